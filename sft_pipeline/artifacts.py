@@ -1,0 +1,366 @@
+"""The frozen values that travel between assets.
+
+An artifact is small: it names files by path and hash and carries the figures that a reader wants first. Weights and
+rows stay in the files. Two artifacts with the same content have the same `digest`, whatever time they took and on
+whatever machine they were made: timings stand in `measurements` and in the files of `VOLATILE`, which are checked for
+integrity but are no part of the identity.
+"""
+
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
+
+
+class Frozen(BaseModel):
+    """A value that cannot be changed and has no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRef(Frozen):
+    """A file of an artifact: POSIX path relative to the artifact's root, SHA-256 and size in bytes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Artifact(Frozen):
+    """Base of everything that an IO manager stores."""
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the files that differ between two identical runs (logs with times, environment records)."""
+
+    root: Path = Field(exclude=True, description="Folder that holds the files; set anew wherever it is read.")
+    files: dict[str, FileRef] = {}
+    upstream: dict[str, str] = Field({}, description="Digest of every artifact that this one was made from, by asset.")
+    measurements: dict[str, float | int | str] = Field(
+        {}, description="Timings, throughput, peak memory: not part of the digest."
+    )
+
+    @classmethod
+    def seal(cls, root: Path, **fields: Any) -> Self:
+        """Hash every file below `root` and return the artifact that consists of them.
+
+        Args:
+            root: folder in which the producing step has written all files of the artifact, and nothing else.
+            fields: the fields of the artifact's type.
+        """
+        refs = {}
+        for path in files_below(root):
+            name = path.relative_to(root).as_posix()
+            refs[name] = FileRef(path=name, sha256=hash_file(path), bytes=path.stat().st_size)
+        return cls(root=root, files=refs, **fields)
+
+    def path(self, name: str) -> Path:
+        """Absolute path of the artifact's file `name`.
+
+        Raises:
+            KeyError: the artifact has no such file.
+        """
+        return self.root / self.files[name].path
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: type, fields and stable files. It is the Dagster data version."""
+        content = self.model_dump(mode="json", exclude={"files", "measurements"})
+        stable = {n: f.sha256 for n, f in self.files.items() if not any(fnmatch(n, p) for p in self.VOLATILE)}
+        return hash_value({"type": type(self).__name__, "content": content, "files": stable})
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return sum(ref.bytes for ref in self.files.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class Threshold(Frozen):
+    """A figure of the data against its declared limit."""
+
+    name: str
+    value: float
+    limit: float
+    direction: Literal["at most", "at least"]
+
+    @property
+    def passed(self) -> bool:
+        return self.value <= self.limit if self.direction == "at most" else self.value >= self.limit
+
+
+class NearestPair(Frozen):
+    """A pair of instructions on two sides of a split and how similar they are."""
+
+    train_id: str
+    test_id: str
+    similarity: float
+    train_text: str
+    test_text: str
+
+
+class LeakageProof(Frozen):
+    """What was compared between training and test instructions, how, and what was found.
+
+    `exact`, `near` and `groups` must be 0; `contained` counts the test instructions that share a word n-gram with a
+    training instruction and is judged by the share of n-grams that the specification allows.
+    """
+
+    against: str = Field(description="Names of the compared splits, such as train+dev → test.")
+    train_rows: int
+    test_rows: int
+    ngram: int
+    threshold: float
+    containment_ngram: int
+    max_contained_share: float
+    exact: int
+    near: int
+    groups: int
+    contained: int
+    contained_over_limit: int
+    nearest: tuple[NearestPair, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether no test item leaks by any of the tiers that decide."""
+        return self.exact == self.near == self.groups == self.contained_over_limit == 0
+
+
+class InstructionDataset(Artifact):
+    """Instruction rows in `rows.parquet` (schema: dataset/table.py) and, beside them, the rows set aside.
+
+    `rejected.parquet` holds every dropped row with the filter, the reason and the matched text.
+    """
+
+    ROWS: ClassVar[str] = "rows.parquet"
+    REJECTED: ClassVar[str] = "rejected.parquet"
+
+    stage: Literal["raw", "clean", "train", "dev", "test"]
+    rows: int
+    rejected: dict[str, int] = Field({}, description="Rows set aside, by reason.")
+    types: dict[str, int] = Field({}, description="Rows by item type.")
+    source: str = Field("", description="Where the rows came from, with the SHA-256 of the bytes that were read.")
+    source_schema: str = Field("", description="Recognised schema or mapping.")
+    statistics: dict[str, float] = Field({}, description="Length statistics: name → value.")
+    thresholds: tuple[Threshold, ...] = ()
+    proof: LeakageProof | None = Field(None, description="Only on dev and test: the leakage proof against training.")
+    notes: tuple[str, ...] = Field((), description="What a reader should know, such as a smaller test set and why.")
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+class ModelSnapshot(Artifact):
+    """A base model's files: config.json, safetensors weights and tokenizer."""
+
+    source: str = Field(description="Kind and name or path of the source.")
+    revision: str = Field(description="Commit, recipe hash or content hash.")
+    architecture: str
+    parameters: int
+    vocabulary: int
+
+
+class SentinelResult(Frozen):
+    """A sentinel's answer and its verdict."""
+
+    name: str
+    mode: Literal["raw", "format"]
+    expect: Literal["fails", "works"]
+    prompt: str
+    answer: str
+    succeeded: bool
+    passed: bool
+    blocking: bool
+
+
+class GuardReport(Artifact):
+    """Whether the base is a base: template, token-id and delta checks, sentinels raw and in the training format."""
+
+    checks: dict[str, str] = Field(description="Name of each structural check → '' when it passed, else what is wrong.")
+    sentinels: tuple[SentinelResult, ...]
+    loader: dict[str, str] = Field(description="Provenance of the loading: loader version, model, quantisation, …")
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that stops the run, a sentence each."""
+        structural = tuple(f"{name}: {problem}" for name, problem in self.checks.items() if problem)
+        return structural + tuple(
+            f"sentinel {s.name} ({s.mode}) should {'fail' if s.expect == 'fails' else 'work'} but "
+            f"{'succeeded' if s.succeeded else 'failed'}: {s.answer!r}"
+            for s in self.sentinels
+            if s.blocking and not s.passed
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class Finding(Frozen):
+    """Something that a plan or a diagnosis has to say, with the numbers it rests on and the remedy."""
+
+    rule: str
+    severity: Literal["info", "warning", "blocking"]
+    evidence: str
+    remedy: str = ""
+
+
+class TrainingPlan(Artifact):
+    """What the training will do and whether it can work, before any step is made."""
+
+    train_rows: int
+    effective_batch: int
+    steps: int
+    warmup_steps: int
+    coverage: float = Field(description="Passes over the training rows.")
+    learning_rates: tuple[float, ...] = Field(description="Learning rate at 0, 10, …, 100 % of the steps.")
+    tokens_per_epoch: int
+    padding_share: float = Field(description="Expected share of padding in the batches.")
+    trainable_parameters: int
+    total_parameters: int
+    memory_bytes: dict[str, int] = Field(description="Estimated memory by part, in bytes.")
+    base_success: float | None = Field(None, description="The base's success on the dev split in the training format.")
+    test_items: dict[str, int] = {}
+    power: dict[str, float] = Field({}, description="Power and minimum detectable effect by name of the test.")
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == "blocking")
+
+
+class AdapterSnapshot(Artifact):
+    """A trained adapter in `adapter/`, kept checkpoints in `checkpoints/<step>/`, logs and training manifest.
+
+    `log_history.json` holds the trainer's log rows without times; `training_manifest.json` and `TRAINING_SUCCESS` hold
+    times and the environment.
+    """
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("training_manifest.json", "TRAINING_SUCCESS", "trainer_state.json")
+
+    steps: int
+    epochs: float
+    trainable_parameters: int
+    loss_first: float
+    loss_last: float
+    dev_loss: float | None = None
+    checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints.")
+    masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
+
+
+class TrainingReport(Artifact):
+    """The diagnosis of a training from its logs."""
+
+    findings: tuple[Finding, ...]
+    metrics: dict[str, float] = {}
+
+    @property
+    def healthy(self) -> bool:
+        return not any(f.severity == "blocking" for f in self.findings)
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+class Generations(Artifact):
+    """Answers of one model to one split, in `generations.parquet` (id, prompt, output, tokens, finish_reason).
+
+    `conditions` is what base and fine-tuned model must have in common for a comparison to mean anything.
+    """
+
+    ROWS: ClassVar[str] = "generations.parquet"
+
+    model: Literal["base", "sft"]
+    rows: int
+    conditions: dict[str, str] = Field(description="Items, prompt, decoding, engine, precision, quantisation.")
+    truncated_share: float
+    mean_tokens: float
+    flip_rate: float | None = Field(None, description="Share of repeated items whose text differed in the second run.")
+
+
+class SeriesPoint(Frozen):
+    """One checkpoint on the dev split."""
+
+    step: int
+    n: int
+    successes: int
+    low: float
+    high: float
+
+
+class SeriesReport(Artifact):
+    """Success on the dev split at the base (step 0) and at each kept checkpoint."""
+
+    split: str
+    points: tuple[SeriesPoint, ...]
+
+    @property
+    def best(self) -> SeriesPoint:
+        """The earliest point with the most successes."""
+        return max(self.points, key=lambda p: (p.successes, -p.step))
+
+
+class GroupResult(Frozen):
+    """Paired results of a group of items (all, one type, one guarantee): see evaluation/statistics.py."""
+
+    name: str
+    n: int
+    base_successes: int
+    sft_successes: int
+    lost: int = Field(description="Pairs in which only the base succeeded (b).")
+    won: int = Field(description="Pairs in which only the fine-tuned model succeeded (c).")
+    base_rate: float
+    base_interval: tuple[float, float]
+    sft_rate: float
+    sft_interval: tuple[float, float]
+    lift: float
+    lift_interval: tuple[float, float] = Field(description="Tango's score interval of the paired difference.")
+    p_exact: float
+    p_midp: float
+    p_corrected: float
+    cohens_h: float
+    p_adjusted: float | None = Field(None, description="Benjamini–Hochberg over the types, of the deciding test.")
+
+
+class ProtectedResult(Frozen):
+    """A non-inferiority guarantee and how it came out."""
+
+    name: str
+    types: tuple[str, ...]
+    margin: float
+    result: GroupResult
+    verdict: Literal["held", "violated", "undecided"]
+    overlap_rule: bool = Field(description="The seeds' rule, reported beside it: the Wilson intervals overlap.")
+
+
+class Reason(Frozen):
+    """One criterion of the gate and how it came out."""
+
+    criterion: str
+    outcome: Literal["pass", "fail", "refused", "info"]
+    detail: str
+
+
+class GateReport(Artifact):
+    """The verdict: `gate.json`, `gate.txt`, `items.parquet` and pictures."""
+
+    verdict: Literal["pass", "fail", "refused"]
+    overall: GroupResult
+    types: tuple[GroupResult, ...]
+    protected: tuple[ProtectedResult, ...]
+    reasons: tuple[Reason, ...]
+    test: str = Field(description="The McNemar test that decides.")
+    alpha: float
+
+    @property
+    def p(self) -> float:
+        """p-value of the deciding test over all items."""
+        return {"exact": self.overall.p_exact, "midp": self.overall.p_midp, "corrected": self.overall.p_corrected}[self.test]

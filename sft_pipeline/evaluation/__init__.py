@@ -1,0 +1,1 @@
+"""Scorers, paired statistics, power and the gate."""

@@ -1,0 +1,351 @@
+"""The schema of a specification, and nothing else.
+
+One YAML file under `specs/` is one experiment; `specification.py` reads it. Unknown keys are errors, values are never
+coerced from a wrong type, and every field says what it does: the JSON Schema for editors is made from these texts.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of a specification: unknown keys are refused and nothing can be changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Prompt(Section):
+    """How an instruction becomes the text that the model sees, in training and in evaluation alike."""
+
+    template: str = Field(
+        "Instruction: {instruction}\nResponse:",
+        description="Text with the placeholder {instruction} exactly once. Nothing else in it is interpreted.",
+    )
+    response_prefix: str = Field(" ", description="What stands between the prompt and the response in training.")
+
+    @model_validator(mode="after")
+    def _one_placeholder(self) -> "Prompt":
+        if self.template.count("{instruction}") != 1:
+            raise ValueError("template must contain {instruction} exactly once")
+        return self
+
+    def render(self, instruction: str) -> str:
+        """The prompt for `instruction`; the text is inserted, never evaluated as a template."""
+        return self.template.replace("{instruction}", instruction)
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class EmbeddedData(Section):
+    """Instruction data generated over the embedded world, with dirt in it for the quality stage to find."""
+
+    kind: Literal["embedded"]
+    rows: Positive = Field(3000, description="Clean rows to generate, before the dirt is added.")
+    dirt: Share = Field(0.08, description="Rows with a planted fault, as a share of `rows`.")
+    seed: int = Field(11, description="Seed of the instruction generator.")
+    world_seed: int = Field(7, description="Seed of the world; must be the one that the base model was built on.")
+
+
+class Columns(Section):
+    """Which column of the source holds what, where the recognised names do not fit."""
+
+    instruction: str | None = Field(None, description="Column with the instruction.")
+    input: str | None = Field(None, description="Column that is appended to the instruction after a line break.")
+    response: str | None = Field(None, description="Column with the response.")
+    type: str | None = Field(None, description="Column with the item's type.")
+    group: str | None = Field(None, description="Column whose equal values must stay on one side of the split.")
+    reference: str | None = Field(None, description="Column with what a scorer needs (a string or an object).")
+
+
+class FileData(Section):
+    """Instruction data from a file: JSONL, a JSON array or Parquet."""
+
+    kind: Literal["file"]
+    path: str = Field(description="Path, relative to the project's root; ${VARIABLES} of the environment expand.")
+    columns: Columns = Field(Columns(), description="Explicit mapping; what is left out is recognised by name.")
+    type: str = Field("all", description="Type of the rows that carry none.")
+    limit: Positive | None = Field(None, description="Read only this many rows from the start of the file.")
+
+
+class HubData(Section):
+    """Instruction data from a hub dataset at a pinned revision; needs the network."""
+
+    kind: Literal["hub"]
+    name: str = Field(description="owner/name of the dataset.")
+    revision: str = Field(pattern="^[0-9a-f]{40}$", description="Commit of the dataset: 40 hexadecimal digits.")
+    split: str = Field("train", description="Split of the dataset.")
+    columns: Columns = Field(Columns(), description="Explicit mapping; what is left out is recognised by name.")
+    type: str = Field("all", description="Type of the rows that carry none.")
+
+
+class ExpectedData(Section):
+    """What is known of the training data beforehand, so that a plan can be made without it."""
+
+    train_rows: Positive = Field(description="Rows of the training split.")
+    mean_tokens: float = Field(gt=0, description="Mean length of prompt and response together, in tokens.")
+    test_rows: dict[str, Positive] = Field({}, description="Items of the test split by type.")
+
+
+class Quality(Section):
+    """What a row must satisfy to be kept, and what the kept rows must satisfy together."""
+
+    placeholders: tuple[str, ...] = Field(
+        ("noinput", "no input", "n/a", "none", "null", "todo", "tbd", "placeholder", "lorem ipsum"),
+        description="Responses that consist of one of these (case, brackets and punctuation aside) are dropped.",
+    )
+    delimiters: tuple[str, ...] = Field(
+        ("###END###", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "[INST]", "[/INST]", "<s>", "</s>"),
+        description="Markers that may stand in no instruction and no response.",
+    )
+    runaway_markers: tuple[str, ...] = Field(
+        ("Instruction:", "Question:", "Q:", "User:", "Assistant:", "Human:"),
+        description="A later line of a response that starts with one of these goes on to a new prompt.",
+    )
+    truncation: bool = Field(True, description="Drop responses that end in the middle of a sentence.")
+    repeats_instruction: bool = Field(True, description="Drop responses that only repeat the instruction.")
+    max_repeated_share: Share = Field(
+        0.5, description="Drop responses in which repeated word 4-grams make up more than this share of the text."
+    )
+    scope: dict[str, str] = Field({}, description="Named regular expressions; a row that matches one is out of scope.")
+    max_runaway_share: Share = Field(0.05, description="Threshold: runaways among the raw rows.")
+    max_truncated_share: Share = Field(0.10, description="Threshold: truncated responses among the raw rows.")
+    max_unreadable_share: Share = Field(0.02, description="Threshold: rows of the source that could not be read.")
+    min_kept_share: Share = Field(0.5, description="Threshold: rows kept after filters and duplicates.")
+    max_median_response_tokens: Positive | None = Field(
+        None, description="Threshold: median response length in tokens, where the experiment wants short answers."
+    )
+
+
+class Duplicates(Section):
+    """When two instructions count as the same."""
+
+    ngram: Positive = Field(3, description="Words per shingle; a shorter text is one shingle.")
+    threshold: float = Field(0.7, gt=0, le=1, description="Jaccard similarity of the shingle sets from which on they are near-duplicates.")
+    permutations: Positive = Field(128, description="Permutations of the MinHash signatures.")
+
+
+class Split(Section):
+    """How the clean rows are divided; near-duplicates and groups never cross."""
+
+    test_size: Positive = Field(300, description="Items of the test split.")
+    dev_size: Positive = Field(100, description="Items of the dev split.")
+    min_test_size: Positive = Field(300, description="Fewer test items than this stop the run.")
+    smaller_test_reason: str | None = Field(None, description="Why fewer than 300 test items are enough; required then.")
+    test_size_by_type: dict[str, Positive] = Field({}, description="Test items of the types that need their own number.")
+    containment_ngram: Positive = Field(8, description="Words of an n-gram that may not stand in train and test both.")
+    max_contained_share: Share = Field(
+        1.0, description="Largest share of a test instruction's n-grams that may occur in training instructions; 1 only reports it."
+    )
+    seed: int = Field(0, description="Salt of the hash that assigns components to splits.")
+
+    @model_validator(mode="after")
+    def _reason(self) -> "Split":
+        if self.min_test_size < 300 and not self.smaller_test_reason:
+            raise ValueError("min_test_size below 300 needs smaller_test_reason")
+        return self
+
+
+class Data(Section):
+    """From the raw source to the splits."""
+
+    source: Annotated[EmbeddedData | FileData | HubData, Field(discriminator="kind", description="Where rows come from.")]
+    expected: ExpectedData | None = Field(None, description="What a plan may assume when the data are not at hand.")
+    quality: Quality = Field(Quality(), description="Filters and thresholds.")
+    duplicates: Duplicates = Field(Duplicates(), description="Near-duplicates.")
+    split: Split = Field(Split(), description="Train, dev and test.")
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+class EmbeddedBase(Section):
+    """The embedded tiny base model: Qwen2 architecture, trained from scratch on the world's plain text."""
+
+    kind: Literal["embedded"]
+    world_seed: int = Field(7, description="Seed of the world that the text tells about.")
+    seed: int = Field(1, description="Seed of the weights, the text and the order of the batches.")
+    documents: Positive = Field(60_000, description="Documents of the training text.")
+    vocabulary: Positive = Field(1024, description="Size of the byte-level BPE vocabulary.")
+    hidden_size: Positive = Field(128, description="Width of the model.")
+    layers: Positive = Field(2, description="Transformer layers.")
+    heads: Positive = Field(2, description="Attention heads; hidden_size / heads must be 32, 64 or more for vLLM.")
+    steps: Positive = Field(1400, description="Optimiser steps.")
+    batch_size: Positive = Field(16, description="Sequences per step.")
+    sequence_length: Positive = Field(128, description="Tokens per sequence.")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate of AdamW; cosine to 5 %.")
+
+
+class FolderBase(Section):
+    """A base model in a local folder in Hugging Face layout with safetensors weights."""
+
+    kind: Literal["folder"]
+    path: str = Field(description="Path, relative to the project's root; ${VARIABLES} of the environment expand.")
+
+
+class HubBase(Section):
+    """A base model from a hub; a branch name is resolved to its commit, which is recorded."""
+
+    kind: Literal["hub"]
+    name: str = Field(description="owner/name of the model.")
+    revision: str = Field(description="Commit (40 hexadecimal digits), tag or branch.")
+
+
+class Sentinel(Section):
+    """A prompt whose answer tells whether a model is a base model."""
+
+    name: str = Field(description="Name in the report, such as instruction_following_should_fail.")
+    prompt: str = Field(description="The raw text; in the training format it stands as the instruction.")
+    expect: Literal["fails", "works"] = Field(description="Whether a clean base model should fail or succeed.")
+    matches: str = Field(description="Regular expression (case ignored) that a successful answer matches.")
+    in_format: bool = Field(True, description="Run it in the training format too.")
+
+
+class BaseModelSpec(Section):
+    """The base model, how it is loaded, and how it must behave."""
+
+    source: Annotated[EmbeddedBase | FolderBase | HubBase, Field(discriminator="kind", description="Where it comes from.")]
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where it runs; a missing device is an error, never a silent fallback.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Precision of weights and computation (compute type when quantised).")
+    quantization: Literal["none", "nf4", "int8"] = Field("none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8.")
+    architecture: dict[str, int] | None = Field(
+        None,
+        description="hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads and "
+        "vocab_size, so that a plan can be made without the model.",
+    )
+    sentinels: tuple[Sentinel, ...] = Field((), description="Sentinel prompts with the expected behaviour.")
+    sentinel_new_tokens: Positive = Field(24, description="New tokens per sentinel answer.")
+    format_may_follow: bool = Field(
+        False,
+        description="Accept a base model that fails at the instructions raw but follows them in the training format. "
+        "Off: such a base stops the run, for there is little left to learn and the gate would measure the format.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class Lora(Section):
+    """The low-rank adapter."""
+
+    r: Positive = Field(16, description="Rank.")
+    alpha: Positive = Field(16, description="Scale: alpha / r, or alpha / sqrt(r) with rslora.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Dropout before the adapter.")
+    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="Names of the adapted modules, or all-linear."
+    )
+    rslora: bool = Field(False, description="Rank-stabilised scaling.")
+
+
+class Training(Section):
+    """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/trainer.py."""
+
+    lora: Lora = Field(Lora(), description="The adapter.")
+    epochs: float | None = Field(None, gt=0, description="Passes over the training rows; exactly one of epochs and max_steps.")
+    max_steps: Positive | None = Field(None, description="Optimiser steps; exactly one of epochs and max_steps.")
+    batch_size: Positive = Field(8, description="Sequences per device and forward pass.")
+    gradient_accumulation: Positive = Field(1, description="Forward passes per optimiser step.")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="Course of the learning rate after the warm-up.")
+    warmup_ratio: Share = Field(0.03, description="Warm-up as a share of all steps; ignored when warmup_steps is given.")
+    warmup_steps: int | None = Field(None, ge=0, description="Warm-up in steps.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw_torch", description="Optimiser.")
+    max_length: Positive = Field(1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_rows.")
+    max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
+    group_by_length: bool = Field(False, description="Put rows of similar length into one batch: less padding.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
+    logging_steps: Positive = Field(10, description="Steps between two log rows.")
+    eval_steps: Positive | None = Field(None, description="Steps between two evaluations on the dev split; default: save_steps.")
+    save_steps: Positive = Field(100, description="Steps between two checkpoints.")
+    seed: int = Field(11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows.")
+    max_coverage: float = Field(20.0, gt=0, description="Planned passes over the data above which the plan warns.")
+    min_coverage: float = Field(1.0, gt=0, description="Planned passes over the data below which the plan is refused.")
+
+    @model_validator(mode="after")
+    def _length_of_run(self) -> "Training":
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("give exactly one of epochs and max_steps")
+        return self
+
+    @property
+    def effective_batch(self) -> int:
+        """Sequences per optimiser step on one device."""
+        return self.batch_size * self.gradient_accumulation
+
+
+# ---------------------------------------------------------------------------------------------------------- generation
+
+
+class Generation(Section):
+    """Decoding, the same for base and fine-tuned model; always greedy for the gate."""
+
+    engine: Literal["transformers"] = Field("transformers", description="What generates.")
+    max_new_tokens: Positive = Field(64, description="Longest answer in tokens.")
+    batch_size: Positive = Field(64, description="Prompts per batch.")
+    stop: tuple[str, ...] = Field((), description="An answer ends before the first of these strings.")
+    repeat_sample: int = Field(50, ge=0, description="Items generated a second time, in another batch size, to measure the flip rate.")
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+class ScorerSpec(Section):
+    """Which scorer judges a type of item, with its options."""
+
+    kind: Literal["exact", "numeric", "contains", "choice", "json_record", "item_list", "refusal", "answer"] = Field(
+        description="Name of the scorer: one file in evaluation/scorers/."
+    )
+    options: dict[str, str | int | float | bool | tuple[str, ...]] = Field({}, description="Options of that scorer.")
+
+
+class Protected(Section):
+    """Types that the fine-tuned model must not do worse at: non-inferiority by the lower bound of Tango's interval."""
+
+    name: str = Field(description="Name of the guarantee in the report, such as safety.")
+    types: tuple[str, ...] = Field(min_length=1, description="Item types, taken together.")
+    margin: float = Field(gt=0, lt=1, description="Largest tolerated loss, as a difference of proportions.")
+
+
+class Gate(Section):
+    """When the adapter counts as better than its base."""
+
+    alpha: float = Field(0.01, gt=0, lt=1, description="Significance level of the paired test over all items.")
+    test: Literal["exact", "midp", "corrected"] = Field("exact", description="Which McNemar test decides.")
+    min_lift: float = Field(0.0, ge=0, lt=1, description="Lift (difference of proportions) that must at least be reached.")
+    max_interval_width: float = Field(0.25, gt=0, le=2, description="Widest acceptable 95 % interval of the lift.")
+    false_discovery_rate: float = Field(0.10, gt=0, lt=1, description="Level of Benjamini–Hochberg over the types.")
+    max_base_success: Share = Field(0.95, description="Headroom: a base that succeeds more often than this stops the run.")
+    max_truncated_share: Share = Field(0.10, description="Answers cut at max_new_tokens; above this the gate is refused.")
+    protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
+    undecided: Literal["fails", "passes"] = Field("fails", description="What a guarantee that the items cannot decide does to the verdict.")
+    expected_discordance: float = Field(0.2, gt=0, le=1, description="Share of discordant pairs that the power is planned for.")
+    planned_lift: float = Field(0.10, gt=0, lt=1, description="True lift that the gate should be able to detect.")
+    min_power: Share = Field(0.8, description="Power at planned_lift below which the plan is refused.")
+
+
+class Evaluation(Section):
+    """How answers are judged and when the verdict is positive."""
+
+    scorers: dict[str, ScorerSpec] = Field(description="Scorer by item type; the key `default` serves all others.")
+    gate: Gate = Field(Gate(), description="The decision.")
+
+
+# ---------------------------------------------------------------------------------------------------------- experiment
+
+
+class Experiment(Section):
+    """One experiment: what it trains on what, and how it will be judged."""
+
+    description: str = Field(description="What the experiment is for, in a sentence or two.")
+    prompt: Prompt = Field(Prompt(), description="The one prompt format.")
+    data: Data = Field(description="From the raw source to the splits.")
+    model: BaseModelSpec = Field(description="The base model.")
+    training: Training = Field(description="The fine-tuning.")
+    generation: Generation = Field(Generation(), description="The decoding.")
+    evaluation: Evaluation = Field(description="Scorers and gate.")

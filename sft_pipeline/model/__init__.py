@@ -1,0 +1,1 @@
+"""The base model: the one clean loader, the guard, snapshots, and the embedded tiny base."""

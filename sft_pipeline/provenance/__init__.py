@@ -1,0 +1,1 @@
+"""Hashing, the artifact store, and records of the environment and the code."""

@@ -1,0 +1,1 @@
+"""Plan, data collation and masking, trainer, callbacks, diagnosis."""
