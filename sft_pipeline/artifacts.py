@@ -42,6 +42,7 @@ class Artifact(Frozen):
     measurements: dict[str, float | int | str] = Field(
         {}, description="Timings, throughput, peak memory: not part of the digest."
     )
+    key: str = Field("", description="Hash of all that the producing step depended on: not part of the digest.")
 
     @classmethod
     def seal(cls, root: Path, **fields: Any) -> Self:
@@ -67,10 +68,15 @@ class Artifact(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content: type, fields and stable files. It is the Dagster data version."""
-        content = self.model_dump(mode="json", exclude={"files", "measurements"})
+        """SHA-256 of the content: type, fields and stable files."""
+        content = self.model_dump(mode="json", exclude={"files", "measurements", "key"})
         stable = {n: f.sha256 for n, f in self.files.items() if not any(fnmatch(n, p) for p in self.VOLATILE)}
         return hash_value({"type": type(self).__name__, "content": content, "files": stable})
+
+    @property
+    def version(self) -> str:
+        """What downstream depends on, and the Dagster data version: the digest, unless a type says otherwise."""
+        return self.digest
 
     @property
     def bytes(self) -> int:
@@ -91,6 +97,7 @@ class Threshold(Frozen):
 
     @property
     def passed(self) -> bool:
+        """Whether the value keeps the limit; a value equal to it does."""
         return self.value <= self.limit if self.direction == "at most" else self.value >= self.limit
 
 
@@ -186,7 +193,13 @@ class GuardReport(Artifact):
     loader: dict[str, str] = Field(description="Provenance of the loading: loader version, model, quantisation, …")
 
     @property
+    def version(self) -> str:
+        """Only the outcome: another sentinel that the base passes too must not make anybody train again."""
+        return hash_value({"passed": self.passed, "loader": self.loader})
+
+    @property
     def passed(self) -> bool:
+        """Whether nothing stops the run."""
         return not self.problems
 
     @property
@@ -216,6 +229,8 @@ class Finding(Frozen):
 class TrainingPlan(Artifact):
     """What the training will do and whether it can work, before any step is made."""
 
+    VOLATILE: ClassVar[tuple[str, ...]] = ("schedule.png",)
+
     train_rows: int
     effective_batch: int
     steps: int
@@ -233,7 +248,13 @@ class TrainingPlan(Artifact):
     findings: tuple[Finding, ...] = ()
 
     @property
+    def version(self) -> str:
+        """Only what the training rests on: another gate makes another plan, but no other adapter."""
+        return hash_value([self.train_rows, self.effective_batch, self.steps, self.warmup_steps, self.learning_rates])
+
+    @property
     def blocking(self) -> tuple[Finding, ...]:
+        """Findings that refuse the plan."""
         return tuple(f for f in self.findings if f.severity == "blocking")
 
 
@@ -244,7 +265,12 @@ class AdapterSnapshot(Artifact):
     times and the environment.
     """
 
-    VOLATILE: ClassVar[tuple[str, ...]] = ("training_manifest.json", "TRAINING_SUCCESS", "trainer_state.json")
+    VOLATILE: ClassVar[tuple[str, ...]] = (
+        "training_manifest.json",
+        "TRAINING_SUCCESS",
+        "trainer_state.json",
+        "loss.png",
+    )
 
     steps: int
     epochs: float
@@ -259,11 +285,14 @@ class AdapterSnapshot(Artifact):
 class TrainingReport(Artifact):
     """The diagnosis of a training from its logs."""
 
+    VOLATILE: ClassVar[tuple[str, ...]] = ("curves.png",)
+
     findings: tuple[Finding, ...]
     metrics: dict[str, float] = {}
 
     @property
     def healthy(self) -> bool:
+        """Whether no finding says that the training is sick."""
         return not any(f.severity == "blocking" for f in self.findings)
 
 
@@ -350,7 +379,9 @@ class Reason(Frozen):
 
 
 class GateReport(Artifact):
-    """The verdict: `gate.json`, `gate.txt`, `items.parquet` and pictures."""
+    """The verdict: `gate.json`, `gate.txt`, `gate.html`, `items.parquet` and pictures."""
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("gate.html", "*.png")
 
     verdict: Literal["pass", "fail", "refused"]
     overall: GroupResult
@@ -363,4 +394,6 @@ class GateReport(Artifact):
     @property
     def p(self) -> float:
         """p-value of the deciding test over all items."""
-        return {"exact": self.overall.p_exact, "midp": self.overall.p_midp, "corrected": self.overall.p_corrected}[self.test]
+        return {"exact": self.overall.p_exact, "midp": self.overall.p_midp, "corrected": self.overall.p_corrected}[
+            self.test
+        ]

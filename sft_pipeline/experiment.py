@@ -4,6 +4,7 @@ One YAML file under `specs/` is one experiment; `specification.py` reads it. Unk
 coerced from a wrong type, and every field says what it does: the JSON Schema for editors is made from these texts.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -95,7 +96,20 @@ class Quality(Section):
     """What a row must satisfy to be kept, and what the kept rows must satisfy together."""
 
     placeholders: tuple[str, ...] = Field(
-        ("noinput", "no input", "n/a", "none", "null", "todo", "tbd", "placeholder", "lorem ipsum"),
+        (
+            "noinput",
+            "no input",
+            "nooutput",
+            "no output",
+            "no output required",
+            "n/a",
+            "none",
+            "null",
+            "todo",
+            "tbd",
+            "placeholder",
+            "lorem ipsum",
+        ),
         description="Responses that consist of one of these (case, brackets and punctuation aside) are dropped.",
     )
     delimiters: tuple[str, ...] = Field(
@@ -120,12 +134,23 @@ class Quality(Section):
         None, description="Threshold: median response length in tokens, where the experiment wants short answers."
     )
 
+    @model_validator(mode="after")
+    def _scope_compiles(self) -> "Quality":
+        for name, pattern in self.scope.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"scope {name!r} is no regular expression: {error}") from error
+        return self
+
 
 class Duplicates(Section):
     """When two instructions count as the same."""
 
     ngram: Positive = Field(3, description="Words per shingle; a shorter text is one shingle.")
-    threshold: float = Field(0.7, gt=0, le=1, description="Jaccard similarity of the shingle sets from which on they are near-duplicates.")
+    threshold: float = Field(
+        0.7, gt=0, le=1, description="Jaccard similarity of the shingle sets from which on they are near-duplicates."
+    )
     permutations: Positive = Field(128, description="Permutations of the MinHash signatures.")
 
 
@@ -135,11 +160,16 @@ class Split(Section):
     test_size: Positive = Field(300, description="Items of the test split.")
     dev_size: Positive = Field(100, description="Items of the dev split.")
     min_test_size: Positive = Field(300, description="Fewer test items than this stop the run.")
-    smaller_test_reason: str | None = Field(None, description="Why fewer than 300 test items are enough; required then.")
-    test_size_by_type: dict[str, Positive] = Field({}, description="Test items of the types that need their own number.")
+    smaller_test_reason: str | None = Field(
+        None, description="Why fewer than 300 test items are enough; required then."
+    )
+    test_size_by_type: dict[str, Positive] = Field(
+        {}, description="Test items of the types that need their own number."
+    )
     containment_ngram: Positive = Field(8, description="Words of an n-gram that may not stand in train and test both.")
     max_contained_share: Share = Field(
-        1.0, description="Largest share of a test instruction's n-grams that may occur in training instructions; 1 only reports it."
+        1.0,
+        description="Largest share of a test instruction's n-grams that may occur in training instructions; 1 only reports it.",
     )
     seed: int = Field(0, description="Salt of the hash that assigns components to splits.")
 
@@ -153,7 +183,9 @@ class Split(Section):
 class Data(Section):
     """From the raw source to the splits."""
 
-    source: Annotated[EmbeddedData | FileData | HubData, Field(discriminator="kind", description="Where rows come from.")]
+    source: Annotated[
+        EmbeddedData | FileData | HubData, Field(discriminator="kind", description="Where rows come from.")
+    ]
     expected: ExpectedData | None = Field(None, description="What a plan may assume when the data are not at hand.")
     quality: Quality = Field(Quality(), description="Filters and thresholds.")
     duplicates: Duplicates = Field(Duplicates(), description="Near-duplicates.")
@@ -170,14 +202,18 @@ class EmbeddedBase(Section):
     world_seed: int = Field(7, description="Seed of the world that the text tells about.")
     seed: int = Field(1, description="Seed of the weights, the text and the order of the batches.")
     documents: Positive = Field(60_000, description="Documents of the training text.")
-    vocabulary: Positive = Field(1024, description="Size of the byte-level BPE vocabulary.")
+    vocabulary: Positive = Field(1280, description="Size of the byte-level BPE vocabulary.")
     hidden_size: Positive = Field(128, description="Width of the model.")
     layers: Positive = Field(2, description="Transformer layers.")
     heads: Positive = Field(2, description="Attention heads; hidden_size / heads must be 32, 64 or more for vLLM.")
     steps: Positive = Field(1400, description="Optimiser steps.")
     batch_size: Positive = Field(16, description="Sequences per step.")
     sequence_length: Positive = Field(128, description="Tokens per sequence.")
-    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate of AdamW; cosine to 5 %.")
+    learning_rate: float = Field(
+        4e-3,
+        gt=0,
+        description="Peak learning rate of embeddings and norms (AdamW); Muon's is five times that. Cosine to 5 %.",
+    )
 
 
 class FolderBase(Section):
@@ -208,10 +244,18 @@ class Sentinel(Section):
 class BaseModelSpec(Section):
     """The base model, how it is loaded, and how it must behave."""
 
-    source: Annotated[EmbeddedBase | FolderBase | HubBase, Field(discriminator="kind", description="Where it comes from.")]
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where it runs; a missing device is an error, never a silent fallback.")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Precision of weights and computation (compute type when quantised).")
-    quantization: Literal["none", "nf4", "int8"] = Field("none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8.")
+    source: Annotated[
+        EmbeddedBase | FolderBase | HubBase, Field(discriminator="kind", description="Where it comes from.")
+    ]
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where it runs; a missing device is an error, never a silent fallback."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of weights and computation (compute type when quantised)."
+    )
+    quantization: Literal["none", "nf4", "int8"] = Field(
+        "none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8."
+    )
     architecture: dict[str, int] | None = Field(
         None,
         description="hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads and "
@@ -219,6 +263,11 @@ class BaseModelSpec(Section):
     )
     sentinels: tuple[Sentinel, ...] = Field((), description="Sentinel prompts with the expected behaviour.")
     sentinel_new_tokens: Positive = Field(24, description="New tokens per sentinel answer.")
+    allow_bos: bool = Field(
+        False,
+        description="The tokenizer of this model family adds a beginning-of-sequence token by default; accept that "
+        "difference. The token is not used here either way.",
+    )
     format_may_follow: bool = Field(
         False,
         description="Accept a base model that fails at the instructions raw but follows them in the training format. "
@@ -245,23 +294,33 @@ class Training(Section):
     """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/trainer.py."""
 
     lora: Lora = Field(Lora(), description="The adapter.")
-    epochs: float | None = Field(None, gt=0, description="Passes over the training rows; exactly one of epochs and max_steps.")
+    epochs: float | None = Field(
+        None, gt=0, description="Passes over the training rows; exactly one of epochs and max_steps."
+    )
     max_steps: Positive | None = Field(None, description="Optimiser steps; exactly one of epochs and max_steps.")
     batch_size: Positive = Field(8, description="Sequences per device and forward pass.")
     gradient_accumulation: Positive = Field(1, description="Forward passes per optimiser step.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
-    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="Course of the learning rate after the warm-up.")
-    warmup_ratio: Share = Field(0.03, description="Warm-up as a share of all steps; ignored when warmup_steps is given.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Course of the learning rate after the warm-up."
+    )
+    warmup_ratio: Share = Field(
+        0.03, description="Warm-up as a share of all steps; ignored when warmup_steps is given."
+    )
     warmup_steps: int | None = Field(None, ge=0, description="Warm-up in steps.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw_torch", description="Optimiser.")
-    max_length: Positive = Field(1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_rows.")
+    max_length: Positive = Field(
+        1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_rows."
+    )
     max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
     group_by_length: bool = Field(False, description="Put rows of similar length into one batch: less padding.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     logging_steps: Positive = Field(10, description="Steps between two log rows.")
-    eval_steps: Positive | None = Field(None, description="Steps between two evaluations on the dev split; default: save_steps.")
+    eval_steps: Positive | None = Field(
+        None, description="Steps between two evaluations on the dev split; default: save_steps."
+    )
     save_steps: Positive = Field(100, description="Steps between two checkpoints.")
     seed: int = Field(11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows.")
     max_coverage: float = Field(20.0, gt=0, description="Planned passes over the data above which the plan warns.")
@@ -289,7 +348,9 @@ class Generation(Section):
     max_new_tokens: Positive = Field(64, description="Longest answer in tokens.")
     batch_size: Positive = Field(64, description="Prompts per batch.")
     stop: tuple[str, ...] = Field((), description="An answer ends before the first of these strings.")
-    repeat_sample: int = Field(50, ge=0, description="Items generated a second time, in another batch size, to measure the flip rate.")
+    repeat_sample: int = Field(
+        50, ge=0, description="Items generated a second time, in another batch size, to measure the flip rate."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
@@ -317,14 +378,24 @@ class Gate(Section):
 
     alpha: float = Field(0.01, gt=0, lt=1, description="Significance level of the paired test over all items.")
     test: Literal["exact", "midp", "corrected"] = Field("exact", description="Which McNemar test decides.")
-    min_lift: float = Field(0.0, ge=0, lt=1, description="Lift (difference of proportions) that must at least be reached.")
+    min_lift: float = Field(
+        0.0, ge=0, lt=1, description="Lift (difference of proportions) that must at least be reached."
+    )
     max_interval_width: float = Field(0.25, gt=0, le=2, description="Widest acceptable 95 % interval of the lift.")
     false_discovery_rate: float = Field(0.10, gt=0, lt=1, description="Level of Benjamini–Hochberg over the types.")
-    max_base_success: Share = Field(0.95, description="Headroom: a base that succeeds more often than this stops the run.")
-    max_truncated_share: Share = Field(0.10, description="Answers cut at max_new_tokens; above this the gate is refused.")
+    max_base_success: Share = Field(
+        0.95, description="Headroom: a base that succeeds more often than this stops the run."
+    )
+    max_truncated_share: Share = Field(
+        0.10, description="Answers cut at max_new_tokens; above this the gate is refused."
+    )
     protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
-    undecided: Literal["fails", "passes"] = Field("fails", description="What a guarantee that the items cannot decide does to the verdict.")
-    expected_discordance: float = Field(0.2, gt=0, le=1, description="Share of discordant pairs that the power is planned for.")
+    undecided: Literal["fails", "passes"] = Field(
+        "fails", description="What a guarantee that the items cannot decide does to the verdict."
+    )
+    expected_discordance: float = Field(
+        0.2, gt=0, le=1, description="Share of discordant pairs that the power is planned for."
+    )
     planned_lift: float = Field(0.10, gt=0, lt=1, description="True lift that the gate should be able to detect.")
     min_power: Share = Field(0.8, description="Power at planned_lift below which the plan is refused.")
 

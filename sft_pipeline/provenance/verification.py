@@ -1,0 +1,47 @@
+"""Verification of a stored lineage: every file against its hash, every artifact against what it was made from."""
+
+from sft_pipeline import artifacts
+from sft_pipeline.errors import StoreError
+from sft_pipeline.provenance.store import Store
+
+LINEAGE: dict[str, type[artifacts.Artifact]] = {
+    "raw_dataset": artifacts.InstructionDataset,
+    "clean_dataset": artifacts.InstructionDataset,
+    "train_split": artifacts.InstructionDataset,
+    "dev_split": artifacts.InstructionDataset,
+    "test_split": artifacts.InstructionDataset,
+    "base_model": artifacts.ModelSnapshot,
+    "base_model_guard": artifacts.GuardReport,
+    "training_plan": artifacts.TrainingPlan,
+    "lora_adapter": artifacts.AdapterSnapshot,
+    "training_report": artifacts.TrainingReport,
+    "base_generations": artifacts.Generations,
+    "sft_generations": artifacts.Generations,
+    "checkpoint_series": artifacts.SeriesReport,
+    "gate_report": artifacts.GateReport,
+}
+"""Assets and their types, in the order in which data flows."""
+
+
+def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, int]]:
+    """Check everything that is stored for an experiment.
+
+    Returns:
+        What is wrong, a sentence each, and the number of checked files by asset.
+    """
+    problems: list[str] = []
+    found: dict[str, artifacts.Artifact] = {}
+    for asset, kind in LINEAGE.items():
+        try:
+            if store.pointer(asset, experiment) is not None:
+                found[asset] = store.get(asset, experiment, kind)
+        except StoreError as error:
+            problems.append(str(error))
+    for asset, artifact in found.items():
+        for name, version in artifact.upstream.items():
+            if name in found and found[name].version != version:
+                problems.append(
+                    f"{asset} was made from another {name} ({version[:12]}…) than the one stored now "
+                    f"({found[name].version[:12]}…); materialize {asset} again."
+                )
+    return problems, {asset: len(artifact.files) for asset, artifact in found.items()}

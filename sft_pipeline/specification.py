@@ -1,0 +1,208 @@
+"""Reads specifications: finds them, turns YAML into an `Experiment`, and says file and line where that fails."""
+
+import json
+import os
+import re
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sft_pipeline.errors import DataError, SpecificationError
+from sft_pipeline.experiment import Experiment
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of experiments: they become partition keys and folder names."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML with numbers as YAML 1.2 has them: PyYAML would read 1e-4 as a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def project_root() -> Path:
+    """The folder that holds `specs/`: SFT_PIPELINE_ROOT, or the checkout that this package is in."""
+    named = os.environ.get("SFT_PIPELINE_ROOT")
+    return Path(named).expanduser().resolve() if named else Path(__file__).resolve().parent.parent
+
+
+def experiment_names(root: Path) -> list[str]:
+    """Names of the experiments under `root`/specs, sorted: the partition keys.
+
+    Raises:
+        SpecificationError: a file name that cannot be a partition key.
+    """
+    names = sorted(path.stem for path in (root / "specs").glob("*.yaml"))
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise SpecificationError(
+                f"specs/{name}.yaml: the file name is the experiment's name and may hold only letters, digits, "
+                "dots, dashes and underscores."
+            )
+    return names
+
+
+def load_by_name(name: str, root: Path) -> Experiment:
+    """The experiment that `root`/specs/`name`.yaml describes.
+
+    Raises:
+        SpecificationError: there is no such file, or it does not hold.
+    """
+    path = root / "specs" / f"{name}.yaml"
+    if not NAME.fullmatch(name) or not path.is_file():
+        known = ", ".join(experiment_names(root)) or "none"
+        raise SpecificationError(f"there is no experiment {name!r} under specs/ (there are: {known}).")
+    return load(path)
+
+
+def load(path: Path) -> Experiment:
+    """Read and validate the specification in `path`.
+
+    Raises:
+        SpecificationError: every problem with file, line and field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecificationError(f"{path}: cannot be read: {error}") from error
+    try:
+        tree = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise SpecificationError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(values, dict):
+        raise SpecificationError(
+            f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
+        )
+    repeated = _repeated_keys(tree)
+    if repeated:
+        raise SpecificationError("\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in repeated))
+    try:
+        # By way of JSON: there a list may become a tuple and 1 a float, and nothing else is coerced.
+        return Experiment.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise SpecificationError("\n".join(_explain(path, tree, e) for e in error.errors())) from error
+    except (TypeError, ValueError) as error:
+        raise SpecificationError(f"{path}: {error}") from error
+
+
+def _explain(path: Path, tree: yaml.Node, error: dict[str, Any]) -> str:
+    line, keys = _locate(tree, error["loc"])
+    field = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        known = _siblings(error["loc"])
+        close = _closest(str(error["loc"][-1]), known)
+        hint = f"did you mean {close!r}?" if close else f"known keys: {', '.join(known)}."
+        return f"{path}:{line}: {field}: unknown key; {hint}"
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if error["type"] in ("missing", "value_error") else f" (given: {error['input']!r:.80})"
+    return f"{path}:{line}: {field or 'specification'}: {message}{given}"
+
+
+def _locate(tree: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list[str]]:
+    """Line (from 1) of the deepest node that exists on the way to `location`, and the keys that lead there."""
+    node, line, keys = tree, tree.start_mark.line + 1, []
+    for step in location:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+            if match is None:
+                # Steps that are no keys name the branch of a union (kind: embedded); a missing key ends the search.
+                if step == location[-1]:
+                    keys.append(str(step))
+                continue
+            line, node = match[0].start_mark.line + 1, match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            continue
+        keys.append(str(step))
+    return line, keys
+
+
+def _siblings(location: tuple[str | int, ...]) -> list[str]:
+    """Keys that are allowed where `location` points, from the JSON Schema."""
+    schema = Experiment.model_json_schema()
+    options = [schema]
+    for step in location[:-1]:
+        following = []
+        for option in options:
+            if str(step) in option.get("properties", {}):
+                following.append(option["properties"][str(step)])
+            elif "additionalProperties" in option and isinstance(option["additionalProperties"], dict):
+                following.append(option["additionalProperties"])
+            elif "items" in option:
+                following.append(option["items"])
+            else:
+                mapping = option.get("discriminator", {}).get("mapping", {})
+                following.append({"$ref": mapping[step]} if step in mapping else option)
+        options = [_resolve(o, schema) for o in following]
+    return sorted({key for option in options for key in option.get("properties", {})})
+
+
+def _resolve(option: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in option:
+        return _resolve(schema["$defs"][option["$ref"].rsplit("/", 1)[1]], schema)
+    for alternative in option.get("anyOf", []):
+        if "$ref" in alternative:
+            return _resolve(alternative, schema)
+    return option
+
+
+def _closest(word: str, known: list[str]) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, known, n=1)), None)
+
+
+def _repeated_keys(node: yaml.Node | None) -> list[tuple[str, int]]:
+    """Keys that stand twice in one mapping, with their line: YAML would silently keep the last."""
+    found = []
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                found.append((key.value, key.start_mark.line + 1))
+            seen.add(key.value)
+            found += _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            found += _repeated_keys(item)
+    return found
+
+
+def expand_path(text: str, root: Path) -> Path:
+    """A path of a specification: ${VARIABLES} of the environment expand, relative paths start at `root`.
+
+    Raises:
+        DataError: a variable is not set.
+    """
+    try:
+        expanded = Template(text).substitute(os.environ)
+    except KeyError as error:
+        raise DataError(
+            f"{text}: the environment variable {error.args[0]} is not set; set it to the folder it stands for."
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{text}: {error}; write $$ for a dollar sign.") from None
+    return (root / Path(expanded).expanduser()).resolve()

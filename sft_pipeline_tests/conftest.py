@@ -1,0 +1,73 @@
+"""Fixtures that every part of the suite shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with the real inputs; the test is skipped where there is none."""
+    folder = Path(os.environ.get("SFT_PIPELINE_REAL_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"real inputs not found at {folder}; set SFT_PIPELINE_REAL_DATA to the folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_recipe():
+    """The embedded base at toy size: the real recipe, a few seconds of training, no skill."""
+    from sft_pipeline.experiment import EmbeddedBase
+
+    return EmbeddedBase(
+        kind="embedded", hidden_size=64, heads=2, layers=1, steps=60, documents=1500, vocabulary=400, seed=3
+    )
+
+
+@pytest.fixture(scope="session")
+def toy_base(toy_recipe, tmp_path_factory):
+    """A ModelSnapshot of the toy base; read only."""
+    from sft_pipeline.model import snapshot
+
+    folder = tmp_path_factory.mktemp("toy_base")
+    cache = tmp_path_factory.mktemp("cache")
+    return snapshot.take(toy_recipe, REPOSITORY, cache, folder)
+
+
+TOY = """\
+description: the whole lineage at toy size; the base knows nothing, so the gate has to say no
+data:
+  source: {kind: embedded, rows: 1500, world_seed: 7}
+  split: {test_size: 300, dev_size: 40}
+model:
+  source:
+    {kind: embedded, hidden_size: 64, heads: 2, layers: 1, steps: 60, documents: 1500, vocabulary: 400, seed: 3}
+training:
+  max_steps: 40
+  batch_size: 16
+  learning_rate: 2e-2
+  min_coverage: 0.01
+  max_length: 512
+  logging_steps: 4
+  save_steps: 20
+generation:
+  max_new_tokens: 6
+  repeat_sample: 10
+evaluation:
+  scorers: {default: {kind: exact}, json: {kind: json_record}, refuse: {kind: refusal}}
+  gate: {alpha: 0.01, max_truncated_share: 1.0}
+"""
+
+
+@pytest.fixture
+def toy_project(tmp_path, monkeypatch):
+    """A project of its own with one experiment, `toy`, and an empty store; the cache is shared by the session."""
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "toy.yaml").write_text(TOY)
+    monkeypatch.setenv("SFT_PIPELINE_ROOT", str(tmp_path))
+    monkeypatch.setenv("SFT_PIPELINE_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("SFT_PIPELINE_CACHE", raising=False)
+    return tmp_path

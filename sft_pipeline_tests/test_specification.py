@@ -1,0 +1,103 @@
+"""Specifications: what is read, what is refused, and whether the message says where."""
+
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.errors import DataError, SpecificationError
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.specification import expand_path, experiment_names, load, load_by_name, project_root
+
+MINIMAL = """\
+description: the smallest one
+data:
+  source: {kind: embedded}
+model:
+  source: {kind: folder, path: base}
+training:
+  epochs: 1
+  learning_rate: 1e-4
+evaluation:
+  scorers: {default: {kind: exact}}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "it.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_numbers_are_read_as_yaml_1_2_has_them(written):
+    assert load(written(MINIMAL)).training.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("name", experiment_names(project_root()))
+def test_every_specification_of_the_project_holds(name):
+    assert load_by_name(name, project_root()).description
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  epochs: 1", "  epoch: 1", ["it.yaml:7", "training.epoch", "did you mean 'epochs'?"]),
+        ("kind: embedded", "kind: embedded, rowz: 3", ["it.yaml:3", "data.source.rowz", "'rows'"]),
+        ("kind: folder", "kind: floppy", ["it.yaml:5", "model.source", "'folder'"]),
+        ("  epochs: 1", "  epochs: -1", ["it.yaml:7", "training.epochs", "greater than 0"]),
+        ("  epochs: 1", "  epochs: '1'", ["it.yaml:7", "training.epochs", "valid number"]),
+        ("  epochs: 1", "  epochs: 1\n  max_steps: 5", ["it.yaml:6", "exactly one of epochs and max_steps"]),
+        ("  epochs: 1", "  epochs: 1\n  epochs: 2", ["it.yaml:8", "'epochs' stands twice"]),
+        ("kind: exact", "kind: exactly", ["it.yaml:10", "evaluation.scorers.default.kind", "'numeric'"]),
+        ("description: the smallest one\n", "", ["it.yaml:1", "description", "required"]),
+        ("training:", "training: [", ["it.yaml:", "not valid YAML"]),
+    ],
+)
+def test_an_error_names_line_field_and_remedy(written, old, new, expected):
+    with pytest.raises(SpecificationError) as caught:
+        load(written(MINIMAL.replace(old, new)))
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_all_errors_are_told_at_once(written):
+    with pytest.raises(SpecificationError) as caught:
+        load(written(MINIMAL.replace("epochs", "epoch").replace("embedded", "hub")))
+    assert len(str(caught.value).splitlines()) >= 3
+
+
+def test_an_unknown_experiment_is_answered_with_the_known_ones():
+    with pytest.raises(SpecificationError, match="tiny"):
+        load_by_name("tinny", project_root())
+
+
+@pytest.mark.parametrize("name", ["../tiny", "a/b", "", "."])
+def test_a_name_never_leaves_the_folder_of_specifications(name):
+    with pytest.raises(SpecificationError):
+        load_by_name(name, project_root())
+
+
+def test_every_field_is_described():
+    undescribed = [
+        f"{title}.{name}"
+        for title, schema in Experiment.model_json_schema()["$defs"].items()
+        for name, field in schema.get("properties", {}).items()
+        if "description" not in field and name not in ("kind",)
+    ]
+    assert undescribed == []
+
+
+def test_paths_expand_variables_and_start_at_the_root(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOME_FOLDER", str(tmp_path / "elsewhere"))
+    assert expand_path("${SOME_FOLDER}/a", tmp_path) == tmp_path / "elsewhere" / "a"
+    assert expand_path("a/b", tmp_path) == tmp_path / "a" / "b"
+    with pytest.raises(DataError, match="NOT_SET"):
+        expand_path("${NOT_SET}/a", tmp_path)
+
+
+def test_a_prompt_inserts_the_instruction_as_it_is(written):
+    prompt = load(written(MINIMAL)).prompt
+    assert prompt.render("{instruction} {0} {{ 7*7 }}") == "Instruction: {instruction} {0} {{ 7*7 }}\nResponse:"
