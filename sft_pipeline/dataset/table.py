@@ -31,7 +31,9 @@ REJECTED = pa.schema(
         pa.field("source_row", pa.int64(), nullable=False),
         pa.field("filter", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("matched", pa.string(), nullable=False),  # the text that the filter objects to, cut to MATCHED characters
+        pa.field(
+            "matched", pa.string(), nullable=False
+        ),  # the text that the filter objects to, cut to MATCHED characters
         pa.field("id", pa.string()),  # None where the row could not be read
         pa.field("instruction", pa.string()),
         pa.field("response", pa.string()),
@@ -46,6 +48,12 @@ MATCHED = 300
 def row_id(instruction: str, response: str, type: str, reference: str | None) -> str:
     """First 16 hexadecimal digits of the hash of what makes a row: the same row has the same id in every file."""
     return hash_value([instruction, response, type, reference])[:16]
+
+
+def rejected_row(row: Mapping[str, Any], filter: str, reason: str, matched: str) -> dict[str, Any]:
+    """`row` as it stands in the table of rejected rows."""
+    shown = {field: row[field] for field in ("source_file", "source_row", "id", "instruction", "response", "type")}
+    return {**shown, "filter": filter, "reason": reason, "matched": matched[:MATCHED]}
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:
