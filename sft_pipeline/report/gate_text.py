@@ -1,0 +1,74 @@
+"""The gate report as short plain text, for a terminal and for gate.txt."""
+
+import textwrap
+
+from sft_pipeline.artifacts import GateReport, GroupResult, Reason
+
+HEADLINE = {
+    "pass": "PASS: the fine-tuned model is better than its base",
+    "fail": "FAIL: the fine-tuned model has not been shown to be better than its base",
+    "refused": "REFUSED: the comparison is unsound, no verdict on the model",
+}
+"""What each verdict means, in one line."""
+
+
+def summary(report: GateReport) -> str:
+    """Verdict, every reason and the table of types; at most 110 characters wide."""
+    overall = report.overall
+    lines = [
+        HEADLINE[report.verdict],
+        "",
+        f"base          {rate(overall.base_successes, overall.n, overall.base_interval)}",
+        f"fine-tuned    {rate(overall.sft_successes, overall.n, overall.sft_interval)}",
+        f"lift          {points(overall.lift)} points (95 % interval {points(overall.lift_interval[0])} to "
+        f"{points(overall.lift_interval[1])}), {overall.won} won, {overall.lost} lost",
+        f"McNemar       p = {report.p:.3g} ({report.test}, decides at {report.alpha:g}); exact {overall.p_exact:.3g}, "
+        f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}",
+        f"Cohen's h     {overall.cohens_h:.2f}",
+        "",
+        "reasons",
+    ]
+    for reason in ordered(report):
+        lines += textwrap.wrap(
+            f"{reason.criterion}: {reason.detail}",
+            width=110,
+            initial_indent=f"  {reason.outcome:<8}",
+            subsequent_indent=" " * 10,
+            break_long_words=False,
+        )
+    if report.types:
+        lines += ["", *_table(report)]
+    return "\n".join(lines) + "\n"
+
+
+def ordered(report: GateReport) -> list[Reason]:
+    """The reasons, with those that keep the verdict from a pass first."""
+    return sorted(report.reasons, key=lambda reason: ("refused", "fail", "pass", "info").index(reason.outcome))
+
+
+def rate(successes: int, n: int, interval: tuple[float, float]) -> str:
+    """A success rate with its interval: 81.0 % (243 of 300, 95 % interval 76.2 to 85.0)."""
+    share = 100 * successes / n if n else 0.0
+    return f"{share:.1f} % ({successes} of {n}, 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def points(difference: float) -> str:
+    """A difference of proportions in percentage points with its sign, a true minus included."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("-0.0", "+0.0") else text.replace("-", "−")
+
+
+def _table(report: GateReport) -> list[str]:
+    width = max(len("type"), *(min(len(t.name), 30) for t in report.types))
+    head = f"{'type':<{width}}  {'n':>5}  {'base %':>6}  {'sft %':>6}  {'lift':>6}  {'interval':>15}  {'lost':>5}  {'won':>5}  {'p':>8}  {'p adj.':>8}"
+    return [head, *(_row(t, width, report.test) for t in report.types)]
+
+
+def _row(group: GroupResult, width: int, test: str) -> str:
+    interval = f"{points(group.lift_interval[0])} to {points(group.lift_interval[1])}"
+    p = {"exact": group.p_exact, "midp": group.p_midp, "corrected": group.p_corrected}[test]
+    adjusted = "" if group.p_adjusted is None else f"{group.p_adjusted:.2g}"
+    return (
+        f"{group.name[:width]:<{width}}  {group.n:>5}  {100 * group.base_rate:>6.1f}  {100 * group.sft_rate:>6.1f}  "
+        f"{points(group.lift):>6}  {interval:>15}  {group.lost:>5}  {group.won:>5}  {p:>8.2g}  {adjusted:>8}"
+    )

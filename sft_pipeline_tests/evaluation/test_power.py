@@ -1,0 +1,110 @@
+"""Power against published figures, simulation and brute force; which margins n items can decide."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sft_pipeline.evaluation.power import (
+    best_lower_bound,
+    items_needed,
+    largest_tolerable_loss,
+    minimum_detectable_effect,
+    power,
+)
+from sft_pipeline.evaluation.statistics import mcnemar, tango, wilson
+
+
+def test_power_of_300_items_at_the_gates_level():
+    assert power(300, 0.05, 0.2, 0.01, "exact") == pytest.approx(0.22, abs=5e-3)
+    assert power(300, 0.05, 0.2, 0.01, "midp") == pytest.approx(0.26, abs=5e-3)
+
+
+def test_power_of_the_exact_test_as_published_by_exact2x2():
+    assert power(100, 0.5 - 0.3, 0.5 + 0.3, 0.05, "exact") == pytest.approx(0.569, abs=5e-4)
+
+
+@pytest.mark.parametrize(("n", "points"), [(300, 8.7), (800, 5.4), (1200, 4.4)])
+def test_minimum_detectable_effects(n, points):
+    assert round(100 * minimum_detectable_effect(n, 0.2, 0.01, 0.8, "midp"), 1) == points
+
+
+@pytest.mark.parametrize("test", ["exact", "midp", "corrected"])
+def test_power_is_the_sum_over_all_outcomes_of_the_tests_own_decision(test):
+    from scipy.stats import multinomial
+
+    n, lift, discordance, alpha = 24, 0.3, 0.5, 0.05
+    won, lost = (discordance + lift) / 2, (discordance - lift) / 2
+    expected = sum(
+        multinomial.pmf([b, c, n - b - c], n, [lost, won, 1 - discordance])
+        for b in range(n + 1)
+        for c in range(b + 1, n + 1 - b)
+        if getattr(mcnemar(b, c), test) <= alpha
+    )
+    assert power(n, lift, discordance, alpha, test) == pytest.approx(expected, abs=1e-12)
+
+
+@given(n=st.integers(1, 400), discordance=st.floats(0.02, 1), alpha=st.sampled_from([0.001, 0.01, 0.05]))
+@settings(deadline=None, max_examples=60)
+def test_without_an_effect_power_is_at_most_half_the_level_for_the_exact_test(n, discordance, alpha):
+    assert power(n, 0.0, discordance, alpha, "exact") <= alpha / 2 + 1e-12
+
+
+def test_detectable_effect_and_items_needed_are_inverse_to_power():
+    effect = minimum_detectable_effect(300, 0.2, 0.01, 0.8, "exact")
+    assert power(300, effect, 0.2, 0.01, "exact") == pytest.approx(0.8, abs=1e-4)
+    n = items_needed(0.10, 0.2, 0.01, 0.8, "exact")
+    assert power(n, 0.10, 0.2, 0.01, "exact") >= 0.8 > power(n - 1, 0.10, 0.2, 0.01, "exact")
+
+
+def test_what_cannot_be_found_is_none():
+    assert minimum_detectable_effect(5, 0.2, 0.01) is None
+    assert items_needed(0.001, 0.5, 0.01, most=10_000) is None
+    with pytest.raises(ValueError, match="discordant"):
+        power(100, 0.3, 0.2, 0.01)
+
+
+@pytest.mark.parametrize("n", [1, 14, 20, 60, 300])
+def test_best_lower_bound_is_that_of_an_unchanged_result(n):
+    z2 = 1.959963984540054**2
+    assert best_lower_bound(n) == pytest.approx(-z2 / (n + z2))
+
+
+@given(n=st.integers(1, 250), margin=st.floats(0.01, 0.6))
+@settings(deadline=None, max_examples=100)
+def test_largest_tolerable_loss_is_the_last_that_holds(n, margin):
+    lost = largest_tolerable_loss(n, margin)
+    assert lost == -1 or tango(lost, 0, n)[0] > -margin
+    assert tango(lost + 1, 0, n)[0] <= -margin
+
+
+def test_a_margin_that_no_result_could_meet_is_told():
+    assert largest_tolerable_loss(18, 0.15) == -1
+    assert largest_tolerable_loss(22, 0.15) == 0
+    assert largest_tolerable_loss(0, 0.15) == -1
+
+
+@pytest.mark.parametrize(("n", "passes"), [(30, 0.97), (120, 0.73)])
+def test_overlapping_intervals_let_a_true_fall_of_ten_points_pass_and_the_lower_tango_bound_does_not(n, passes):
+    """True rates 90 % and 80 %, models independent, summed over all outcomes."""
+    import numpy as np
+    from scipy.stats import binom
+
+    intervals = [wilson(k, n) for k in range(n + 1)]
+    weight_base, weight_sft = (binom.pmf(np.arange(n + 1), n, p) for p in (0.9, 0.8))
+    overlap = sum(
+        weight_base[i] * weight_sft[j] for i in range(n + 1) for j in range(n + 1) if intervals[j][1] >= intervals[i][0]
+    )
+    assert overlap == pytest.approx(passes, abs=0.01)
+
+    # A margin of ten points is exactly the true fall: "held" must come out in about 2.5 % of the cases at most.
+    lost, won = 0.9 * 0.2, 0.1 * 0.8
+    held = 0.0
+    for b in range(n + 1):
+        row = binom.pmf(b, n, lost)
+        if row < 1e-7:
+            continue
+        for c in range(n + 1 - b):
+            mass = row * binom.pmf(c, n - b, won / (1 - lost))
+            if mass > 1e-7 and tango(b, c, n)[0] > -0.10:
+                held += mass
+    assert held <= 0.035
