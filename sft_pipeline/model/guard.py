@@ -1,0 +1,105 @@
+"""The base-model guard: is the base model really a base model, as loaded and as prompted here?
+
+Structural checks look at the tokenizer, sentinels at behaviour. Every sentinel runs on its raw text and, unless it says
+otherwise, in the training prompt's format: a base that fails raw and succeeds in the format leaves little to learn, and
+a gate over it measures the format.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from sft_pipeline.artifacts import GuardReport, ModelSnapshot, SentinelResult
+from sft_pipeline.experiment import BaseModelSpec, Prompt, Sentinel
+from sft_pipeline.model import loader
+
+
+def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path) -> GuardReport:
+    """Run all checks on the snapshot and write `guard.json` and `guard.txt` to `out`."""
+    from sft_pipeline.model.greedy import complete
+
+    tokenizer = loader.load_tokenizer(base.root)
+    cases = [
+        (sentinel, mode, sentinel.prompt if mode == "raw" else prompt.render(sentinel.prompt))
+        for sentinel in spec.sentinels
+        for mode in (("raw", "format") if sentinel.in_format else ("raw",))
+    ]
+    checks = structural_checks(tokenizer, [text for _, _, text in cases] or [prompt.render("")], spec.allow_bos)
+    results = []
+    # Behaviour is only looked at when the input is clean: an answer to a contaminated prompt tells nothing.
+    if cases and not any(checks.values()):
+        model = loader.load_model(base.root, spec)
+        answers = complete(model, tokenizer, [text for _, _, text in cases], max_new_tokens=spec.sentinel_new_tokens)
+        results = [
+            judge(sentinel, mode, text, answer.text, spec.format_may_follow)
+            for (sentinel, mode, text), answer in zip(cases, answers, strict=True)
+        ]
+    report = {
+        "checks": checks,
+        "sentinels": [r.model_dump() for r in results],
+        "loader": loader.provenance(tokenizer, spec, base.source, base.revision),
+    }
+    (out / "guard.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
+    (out / "guard.txt").write_text(_text(report, results))
+    return GuardReport.seal(out, checks=checks, sentinels=tuple(results), loader=report["loader"])
+
+
+def structural_checks(tokenizer: loader.CleanTokenizer, texts: list[str], allow_bos: bool) -> dict[str, str]:
+    """Template, token-id and delta check; an empty string means that the check passed.
+
+    The delta check compares the tokens of each text with and without special tokens: a difference means that some
+    other code path would feed the model something else than this one.
+    """
+    inner = tokenizer.inner
+    plain = inner(texts, add_special_tokens=False)["input_ids"]
+    special = inner(texts, add_special_tokens=True)["input_ids"]
+    template_ids = sorted({i for ids in plain for i in ids} & tokenizer.template_tokens.keys())
+    delta = ""
+    for text, short, long in zip(texts, plain, special, strict=True):
+        if allow_bos and long[:1] == [inner.bos_token_id]:
+            long = long[1:]
+        if len(short) != len(long):
+            added = [inner.convert_ids_to_tokens(i) for i in long if i not in short]
+            delta = (
+                f"{text[:60]!r} has {len(short)} tokens without and {len(long)} with special tokens (added: {added}). "
+                "If it is only the beginning-of-sequence token of this model family, set model.allow_bos: true."
+            )
+            break
+    return {
+        "chat_template_disabled": "" if inner.chat_template is None else "the tokenizer still has a chat template",
+        "no_template_token_ids": ""
+        if not template_ids
+        else "chat-template tokens in the input: " + ", ".join(tokenizer.template_tokens[i] for i in template_ids),
+        "no_special_token_delta": delta,
+    }
+
+
+def judge(sentinel: Sentinel, mode: str, prompt: str, answer: str, format_may_follow: bool) -> SentinelResult:
+    """Whether the answer matches the sentinel's pattern, and whether that is as it should be.
+
+    A success that was not expected stops the run raw; in the training format it stops it unless the specification
+    accepts a base that follows the format.
+    """
+    succeeded = re.search(sentinel.matches, answer, re.IGNORECASE) is not None
+    passed = succeeded == (sentinel.expect == "works")
+    blocking = mode == "raw" or (sentinel.expect == "fails" and not format_may_follow)
+    return SentinelResult(
+        name=sentinel.name,
+        mode=mode,
+        expect=sentinel.expect,
+        prompt=prompt,
+        answer=answer,
+        succeeded=succeeded,
+        passed=passed,
+        blocking=blocking,
+    )
+
+
+def _text(report: dict, results: list[SentinelResult]) -> str:
+    lines = ["Base-model guard", ""]
+    lines += [f"  {'ok  ' if not problem else 'STOP'} {name} {problem}" for name, problem in report["checks"].items()]
+    for r in results:
+        mark = "ok  " if r.passed else "STOP" if r.blocking else "note"
+        lines.append(f"  {mark} {r.name} [{r.mode}] {'succeeded' if r.succeeded else 'failed'}: {r.answer!r}")
+    lines += ["", *(f"  {key}: {value}" for key, value in report["loader"].items()), ""]
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""The one clean loader: the only module that loads a base model or its tokenizer.
+
+A base model becomes an instruct model as soon as somebody's chat template or special tokens slip into its input. Here
+the template is removed, text is encoded with `add_special_tokens=False`, and a chat-template token at any input
+position is an error. A test finds every other module that loads a model by itself.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sft_pipeline
+from sft_pipeline.errors import ModelError
+from sft_pipeline.experiment import BaseModelSpec
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_MARKER = re.compile(r"<\|[^|<>\s]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
+"""Spellings of chat-template tokens: ChatML and Llama 3, Llama 2, Gemma."""
+
+
+@dataclass(frozen=True)
+class CleanTokenizer:
+    """A tokenizer without chat template that encodes text as it is.
+
+    Attributes:
+        inner: the Hugging Face tokenizer, its chat template removed.
+        template_tokens: id → text of the tokens that only a chat template uses.
+        had_template: whether the files on disk carried a chat template.
+    """
+
+    inner: "PreTrainedTokenizerBase"
+    template_tokens: dict[int, str]
+    had_template: bool
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, nothing added.
+
+        Raises:
+            ModelError: the text holds a chat-template token.
+        """
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, nothing added; a batch is many times faster than one by one.
+
+        Raises:
+            ModelError: a text holds a chat-template token.
+        """
+        if not texts:
+            return []
+        encoded = self.inner(list(texts), add_special_tokens=False)["input_ids"]
+        for text, ids in zip(texts, encoded, strict=True):
+            if found := self.template_tokens.keys() & set(ids):
+                names = ", ".join(sorted(self.template_tokens[i] for i in found))
+                raise ModelError(
+                    f"chat-template token {names} in the input {text[:120]!r}: a base model must not see it. "
+                    "Remove it from the data (data.quality.delimiters finds such rows) or from the prompt."
+                )
+        return encoded
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text; template tokens are counted, not refused: this only measures."""
+        return [len(ids) for ids in self.inner(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids` without special tokens and without tidying of spaces."""
+        return self.inner.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def end(self) -> int:
+        """Id of the end-of-sequence token."""
+        return self.inner.eos_token_id
+
+
+def load_tokenizer(folder: Path) -> CleanTokenizer:
+    """Load the tokenizer in `folder` from its files alone, without its chat template.
+
+    Raises:
+        ModelError: there is no tokenizer, or it has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}: the tokenizer cannot be loaded: {error}. It needs tokenizer.json.") from error
+    template = tokenizer.chat_template
+    templates = list(template.values()) if isinstance(template, dict) else [template or ""]
+    tokenizer.chat_template = None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{folder}: the tokenizer has no eos_token; name it in tokenizer_config.json.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return CleanTokenizer(tokenizer, _template_tokens(tokenizer, templates), had_template=any(templates))
+
+
+def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[str]) -> dict[int, str]:
+    """Single tokens that only a chat template uses: known spellings, and added tokens that the template names."""
+    plain = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}
+    found = {}
+    for token_id, token in tokenizer.added_tokens_decoder.items():
+        text = token.content
+        if text not in plain and (_MARKER.fullmatch(text) or any(text in t for t in templates)):
+            found[token_id] = text
+    # An instruct tokenizer often names a template token as its end of sequence: then it is one all the same.
+    for text in (tokenizer.eos_token, tokenizer.pad_token):
+        if text in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>"):
+            found[tokenizer.convert_tokens_to_ids(text)] = text
+    return found
+
+
+def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
+    """Load the weights in `folder` on the device, in the precision and quantisation that `spec` declares.
+
+    Safetensors only, no remote code, no network.
+
+    Raises:
+        ModelError: the device is missing, or the weights cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    require_device(spec.device)
+    options = {}
+    if spec.quantization != "none":
+        options["quantization_config"] = _quantization(spec)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, spec.dtype),
+            device_map={"": spec.device},
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: the base model cannot be loaded: {error}") from error
+    _keep_backward(model)
+    # What a model ships (a temperature, a repetition penalty) would fill every field that a decoding leaves open.
+    model.generation_config = GenerationConfig()
+    return model.eval()
+
+
+def require_device(device: str) -> None:
+    """Make sure that the declared device is there.
+
+    Raises:
+        ModelError: `cuda` is declared and there is none.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            "model.device is cuda, but this process sees no CUDA device. Run on a machine with a GPU, or declare "
+            "device: cpu for a model that is small enough."
+        )
+
+
+def _quantization(spec: BaseModelSpec):
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if spec.quantization == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+        )
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0)
+
+
+def _keep_backward(model: "PreTrainedModel") -> None:
+    """Forbid bitsandbytes to repack 4-bit layers for its AVX512-bf16 kernel.
+
+    That kernel has no backward pass, and the first pass without gradients (an evaluation) switches to it: gradients of
+    everything afterwards are then silently wrong on processors that have it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
+    """Put the trained adapter in folder `adapter` on `model`, frozen, for generation."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, adapter, is_trainable=False, local_files_only=True).eval()
+
+
+def provenance(tokenizer: CleanTokenizer, spec: BaseModelSpec, source: str, revision: str) -> dict[str, str]:
+    """How the base was loaded: part of the guard's report and of everything that is made with the model."""
+    return {
+        "loader_version": sft_pipeline.__version__,
+        "model": source,
+        "revision": revision,
+        "quantization": spec.quantization,
+        "dtype": spec.dtype,
+        "template_found": str(tokenizer.had_template).lower(),
+        "template_disabled": "true",
+        "add_special_tokens": "false",
+    }

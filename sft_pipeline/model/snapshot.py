@@ -1,0 +1,177 @@
+"""A local, hashed snapshot of the base model, from whichever source the specification names.
+
+Only what is needed and harmless is taken: configuration, tokenizer, safetensors. Pickled weights and models that bring
+their own code are refused, not converted.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+from sft_pipeline.artifacts import ModelSnapshot
+from sft_pipeline.errors import ModelError
+from sft_pipeline.experiment import EmbeddedBase, FolderBase, HubBase
+from sft_pipeline.provenance.code import code_hash
+from sft_pipeline.provenance.hashing import hash_file, hash_value
+from sft_pipeline.specification import expand_path
+
+TAKEN = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+"""Files of a model folder that belong to a snapshot."""
+
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+"""Files that can run code when they are read."""
+
+
+def take(source: EmbeddedBase | FolderBase | HubBase, root: Path, cache: Path, out: Path) -> ModelSnapshot:
+    """Copy or build the base model into `out` and describe it.
+
+    Args:
+        source: where the model comes from.
+        root: the project's root, for relative paths.
+        cache: folder in which embedded models are kept by the hash of their recipe.
+        out: empty folder for the files.
+
+    Raises:
+        ModelError: the model is not there, is incomplete, pickled, or wants to bring its own code.
+    """
+    if isinstance(source, EmbeddedBase):
+        revision = _embedded(source, cache, out)
+        name = "embedded tiny base"
+    elif isinstance(source, FolderBase):
+        _folder(expand_path(source.path, root), out)
+        revision, name = "", source.path
+    else:
+        revision = _hub(source, out)
+        name = source.name
+    check_files(out, name)
+    config = json.loads((out / "config.json").read_text())
+    return ModelSnapshot.seal(
+        out,
+        source=name,
+        revision=revision or "sha256:" + hash_value([hash_file(p) for p in sorted(out.iterdir())]),
+        architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
+        parameters=count_parameters(out),
+        vocabulary=config["vocab_size"],
+    )
+
+
+def recipe_hash(recipe: EmbeddedBase) -> str:
+    """Identity of an embedded model: its recipe and the code that follows it."""
+    code = code_hash("dataset/embedded/world.py", "dataset/embedded/corpus.py", "model/tiny.py")
+    return hash_value({"recipe": recipe.model_dump(), "code": code})
+
+
+def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
+    from sft_pipeline.model import tiny
+
+    revision = recipe_hash(recipe)
+    kept = cache / "base" / revision
+    if not kept.is_dir():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=kept.parent, prefix="building-"))
+        try:
+            tiny.build(recipe, building)
+            os.rename(building, kept)
+        except OSError:
+            # Another run may have finished the same recipe meanwhile: then its result serves as well.
+            if not kept.is_dir():
+                raise
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    shutil.copytree(kept, out, dirs_exist_ok=True)
+    return revision
+
+
+def _folder(folder: Path, out: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder}: no such folder. model.source.path must name a folder with config.json, tokenizer.json and "
+            "*.safetensors."
+        )
+    check_files(folder, str(folder))
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in TAKEN):
+            shutil.copyfile(path, out / path.name)
+
+
+def _hub(source: HubBase, out: Path) -> str:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        revision = HfApi().model_info(source.name, revision=source.revision).sha
+        snapshot_download(source.name, revision=revision, local_dir=out, allow_patterns=list(TAKEN))
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise ModelError(
+            f"{source.name}@{source.revision} cannot be fetched: {error}. A hub model needs the network; without it, "
+            "use a local folder (model.source.kind: folder)."
+        ) from error
+    shutil.rmtree(out / ".cache", ignore_errors=True)
+    return revision
+
+
+def check_files(folder: Path, name: str) -> None:
+    """Make sure that the folder holds a complete model that loads without running anything.
+
+    Raises:
+        ModelError: naming the missing or unwanted file.
+    """
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ModelError(f"{name}: config.json is missing; the folder must hold a model in Hugging Face layout.")
+    try:
+        config = json.loads(config_file.read_text())
+    except ValueError as error:
+        raise ModelError(f"{name}: config.json is not JSON: {error}") from error
+    if "auto_map" in config:
+        raise ModelError(
+            f"{name}: config.json asks for remote code (auto_map), which is never run here. Use a model whose "
+            "architecture is part of transformers."
+        )
+    names = [p.name for p in folder.iterdir() if p.is_file()]
+    weights = [n for n in names if fnmatch(n, "*.safetensors")]
+    pickled = [n for n in names if any(fnmatch(n, pattern) for pattern in PICKLED)]
+    if not weights:
+        problem = f"only pickled weights ({', '.join(sorted(pickled))}), which are refused" if pickled else "no weights"
+        raise ModelError(f"{name}: {problem}. Save the model as safetensors: model.save_pretrained(folder).")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = set(json.loads(index.read_text())["weight_map"].values())
+        if missing := sorted(wanted - set(weights)):
+            raise ModelError(f"{name}: the index names {len(missing)} missing weight file(s), first {missing[0]}.")
+    if not {"tokenizer.json", "tokenizer.model"} & set(names):
+        raise ModelError(f"{name}: tokenizer.json is missing.")
+
+
+def count_parameters(folder: Path) -> int:
+    """Number of weights in all safetensors files of `folder`, from their headers; tied weights count once."""
+    from math import prod
+
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as tensors:
+            total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+    return total
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision names one commit for ever; a branch or a tag can move."""
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None

@@ -1,0 +1,79 @@
+"""Batched greedy completion against the plain loop that it must equal."""
+
+import json
+import shutil
+
+import pytest
+
+from sft_pipeline.experiment import BaseModelSpec, FolderBase
+from sft_pipeline.model import loader
+from sft_pipeline.model.greedy import _finish, complete
+
+
+@pytest.fixture(scope="module")
+def loaded(toy_base):
+    spec = BaseModelSpec(source=FolderBase(kind="folder", path="."))
+    return loader.load_model(toy_base.root, spec), loader.load_tokenizer(toy_base.root)
+
+
+PROMPTS = [
+    "The opposite of hot is",
+    "One drum, two",
+    "a",
+    "They counted 4, 5, 6, and then they went home to the city of",
+]
+
+
+def one_by_one(model, tokenizer, prompt, limit):
+    """The definition of greedy decoding: no cache, no batch, no padding."""
+    import torch
+
+    ids, new = tokenizer.encode(prompt), []
+    with torch.inference_mode():
+        while len(new) < limit:
+            best = int(model(torch.tensor([ids + new])).logits[0, -1].argmax())
+            if best == tokenizer.end:
+                break
+            new.append(best)
+    return tokenizer.decode(new), len(new)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_batches_answer_as_the_plain_loop_does(loaded, batch_size):
+    model, tokenizer = loaded
+    answers = complete(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=batch_size)
+    assert [(a.text, a.tokens) for a in answers] == [one_by_one(model, tokenizer, p, 12) for p in PROMPTS]
+
+
+def test_a_generation_config_that_ships_with_a_model_is_not_used(loaded, toy_base, tmp_path):
+    shutil.copytree(toy_base.root, tmp_path / "base")
+    shipped = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "max_new_tokens": 2}
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps(shipped))
+    model = loader.load_model(tmp_path / "base", BaseModelSpec(source=FolderBase(kind="folder", path=".")))
+    answers = complete(model, loaded[1], PROMPTS, max_new_tokens=12)
+    assert answers == complete(*loaded, PROMPTS, max_new_tokens=12)
+
+
+def test_an_answer_ends_before_a_stop_string(loaded):
+    model, tokenizer = loaded
+    whole = complete(model, tokenizer, PROMPTS, max_new_tokens=12)
+    text = whole[0].text
+    stop = text[len(text) // 2]
+    cut = complete(model, tokenizer, PROMPTS, max_new_tokens=12, stop=[stop])
+    for before, after in zip(whole, cut, strict=True):
+        if stop in before.text:
+            assert after.text == before.text.split(stop)[0] and after.finish_reason == "stop"
+        else:
+            assert after.text == before.text
+
+
+def test_the_limit_of_new_tokens_is_a_finish_reason_of_its_own(loaded):
+    _, tokenizer = loaded
+    ids = tokenizer.encode("one two three")
+    assert _finish(ids, tokenizer, (), len(ids)).finish_reason == "length"
+    ended = _finish([*ids, tokenizer.end, tokenizer.end], tokenizer, (), 50)
+    assert ended.finish_reason == "stop" and ended.text == "one two three" and ended.tokens == len(ids)
+
+
+def test_no_prompts_give_no_answers(loaded):
+    assert complete(*loaded, [], max_new_tokens=4) == []

@@ -1,0 +1,200 @@
+"""The one clean loader: no template, nothing added, no other way in."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.errors import ModelError
+from sft_pipeline.experiment import BaseModelSpec, FolderBase, Prompt, Sentinel
+from sft_pipeline.model import guard, loader, snapshot
+from sft_pipeline.model.greedy import complete
+
+PACKAGE = Path(loader.__file__).parent.parent
+SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
+
+
+def test_no_other_module_loads_a_model_or_a_tokenizer():
+    offenders = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).as_posix() == "model/loader.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.ImportFrom | ast.Import)
+                else [node.attr]
+                if isinstance(node, ast.Attribute)
+                else []
+            )
+            if any(
+                n.startswith(("AutoModel", "AutoTokenizer", "AutoPeft")) or n in ("from_pretrained", "pipeline")
+                for n in names
+            ):
+                offenders.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert offenders == []
+
+
+@pytest.fixture
+def with_template(toy_base, tmp_path):
+    """The toy base with ChatML tokens and a chat template, as an instruct model ships it."""
+    folder = tmp_path / "instruct"
+    shutil.copytree(toy_base.root, folder)
+    tokenizer = loader.load_tokenizer(folder).inner
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_the_chat_template_is_removed_and_its_tokens_are_refused(with_template):
+    tokenizer = loader.load_tokenizer(with_template)
+    assert tokenizer.had_template and tokenizer.inner.chat_template is None
+    assert set(tokenizer.template_tokens.values()) == {"<|im_start|>", "<|im_end|>"}
+    with pytest.raises(ModelError, match="im_start"):
+        tokenizer.encode("hello <|im_start|>user")
+    assert tokenizer.count(["hello <|im_start|>user"]) == [len(tokenizer.inner("hello <|im_start|>user")["input_ids"])]
+
+
+def test_the_guard_stops_on_a_template_token_in_the_format(with_template):
+    tokenizer = loader.load_tokenizer(with_template)
+    checks = guard.structural_checks(tokenizer, ["<|im_start|>hi<|im_end|>"], allow_bos=False)
+    assert "<|im_start|>" in checks["no_template_token_ids"]
+    assert not checks["chat_template_disabled"] and not checks["no_special_token_delta"]
+
+
+def test_a_token_added_on_the_way_is_a_delta(toy_base, tmp_path):
+    from tokenizers.processors import TemplateProcessing
+
+    folder = tmp_path / "bos"
+    shutil.copytree(toy_base.root, folder)
+    inner = loader.load_tokenizer(folder).inner
+    end = inner.eos_token
+    inner.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, inner.eos_token_id)]
+    )
+    inner.save_pretrained(folder)
+    tokenizer = loader.load_tokenizer(folder)
+    assert "without and" in guard.structural_checks(tokenizer, ["hello"], allow_bos=False)["no_special_token_delta"]
+
+
+@pytest.mark.real_data
+def test_a_llama_tokenizer_needs_the_declared_exception(real_data):
+    tokenizer = loader.load_tokenizer(real_data / "stories260K-hf")
+    assert "allow_bos" in guard.structural_checks(tokenizer, ["Once"], allow_bos=False)["no_special_token_delta"]
+    assert not any(guard.structural_checks(tokenizer, ["Once"], allow_bos=True).values())
+    assert tokenizer.encode("Once upon")[0] != tokenizer.inner.bos_token_id
+
+
+@pytest.mark.real_data
+def test_the_guard_tells_a_real_base_model(real_data, tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "guard").mkdir()
+    base = snapshot.take(
+        FolderBase(kind="folder", path=str(real_data / "stories260K-hf")), tmp_path, tmp_path, tmp_path / "base"
+    )
+    spec = SPEC.model_copy(
+        update={
+            "allow_bos": True,
+            "sentinels": (
+                Sentinel(name="list", prompt="List three prime numbers:", expect="fails", matches=r"2\D+3\D+5"),
+                Sentinel(
+                    name="story",
+                    prompt="Once upon a time, there was a little",
+                    expect="works",
+                    matches="girl|boy",
+                    in_format=False,
+                ),
+                Sentinel(name="impossible", prompt="Water freezes at", expect="works", matches="zero", in_format=False),
+            ),
+        }
+    )
+    report = guard.inspect(base, spec, Prompt(), tmp_path / "guard")
+    outcome = {(s.name, s.mode): s.passed for s in report.sentinels}
+    assert outcome == {
+        ("list", "raw"): True,
+        ("list", "format"): True,
+        ("story", "raw"): True,
+        ("impossible", "raw"): False,
+    }
+    assert not report.passed and "impossible" in report.problems[0]
+    assert "STOP impossible" in (tmp_path / "guard" / "guard.txt").read_text()
+    assert report.loader["revision"].startswith("sha256:")
+
+
+def test_a_base_that_follows_only_in_the_format_stops_unless_accepted():
+    sentinel = Sentinel(name="s", prompt="p", expect="fails", matches="right")
+    assert guard.judge(sentinel, "format", "p", "right", format_may_follow=False).blocking
+    accepted = guard.judge(sentinel, "format", "p", "right", format_may_follow=True)
+    assert not accepted.passed and not accepted.blocking
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "no weights"),
+        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pickled weights .* refused"),
+        (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+        (lambda f: (f / "config.json").write_text("{"), "not JSON"),
+        (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+        (lambda f: shutil.rmtree(f), "no such folder"),
+        (
+            lambda f: (f / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "evil.Model"}})),
+            "remote code",
+        ),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}'),
+            "model-2.safetensors",
+        ),
+    ],
+)
+def test_a_base_folder_that_cannot_be_used_says_why(toy_base, tmp_path, spoil, message):
+    folder, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(toy_base.root, folder)
+    out.mkdir()
+    spoil(folder)
+    with pytest.raises(ModelError, match=message):
+        snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
+
+
+def test_only_what_is_needed_is_taken(toy_base, tmp_path):
+    folder, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(toy_base.root, folder)
+    out.mkdir()
+    (folder / "modeling_evil.py").write_text("raise SystemExit")
+    (folder / "optimizer.pt").write_bytes(b"pickle")
+    taken = snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
+    assert set(taken.files) == set(toy_base.files)
+    assert taken.parameters == toy_base.parameters
+
+
+def test_an_embedded_base_is_built_once(toy_recipe, toy_base, tmp_path, monkeypatch):
+    from sft_pipeline.model import tiny
+
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = snapshot.take(toy_recipe, tmp_path, tmp_path / "cache", tmp_path / "first")
+    monkeypatch.setattr(tiny, "build", lambda *a: pytest.fail("built again"))
+    second = snapshot.take(toy_recipe, tmp_path, tmp_path / "cache", tmp_path / "second")
+    assert first.digest == second.digest == toy_base.digest
+
+
+def test_a_missing_gpu_is_an_error_and_no_fallback(toy_base):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ModelError, match="sees no CUDA device"):
+        loader.load_model(toy_base.root, SPEC.model_copy(update={"device": "cuda"}))
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_quantised_bases_load_and_answer_on_the_cpu(toy_base, quantization):
+    spec = SPEC.model_copy(update={"quantization": quantization, "dtype": "bfloat16"})
+    model = loader.load_model(toy_base.root, spec)
+    kinds = {type(m).__name__ for m in model.modules()}
+    assert {"nf4": "Linear4bit", "int8": "Linear8bitLt"}[quantization] in kinds
+    answers = complete(model, loader.load_tokenizer(toy_base.root), ["The", "One drum, two"], max_new_tokens=4)
+    assert len(answers) == 2 and all(a.tokens <= 4 for a in answers)
