@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sft_pipeline.artifacts import Generations, GuardReport, InstructionDataset, Reason, TrainingReport
+from sft_pipeline.artifacts import Artifact, Generations, GuardReport, InstructionDataset, Reason, TrainingReport
 from sft_pipeline.experiment import Gate
 
 
@@ -57,7 +57,9 @@ def preconditions(
         for g in (base, sft)
         if g.truncated_share > gate.max_truncated_share
     ]
+    mixed = _mixed_origin({"test split": test, "base": base, "sft": sft, "guard": guard, "diagnosis": training})
     return [
+        reason("same origin", mixed, "all of it rests on the same base model, adapter and test split"),
         reason("same conditions", roles + differing, f"{', '.join(sorted(base.conditions))} are the same for both models"),
         reason("base model guard", guard.problems, "the base behaves like a base"),
         reason("training", sick, "no blocking finding"),
@@ -65,6 +67,19 @@ def preconditions(
         reason("data quality", quality, f"{len(test.thresholds)} declared thresholds hold" if test.thresholds else "no failed threshold"),
         reason("truncation", cut, f"{100 * base.truncated_share:.1f} % (base) and {100 * sft.truncated_share:.1f} % (sft) of the answers were cut"),
     ]  # fmt: skip
+
+
+def _mixed_origin(artifacts: Mapping[str, Artifact]) -> list[str]:
+    """Inputs of which two artifacts used different versions, such as the diagnosis of another adapter."""
+    used: dict[str, dict[str, str]] = {"test_split": {"test split": artifacts["test split"].version}}
+    for name, artifact in artifacts.items():
+        for asset, version in artifact.upstream.items():
+            used.setdefault(asset, {})[name] = version
+    return [
+        f"{asset} differs: " + ", ".join(f"{version[:12]} ({name})" for name, version in versions.items())
+        for asset, versions in used.items()
+        if len(set(versions.values())) > 1
+    ]
 
 
 def same_items(rows: Sequence[Mapping], base: Sequence[Mapping], sft: Sequence[Mapping]) -> tuple[Reason, set[str]]:

@@ -41,6 +41,7 @@ class Case:
     leaks: int = 0
     sentinel_passed: bool = True
     findings: tuple[Finding, ...] = ()
+    diagnosed: str = "adapter 1"
     scorers: dict[str, dict] = field(default_factory=lambda: {"default": {"kind": "exact"}})
     gate: dict[str, Any] = field(default_factory=dict)
     repeated: Sequence[str] = ()
@@ -89,7 +90,9 @@ class Case:
             succeeded=not self.sentinel_passed, passed=self.sentinel_passed, blocking=True,
         )  # fmt: skip
         guard = GuardReport.seal(folders["guard"], checks={"template": ""}, sentinels=(sentinel,), loader={})
-        training = TrainingReport.seal(folders["training"], findings=self.findings)
+        training = TrainingReport.seal(
+            folders["training"], findings=self.findings, upstream={"lora_adapter": self.diagnosed}
+        )
         return decide(test, base, sft, guard, training, self.experiment(), folders["report"])
 
     def _generations(self, model, outputs: dict[str, str], conditions: dict[str, str], folder: Path) -> Generations:
@@ -98,8 +101,15 @@ class Case:
             for id, text in [*outputs.items(), *((id, outputs[id]) for id in self.repeated)]
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / Generations.ROWS)
+        upstream = {"base_model": "base 1"} | ({"lora_adapter": "adapter 1"} if model == "sft" else {})
         return Generations.seal(
-            folder, model=model, rows=len(rows), conditions=conditions, truncated_share=self.truncated, mean_tokens=3.0
+            folder,
+            upstream=upstream,
+            model=model,
+            rows=len(rows),
+            conditions=conditions,
+            truncated_share=self.truncated,
+            mean_tokens=3.0,
         )
 
 

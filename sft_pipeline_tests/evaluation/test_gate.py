@@ -39,6 +39,13 @@ def test_different_conditions_are_refused_and_named(case):
     assert "prompt" not in detail(report, "same conditions")
 
 
+def test_the_diagnosis_of_another_adapter_is_refused(case):
+    case.add("capital", 300, 10, 200).diagnosed = "adapter 2"
+    report = case.decide()
+    assert report.verdict == "refused"
+    assert detail(report, "same origin") == "lora_adapter differs: adapter 1 (sft), adapter 2 (diagnosis)"
+
+
 def test_generations_without_conditions_are_refused(case):
     case.add("capital", 300, 10, 200)
     case.base_conditions, case.sft_conditions = {}, {}

@@ -1,0 +1,31 @@
+"""How often a model succeeds on a split, by the experiment's own prompt, decoding and scorers.
+
+Used where a number is enough: the base's headroom on the dev split, and the checkpoint series.
+"""
+
+from pathlib import Path
+
+from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.evaluation.scoring import score_items
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.generation.engine import TransformersEngine
+
+
+def successes(
+    engine: TransformersEngine, experiment: Experiment, items: InstructionDataset, adapter: Path | None = None
+) -> tuple[int, int]:
+    """Successful answers and items asked.
+
+    Args:
+        engine: the loaded base model.
+        experiment: gives prompt, decoding and scorers.
+        items: the split, usually dev: the test split is for the gate alone.
+        adapter: folder of the adapter; None is the base model.
+    """
+    rows = read_table(items.path(InstructionDataset.ROWS))
+    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    answers = engine.answer(prompts, experiment.generation, adapter=adapter)
+    outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
+    scored = score_items(rows, outputs, experiment.evaluation.scorers)
+    return sum(success for _, _, success, _ in scored), len(scored)

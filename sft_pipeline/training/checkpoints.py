@@ -1,0 +1,152 @@
+"""Checkpoints that can be trusted after a kill at any moment.
+
+The trainer writes `checkpoint-<step>/`; only when everything in it is on the disk does `COMPLETE.json` appear there, with
+the hash of every file and the fingerprint of what is being trained. A folder without it, or whose files differ from it,
+does not exist for a resumed run. Beside the full checkpoints, of which the newest two are kept, `kept/<step>/` holds
+every saved adapter.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
+
+MARKER = "COMPLETE.json"
+
+FULL = 2
+"""Full checkpoints (optimiser and random states) that are kept: the newest, and one in case it turns out damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint: its folder, its step, and the seconds of training that led to it."""
+
+    folder: Path
+    step: int
+    seconds: float
+
+
+def fingerprint(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    plan: TrainingPlan,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+) -> str:
+    """Hash of everything that the weights at a given step depend on."""
+    return hash_value(
+        {
+            "training": experiment.training.model_dump(mode="json"),
+            "prompt": experiment.prompt.model_dump(mode="json"),
+            "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+            "steps": [plan.steps, plan.warmup_steps],
+            "base": base.digest,
+            "train": train.digest,
+            "dev": dev.digest,
+        }
+    )
+
+
+def seal(folder: Path, step: int, run: str, seconds: float) -> None:
+    """Declare the checkpoint in `folder` complete: flush its files, keep its adapter, write the marker last.
+
+    Args:
+        folder: `checkpoint-<step>` as the trainer wrote it.
+        step: its step.
+        run: fingerprint of the training.
+        seconds: training time up to this step, earlier processes included.
+    """
+    kept = folder.parent / "kept" / str(step)
+    shutil.rmtree(kept, ignore_errors=True)
+    save_adapter(folder, kept)
+    for path in [*files_below(folder), *files_below(kept)]:
+        _flush(path)
+    for path in (folder, kept, kept.parent):
+        _flush(path)
+    hashes = {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
+    hashes |= {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
+    marker = {"fingerprint": run, "step": step, "seconds": seconds, "files": hashes}
+    temporary = folder / (MARKER + ".new")
+    temporary.write_text(json.dumps(marker, indent=1))
+    _flush(temporary)
+    os.replace(temporary, folder / MARKER)
+    _flush(folder)
+    _flush(folder.parent)
+    for old in _folders(folder.parent)[:-FULL]:
+        _remove(old)
+
+
+def newest(work: Path, run: str) -> Checkpoint | None:
+    """The newest complete checkpoint of this training; incomplete and damaged ones are removed.
+
+    Raises:
+        TrainingError: a complete checkpoint in `work` belongs to another specification, dataset or base.
+    """
+    found = None
+    for folder in reversed(_folders(work)):
+        marker = _read_marker(folder)
+        if marker is not None and marker["fingerprint"] != run:
+            raise TrainingError(
+                f"{folder} is a checkpoint of another training: specification, data or base differ from the present ones. "
+                "Delete the folder above it to begin anew, or go back to the specification that it was made with."
+            )
+        if found is None and marker is not None and _sound(folder, marker["files"]):
+            found = Checkpoint(folder, marker["step"], marker["seconds"])
+        elif found is None:
+            _remove(folder)
+    for kept in (work / "kept").glob("*"):
+        if found is None or int(kept.name) > found.step:
+            shutil.rmtree(kept)
+    return found
+
+
+def save_adapter(folder: Path, target: Path, base_name: str | None = None) -> None:
+    """Copy the adapter in `folder` without anything that belongs to this machine or to the order of a hash table.
+
+    PEFT records the folder that the base was loaded from. `base_name` stands there instead: the base's name on a hub, or
+    nothing for a local one, whose digest is in the manifest.
+    """
+    target.mkdir(parents=True)
+    shutil.copyfile(folder / "adapter_model.safetensors", target / "adapter_model.safetensors")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = base_name
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    (target / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _folders(work: Path) -> list[Path]:
+    return sorted(work.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _sound(folder: Path, files: Mapping[str, str]) -> bool:
+    return all((folder / name).is_file() and hash_file(folder / name) == digest for name, digest in files.items())
+
+
+def _remove(folder: Path) -> None:
+    # The marker goes first: a removal that is interrupted must not leave a complete-looking checkpoint.
+    (folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""What a training leaves behind beside the adapter: logs without times, the manifest, the success marker."""
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.artifacts import GuardReport, InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance import environment
+from sft_pipeline.provenance.hashing import hash_file
+from sft_pipeline.training.data import Encoded
+
+_TIMES = ("_runtime", "_per_second")
+
+
+def deterministic_rows(log_history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The log rows without what differs between two identical runs; non-finite numbers become their names."""
+    rows = []
+    for row in log_history:
+        if "train_runtime" in row:
+            continue
+        kept = {key: value for key, value in row.items() if not key.endswith(_TIMES)}
+        rows.append({k: repr(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in kept.items()})
+    return rows
+
+
+def write(
+    out: Path,
+    experiment: Experiment,
+    base: ModelSnapshot,
+    guard: GuardReport,
+    plan: TrainingPlan,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    encoded: Encoded,
+    options: Mapping[str, Any],
+    measurements: Mapping[str, Any],
+) -> None:
+    """Write `training_manifest.json` and `TRAINING_SUCCESS` into `out`, which holds the finished adapter."""
+    made = environment.record()
+    adapter = {path.name: hash_file(path) for path in sorted((out / "adapter").iterdir())}
+    manifest = {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "hyperparameters": experiment.training.model_dump(mode="json"),
+        "prompt": experiment.prompt.model_dump(mode="json"),
+        "model": {
+            **experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+            "source": base.source,
+            "revision": base.revision,
+            "digest": base.digest,
+            "parameters": base.parameters,
+        },
+        "data": {
+            "train": {"digest": train.digest, "rows": train.rows},
+            "dev": {"digest": dev.digest, "rows": dev.rows},
+            "cut_rows": len(encoded.truncated),
+            "rows_without_loss": len(encoded.masked),
+            "rows_merging_at_the_border": len(encoded.merged),
+        },
+        "plan": {
+            "digest": plan.digest,
+            "steps": plan.steps,
+            "warmup_steps": plan.warmup_steps,
+            "coverage": plan.coverage,
+        },
+        "guard": {"digest": guard.digest, "passed": guard.passed, "loader": guard.loader},
+        "trainer_options": dict(options),
+        "measurements": dict(measurements),
+        "environment": made,
+        "adapter": adapter,
+    }
+    (out / "training_manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    success = {
+        "adapter": "adapter",
+        "sha256": adapter["adapter_model.safetensors"],
+        "steps": plan.steps,
+        "commit": made["commit"],
+        "guard": {
+            "passed": guard.passed,
+            "checks": guard.checks,
+            "sentinels": [s.model_dump() for s in guard.sentinels],
+        },
+    }
+    (out / "TRAINING_SUCCESS").write_text(json.dumps(success, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,70 @@
+"""Gathers what a plan needs from materialized artifacts: lengths, headroom, test items."""
+
+import json
+from pathlib import Path
+
+from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.errors import PreconditionError, StoreError
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.training import data, plan
+
+
+def plan_from_artifacts(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    test: InstructionDataset,
+    out: Path,
+) -> TrainingPlan:
+    """The plan with everything measured: token lengths of the train split, the base's success on the dev split.
+
+    Raises:
+        PreconditionError: the test split leaks, so that no gate over it could be believed.
+    """
+    if test.proof is None or not test.proof.clean:
+        raise PreconditionError(
+            "the test split " + (f"leaks: {test.proof.against}" if test.proof else "carries no leakage proof") + ". "
+            "Materialize the splits again; if it stays so, look at leakage_proof.json in the split's folder."
+        )
+    from sft_pipeline.generation.engine import TransformersEngine
+    from sft_pipeline.generation.success import successes
+
+    engine = TransformersEngine(base, experiment.model)
+    return plan.make(
+        experiment,
+        data.lengths(experiment, engine.tokenizer, read_table(train.path(InstructionDataset.ROWS))),
+        test.types,
+        json.loads(base.path("config.json").read_text()),
+        successes(engine, experiment, dev),
+        out,
+    )
+
+
+def plan_from_specification(experiment: Experiment, name: str, store: Store, out: Path) -> TrainingPlan:
+    """The plan without Dagster and without loading weights.
+
+    Row count and lengths come from the specification (`data.expected`), otherwise from the materialized splits of the
+    experiment `name`. The base's success is not measured here.
+
+    Raises:
+        PreconditionError: neither is there.
+    """
+    architecture = experiment.model.architecture
+    if experiment.data.expected is not None:
+        return plan.make(experiment, None, experiment.data.expected.test_rows, architecture, None, out)
+    try:
+        train = store.get("train_split", name, InstructionDataset)
+        test = store.get("test_split", name, InstructionDataset)
+        base = store.get("base_model", name, ModelSnapshot)
+    except StoreError as error:
+        raise PreconditionError(
+            f"a plan needs the length of the training data: state data.expected in the specification, or materialize "
+            f"the splits first (sft-pipeline run {name} --select '*train_split'). {error}"
+        ) from error
+    config = json.loads(base.path("config.json").read_text())
+    lengths = data.lengths(experiment, load_tokenizer(base.root), read_table(train.path(InstructionDataset.ROWS)))
+    return plan.make(experiment, lengths, test.types, config, None, out)

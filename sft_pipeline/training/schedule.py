@@ -1,0 +1,102 @@
+"""How many steps there are, at which learning rate, and in which order the rows come.
+
+Pure arithmetic, shared by the plan and the trainer: what was planned is what is trained.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+from sft_pipeline.experiment import Training
+
+
+def steps_per_epoch(rows: int, training: Training) -> int:
+    """Optimiser steps of one pass, as the Hugging Face trainer counts them: the last, smaller batch is kept."""
+    batches = math.ceil(rows / training.batch_size)
+    return max(math.ceil(batches / training.gradient_accumulation), 1)
+
+
+def total_steps(rows: int, training: Training) -> int:
+    """Optimiser steps of the whole run."""
+    if training.max_steps is not None:
+        return training.max_steps
+    return math.ceil(training.epochs * steps_per_epoch(rows, training))
+
+
+def samples_seen(rows: int, training: Training) -> int:
+    """Rows that the run reads, repetitions included; a pass ends with the rows, not with a full batch."""
+    passes, rest = divmod(total_steps(rows, training), steps_per_epoch(rows, training))
+    return passes * rows + min(rest * training.effective_batch, rows)
+
+
+def warmup_steps(steps: int, training: Training) -> int:
+    """Steps in which the learning rate rises linearly from 0."""
+    return training.warmup_steps if training.warmup_steps is not None else math.ceil(steps * training.warmup_ratio)
+
+
+def learning_rate(step: int, steps: int, warmup: int, training: Training) -> float:
+    """Learning rate of the update with 0-based index `step`; at `step == steps` the value that the schedule ends with.
+
+    The formulas of transformers.optimization: linear warm-up, then half a cosine, a straight line to 0, or a constant.
+    """
+    if step < warmup:
+        return training.learning_rate * step / max(1, warmup)
+    if training.schedule == "constant":
+        return training.learning_rate
+    progress = (step - warmup) / max(1, steps - warmup)
+    if training.schedule == "linear":
+        return training.learning_rate * max(0.0, 1.0 - progress)
+    return training.learning_rate * max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[int]:
+    """Order in which pass `epoch` reads the rows; batches are consecutive pieces of `batch_size`.
+
+    It follows from the seed, the pass and the lengths alone, and from no global random state: a resumed run reads the
+    same batches, and the plan counts the padding of exactly these. With `group_by_length` the shuffled rows are sorted
+    within groups of 50 batches and the batches then shuffled, so that lengths are similar within a batch but follow no
+    course over the run.
+    """
+    generator = random.Random(f"{training.seed}/{epoch}")
+    order = list(range(len(lengths)))
+    generator.shuffle(order)
+    if not training.group_by_length:
+        return order
+    size = training.batch_size
+    group = 50 * size
+    ordered: list[int] = []
+    for start in range(0, len(order), group):
+        ordered += sorted(order[start : start + group], key=lambda i: lengths[i], reverse=True)
+    batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    last = batches.pop() if len(batches[-1]) < size else []  # the smaller batch must stay at the end
+    generator.shuffle(batches)
+    return [i for batch in batches for i in batch] + last
+
+
+def padding_share(lengths: Sequence[int], training: Training) -> float:
+    """Share of padding among all positions of the first pass, every batch padded to its longest row."""
+    order = row_order(lengths, training, epoch=0)
+    positions = 0
+    for start in range(0, len(order), training.batch_size):
+        batch = [lengths[i] for i in order[start : start + training.batch_size]]
+        positions += len(batch) * max(batch)
+    return 1.0 - sum(lengths) / positions if positions else 0.0
+
+
+class RowSampler:
+    """Sampler for the trainer's data loader that yields `row_order` of the current pass."""
+
+    def __init__(self, lengths: Sequence[int], training: Training):
+        self.lengths = lengths
+        self.training = training
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(row_order(self.lengths, self.training, self.epoch))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate at the start of each pass."""
+        self.epoch = epoch

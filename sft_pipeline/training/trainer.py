@@ -1,0 +1,309 @@
+"""Trains the LoRA adapter with TRL's SFTTrainer on the guarded base.
+
+The trainer takes the plan's steps, the schedule's order of rows and the encoding of data.py; a killed run goes on at its
+newest complete checkpoint, and on the CPU ends with the very bytes of an uninterrupted one.
+"""
+
+import json
+import logging
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.errors import PreconditionError, TrainingError
+from sft_pipeline.experiment import Experiment, HubBase
+from sft_pipeline.training import checkpoints, data, manifest, schedule
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+logger = logging.getLogger("sft_pipeline.training")
+
+
+def train(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    guard: GuardReport,
+    plan: TrainingPlan,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    work: Path,
+    out: Path,
+    *,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+) -> AdapterSnapshot:
+    """Train the adapter and leave it with its logs, checkpoints and manifest in `out`.
+
+    Args:
+        experiment: the specification.
+        base: the base model's files.
+        guard: the guard's report on that base.
+        plan: the plan made for these rows.
+        train: training rows.
+        dev: rows for the evaluations during training; no row, no evaluation.
+        work: folder of this training alone that outlives a killed process.
+        out: empty folder for the artifact.
+        on_log: called with each log row as it comes.
+
+    Raises:
+        PreconditionError: guard, plan or split do not allow a training.
+        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, or the run is lost.
+    """
+    check(guard, plan, train, dev)
+    from sft_pipeline.model.loader import load_tokenizer
+
+    tokenizer = load_tokenizer(base.root)
+    encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
+    dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
+    (out / "mask_audit.txt").write_text(data.audit(encoded, tokenizer))
+    _check_rows(experiment, encoded)
+    if not dev_encoded.examples:
+        logger.warning("the dev split has no row with loss: no evaluation during training")
+
+    run = checkpoints.fingerprint(experiment, base, plan, train, dev)
+    work.mkdir(parents=True, exist_ok=True)
+    start = checkpoints.newest(work, run)
+    if start is None or start.step < plan.steps:
+        _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
+    end = checkpoints.newest(work, run)
+    if end is None or end.step != plan.steps:
+        raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
+    return _assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+
+
+def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
+    """Refuse to start on a base, a plan or a split that did not pass: a blocking check protects only its own run.
+
+    Raises:
+        PreconditionError: naming what did not pass.
+    """
+    problems = [f"guard: {problem}" for problem in guard.problems]
+    problems += [f"plan: {finding.evidence}" for finding in plan.blocking]
+    if plan.train_rows != train.rows:
+        problems.append(f"plan: made for {plan.train_rows} training rows, but there are {train.rows}")
+    if dev.proof is None or not dev.proof.clean:
+        problems.append("split: " + ("no leakage proof" if dev.proof is None else f"{dev.proof.against} leaks"))
+    if problems:
+        raise PreconditionError("training refused:\n" + "\n".join(f"- {problem}" for problem in problems))
+
+
+def _check_rows(experiment: Experiment, encoded: data.Encoded) -> None:
+    total = len(encoded.examples) + len(encoded.masked)
+    share, limit = len(encoded.truncated) / max(total, 1), experiment.training.max_truncated_share
+    if share > limit or not encoded.examples:
+        raise TrainingError(
+            f"{len(encoded.truncated)} of {total} rows ({share:.1%}; allowed {limit:.1%}) are cut at max_length "
+            f"{experiment.training.max_length}, {len(encoded.masked)} of them carry no loss at all, such as "
+            f"{', '.join((encoded.masked or encoded.truncated)[:5])}. Raise training.max_length or remove the rows."
+        )
+    if encoded.truncated:
+        logger.warning("%d rows are cut at max_length, %d left out", len(encoded.truncated), len(encoded.masked))
+    if encoded.merged:
+        logger.warning(
+            "in %d rows tokens would merge across prompt and response; they are encoded apart", len(encoded.merged)
+        )
+
+
+def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
+    """The specification in the words of TRL's SFTConfig; nothing that matters is left to a default."""
+    training, model = experiment.training, experiment.model
+    cpu = model.device == "cpu"
+    # Paging moves optimiser states out of GPU memory: without a GPU there is nothing to page, and the plan says so.
+    optimizer = "adamw_8bit" if cpu and training.optimizer == "paged_adamw_8bit" else training.optimizer
+    return {
+        "max_steps": plan.steps,
+        "warmup_steps": plan.warmup_steps,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
+        "per_device_train_batch_size": training.batch_size,
+        "per_device_eval_batch_size": training.batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation,
+        "optim": optimizer,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
+        "use_cpu": cpu,
+        "bf16": model.dtype == "bfloat16",
+        "fp16": False,
+        "tf32": None,
+        "seed": training.seed,
+        "data_seed": training.seed,
+        "logging_steps": training.logging_steps,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps" if evaluate else "no",
+        "eval_steps": training.eval_steps or training.save_steps,
+        "save_strategy": "steps",
+        "save_steps": training.save_steps,
+        "save_total_limit": None,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": not cpu,
+        "max_length": training.max_length,
+        "packing": False,
+        "padding_free": False,
+        "pad_to_multiple_of": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "push_to_hub": False,
+    }
+
+
+def lora(experiment: Experiment) -> "LoraConfig":
+    """The adapter in PEFT's words."""
+    from peft import LoraConfig
+
+    spec = experiment.training.lora
+    targets = spec.target_modules
+    return LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=spec.rslora,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, tokenizer, encoded, dev_encoded, work: Path):
+    """The SFTTrainer, ready to train, with the adapter on the base.
+
+    Args:
+        experiment: the specification.
+        base: the base model's files.
+        plan: steps and warm-up.
+        tokenizer: the clean tokenizer.
+        encoded: training rows.
+        dev_encoded: dev rows; none of them, no evaluation.
+        work: folder for checkpoints.
+    """
+    from datasets import Dataset
+    from transformers import set_seed
+    from transformers.trainer_callback import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from sft_pipeline.model.loader import load_model
+
+    class Trainer(SFTTrainer):
+        """SFTTrainer that reads the rows in the planned order and writes no model card into its checkpoints."""
+
+        def _get_train_sampler(self, train_dataset=None):
+            return schedule.RowSampler(encoded.lengths, experiment.training)
+
+        def create_model_card(self, *args, **kwargs):
+            return None
+
+    set_seed(experiment.training.seed)
+    evaluate = bool(dev_encoded.examples)
+    trainer = Trainer(
+        model=load_model(base.root, experiment.model),
+        args=SFTConfig(output_dir=str(work), **options(experiment, plan, evaluate)),
+        train_dataset=Dataset.from_list(encoded.examples),
+        eval_dataset=Dataset.from_list(dev_encoded.examples) if evaluate else None,
+        processing_class=tokenizer.inner,
+        peft_config=lora(experiment),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log) -> None:
+    """Train from `start`, or from the beginning, to the plan's last step."""
+    import torch
+
+    from sft_pipeline.training import callbacks
+
+    trainer = build(experiment, base, plan, tokenizer, encoded, dev_encoded, work)
+    watchdog = callbacks.watchdog()
+    trainer.add_callback(callbacks.reporting(on_log))
+    trainer.add_callback(watchdog)
+    trainer.add_callback(callbacks.sealing(trainer, run, start.seconds if start else 0.0))
+    if start:
+        logger.info("resuming at step %d of %d", start.step, plan.steps)
+    try:
+        trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of memory on {experiment.model.device}: halve training.batch_size and double gradient_accumulation, set "
+            f"gradient_checkpointing, quantise the base to nf4, or lower max_length. ({error})"
+        ) from error
+    if watchdog.reason:
+        raise TrainingError(_lost(watchdog.reason, trainer.state.log_history, work))
+
+
+def _lost(reason: str, log_history: list[dict[str, Any]], work: Path) -> str:
+    """Message of a run that the watchdog stopped, with the diagnosis of its log, which stays in `work`."""
+    from sft_pipeline.training.diagnosis import judge
+
+    rows = manifest.deterministic_rows(log_history)
+    (work / "lost_log_history.json").write_text(json.dumps(rows, indent=1))
+    findings = [f"- {f.evidence}\n  → {f.remedy}" for f in judge(rows)[0] if f.severity == "blocking"]
+    return (
+        f"the run was stopped because it is lost: {reason}; its log is in {work}/lost_log_history.json\n"
+        + "\n".join(findings)
+    )
+
+
+def _assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out) -> AdapterSnapshot:
+    """Write the artifact from the last checkpoint."""
+    from sft_pipeline.report import training_plots
+
+    kept = end.folder.parent / "kept"
+    base_name = base.source if isinstance(experiment.model.source, HubBase) else None
+    checkpoints.save_adapter(kept / str(end.step), out / "adapter", base_name)
+    tokenizer.inner.save_pretrained(out / "adapter")
+    steps = sorted(int(folder.name) for folder in kept.iterdir() if int(folder.name) != end.step)
+    for step in steps:
+        checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)
+    state = json.loads((end.folder / "trainer_state.json").read_text())
+    rows = manifest.deterministic_rows(state["log_history"])
+    (out / "log_history.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    (out / "trainer_state.json").write_text(json.dumps(state, indent=1) + "\n")
+    training_plots.curves(rows, out / "loss.png")
+
+    losses = [float(row["loss"]) for row in rows if "loss" in row]
+    dev_losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
+    tokens = max(row.get("num_tokens", 0) for row in rows)
+    measurements = {
+        "seconds": round(end.seconds, 2),
+        "tokens": int(tokens),
+        "tokens_per_second": round(tokens / end.seconds, 1),
+        "peak_memory_bytes": _peak_memory(experiment.model.device),
+        "resumed_at_step": start.step if start else 0,
+    }
+    made = options(experiment, plan, bool(dev_losses))
+    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements)
+    return AdapterSnapshot.seal(
+        out,
+        steps=end.step,
+        epochs=plan.coverage,
+        trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        dev_loss=dev_losses[-1] if dev_losses else None,
+        checkpoints=tuple(steps),
+        masked_rows=len(encoded.masked),
+        measurements=measurements,
+    )
+
+
+def _parameters(weights: Path) -> int:
+    from math import prod
+
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="np") as tensors:
+        return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+
+
+def _peak_memory(device: str) -> int:
+    """Peak memory of the device in this process; on the CPU the process's largest resident size."""
+    if device == "cuda":
+        torch = sys.modules.get("torch")
+        return int(torch.cuda.max_memory_allocated()) if torch else 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux

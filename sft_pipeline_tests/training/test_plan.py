@@ -1,0 +1,146 @@
+"""The plan: its figures against what is known, and what it refuses."""
+
+import json
+
+import pytest
+
+from sft_pipeline.errors import PreconditionError
+from sft_pipeline.experiment import Lora
+from sft_pipeline.training import plan, trainer
+from sft_pipeline.training.shapes import shapes
+
+QWEN_32B = {
+    "hidden_size": 5120,
+    "intermediate_size": 27648,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vocab_size": 152064,
+}
+RECORD = {"expected": {"train_rows": 5467, "mean_tokens": 71.0, "test_rows": {"all": 300}}}
+UNDERTRAINED = {"expected": {"train_rows": 45000, "mean_tokens": 200.0, "test_rows": {"all": 5000}}}
+
+
+@pytest.fixture
+def made(tmp_path):
+    def make(experiment, lengths=None, items=None, base=None, architecture=None):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return plan.make(experiment, lengths, items or {}, architecture, base, folder)
+
+    return make
+
+
+def blocking(made_plan):
+    return {finding.rule: finding for finding in made_plan.blocking}
+
+
+def test_the_plan_of_the_record(toy, made):
+    experiment = toy(
+        data=RECORD,
+        model={"architecture": QWEN_32B, "quantization": "nf4", "dtype": "bfloat16", "device": "cuda"},
+        lora={"r": 16, "target_modules": ("q_proj", "v_proj")},
+        batch_size=2,
+        gradient_accumulation=4,
+        epochs=2.0,
+        learning_rate=2e-4,
+        optimizer="paged_adamw_8bit",
+        gradient_checkpointing=True,
+        logging_steps=10,
+        save_steps=100,
+    )
+    result = made(experiment)
+    assert (result.steps, result.effective_batch, result.coverage) == (1368, 8, 2.0)
+    assert result.trainable_parameters == 16_777_216
+    assert result.total_parameters == pytest.approx(32.76e9, rel=1e-3)
+    # Peak on the card was 23 GB, with activations of real lengths and the CUDA context.
+    assert 17 * 2**30 < sum(result.memory_bytes.values()) < 24e9
+    assert result.learning_rates[0] == 0.0 and max(result.learning_rates) == pytest.approx(2e-4, rel=0.02)
+    assert result.power["midp"] == pytest.approx(0.92, abs=0.01) and not result.blocking
+    assert set(result.files) == {"plan.json", "plan.txt", "schedule.png"}
+    text = result.path("plan.txt").read_text()
+    assert "1,368" in text and "16,777,216" in text and text.endswith("the run may start\n")
+    assert json.loads(result.path("plan.json").read_text())["steps"] == 1368
+
+
+def test_the_undertrained_run_is_refused_with_the_number_and_the_remedy(toy, made):
+    sick = {"data": UNDERTRAINED, "batch_size": 8, "learning_rate": 5e-5, "logging_steps": 10, "save_steps": 100}
+    finding = blocking(made(toy(max_steps=500, **sick)))["coverage"]
+    assert finding.evidence == "coverage 0.0889 epochs: 500 steps × 8 = 4,000 of 45,000 rows"
+    assert finding.remedy == "set epochs, or at least 5,625 steps"
+    assert not made(toy(max_steps=5625, **sick)).blocking
+    assert not made(toy(epochs=1.0, **sick)).blocking
+    for batch, steps, coverage in ((32, 2000, 1.42), (64, 5000, 7.11)):
+        result = made(toy(data=UNDERTRAINED, batch_size=batch, max_steps=steps))
+        assert result.coverage == pytest.approx(coverage, abs=0.01) and not result.blocking
+
+
+def test_headroom(toy, made):
+    assert "headroom" in blocking(made(toy(data=RECORD), base=(100, 100)))
+    assert "100 of 100 dev items" in blocking(made(toy(data=RECORD), base=(100, 100)))["headroom"].evidence
+    small = made(toy(data=RECORD), base=(94, 100))
+    assert not small.blocking and "headroom_small" in {f.rule for f in small.findings}
+    assert made(toy(data=RECORD), base=(40, 100)).base_success == 0.4
+
+
+def test_power_and_guarantees(toy, made):
+    weak = blocking(made(toy(data=RECORD, gate={"planned_lift": 0.05})))["power"]
+    assert "probability 0.22 < 0.8" in weak.evidence and "test items" in weak.remedy
+    protected = {"protected": ({"name": "safety", "types": ("refuse",), "margin": 0.05},)}
+    finding = blocking(made(toy(data=RECORD, gate=protected), items={"refuse": 20, "other": 380}))[
+        "guarantee_undecidable"
+    ]
+    # 0 lost of n shows a loss below z²/(n + z²): 16 points at n = 20, below 5 points from n = 73.
+    assert "16.1%" in finding.evidence and "at least 73 items" in finding.remedy
+    tight = made(toy(data=RECORD, gate=protected), items={"refuse": 73, "other": 380})
+    assert not tight.blocking and "guarantee_tight" in {f.rule for f in tight.findings}
+    assert "guarantee_undecidable" in blocking(made(toy(data=RECORD, gate=protected), items={"other": 380}))
+    contradiction = made(toy(data=RECORD, gate={"planned_lift": 0.3, "expected_discordance": 0.2}))
+    assert "power_contradiction" in blocking(contradiction)
+
+
+def test_lengths_batches_and_schedule(toy, made):
+    lengths = [(20, 10)] * 90 + [(20, 100)] * 10
+    cut = blocking(made(toy(max_length=64), lengths))["truncated_rows"]
+    assert "10 of 100 rows (10.0%)" in cut.evidence and "120" in cut.remedy
+    assert not made(toy(max_length=64, max_truncated_share=0.2), lengths).blocking
+    assert "batch_exceeds_rows" in blocking(made(toy(batch_size=8), [(5, 5)] * 3))
+    odd = toy(save_steps=800, logging_steps=200, learning_rate=0.5, epochs=30.0)
+    warned = {f.rule for f in made(odd, lengths, architecture=QWEN_32B).findings if f.severity == "warning"}
+    assert warned == {"save_steps", "few_log_rows", "learning_rate", "coverage_high"}
+    usual = made(toy(learning_rate=2e-4), lengths, architecture=QWEN_32B)
+    assert not [f for f in usual.findings if f.severity != "info"]
+    assert "positions" in blocking(made(toy(), lengths, architecture=QWEN_32B | {"max_position_embeddings": 64}))
+    assert not made(toy(), lengths, architecture=QWEN_32B | {"max_position_embeddings": 120}).blocking
+    assert "warmup" in blocking(made(toy(warmup_steps=60), lengths))
+    with pytest.raises(PreconditionError, match="no rows"):
+        made(toy(), [])
+    with pytest.raises(PreconditionError, match=r"data\.expected"):
+        made(toy())
+
+
+def test_unknown_modules_and_architectures(toy, made):
+    lengths = [(20, 10)] * 100
+    finding = blocking(made(toy(lora={"target_modules": ("q_proj", "c_attn")}), lengths, architecture=QWEN_32B))
+    assert "c_attn" in finding["target_modules"].evidence
+    other = made(toy(), lengths, architecture={"model_type": "gpt2", "n_embd": 64})
+    assert not other.blocking and other.trainable_parameters == 0
+    assert "architecture_unknown" in {f.rule for f in other.findings}
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj"), ("down_proj",)])
+@pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
+def test_parameters_are_those_that_peft_counts(toy, kind, targets):
+    import transformers
+    from peft import get_peft_model
+
+    sizes = QWEN_32B | {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "vocab_size": 64}
+    sizes |= {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": kind == "Llama"}
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    layout = shapes(config.to_dict())
+    lora = Lora(r=3, target_modules=targets)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    assert layout.parameters == model.num_parameters()
+    experiment = toy().model_copy(update={"training": toy().training.model_copy(update={"lora": lora})})
+    adapted = get_peft_model(model, trainer.lora(experiment))
+    assert layout.lora_parameters(lora) == adapted.get_nb_trainable_parameters()[0]

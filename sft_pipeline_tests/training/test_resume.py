@@ -1,0 +1,84 @@
+"""A training that is killed goes on and ends with the same bytes."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.training import checkpoints, trainer
+
+SCRIPT = """
+import json, os, signal, sys
+from pathlib import Path
+from sft_pipeline import artifacts
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.training import trainer
+
+given = json.loads(Path(sys.argv[1]).read_text())
+kinds = {"base": "ModelSnapshot", "guard": "GuardReport", "plan": "TrainingPlan", "train": "InstructionDataset",
+         "dev": "InstructionDataset"}
+read = {name: getattr(artifacts, kind).model_validate(given[name]) for name, kind in kinds.items()}
+
+def kill(row):
+    if row["step"] == given["kill"] and "loss" in row:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+trainer.train(Experiment.model_validate_json(given["experiment"]), *read.values(), Path(given["work"]), Path(given["out"]),
+              on_log=kill)
+"""
+
+
+@pytest.fixture
+def killed(toy, prepared, tmp_path):
+    """A training of 20 steps, two passes, that was killed at step 14, after the checkpoint of step 12."""
+    arguments = prepared(toy(epochs=2.0, save_steps=4, logging_steps=5, group_by_length=True, lora={"dropout": 0.1}))
+    names = ("base", "guard", "plan", "train", "dev")
+    given = {name: {**arguments[name].model_dump(mode="json"), "root": str(arguments[name].root)} for name in names}
+    given |= {"experiment": arguments["experiment"].model_dump_json(), "work": str(tmp_path / "work"), "kill": 15}
+    (tmp_path / "killed").mkdir()
+    given["out"] = str(tmp_path / "killed")
+    (tmp_path / "given.json").write_text(json.dumps(given))
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "given.json")], capture_output=True, text=True
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
+    return arguments
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(killed, tmp_path):
+    run = checkpoints.fingerprint(*(killed[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    assert checkpoints.newest(killed["work"], run).step == 12
+    steps = []
+    resumed = trainer.train(*killed.values(), on_log=lambda row: steps.append(row["step"]))
+    assert min(steps) == 15 and resumed.measurements["resumed_at_step"] == 12
+
+    (tmp_path / "whole").mkdir()
+    elsewhere = {"work": tmp_path / "other work", "out": tmp_path / "whole"}
+    whole = trainer.train(*(killed | elsewhere).values())
+    weights = "adapter/adapter_model.safetensors"
+    assert resumed.path(weights).read_bytes() == whole.path(weights).read_bytes()
+    assert {n: f.sha256 for n, f in resumed.files.items() if n not in resumed.VOLATILE} == {
+        n: f.sha256 for n, f in whole.files.items() if n not in whole.VOLATILE
+    }
+    assert resumed.digest == whole.digest
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(killed, toy):
+    names = ("experiment", "base", "plan", "train", "dev")
+    run = checkpoints.fingerprint(*(killed[name] for name in names))
+    work = killed["work"]
+    state = work / "checkpoint-12" / "optimizer.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    assert checkpoints.newest(work, run).step == 8
+    assert not (work / "checkpoint-12").exists() and not (work / "kept" / "12").exists()
+    assert (work / "kept" / "4").is_dir() and not (work / "checkpoint-4").exists()
+
+    other = killed | {"experiment": toy(epochs=2.0, save_steps=4, learning_rate=1e-3)}
+    with pytest.raises(TrainingError, match="checkpoint of another training"):
+        trainer.train(*other.values())
+    (work / "checkpoint-8" / checkpoints.MARKER).unlink()
+    assert checkpoints.newest(work, run) is None
+    assert not list(work.glob("checkpoint-*")) and not list((work / "kept").iterdir())

@@ -1,0 +1,74 @@
+"""Steps, learning rates and order of the rows, against transformers itself."""
+
+import pytest
+
+from sft_pipeline.training import schedule
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "accumulation", "epochs"),
+    [(5467, 2, 4, 2.0), (45000, 4, 2, 1.0), (10, 4, 1, 2.5), (7, 2, 4, 3.0), (3, 8, 1, 0.5), (17, 4, 4, 1.3)],
+)
+def test_steps_are_those_of_the_hugging_face_trainer(toy, tmp_path, rows, batch, accumulation, epochs):
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=epochs,
+        use_cpu=True,
+        report_to="none",
+    )
+    trainer = Trainer(model=torch.nn.Linear(1, 1), args=arguments, train_dataset=[{"x": 0}] * rows)
+    max_steps = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())[-1]
+    training = toy(batch_size=batch, gradient_accumulation=accumulation, epochs=epochs).training
+    assert schedule.total_steps(rows, training) == max_steps
+
+
+def test_the_record_has_1368_steps(toy):
+    training = toy(batch_size=2, gradient_accumulation=4, epochs=2.0).training
+    assert schedule.total_steps(5467, training) == 1368
+    assert schedule.samples_seen(5467, training) == 2 * 5467
+    assert schedule.samples_seen(45000, toy(batch_size=8, max_steps=500).training) == 4000
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0, 7])
+def test_learning_rates_are_those_of_transformers(toy, kind, warmup):
+    import torch
+    from transformers import get_scheduler
+
+    training = toy(schedule=kind, warmup_steps=warmup, learning_rate=3e-4).training
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
+    name = {"constant": "constant_with_warmup"}.get(kind, kind)
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=50)
+    for step in range(51):
+        assert schedule.learning_rate(step, 50, warmup, training) == pytest.approx(
+            scheduler.get_last_lr()[0], abs=1e-15
+        )
+        optimizer.step()
+        scheduler.step()
+
+
+def test_a_cosine_has_65_percent_of_its_peak_after_200_of_500_steps(toy):
+    training = toy(schedule="cosine", warmup_steps=0, learning_rate=5e-5).training
+    assert schedule.learning_rate(200, 500, 0, training) / 5e-5 == pytest.approx(0.65, abs=0.005)
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_every_pass_reads_every_row_once_in_an_order_of_its_own(toy, group):
+    training = toy(batch_size=4, group_by_length=group).training
+    lengths = [(i * 37) % 101 for i in range(243)]
+    first, second = (schedule.row_order(lengths, training, epoch) for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(243)) and first != second
+    assert first == schedule.row_order(lengths, training, 0)
+    assert first != schedule.row_order(lengths, toy(batch_size=4, group_by_length=group, seed=12).training, 0)
+
+
+def test_grouping_by_length_saves_padding(toy):
+    lengths = [10 + (i * 37) % 190 for i in range(2000)]
+    plain = schedule.padding_share(lengths, toy(batch_size=8).training)
+    assert plain > 0.35
+    assert schedule.padding_share(lengths, toy(batch_size=8, group_by_length=True).training) < plain / 5

@@ -1,0 +1,151 @@
+"""The trainer on the real stack: what it learns, what it leaves, what it refuses."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.artifacts import Finding
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.errors import PreconditionError, TrainingError
+from sft_pipeline.model.loader import attach_adapter, load_model, load_tokenizer
+from sft_pipeline.training import data, schedule, trainer
+
+
+def history_of(adapter):
+    return json.loads(adapter.path("log_history.json").read_text())
+
+
+def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared, toy_base):
+    experiment = toy(epochs=4.0, save_steps=15, lora={"dropout": 0.0})
+    arguments, seen = prepared(experiment), []
+    adapter = trainer.train(*arguments.values(), on_log=seen.append)
+
+    assert adapter.steps == arguments["plan"].steps == 40
+    assert adapter.loss_last < adapter.loss_first - 0.3
+    assert adapter.dev_loss < adapter.loss_first - 0.3
+    assert adapter.checkpoints == (15, 30)
+    assert adapter.trainable_parameters == arguments["plan"].trainable_parameters
+    assert adapter.masked_rows == 0
+    for name in ("adapter_model.safetensors", "adapter_config.json", "tokenizer.json"):
+        assert f"adapter/{name}" in adapter.files
+    for step in adapter.checkpoints:
+        assert f"checkpoints/{step}/adapter_model.safetensors" in adapter.files
+    history = history_of(adapter)
+    assert {"loss", "grad_norm", "learning_rate", "entropy", "mean_token_accuracy", "num_tokens"} <= history[0].keys()
+    assert not any("runtime" in key or "per_second" in key for row in history for key in row)
+    assert [row["step"] for row in seen if "loss" in row] == list(range(1, 41))
+    success = json.loads(adapter.path("TRAINING_SUCCESS").read_text())
+    assert (adapter.root / success["adapter"] / "adapter_model.safetensors").is_file() and success["guard"]["passed"]
+    manifest = json.loads(adapter.path("training_manifest.json").read_text())
+    assert manifest["data"]["train"]["digest"] == arguments["train"].digest and manifest["environment"]["trl"]
+    for name in set(adapter.files) - set(adapter.VOLATILE):
+        assert str(toy_base.root).encode() not in adapter.path(name).read_bytes(), (
+            f"{name} holds a path of this machine"
+        )
+    attach_adapter(load_model(toy_base.root, experiment.model), adapter.root / "adapter")
+
+
+def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
+    experiment = toy(epochs=2.0, warmup_steps=3, schedule="linear", group_by_length=True)
+    arguments = prepared(experiment, count=39)
+    plan, base = arguments["plan"], arguments["base"]
+    logged = [row for row in history_of(trainer.train(*arguments.values())) if "loss" in row]
+    planned = [schedule.learning_rate(s, plan.steps, plan.warmup_steps, experiment.training) for s in range(plan.steps)]
+    assert [row["learning_rate"] for row in logged] == pytest.approx(planned, abs=1e-12)
+    assert logged[-1]["num_tokens"] == 2 * plan.tokens_per_epoch
+
+    tokenizer = load_tokenizer(base.root)
+    encoded = data.encode(experiment, tokenizer, read_table(arguments["train"].path("rows.parquet")))
+    nothing = data.encode(experiment, tokenizer, [])
+    loader = trainer.build(
+        experiment, base, plan, tokenizer, encoded, nothing, arguments["work"]
+    ).get_train_dataloader()
+    masks = [batch["attention_mask"] for batch in loader]
+    assert 1 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks) == pytest.approx(plan.padding_share)
+    assert plan.padding_share < schedule.padding_share(encoded.lengths, toy().training) / 2
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_quantised_base_trains_with_an_8_bit_optimiser(toy, prepared, quantization):
+    experiment = toy(
+        max_steps=12,
+        min_coverage=0.1,
+        model={"quantization": quantization},
+        optimizer="paged_adamw_8bit",
+        learning_rate=2e-2,
+    )
+    arguments = prepared(experiment)
+    assert "optimizer_fallback" in {finding.rule for finding in arguments["plan"].findings}
+    adapter = trainer.train(*arguments.values())
+    losses = [row["loss"] for row in history_of(adapter) if "loss" in row]
+    assert all(map(math.isfinite, losses)) and min(losses[-3:]) < losses[0] - 0.05
+    assert json.loads(adapter.path("training_manifest.json").read_text())["trainer_options"]["optim"] == "adamw_8bit"
+
+
+def test_gradients_on_a_4_bit_base_are_the_same_before_and_after_an_evaluation(toy, toy_base):
+    import torch
+    from peft import get_peft_model
+
+    experiment = toy(model={"quantization": "nf4"}, lora={"dropout": 0.0})
+    torch.manual_seed(0)
+    model = get_peft_model(load_model(toy_base.root, experiment.model), trainer.lora(experiment))
+    batch = torch.randint(2, 384, (4, 24), generator=torch.Generator().manual_seed(1))
+
+    def gradients():
+        model.train()
+        model.zero_grad()
+        model(input_ids=batch, labels=batch).loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    before = gradients()
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=batch)
+    after = gradients()
+    assert before and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_it_refuses_what_did_not_pass_before_any_work(toy, prepared, dataset, rows, tmp_path):
+    arguments = prepared(toy())
+    refused = arguments["plan"].model_copy(
+        update={"findings": (Finding(rule="coverage", severity="blocking", evidence="coverage 0.089 epochs"),)}
+    )
+    bad = {
+        "guard": arguments["guard"].model_copy(update={"checks": {"template": "a chat template"}}),
+        "plan": refused,
+        "dev": arguments["dev"].model_copy(update={"proof": arguments["dev"].proof.model_copy(update={"near": 1})}),
+    }
+    with pytest.raises(PreconditionError) as error:
+        trainer.train(*(arguments | bad).values())
+    for part in ("a chat template", "coverage 0.089 epochs", "train → dev leaks"):
+        assert part in str(error.value)
+    other = arguments["plan"].model_copy(update={"train_rows": 41})
+    with pytest.raises(PreconditionError, match="made for 41 training rows, but there are 40"):
+        trainer.train(*(arguments | {"plan": other}).values())
+    assert not arguments["work"].exists() and not any(arguments["out"].iterdir())
+
+
+def test_rows_that_would_be_cut_stop_the_training(toy, prepared):
+    arguments = prepared(toy())
+    short = toy(max_length=12)
+    with pytest.raises(TrainingError, match=r"40 of 40 rows \(100.0%; allowed 0.0%\).*carry no loss"):
+        trainer.train(*(arguments | {"experiment": short}).values())
+
+
+def test_a_lost_run_is_stopped_with_its_diagnosis(toy, prepared, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    arguments = prepared(toy())
+    base = arguments["base"]
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in base.root.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = math.inf
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match=r"lost: loss is nan at step 1(.|\n)*lower the learning rate"):
+        trainer.train(*(arguments | {"base": base.model_copy(update={"root": broken})}).values())
+    assert not list(Path(arguments["work"]).glob("checkpoint-*"))
