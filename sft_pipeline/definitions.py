@@ -1,0 +1,46 @@
+"""The code location: assembles assets, checks and resources, decides nothing.
+
+Load it with `dagster dev -w workspace.yaml` or `-m sft_pipeline.definitions`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from sft_pipeline.lineage.assets import build_assets
+from sft_pipeline.lineage.checks import build_checks
+from sft_pipeline.lineage.executor import step_executor
+from sft_pipeline.lineage.io_managers import ArtifactIOManager
+from sft_pipeline.lineage.jobs import build_jobs
+from sft_pipeline.lineage.partitions import experiments
+from sft_pipeline.lineage.resources import Project
+from sft_pipeline.provenance.store import default_store
+from sft_pipeline.specification import project_root
+
+
+def build_defs(
+    root: Path | None = None, store: Path | None = None, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The definitions over the experiments in `root`/specs.
+
+    Args:
+        root: folder with `specs/`; by default the project's.
+        store: the artifact store; by default the project's.
+        resource_overrides: resources that replace the ordinary ones, for tests.
+    """
+    root = root or project_root()
+    partitions = experiments(root)
+    project = Project(root=str(root), store=str(store or default_store()))
+    resources = {"project": project, "io_manager": ArtifactIOManager(project=project), **(resource_overrides or {})}
+    return dg.Definitions(
+        assets=build_assets(partitions),
+        asset_checks=build_checks(partitions),
+        jobs=build_jobs(),
+        resources=resources,
+        executor=step_executor(),
+    )
+
+
+defs = build_defs()

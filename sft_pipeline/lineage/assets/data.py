@@ -1,0 +1,103 @@
+"""Raw source to splits."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot
+from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.tags import DATA
+
+SPLITS = {name: InstructionDataset for name in ("train_split", "dev_split", "test_split")}
+
+
+def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """`raw_dataset`, `clean_dataset` and the three splits."""
+
+    @dg.asset(partitions_def=partitions, group_name=DATA, kinds={"parquet"}, code_version=code_version("raw_dataset"))
+    def raw_dataset(context: dg.AssetExecutionContext, project: Project) -> dg.MaterializeResult[InstructionDataset]:
+        """Snapshot of the source as it was read, with the rows that could not be read and why."""
+        from sft_pipeline.dataset import source
+
+        spec = project.experiment(context.partition_key).data
+        (result,) = produce(
+            context,
+            project,
+            {"raw_dataset": InstructionDataset},
+            depends={"source": spec.source},
+            upstream={},
+            make=lambda outs, work: {"raw_dataset": source.read(spec.source, Path(project.root), outs["raw_dataset"])},
+            reusable=spec.source.kind != "file",
+        )
+        return result
+
+    @dg.asset(partitions_def=partitions, group_name=DATA, kinds={"parquet"}, code_version=code_version("clean_dataset"))
+    def clean_dataset(
+        context: dg.AssetExecutionContext,
+        project: Project,
+        raw_dataset: InstructionDataset,
+        base_model: ModelSnapshot,
+    ) -> dg.MaterializeResult[InstructionDataset]:
+        """What passed the quality filters and is no duplicate; beside it every dropped row with the reason.
+
+        The base model lends its tokenizer: lengths are counted in the experiment's own tokens.
+        """
+        from sft_pipeline.dataset import cleaning
+        from sft_pipeline.model.loader import load_tokenizer
+
+        spec = project.experiment(context.partition_key).data
+        (result,) = produce(
+            context,
+            project,
+            {"clean_dataset": InstructionDataset},
+            depends={"quality": spec.quality, "duplicates": spec.duplicates},
+            upstream={"raw_dataset": raw_dataset, "base_model": base_model},
+            make=lambda outs, work: {
+                "clean_dataset": cleaning.clean(
+                    raw_dataset, spec, outs["clean_dataset"], load_tokenizer(base_model.root).count
+                )
+            },
+        )
+        return result
+
+    @dg.multi_asset(
+        name="splits",
+        partitions_def=partitions,
+        group_name=DATA,
+        outs={
+            name: dg.AssetOut(
+                dagster_type=kind, kinds={"parquet"}, code_version=code_version("splits"), description=text
+            )
+            for (name, kind), text in zip(
+                SPLITS.items(),
+                (
+                    "Rows to train on: no near-duplicate and no group of them stands in another split.",
+                    "Rows to steer by: dev loss, headroom of the base, choice of a checkpoint.",
+                    "Items for the gate alone, with the proof that nothing of them leaked into training.",
+                ),
+                strict=True,
+            )
+        },
+    )
+    def splits(context: dg.AssetExecutionContext, project: Project, clean_dataset: InstructionDataset):
+        from sft_pipeline.dataset.split import split
+
+        spec = project.experiment(context.partition_key).data
+
+        def make(outs: dict[str, Path], work: Path) -> dict[str, InstructionDataset]:
+            made = split(clean_dataset, spec, {name: outs[f"{name}_split"] for name in ("train", "dev", "test")})
+            return {f"{name}_split": dataset for name, dataset in made.items()}
+
+        yield from produce(
+            context,
+            project,
+            SPLITS,
+            depends={"split": spec.split, "duplicates": spec.duplicates},
+            upstream={"clean_dataset": clean_dataset},
+            make=make,
+            code="splits",
+        )
+
+    return [raw_dataset, clean_dataset, splits]

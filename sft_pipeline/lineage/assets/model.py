@@ -1,0 +1,67 @@
+"""The base model and its guard."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from sft_pipeline.artifacts import GuardReport, ModelSnapshot
+from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.tags import CUDA, MODEL
+
+
+def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """`base_model` and `base_model_guard`."""
+
+    @dg.asset(
+        partitions_def=partitions, group_name=MODEL, kinds={"safetensors"}, code_version=code_version("base_model")
+    )
+    def base_model(context: dg.AssetExecutionContext, project: Project) -> dg.MaterializeResult[ModelSnapshot]:
+        """Local, hashed snapshot of the base: safetensors and tokenizer, nothing that can run code."""
+        from sft_pipeline.model import snapshot
+
+        source = project.experiment(context.partition_key).model.source
+        cache = project.artifacts().cache
+        (result,) = produce(
+            context,
+            project,
+            {"base_model": ModelSnapshot},
+            depends={"source": source},
+            upstream={},
+            make=lambda outs, work: {
+                "base_model": snapshot.take(source, Path(project.root), cache, outs["base_model"])
+            },
+            reusable=source.kind == "embedded" or (source.kind == "hub" and snapshot.is_commit(source.revision)),
+        )
+        return result
+
+    @dg.asset(
+        partitions_def=partitions,
+        group_name=MODEL,
+        kinds={"pytorch"},
+        op_tags=CUDA,
+        code_version=code_version("base_model_guard"),
+    )
+    def base_model_guard(
+        context: dg.AssetExecutionContext, project: Project, base_model: ModelSnapshot
+    ) -> dg.MaterializeResult[GuardReport]:
+        """Is the base a base? Template, token-id and delta checks; sentinels raw and in the training format."""
+        from sft_pipeline.model import guard
+
+        experiment = project.experiment(context.partition_key)
+        (result,) = produce(
+            context,
+            project,
+            {"base_model_guard": GuardReport},
+            depends={"model": experiment.model, "prompt": experiment.prompt},
+            upstream={"base_model": base_model},
+            make=lambda outs, work: {
+                "base_model_guard": guard.inspect(
+                    base_model, experiment.model, experiment.prompt, outs["base_model_guard"]
+                )
+            },
+        )
+        return result
+
+    return [base_model, base_model_guard]

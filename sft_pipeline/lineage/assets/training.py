@@ -1,0 +1,152 @@
+"""Plan, adapter and diagnosis."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+
+from sft_pipeline.artifacts import (
+    AdapterSnapshot,
+    GuardReport,
+    InstructionDataset,
+    ModelSnapshot,
+    TrainingPlan,
+    TrainingReport,
+)
+from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.tags import CUDA, TRAINING
+
+
+def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """`training_plan`, `lora_adapter` and `training_report`."""
+
+    @dg.asset(
+        partitions_def=partitions,
+        group_name=TRAINING,
+        kinds={"pytorch"},
+        op_tags=CUDA,
+        code_version=code_version("training_plan"),
+    )
+    def training_plan(
+        context: dg.AssetExecutionContext,
+        project: Project,
+        train_split: InstructionDataset,
+        dev_split: InstructionDataset,
+        test_split: InstructionDataset,
+        base_model: ModelSnapshot,
+        base_model_guard: GuardReport,
+    ) -> dg.MaterializeResult[TrainingPlan]:
+        """Can the run work? Steps, coverage, schedule, memory, headroom of the base, power of the gate."""
+        from sft_pipeline.training import plan_inputs
+
+        experiment = project.experiment(context.partition_key)
+        (result,) = produce(
+            context,
+            project,
+            {"training_plan": TrainingPlan},
+            depends={
+                "prompt": experiment.prompt,
+                "model": experiment.model,
+                "training": experiment.training,
+                "generation": experiment.generation,
+                "evaluation": experiment.evaluation,
+            },
+            upstream={
+                "train_split": train_split,
+                "dev_split": dev_split,
+                "test_split": test_split,
+                "base_model": base_model,
+                "base_model_guard": base_model_guard,
+            },
+            make=lambda outs, work: {
+                "training_plan": plan_inputs.plan_from_artifacts(
+                    experiment, base_model, train_split, dev_split, test_split, outs["training_plan"]
+                )
+            },
+        )
+        return result
+
+    @dg.asset(
+        partitions_def=partitions,
+        group_name=TRAINING,
+        kinds={"huggingface", "pytorch"},
+        op_tags=CUDA,
+        code_version=code_version("lora_adapter"),
+    )
+    def lora_adapter(
+        context: dg.AssetExecutionContext,
+        project: Project,
+        train_split: InstructionDataset,
+        dev_split: InstructionDataset,
+        base_model: ModelSnapshot,
+        base_model_guard: GuardReport,
+        training_plan: TrainingPlan,
+    ) -> dg.MaterializeResult[AdapterSnapshot]:
+        """The adapter with its manifest, logs, checkpoints and TRAINING_SUCCESS marker.
+
+        A killed training goes on at its newest complete checkpoint when it is materialized again.
+        """
+        from sft_pipeline.training import trainer
+
+        experiment = project.experiment(context.partition_key)
+        (result,) = produce(
+            context,
+            project,
+            {"lora_adapter": AdapterSnapshot},
+            depends={
+                "prompt": experiment.prompt,
+                "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+                "training": experiment.training,
+            },
+            upstream={
+                "train_split": train_split,
+                "dev_split": dev_split,
+                "base_model": base_model,
+                "base_model_guard": base_model_guard,
+                "training_plan": training_plan,
+            },
+            make=lambda outs, work: {
+                "lora_adapter": trainer.train(
+                    experiment,
+                    base_model,
+                    base_model_guard,
+                    training_plan,
+                    train_split,
+                    dev_split,
+                    work,
+                    outs["lora_adapter"],
+                )
+            },
+        )
+        return result
+
+    @dg.asset(partitions_def=partitions, group_name=TRAINING, code_version=code_version("training_report"))
+    def training_report(
+        context: dg.AssetExecutionContext, project: Project, lora_adapter: AdapterSnapshot, training_plan: TrainingPlan
+    ) -> dg.MaterializeResult[TrainingReport]:
+        """The diagnosis: did the training learn, and if not, why, from its logs."""
+        from sft_pipeline.training.diagnosis import diagnose
+
+        def make(outs: dict[str, Path], work: Path) -> dict[str, TrainingReport]:
+            history = json.loads(lora_adapter.path("log_history.json").read_text())
+            report = diagnose(
+                history,
+                outs["training_report"],
+                train_rows=training_plan.train_rows,
+                effective_batch=training_plan.effective_batch,
+            )
+            return {"training_report": report}
+
+        (result,) = produce(
+            context,
+            project,
+            {"training_report": TrainingReport},
+            depends={},
+            upstream={"lora_adapter": lora_adapter, "training_plan": training_plan},
+            make=make,
+        )
+        return result
+
+    return [training_plan, lora_adapter, training_report]

@@ -1,0 +1,49 @@
+"""Which code an asset's result depends on: its `code_version`, from the sources themselves.
+
+A version that is raised by hand is forgotten by hand, and then an old result passes for a new one. The hash ignores
+comments and docstrings. Plots and texts count as code too: they are part of what is stored.
+"""
+
+from sft_pipeline.provenance.code import code_hash
+
+_ROWS = ("dataset/table.py", "dataset/text.py")
+_ANSWER = ("model/loader.py", "model/greedy.py", "generation/engine.py")
+_SUCCESS = (*_ANSWER, "generation/success.py", "evaluation/scoring.py", "evaluation/scorers")
+_PLAN = (
+    "training/plan.py",
+    "training/plan_inputs.py",
+    "training/schedule.py",
+    "training/shapes.py",
+    "training/memory.py",
+    "evaluation/power.py",
+    "report/plan_text.py",
+)
+_TRAIN = (
+    "training/trainer.py",
+    "training/data.py",
+    "training/callbacks.py",
+    "training/checkpoints.py",
+    "training/manifest.py",
+    "model/loader.py",
+)
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "raw_dataset": (*_ROWS, "dataset/source.py", "dataset/schema.py", "dataset/embedded"),
+    "clean_dataset": (*_ROWS, "dataset/cleaning.py", "dataset/filters.py", "dataset/duplicates.py"),
+    "splits": (*_ROWS, "dataset/split.py", "dataset/leakage.py", "dataset/duplicates.py"),
+    "base_model": ("model/snapshot.py", "model/tiny.py", "dataset/embedded/world.py", "dataset/embedded/corpus.py"),
+    "base_model_guard": ("model/guard.py", "model/loader.py", "model/greedy.py"),
+    "training_plan": (*_PLAN, *_SUCCESS),
+    "lora_adapter": _TRAIN,
+    "training_report": ("training/diagnosis.py", "report/training_plots.py"),
+    "base_generations": (*_ANSWER, "generation/answers.py"),
+    "sft_generations": (*_ANSWER, "generation/answers.py"),
+    "checkpoint_series": (*_SUCCESS, "generation/series.py", "evaluation/statistics.py", "report/series_plot.py"),
+    "gate_report": ("evaluation", "report/gate_html.py", "report/gate_plots.py", "report/gate_text.py"),
+}
+"""Modules by asset, relative to the package; `splits` serves train, dev and test."""
+
+
+def code_version(asset: str) -> str:
+    """The version of the code behind `asset`."""
+    return code_hash(*MODULES[asset])

@@ -1,0 +1,107 @@
+"""Runs the lineage of one experiment from the command line, with a line per finished step.
+
+The same run as `dagster asset materialize` or `dg launch` make, with the same executor and the same records in
+DAGSTER_HOME; only the terminal shows less.
+"""
+
+import argparse
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from sft_pipeline.lineage.tags import RECOMPUTE
+
+LAUNCH = "sft_pipeline/launch"
+"""Tag by which the terminal finds the run that it shows."""
+
+POLL = 0.5
+"""Seconds between two looks at the event log."""
+
+
+def full_lineage() -> dg.JobDefinition:
+    """The job over all assets, in a form that step processes can load again."""
+    from sft_pipeline.definitions import defs
+
+    return defs.resolve_job_def("full_lineage")
+
+
+def launch(experiment: str, select: str, recompute: bool) -> bool:
+    """Materialize the selected assets of an experiment; returns whether the run succeeded."""
+    tag = {LAUNCH: uuid.uuid4().hex}
+    tags = tag | {"dagster/partition": experiment} | ({RECOMPUTE: "true"} if recompute else {})
+    keys = None
+    if select != "*":
+        from sft_pipeline.definitions import defs
+
+        keys = sorted(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
+    with dg.DagsterInstance.get() as instance, _progress(instance, tag):
+        result = dg.execute_job(
+            dg.reconstructable(full_lineage),
+            instance=instance,
+            tags=tags,
+            asset_selection=keys,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        return result.success
+
+
+@contextmanager
+def _progress(instance: dg.DagsterInstance, tag: dict[str, str]) -> Iterator[None]:
+    """Print the events of the run with `tag` while it goes on."""
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(instance, tag, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(instance: dg.DagsterInstance, tag: dict[str, str], done: threading.Event) -> None:
+    started, shown, last_look = time.monotonic(), 0, False
+    while not last_look:
+        last_look = done.wait(POLL)
+        for run in instance.get_runs(dg.RunsFilter(tags=tag), limit=1):
+            events = instance.all_logs(run.run_id)
+            for event in events[shown:]:
+                if line := _line(event):
+                    print(f"{time.monotonic() - started:7.1f} s  {line}", flush=True)
+            shown = len(events)
+
+
+def _line(entry: dg.EventLogEntry) -> str:
+    """What the terminal shows of an event; most are not worth a line."""
+    event = entry.dagster_event
+    if event is None:  # a log message: the project's own, or Dagster's word on each step that had to be left out
+        skipped = entry.level < logging.INFO or entry.user_message.startswith("Dependencies for step ")
+        return "" if skipped else f"  {entry.user_message:.150}"
+    if event.is_step_materialization:
+        made = event.step_materialization_data.materialization
+        reused = made.metadata.get("reused")
+        return f"{made.asset_key.path[-1]:22}{'unchanged' if reused and reused.value else 'made'}"
+    if event.event_type_value == "ASSET_CHECK_EVALUATION":
+        check = event.event_specific_data
+        mark = "passed" if check.passed else f"FAILED  {check.description or ''}"
+        return f"  check {check.check_name:25}{mark}".replace("\n", "\n" + " " * 44)
+    if event.is_step_failure:
+        error = event.step_failure_data.error
+        if error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check has said it
+            return ""
+        failure = event.step_failure_data.user_failure_data
+        return f"{event.step_key:22}STOPPED  {failure.description if failure and failure.description else error.message.strip()}"
+    return ""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Materialize the lineage of an experiment.")
+    parser.add_argument("experiment")
+    parser.add_argument("select")
+    parser.add_argument("--recompute", action="store_true")
+    arguments = parser.parse_args()
+    raise SystemExit(0 if launch(arguments.experiment, arguments.select, arguments.recompute) else 1)

@@ -1,0 +1,280 @@
+"""Metadata of a materialization: the figures that a reader of the Dagster UI wants, each value small.
+
+Large values slow the UI down: lists are cut, texts are shortened, files are linked by path, pictures are embedded only
+while they are of modest size.
+"""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from sft_pipeline import artifacts as a
+
+PICTURE = 120_000
+"""Bytes up to which a picture is embedded."""
+
+PREVIEW = 5
+"""Rows of a preview."""
+
+
+def describe(artifact: a.Artifact) -> dict[str, Any]:
+    """Metadata of any artifact: digest, size and timings, and what its type has to show."""
+    general = {
+        "digest": artifact.digest,
+        "data": dg.MetadataValue.int(artifact.bytes),
+        **{name: value for name, value in artifact.measurements.items()},
+    }
+    return general | _SHOW[type(artifact)](artifact)
+
+
+def table(rows: Sequence[Mapping[str, Any]], limit: int = 40) -> dg.MetadataValue:
+    """A Markdown table; what comes from data is escaped and shortened."""
+    if not rows:
+        return dg.MetadataValue.md("nothing")
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows[:limit]]
+    if len(rows) > limit:
+        lines.append(f"\n… and {len(rows) - limit} more")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def picture(path: Path) -> dg.MetadataValue:
+    """The PNG at `path`, embedded while it is small enough."""
+    data = path.read_bytes()
+    if len(data) > PICTURE:
+        return dg.MetadataValue.path(str(path))
+    return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(data).decode()})")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    text = text if len(text) <= 160 else text[:159] + "…"
+    return html.escape(text).replace("|", "\\|").replace("`", "'").replace("\n", "<br>")
+
+
+def _percent(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+
+
+def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
+    from sft_pipeline.dataset.table import read_table
+
+    preview = read_table(data.path(data.ROWS), ["type", "instruction", "response"])[:PREVIEW]
+    shown: dict[str, Any] = {
+        "dagster/row_count": data.rows,
+        "types": table([{"type": t, "rows": n} for t, n in sorted(data.types.items())]),
+        "preview": table(preview),
+    }
+    if data.source:
+        shown |= {"source": data.source, "schema": data.source_schema}
+    if data.rejected or data.stage in ("raw", "clean"):
+        shown["set aside"] = table([{"reason": r, "rows": n} for r, n in sorted(data.rejected.items())])
+    if data.REJECTED in data.files:
+        columns = ["filter", "reason", "matched", "source_file", "source_row"]
+        shown["set aside, samples"] = table(read_table(data.path(data.REJECTED), columns)[:PREVIEW])
+    if data.statistics:
+        shown["statistics"] = table([{"statistic": s, "value": v} for s, v in data.statistics.items()])
+    if data.thresholds:
+        shown["thresholds"] = table(thresholds(data))
+    if data.proof:
+        shown |= leakage(data.proof)
+    if data.notes:
+        shown["notes"] = "\n".join(data.notes)
+    return shown
+
+
+def thresholds(data: a.InstructionDataset) -> list[dict[str, Any]]:
+    """Rows of the table of thresholds."""
+    return [
+        {
+            "threshold": t.name,
+            "value": t.value,
+            "limit": f"{t.direction} {t.limit:g}",
+            "passed": "yes" if t.passed else "NO",
+        }
+        for t in data.thresholds
+    ]
+
+
+def leakage(proof: a.LeakageProof) -> dict[str, Any]:
+    """The leakage proof as metadata."""
+    figures = proof.model_dump(exclude={"nearest", "against"})
+    nearest = [
+        {"similarity": p.similarity, "train": p.train_text, "test": p.test_text} for p in proof.nearest[:PREVIEW]
+    ]
+    return {
+        f"leakage {proof.against}": table([{"figure": k, "value": v} for k, v in figures.items()]),
+        "nearest pairs": table(nearest),
+    }
+
+
+def _model(model: a.ModelSnapshot) -> dict[str, Any]:
+    return {
+        "source": model.source,
+        "revision": model.revision,
+        "architecture": model.architecture,
+        "parameters": model.parameters,
+        "vocabulary": model.vocabulary,
+        "files": table([{"file": r.path, "bytes": r.bytes, "sha256": r.sha256} for r in model.files.values()]),
+    }
+
+
+def _guard(report: a.GuardReport) -> dict[str, Any]:
+    return {
+        "passed": report.passed,
+        "checks": table([{"check": name, "problem": problem or "none"} for name, problem in report.checks.items()]),
+        "sentinels": table(
+            [
+                {
+                    "sentinel": s.name,
+                    "mode": s.mode,
+                    "should": "fail" if s.expect == "fails" else "work",
+                    "did": "work" if s.succeeded else "fail",
+                    "verdict": "ok" if s.passed else "STOP" if s.blocking else "note",
+                    "prompt": s.prompt,
+                    "answer": s.answer,
+                }
+                for s in report.sentinels
+            ]
+        ),
+        "loader": table([{"property": k, "value": v} for k, v in report.loader.items()]),
+    }
+
+
+def findings(found: Sequence[a.Finding]) -> dg.MetadataValue:
+    """A table of findings, the blocking ones first."""
+    order = {"blocking": 0, "warning": 1, "info": 2}
+    return table([f.model_dump() for f in sorted(found, key=lambda f: order[f.severity])])
+
+
+def _plan(plan: a.TrainingPlan) -> dict[str, Any]:
+    shown = {
+        "steps": plan.steps,
+        "coverage": plan.coverage,
+        "effective batch": plan.effective_batch,
+        "tokens per epoch": plan.tokens_per_epoch,
+        "padding share": plan.padding_share,
+        "trainable parameters": plan.trainable_parameters,
+        "memory": table([{"part": k, "MB": round(v / 1e6, 1)} for k, v in plan.memory_bytes.items()]),
+        "power": table([{"figure": k, "value": v} for k, v in plan.power.items()]),
+        "findings": findings(plan.findings),
+    }
+    if plan.base_success is not None:
+        shown["base success on dev"] = plan.base_success
+    return shown | _pictures(plan)
+
+
+def _adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
+    shown = {
+        "steps": adapter.steps,
+        "epochs": adapter.epochs,
+        "trainable parameters": adapter.trainable_parameters,
+        "first loss": adapter.loss_first,
+        "last loss": adapter.loss_last,
+        "checkpoints": ", ".join(map(str, adapter.checkpoints)),
+        "rows without loss": adapter.masked_rows,
+    }
+    if adapter.dev_loss is not None:
+        shown["dev loss"] = adapter.dev_loss
+    return shown | _pictures(adapter)
+
+
+def _training(report: a.TrainingReport) -> dict[str, Any]:
+    return {
+        "healthy": report.healthy,
+        "findings": findings(report.findings),
+        "metrics": table([{"metric": k, "value": v} for k, v in report.metrics.items()]),
+        **_pictures(report),
+    }
+
+
+def _generations(made: a.Generations) -> dict[str, Any]:
+    from sft_pipeline.dataset.table import read_table
+
+    shown = {
+        "dagster/row_count": made.rows,
+        "truncated share": made.truncated_share,
+        "mean tokens": made.mean_tokens,
+        "conditions": table([{"condition": k, "value": v} for k, v in made.conditions.items()]),
+        "preview": table(read_table(made.path(made.ROWS), ["prompt", "output"])[:PREVIEW]),
+    }
+    if made.flip_rate is not None:
+        shown["flip rate"] = made.flip_rate
+    return shown
+
+
+def _series(report: a.SeriesReport) -> dict[str, Any]:
+    rows = [
+        {"step": p.step, "success": f"{p.successes / p.n:.1%}", "95 % interval": _percent((p.low, p.high)), "n": p.n}
+        for p in report.points
+    ]
+    return {"best step": report.best.step, "series": table(rows), **_pictures(report)}
+
+
+def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
+    """The table of paired results."""
+    return table(
+        [
+            {
+                "group": g.name,
+                "n": g.n,
+                "base": f"{g.base_rate:.1%} ({_percent(g.base_interval)})",
+                "SFT": f"{g.sft_rate:.1%} ({_percent(g.sft_interval)})",
+                "lift": f"{g.lift:+.1%} ({_percent(g.lift_interval)})",
+                "lost / won": f"{g.lost} / {g.won}",
+                "p exact": g.p_exact,
+                "adjusted p": "" if g.p_adjusted is None else g.p_adjusted,
+                "Cohen's h": g.cohens_h,
+            }
+            for g in groups
+        ]
+    )
+
+
+def _gate(report: a.GateReport) -> dict[str, Any]:
+    return {
+        "verdict": report.verdict,
+        "p": report.p,
+        "lift": report.overall.lift,
+        "lift interval": _percent(report.overall.lift_interval),
+        "results": results([report.overall, *report.types]),
+        "protected": table(
+            [
+                {
+                    "guarantee": p.name,
+                    "verdict": p.verdict,
+                    "margin": p.margin,
+                    "lift": f"{p.result.lift:+.1%} ({_percent(p.result.lift_interval)})",
+                    "n": p.result.n,
+                    "CI overlap rule": "holds" if p.overlap_rule else "violated",
+                }
+                for p in report.protected
+            ]
+        ),
+        "reasons": table([r.model_dump() for r in report.reasons]),
+        **_pictures(report),
+    }
+
+
+def _pictures(artifact: a.Artifact) -> dict[str, Any]:
+    return {name.removesuffix(".png"): picture(artifact.path(name)) for name in artifact.files if name.endswith(".png")}
+
+
+_SHOW = {
+    a.InstructionDataset: _dataset,
+    a.ModelSnapshot: _model,
+    a.GuardReport: _guard,
+    a.TrainingPlan: _plan,
+    a.AdapterSnapshot: _adapter,
+    a.TrainingReport: _training,
+    a.Generations: _generations,
+    a.SeriesReport: _series,
+    a.GateReport: _gate,
+}

@@ -1,0 +1,123 @@
+"""The command: what it prints and the exit codes that scripts rely on."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from sft_pipeline.cli import app
+
+
+@pytest.fixture
+def run():
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Writes instruction rows as JSONL and gives the path."""
+
+    def write(name, rows):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def sums(start, stop):
+    return [
+        {"instruction": f"Add {n} to {n * n + 7} and tell me what comes out.", "response": f"It is {n + n * n + 7}."}
+        for n in range(start, stop)
+    ]
+
+
+def test_a_plan_needs_neither_data_nor_weights(run):
+    done = run("plan", "stage1_qwen2.5_32b")
+    assert done.exit_code == 0, done.output
+    assert "1,368" in done.output and "16,777,216" in done.output
+
+
+def test_a_plan_that_cannot_be_made_says_what_is_missing(run, toy_project):
+    done = run("plan", "toy")
+    assert done.exit_code == 2 and "data.expected" in done.output
+
+
+def test_a_specification_with_a_typo_is_an_unusable_input(run, tmp_path):
+    path = tmp_path / "it.yaml"
+    path.write_text("descriptoin: x\n")
+    done = run("plan", path)
+    assert done.exit_code == 2 and "it.yaml:1" in done.output and "'description'" in done.output
+
+
+def test_an_unknown_experiment_is_answered_with_the_known_ones(run):
+    done = run("run", "nothing")
+    assert done.exit_code == 2 and "tiny" in done.output
+
+
+def test_the_experiments_are_listed_and_checked(run, toy_project):
+    assert "toy" in run("specs").output
+    (toy_project / "specs" / "bad.yaml").write_text("description: 3\n")
+    done = run("specs")
+    assert done.exit_code == 2 and "bad.yaml:1" in done.output and "toy" in done.output
+
+
+def test_the_schema_is_json_schema(run):
+    schema = json.loads(run("schema").output)
+    assert schema["properties"]["training"] and schema["additionalProperties"] is False
+
+
+def test_cleaning_and_splitting_on_their_own(run, rows, tmp_path):
+    dirty = [*sums(0, 700), *sums(0, 5), {"instruction": "Say something.", "response": ""}]
+    done = run("clean", rows("raw.jsonl", dirty), "--out", tmp_path / "clean")
+    assert done.exit_code == 0, done.output
+    assert "706 rows read, 700 kept" in done.output and "empty" in done.output and "exact_duplicate" in done.output
+    done = run("split", tmp_path / "clean" / "rows.parquet", "--out", tmp_path / "split")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "split" / "test" / "leakage_proof.json").exists()
+    done = run("leakage", tmp_path / "split" / "train" / "rows.parquet", tmp_path / "split" / "test" / "rows.parquet")
+    assert done.exit_code == 0 and "0 exact" in done.output
+
+
+def test_results_never_overwrite_anything(run, rows, tmp_path):
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "precious.txt").write_text("x")
+    done = run("clean", rows("raw.jsonl", sums(0, 5)), "--out", tmp_path / "clean")
+    assert done.exit_code == 2 and "not an empty folder" in done.output
+
+
+def test_a_leak_is_shown_and_exits_with_1(run, rows, tmp_path):
+    proof = tmp_path / "proof.json"
+    done = run("leakage", rows("train.jsonl", sums(0, 50)), rows("test.jsonl", sums(49, 60)), "--out", proof)
+    assert done.exit_code == 1
+    assert "1 exact" in done.output and "Add 49 to 2408" in done.output
+    assert json.loads(proof.read_text())["exact"] == 1
+
+
+def test_a_missing_file_is_an_unusable_input(run, tmp_path):
+    done = run("leakage", tmp_path / "none.jsonl", tmp_path / "none.jsonl")
+    assert done.exit_code == 2 and "none.jsonl" in done.output
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("healthy_medbot.json", 0), ("healthy_alpaca-lora_ckpt1000.json", 0), ("notlearning_llama2_lora.json", 1)],
+)
+def test_diagnosing_real_runs(run, real_data, name, code, tmp_path):
+    done = run("diagnose", real_data / "trainer-states" / name, "--out", tmp_path / "out")
+    assert done.exit_code == code, done.output
+    assert (tmp_path / "out" / "curves.png").exists()
+
+
+def test_diagnosing_something_else_is_an_unusable_input(run, tmp_path):
+    path = tmp_path / "state.json"
+    path.write_text("[]")
+    assert run("diagnose", path).exit_code == 2
+
+
+def test_verifying_and_reporting_what_was_never_made(run, toy_project):
+    assert run("verify", "toy").exit_code == 2
+    done = run("report", "toy")
+    assert done.exit_code == 2 and "never materialized" in done.output
