@@ -207,8 +207,8 @@ class EmbeddedBase(Section):
     layers: Positive = Field(2, description="Transformer layers.")
     heads: Positive = Field(2, description="Attention heads; hidden_size / heads must be 32, 64 or more for vLLM.")
     steps: Positive = Field(2400, description="Optimiser steps.")
-    batch_size: Positive = Field(20, description="Sequences of one to four documents per step.")
-    sequence_length: Positive = Field(128, description="Tokens after which a sequence is cut.")
+    batch_size: Positive = Field(8, description="Sequences per step.")
+    sequence_length: Positive = Field(128, description="Tokens per sequence.")
     learning_rate: float = Field(
         4e-3,
         gt=0,

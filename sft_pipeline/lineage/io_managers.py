@@ -22,7 +22,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finally:
             # Only now may what the step kept for a restart go: a training that cannot be stored is not lost.
             store.end(asset, experiment, stored=done)
-        context.add_output_metadata({"folder": dg.MetadataValue.path(str(stored.root))})
+        pages = {name: dg.MetadataValue.path(str(stored.path(name))) for name in stored.files if name.endswith(".html")}
+        context.add_output_metadata({"folder": dg.MetadataValue.path(str(stored.root)), **pages})
 
     def load_input(self, context: dg.InputContext) -> Artifact:
         """The current artifact of the upstream asset, as the type that the consumer declares."""

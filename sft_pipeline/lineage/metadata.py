@@ -25,8 +25,8 @@ def describe(artifact: a.Artifact) -> dict[str, Any]:
     """Metadata of any artifact: digest, size and timings, and what its type has to show."""
     general = {
         "digest": artifact.digest,
-        "data": dg.MetadataValue.int(artifact.bytes),
-        **{name: value for name, value in artifact.measurements.items()},
+        "bytes": artifact.bytes,
+        **artifact.measurements,
     }
     return general | _SHOW[type(artifact)](artifact)
 
@@ -60,7 +60,11 @@ def _cell(value: Any) -> str:
 
 
 def _percent(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def _rate(rate: float, interval: tuple[float, float], sign: str = "") -> str:
+    return f"{100 * rate:{sign}.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
 def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
@@ -225,9 +229,9 @@ def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
             {
                 "group": g.name,
                 "n": g.n,
-                "base": f"{g.base_rate:.1%} ({_percent(g.base_interval)})",
-                "SFT": f"{g.sft_rate:.1%} ({_percent(g.sft_interval)})",
-                "lift": f"{g.lift:+.1%} ({_percent(g.lift_interval)})",
+                "base %": _rate(g.base_rate, g.base_interval),
+                "SFT %": _rate(g.sft_rate, g.sft_interval),
+                "lift": _rate(g.lift, g.lift_interval, "+"),
                 "lost / won": f"{g.lost} / {g.won}",
                 "p exact": g.p_exact,
                 "adjusted p": "" if g.p_adjusted is None else g.p_adjusted,
@@ -245,13 +249,13 @@ def _gate(report: a.GateReport) -> dict[str, Any]:
         "lift": report.overall.lift,
         "lift interval": _percent(report.overall.lift_interval),
         "results": results([report.overall, *report.types]),
-        "protected": table(
+        "protected types": table(
             [
                 {
                     "guarantee": p.name,
                     "verdict": p.verdict,
                     "margin": p.margin,
-                    "lift": f"{p.result.lift:+.1%} ({_percent(p.result.lift_interval)})",
+                    "lift": _rate(p.result.lift, p.result.lift_interval, "+"),
                     "n": p.result.n,
                     "CI overlap rule": "holds" if p.overlap_rule else "violated",
                 }

@@ -13,6 +13,9 @@ from sft_pipeline.artifacts import GuardReport, ModelSnapshot, SentinelResult
 from sft_pipeline.experiment import BaseModelSpec, Prompt, Sentinel
 from sft_pipeline.model import loader
 
+PROBE = "In 1987, Zoë's 23 friends paid $4.50 (or so)... didn't they?\n\n  THEN: 東京 → naïve_case 007!"
+"""Text in which tokenizers differ: digits, contractions, accents, spaces, line breaks, other scripts."""
+
 
 def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path) -> GuardReport:
     """Run all checks on the snapshot and write `guard.json` and `guard.txt` to `out`."""
@@ -24,7 +27,8 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
         for sentinel in spec.sentinels
         for mode in (("raw", "format") if sentinel.in_format else ("raw",))
     ]
-    checks = structural_checks(tokenizer, [text for _, _, text in cases] or [prompt.render("")], spec.allow_bos)
+    texts = [PROBE, *(text for _, _, text in cases)]
+    checks = structural_checks(tokenizer, texts, spec.allow_bos, loader.shipped_ids(base.root, texts))
     results = []
     # Behaviour is only looked at when the input is clean: an answer to a contaminated prompt tells nothing.
     if cases and not any(checks.values()):
@@ -44,11 +48,14 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
     return GuardReport.seal(out, checks=checks, sentinels=tuple(results), loader=report["loader"])
 
 
-def structural_checks(tokenizer: loader.CleanTokenizer, texts: list[str], allow_bos: bool) -> dict[str, str]:
-    """Template, token-id and delta check; an empty string means that the check passed.
+def structural_checks(
+    tokenizer: loader.CleanTokenizer, texts: list[str], allow_bos: bool, shipped: list[list[int]] | None = None
+) -> dict[str, str]:
+    """Template, token-id, delta and tokenizer check; an empty string means that the check passed.
 
     The delta check compares the tokens of each text with and without special tokens: a difference means that some
-    other code path would feed the model something else than this one.
+    other code path would feed the model something else than this one. The tokenizer check compares them with `shipped`,
+    what tokenizer.json alone makes of the texts: libraries replace parts of it by what they know of the architecture.
     """
     inner = tokenizer.inner
     plain = inner(texts, add_special_tokens=False)["input_ids"]
@@ -65,7 +72,11 @@ def structural_checks(tokenizer: loader.CleanTokenizer, texts: list[str], allow_
                 "If it is only the beginning-of-sequence token of this model family, set model.allow_bos: true."
             )
             break
+    other = next((t for t, a, b in zip(texts, plain, shipped or plain, strict=True) if a != b), None)
     return {
+        "tokenizer_as_shipped": ""
+        if other is None
+        else f"{other[:60]!r} is encoded otherwise than tokenizer.json says: another pre-tokenizer or other merges",
         "chat_template_disabled": "" if inner.chat_template is None else "the tokenizer still has a chat template",
         "no_template_token_ids": ""
         if not template_ids

@@ -79,15 +79,19 @@ class CleanTokenizer:
 
 
 def load_tokenizer(folder: Path) -> CleanTokenizer:
-    """Load the tokenizer in `folder` from its files alone, without its chat template.
+    """Load the tokenizer in `folder` as its files say, without its chat template.
+
+    AutoTokenizer would look at the model's architecture and put that family's pre-tokenizer in the place of the one in
+    tokenizer.json: the model would then see other tokens than it was trained on, without a word.
 
     Raises:
         ModelError: there is no tokenizer, or it has no end-of-sequence token.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: the tokenizer cannot be loaded: {error}. It needs tokenizer.json.") from error
     template = tokenizer.chat_template
@@ -98,6 +102,16 @@ def load_tokenizer(folder: Path) -> CleanTokenizer:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return CleanTokenizer(tokenizer, _template_tokens(tokenizer, templates), had_template=any(templates))
+
+
+def shipped_ids(folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
+    """Token ids of each text by tokenizer.json alone, without transformers; None where there is no such file."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    return [e.ids for e in Tokenizer.from_file(str(file)).encode_batch(list(texts), add_special_tokens=False)]
 
 
 def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[str]) -> dict[int, str]:

@@ -27,6 +27,7 @@ TAKEN = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
+    "chat_template.jinja",  # removed when the tokenizer is loaded; that there was one is recorded
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",

@@ -80,6 +80,25 @@ def test_a_token_added_on_the_way_is_a_delta(toy_base, tmp_path):
     assert "without and" in guard.structural_checks(tokenizer, ["hello"], allow_bos=False)["no_special_token_delta"]
 
 
+def test_a_text_has_the_tokens_that_the_shipped_file_gives_it(toy_base):
+    tokenizer = loader.load_tokenizer(toy_base.root)
+    shipped = loader.shipped_ids(toy_base.root, [guard.PROBE])
+    assert [tokenizer.encode(guard.PROBE)] == shipped
+    assert not any(guard.structural_checks(tokenizer, [guard.PROBE], False, shipped).values())
+
+
+def test_a_replaced_pre_tokenizer_stops_the_guard(toy_base):
+    from tokenizers import pre_tokenizers
+
+    tokenizer = loader.load_tokenizer(toy_base.root)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    parts = [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.inner.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    shipped = loader.shipped_ids(toy_base.root, [guard.PROBE])
+    problem = guard.structural_checks(tokenizer, [guard.PROBE], False, shipped)["tokenizer_as_shipped"]
+    assert "otherwise than tokenizer.json says" in problem
+
+
 @pytest.mark.real_data
 def test_a_llama_tokenizer_needs_the_declared_exception(real_data):
     tokenizer = loader.load_tokenizer(real_data / "stories260K-hf")
