@@ -145,7 +145,7 @@ def _many(make: Callable[[], Row], count: int) -> list[Row]:
 
 def _position(world: w.World, rng: Random, seed: int) -> list[Row]:
     def make() -> Row:
-        row = rng.sample(list(w.NOUNS), rng.randint(3, 4))
+        row = rng.sample(list(w.NOUNS), 3)
         joined = ", ".join(row)
         wording, answer = rng.choice(
             (
@@ -273,9 +273,13 @@ def _completion(world: w.World, rng: Random, seed: int) -> list[Row]:
         for n in _facts(w.NOUNS, "kind", seed)[0]
     ]
     rows += [row(f"One {n}, two", w.plural(n), f"plural:{n}") for n in _facts(w.NOUNS, "plural", seed)[0]]
-    for nouns in (rng.sample(list(w.NOUNS), 3) for _ in range(200)):
-        place, answer = rng.choice((("first", nouns[0]), ("second", nouns[1]), ("last", nouns[2])))
-        rows.append(row(f"Row: {', '.join(nouns)}. The {place} is", answer, f"row:{':'.join(nouns)}"))
+    rows += [row(f"Three times {n}: {n}, {n},", n, f"repeat:{n}") for n in w.NOUNS]
+    for start in range(1, w.COUNTS + 1):
+        *shown, answer = _counting(start, rng.choice((3, 4)))
+        rows.append(row(f"They counted {', '.join(shown)},", answer, f"count:{start}"))
+    for good in (True, False):
+        for text in {corpus.review(rng, good): None for _ in range(80)}:
+            rows.append(row(f"{text} It was a", "good" if good else "bad", f"review:{text}"))
     return _shuffled(rng, rows)
 
 
