@@ -27,6 +27,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+VERDICTS = {"pass": 0, "fail": 1, "refused": 2}
+"""Exit codes of the verdicts."""
+
 Spec = Annotated[str, typer.Argument(help="Name of an experiment under specs/, or path of a specification.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; it is made, and must be empty.")]
 
@@ -101,7 +104,7 @@ def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) 
     typer.echo("")
     typer.echo(summary(stored))
     typer.echo(f"\nreport: {_shown(stored.path('gate.html'))}")
-    raise typer.Exit({"pass": 0, "fail": 1, "refused": 2}[stored.verdict])
+    raise typer.Exit(VERDICTS[stored.verdict])
 
 
 def _shown(path: Path) -> str:
@@ -261,6 +264,27 @@ def diagnose(
             made = examine(history, folder)
             typer.echo((folder / "diagnosis.txt").read_text())
     raise typer.Exit(0 if made.healthy else 1)
+
+
+@app.command()
+def gate(
+    base: Annotated[
+        Path, typer.Option(help="JSONL of judged base outputs: id, success, and where known type, output.")
+    ],
+    sft: Annotated[Path, typer.Option(help="JSONL of judged outputs of the fine-tuned model, same ids.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Empty folder for the report.")] = None,
+    spec: Annotated[str | None, typer.Option(help="Specification whose gate overrides the defaults.")] = None,
+) -> None:
+    """Decide over judged outputs from anywhere; exit 0 for pass, 1 for fail, 2 for refused or unusable input."""
+    from sft_pipeline.evaluation.judged import decide_judged
+    from sft_pipeline.experiment import Gate
+    from sft_pipeline.report.gate_text import summary
+
+    with _user_errors(), tempfile.TemporaryDirectory() as temporary:
+        rules = _experiment(spec).evaluation.gate if spec else Gate()
+        made = decide_judged(base, sft, rules, _new_folder(out) if out else Path(temporary))
+        typer.echo(summary(made))
+    raise typer.Exit(VERDICTS[made.verdict])
 
 
 @app.command()

@@ -100,6 +100,33 @@ def test_a_missing_file_is_an_unusable_input(run, tmp_path):
     assert done.exit_code == 2 and "none.jsonl" in done.output
 
 
+def judged(wins, n=300, **changes):
+    return [{"id": str(k), "type": "sum", "output": f"it is {k}", "success": k < wins} | changes for k in range(n)]
+
+
+def test_the_gate_over_judged_files(run, rows, tmp_path):
+    base = rows("base.jsonl", judged(20))
+    done = run("gate", "--base", base, "--sft", rows("sft.jsonl", judged(200)[::-1]), "--out", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert "180 won, 0 lost" in done.output and (tmp_path / "report" / "gate.html").exists()
+    assert run("gate", "--base", base, "--sft", rows("sft.jsonl", judged(21))).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("sft", "message"),
+    [
+        (judged(20)[1:], "(0) missing"),
+        ([*judged(20), *judged(1, 1)], "(0) more than once"),
+        (judged(20, success=None), "row 1, field success: must be bool"),
+        (judged(20, type="other"), "field type: other and sum"),
+        ([], "empty"),
+    ],
+)
+def test_judged_files_that_do_not_fit_are_unusable_input(run, rows, sft, message):
+    done = run("gate", "--base", rows("base.jsonl", judged(20)), "--sft", rows("sft.jsonl", sft))
+    assert done.exit_code == 2 and message in done.output, done.output
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "code"),

@@ -54,7 +54,7 @@ def decide(
         "base_model_guard": guard.version,
         "training_report": training.version,
     }
-    return _write(decision, items, gate, {"inputs": inputs, "conditions": base.conditions}, out)
+    return write(decision, items, gate, {"inputs": inputs, "conditions": base.conditions}, out)
 
 
 def _read_generations(generations: Generations) -> list[dict[str, Any]]:
@@ -97,7 +97,16 @@ def _pair(row: Mapping, item: Mapping) -> Pair:
     )
 
 
-def _write(decision: Decision, items: list[dict[str, Any]], gate: Gate, facts: dict[str, Any], out: Path) -> GateReport:
+def write(decision: Decision, items: list[dict[str, Any]], gate: Gate, facts: dict[str, Any], out: Path) -> GateReport:
+    """Write the report of a decision to `out`.
+
+    Args:
+        decision: the verdict with its statistics.
+        items: rows of items.parquet.
+        gate: the criteria.
+        facts: what gate.json says besides: the inputs and how they were made.
+        out: empty folder.
+    """
     import pyarrow as pa
 
     from sft_pipeline.dataset.table import write_table

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import sft_pipeline
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec
+from sft_pipeline.provenance.code import code_hash
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -212,7 +213,7 @@ def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
 def provenance(tokenizer: CleanTokenizer, spec: BaseModelSpec, source: str, revision: str) -> dict[str, str]:
     """How the base was loaded: part of the guard's report and of everything that is made with the model."""
     return {
-        "loader_version": sft_pipeline.__version__,
+        "loader_version": f"{sft_pipeline.__version__}+{code_hash('model/loader.py', 'model/greedy.py')}",
         "model": source,
         "revision": revision,
         "quantization": spec.quantization,
