@@ -206,7 +206,7 @@ class EmbeddedBase(Section):
     hidden_size: Positive = Field(128, description="Width of the model.")
     layers: Positive = Field(2, description="Transformer layers.")
     heads: Positive = Field(2, description="Attention heads; hidden_size / heads must be 32, 64 or more for vLLM.")
-    steps: Positive = Field(2400, description="Optimiser steps.")
+    steps: Positive = Field(2600, description="Optimiser steps.")
     batch_size: Positive = Field(8, description="Sequences per step.")
     sequence_length: Positive = Field(128, description="Tokens per sequence.")
     learning_rate: float = Field(
