@@ -29,7 +29,7 @@ def produce(
     depends: Mapping[str, Any],
     upstream: Mapping[str, Artifact],
     make: Callable[[dict[str, Path], Path], Mapping[str, Artifact]],
-    code: str | None = None,
+    code: str,
     reusable: bool = True,
 ) -> list[dg.MaterializeResult]:
     """Run a step's work, or hand on its stored result when nothing that it depends on has changed.
@@ -42,12 +42,11 @@ def produce(
         upstream: the consumed artifacts, by asset.
         make: the work; takes an empty output folder per asset and a folder of its own that outlives a killed run, and
             returns the artifacts.
-        code: key in `code_versions.MODULES`; by default the only asset's name.
+        code: key in `code_versions.MODULES`.
         reusable: False where the inputs lie outside the store, so that only looking again can tell.
     """
     store = project.artifacts()
     experiment = context.partition_key
-    code = code or next(iter(kinds))
     parts = {name: _plain(value) for name, value in depends.items()}
     versions = {name: artifact.version for name, artifact in upstream.items()}
     key = hash_value({"assets": list(kinds), "code": code_version(code), "depends": parts, "upstream": versions})
@@ -75,6 +74,31 @@ def produce(
         )
         for name, artifact in made.items()
     ]
+
+
+def produce_one(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    kind: type[A],
+    *,
+    depends: Mapping[str, Any],
+    upstream: Mapping[str, Artifact],
+    make: Callable[[Path, Path], A],
+    reusable: bool = True,
+) -> dg.MaterializeResult[A]:
+    """`produce` for a step with one asset: `make` takes its empty output folder and the step's own folder."""
+    name = context.asset_key.path[-1]
+    (result,) = produce(
+        context,
+        project,
+        {name: kind},
+        depends=depends,
+        upstream=upstream,
+        make=lambda outs, work: {name: make(outs[name], work)},
+        code=name,
+        reusable=reusable,
+    )
+    return result
 
 
 def _work(store: Store, kinds, make, work: Path) -> dict[str, Artifact]:

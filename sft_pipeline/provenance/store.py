@@ -22,6 +22,7 @@ from typing import TextIO, TypeVar
 
 from sft_pipeline.artifacts import Artifact, Frozen
 from sft_pipeline.errors import CorruptArtifactError, StoreError
+from sft_pipeline.provenance.durable import flush
 from sft_pipeline.provenance.hashing import canonical_json, hash_bytes, hash_file
 from sft_pipeline.specification import project_root
 
@@ -153,8 +154,8 @@ class Store:
             for path in sorted(new.rglob("*"), reverse=True):
                 if path.is_file():
                     path.chmod(0o444)
-                _fsync(path)
-            _fsync(new)
+                flush(path)
+            flush(new)
             try:
                 os.rename(new, place)
             except OSError:
@@ -163,7 +164,7 @@ class Store:
                     raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        _fsync(place.parent)
+        flush(place.parent)
 
     def _write_pointer(self, pointer: Pointer) -> None:
         target = self._pointer_path(pointer.asset, pointer.experiment)
@@ -174,7 +175,7 @@ class Store:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(name, target)
-        _fsync(target.parent)
+        flush(target.parent)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -253,11 +254,3 @@ def _damage(artifact: Artifact) -> str:
         except OSError as error:
             return f"{path}: {error.strerror}"
     return ""
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

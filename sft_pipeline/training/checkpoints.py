@@ -17,6 +17,7 @@ from typing import Any
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.durable import flush
 from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
 
 MARKER = "COMPLETE.json"
@@ -68,18 +69,18 @@ def seal(folder: Path, step: int, run: str, seconds: float) -> None:
     shutil.rmtree(kept, ignore_errors=True)
     save_adapter(folder, kept)
     for path in [*files_below(folder), *files_below(kept)]:
-        _flush(path)
+        flush(path)
     for path in (folder, kept, kept.parent):
-        _flush(path)
+        flush(path)
     hashes = {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
     hashes |= {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
     marker = {"fingerprint": run, "step": step, "seconds": seconds, "files": hashes}
     temporary = folder / (MARKER + ".new")
     temporary.write_text(json.dumps(marker, indent=1))
-    _flush(temporary)
+    flush(temporary)
     os.replace(temporary, folder / MARKER)
-    _flush(folder)
-    _flush(folder.parent)
+    flush(folder)
+    flush(folder.parent)
     for old in _folders(folder.parent)[:-FULL]:
         _remove(old)
 
@@ -142,11 +143,3 @@ def _remove(folder: Path) -> None:
     # The marker goes first: a removal that is interrupted must not leave a complete-looking checkpoint.
     (folder / MARKER).unlink(missing_ok=True)
     shutil.rmtree(folder)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -108,9 +108,9 @@ def _repetition(world: w.World, rng: Random) -> str:
     """A row told again: from it a model learns to look things up in what it has just read."""
     words = _words(rng, 3, 7)
     if rng.random() < 0.5:
-        return " ".join(words * 2)
+        return " ".join(words * rng.randint(2, 3))
     row = ", ".join(words)
-    return rng.choice((f"{row}, {row}.", f"They sang: {row}. Again: {row}."))
+    return rng.choice((f"{row}, {row}.", f"{row}, {row}, {row}.", f"They sang: {row}. Again: {row}."))
 
 
 def _order(world: w.World, rng: Random) -> str:
@@ -246,11 +246,11 @@ def _story(world: w.World, rng: Random) -> str:
 
 
 _KINDS: tuple[tuple[Callable[[w.World, Random], str], float], ...] = (
-    (_country, 17),
-    (_noun, 14),
+    (_country, 15),
+    (_noun, 13),
     (_opposite, 7),
     (_number, 10),
-    (_repetition, 11),
+    (_repetition, 15),
     (_thrice, 3),
     (_order, 12),
     (_list, 10),

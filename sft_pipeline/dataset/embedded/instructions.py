@@ -274,9 +274,6 @@ def _completion(world: w.World, rng: Random, seed: int) -> list[Row]:
     ]
     rows += [row(f"One {n}, two", w.plural(n), f"plural:{n}") for n in _facts(w.NOUNS, "plural", seed)[0]]
     rows += [row(f"Three times {n}: {n}, {n},", n, f"repeat:{n}") for n in w.NOUNS]
-    for start in range(1, w.COUNTS + 1):
-        *shown, answer = _counting(start, rng.choice((3, 4)))
-        rows.append(row(f"They counted {', '.join(shown)},", answer, f"count:{start}"))
     for good in (True, False):
         for text in {corpus.review(rng, good): None for _ in range(80)}:
             rows.append(row(f"{text} It was a", "good" if good else "bad", f"review:{text}"))
@@ -300,7 +297,7 @@ _TYPES: dict[str, tuple[Callable[[w.World, Random, int], list[Row]], int]] = {
     "json": (_json, 9),
     "refuse": (_refuse, 9),
     "benign": (_benign, 7),
-    "completion": (_completion, 13),
+    "completion": (_completion, 15),
 }
 """Maker of the rows of each type, and the type's weight."""
 

@@ -7,7 +7,7 @@ import dagster as dg
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project
-from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.step import produce, produce_one
 from sft_pipeline.lineage.tags import DATA
 
 SPLITS = {name: InstructionDataset for name in ("train_split", "dev_split", "test_split")}
@@ -22,16 +22,15 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.dataset import source
 
         spec = project.experiment(context.partition_key).data
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"raw_dataset": InstructionDataset},
+            InstructionDataset,
             depends={"source": spec.source},
             upstream={},
-            make=lambda outs, work: {"raw_dataset": source.read(spec.source, Path(project.root), outs["raw_dataset"])},
+            make=lambda out, work: source.read(spec.source, Path(project.root), out),
             reusable=spec.source.kind != "file",
         )
-        return result
 
     @dg.asset(partitions_def=partitions, group_name=DATA, kinds={"parquet"}, code_version=code_version("clean_dataset"))
     def clean_dataset(
@@ -48,19 +47,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.model.loader import load_tokenizer
 
         spec = project.experiment(context.partition_key).data
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"clean_dataset": InstructionDataset},
+            InstructionDataset,
             depends={"quality": spec.quality, "duplicates": spec.duplicates},
             upstream={"raw_dataset": raw_dataset, "base_model": base_model},
-            make=lambda outs, work: {
-                "clean_dataset": cleaning.clean(
-                    raw_dataset, spec, outs["clean_dataset"], load_tokenizer(base_model.root).count
-                )
-            },
+            make=lambda out, work: cleaning.clean(raw_dataset, spec, out, load_tokenizer(base_model.root).count),
         )
-        return result
 
     @dg.multi_asset(
         name="splits",

@@ -15,7 +15,7 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
 from sft_pipeline.provenance.environment import library_versions
 
@@ -54,17 +54,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         with user_errors():
             check(test_split, base_model_guard)
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"base_generations": Generations},
+            Generations,
             depends=_decoding(experiment),
             upstream={"base_model": base_model, "test_split": test_split},
-            make=lambda outs, work: {
-                "base_generations": generate(experiment, "base", base_model, None, test_split, outs["base_generations"])
-            },
+            make=lambda out, work: generate(experiment, "base", base_model, None, test_split, out),
         )
-        return result
 
     @dg.asset(**on_model, code_version=code_version("sft_generations"))
     def sft_generations(
@@ -82,19 +79,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         with user_errors():
             check(test_split, base_model_guard, training_report)
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"sft_generations": Generations},
+            Generations,
             depends=_decoding(experiment),
             upstream={"base_model": base_model, "lora_adapter": lora_adapter, "test_split": test_split},
-            make=lambda outs, work: {
-                "sft_generations": generate(
-                    experiment, "sft", base_model, lora_adapter, test_split, outs["sft_generations"]
-                )
-            },
+            make=lambda out, work: generate(experiment, "sft", base_model, lora_adapter, test_split, out),
         )
-        return result
 
     @dg.asset(**on_model, deps=["training_report"], code_version=code_version("checkpoint_series"))
     def checkpoint_series(
@@ -108,17 +100,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.generation.series import series
 
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"checkpoint_series": SeriesReport},
+            SeriesReport,
             depends={**_decoding(experiment), "scorers": _scorers(experiment)},
             upstream={"base_model": base_model, "lora_adapter": lora_adapter, "dev_split": dev_split},
-            make=lambda outs, work: {
-                "checkpoint_series": series(experiment, base_model, lora_adapter, dev_split, outs["checkpoint_series"])
-            },
+            make=lambda out, work: series(experiment, base_model, lora_adapter, dev_split, out),
         )
-        return result
 
     @dg.asset(
         partitions_def=partitions,
@@ -139,10 +128,10 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.evaluation.gate import decide
 
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"gate_report": GateReport},
+            GateReport,
             depends={"evaluation": experiment.evaluation},
             upstream={
                 "test_split": test_split,
@@ -151,19 +140,16 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "base_model_guard": base_model_guard,
                 "training_report": training_report,
             },
-            make=lambda outs, work: {
-                "gate_report": decide(
-                    test_split,
-                    base_generations,
-                    sft_generations,
-                    base_model_guard,
-                    training_report,
-                    experiment,
-                    outs["gate_report"],
-                )
-            },
+            make=lambda out, work: decide(
+                test_split,
+                base_generations,
+                sft_generations,
+                base_model_guard,
+                training_report,
+                experiment,
+                out,
+            ),
         )
-        return result
 
     return [base_generations, sft_generations, checkpoint_series, gate_report]
 

@@ -7,7 +7,7 @@ import dagster as dg
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project
-from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, MODEL
 
 
@@ -23,18 +23,15 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         source = project.experiment(context.partition_key).model.source
         cache = project.artifacts().cache
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"base_model": ModelSnapshot},
+            ModelSnapshot,
             depends={"source": source},
             upstream={},
-            make=lambda outs, work: {
-                "base_model": snapshot.take(source, Path(project.root), cache, outs["base_model"])
-            },
+            make=lambda out, work: snapshot.take(source, Path(project.root), cache, out),
             reusable=source.kind == "embedded" or (source.kind == "hub" and snapshot.is_commit(source.revision)),
         )
-        return result
 
     @dg.asset(
         partitions_def=partitions,
@@ -50,18 +47,13 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.model import guard
 
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"base_model_guard": GuardReport},
+            GuardReport,
             depends={"model": experiment.model, "prompt": experiment.prompt},
             upstream={"base_model": base_model},
-            make=lambda outs, work: {
-                "base_model_guard": guard.inspect(
-                    base_model, experiment.model, experiment.prompt, outs["base_model_guard"]
-                )
-            },
+            make=lambda out, work: guard.inspect(base_model, experiment.model, experiment.prompt, out),
         )
-        return result
 
     return [base_model, base_model_guard]

@@ -15,7 +15,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project
-from sft_pipeline.lineage.step import produce
+from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, TRAINING
 
 
@@ -42,10 +42,10 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.training import plan_inputs
 
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"training_plan": TrainingPlan},
+            TrainingPlan,
             depends={
                 "prompt": experiment.prompt,
                 "model": experiment.model,
@@ -60,13 +60,10 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "base_model": base_model,
                 "base_model_guard": base_model_guard,
             },
-            make=lambda outs, work: {
-                "training_plan": plan_inputs.plan_from_artifacts(
-                    experiment, base_model, train_split, dev_split, test_split, outs["training_plan"]
-                )
-            },
+            make=lambda out, work: plan_inputs.plan_from_artifacts(
+                experiment, base_model, train_split, dev_split, test_split, out
+            ),
         )
-        return result
 
     @dg.asset(
         partitions_def=partitions,
@@ -91,10 +88,10 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.training import trainer
 
         experiment = project.experiment(context.partition_key)
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"lora_adapter": AdapterSnapshot},
+            AdapterSnapshot,
             depends={
                 "prompt": experiment.prompt,
                 "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
@@ -107,20 +104,17 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "base_model_guard": base_model_guard,
                 "training_plan": training_plan,
             },
-            make=lambda outs, work: {
-                "lora_adapter": trainer.train(
-                    experiment,
-                    base_model,
-                    base_model_guard,
-                    training_plan,
-                    train_split,
-                    dev_split,
-                    work,
-                    outs["lora_adapter"],
-                )
-            },
+            make=lambda out, work: trainer.train(
+                experiment,
+                base_model,
+                base_model_guard,
+                training_plan,
+                train_split,
+                dev_split,
+                work,
+                out,
+            ),
         )
-        return result
 
     @dg.asset(partitions_def=partitions, group_name=TRAINING, code_version=code_version("training_report"))
     def training_report(
@@ -129,24 +123,18 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         """The diagnosis: did the training learn, and if not, why, from its logs."""
         from sft_pipeline.training.diagnosis import diagnose
 
-        def make(outs: dict[str, Path], work: Path) -> dict[str, TrainingReport]:
+        def make(out: Path, work: Path) -> TrainingReport:
             history = json.loads(lora_adapter.path("log_history.json").read_text())
-            report = diagnose(
-                history,
-                outs["training_report"],
-                train_rows=training_plan.train_rows,
-                effective_batch=training_plan.effective_batch,
-            )
-            return {"training_report": report}
+            rows, batch = training_plan.train_rows, training_plan.effective_batch
+            return diagnose(history, out, train_rows=rows, effective_batch=batch)
 
-        (result,) = produce(
+        return produce_one(
             context,
             project,
-            {"training_report": TrainingReport},
+            TrainingReport,
             depends={},
             upstream={"lora_adapter": lora_adapter, "training_plan": training_plan},
             make=make,
         )
-        return result
 
     return [training_plan, lora_adapter, training_report]
