@@ -1,9 +1,9 @@
 """Does the embedded default come out the same over seeds? Runs specs/tiny.yaml with other seeds of base, data and training.
 
-    .venv/bin/python benchmarks/embedded_seeds.py 1 2 3 4 5
+    .venv/bin/python benchmarks/embedded_seeds.py 11 12 13 14 15
 
 One line per seed: the guard, successes of base and fine-tuned model, p, and every protected guarantee. About three
-minutes a seed on two cores. Seed 1 is the default's own base with other data and another training seed.
+minutes a seed on two cores. The recipe was tuned on other seeds than 11 to 15.
 """
 
 import json
@@ -30,9 +30,9 @@ def with_seeds(seed: int) -> Experiment:
     """The embedded default with seeds that follow from `seed`."""
     values = load_by_name("tiny", project_root()).model_dump()
     values["model"]["source"]["seed"] = seed
-    values["data"]["source"]["seed"] = 10 + seed
+    values["data"]["source"]["seed"] = 20 + seed
     values["data"]["split"]["seed"] = seed
-    values["training"]["seed"] = 20 + seed
+    values["training"]["seed"] = 30 + seed
     return Experiment.model_validate(values)
 
 
@@ -76,6 +76,6 @@ def run(seed: int, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    for number in map(int, sys.argv[1:] or ["1", "2", "3", "4", "5"]):
+    for number in map(int, sys.argv[1:] or ["11", "12", "13", "14", "15"]):
         with tempfile.TemporaryDirectory() as temporary:
             print(run(number, Path(temporary)), flush=True)

@@ -297,7 +297,7 @@ _TYPES: dict[str, tuple[Callable[[w.World, Random, int], list[Row]], int]] = {
     "json": (_json, 9),
     "refuse": (_refuse, 9),
     "benign": (_benign, 7),
-    "completion": (_completion, 15),
+    "completion": (_completion, 17),
 }
 """Maker of the rows of each type, and the type's weight."""
 
