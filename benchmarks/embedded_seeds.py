@@ -68,10 +68,11 @@ def run(seed: int, folder: Path) -> str:
     protected = "  ".join(
         f"{p.name} {p.verdict} ({p.result.lost} lost, {p.result.won} won of {p.result.n})" for p in gate.protected
     )
+    against = "".join(f"\n    {r.criterion}: {r.detail}" for r in gate.reasons if r.outcome in ("fail", "refused"))
     return (
         f"seed {seed}: {gate.verdict}  guard {'passed' if report.passed else 'STOP'}  base {gate.overall.base_successes}"
         f" → SFT {gate.overall.sft_successes} of {gate.overall.n}  p = {gate.p:.1e}  {protected}"
-        f"  ({time.monotonic() - started:.0f} s)\n    {types}"
+        f"  ({time.monotonic() - started:.0f} s)\n    {types}{against}"
     )
 
 
