@@ -35,7 +35,7 @@ def command(*arguments):
 
 
 def seconds(events, kind):
-    return {e.dagster_event.step_key: e.timestamp for e in events if e.dagster_event_type_value == kind}
+    return {e.dagster_event.step_key: e.timestamp for e in events if e.dagster_event.event_type_value == kind}
 
 
 def test_the_embedded_default_passes_its_gate(place, tmp_path):
@@ -55,7 +55,7 @@ def test_the_embedded_default_passes_its_gate(place, tmp_path):
         (run,) = instance.get_runs()
         events = [e for e in instance.all_logs(run.run_id) if e.dagster_event]
     started, ended = seconds(events, "STEP_START"), seconds(events, "STEP_SUCCESS")
-    processes = {e.dagster_event.pid for e in events if e.dagster_event_type_value == "STEP_START"}
+    processes = {e.dagster_event.pid for e in events if e.dagster_event.event_type_value == "STEP_START"}
     assert len(processes) == len(started), "every step has its own process"
 
     # Steps that load the model never run side by side.
