@@ -167,9 +167,7 @@ def _notes_inside(brought: Sequence[Mapping[str, Any]], data: Data) -> tuple[str
     """What stands in a brought file twice: it is said and left as it is."""
     texts = [row["instruction"] for row in brought]
     pairs = [
-        (a, b)
-        for a, b, _ in similarities(texts, texts, data.duplicates.ngram, data.duplicates.threshold)
-        if a < b
+        (a, b) for a, b, _ in similarities(texts, texts, data.duplicates.ngram, data.duplicates.threshold) if a < b
     ]
     if not pairs:
         return ()

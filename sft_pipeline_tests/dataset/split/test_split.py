@@ -359,7 +359,9 @@ def test_whatever_is_brought_the_proof_is_clean_and_only_leaking_rows_are_gone(r
                 assert (
                     any(jaccard(mine, shingles(t["instruction"], 3)) >= 0.5 for t in test)
                     or original["group"] in {t["group"] for t in test} - {None}
-                    or (limit < 1 and words_of_test & set(ngrams(words(f"{gone['instruction']} {gone['response']}"), 2)))
+                    or (
+                        limit < 1 and words_of_test & set(ngrams(words(f"{gone['instruction']} {gone['response']}"), 2))
+                    )
                 )
 
 
