@@ -117,7 +117,7 @@ def stage(path: Path, split: bool) -> dict[str, float]:
             made.mkdir()
             return made
 
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.process_time()
         raw = source.read(data.source, Path(temporary), folder("raw"))
         found |= {"rows": raw.rows, "read_s": time.monotonic() - started}
         before, stages = time.monotonic(), {}
@@ -136,7 +136,7 @@ def stage(path: Path, split: bool) -> dict[str, float]:
             parts = divide(cleaned, data, outs, root=Path(temporary))
             found |= {"split_s": time.monotonic() - before, "test": parts["test"].rows}
             found["leaks"] = sum(not part.proof.clean for part in parts.values() if part.proof)
-        found["seconds"] = time.monotonic() - started
+        found |= {"seconds": time.monotonic() - started, "cpu_s": time.process_time() - cpu}
     return found
 
 
@@ -235,8 +235,9 @@ def judged(found: dict[str, dict[str, float]]) -> Iterator[tuple[str, float, str
             yield f"{case}: seconds", values["seconds"], f"<= {seconds}", values["seconds"] <= seconds
             yield f"{case}: GiB", values["peak_gib"], f"<= {gibibytes}", values["peak_gib"] <= gibibytes
     if {"short-50000", "short-500000"} <= found.keys():
-        ratio = found["short-500000"]["seconds"] / found["short-50000"]["seconds"]
-        yield "t(500,000) / t(50,000)", ratio, "<= 12", ratio <= 12
+        # Of processor time: on a shared machine the clock measures the neighbours, too.
+        ratio = found["short-500000"]["cpu_s"] / found["short-50000"]["cpu_s"]
+        yield "cpu(500,000) / cpu(50,000)", ratio, "<= 12", ratio <= 12
     for name in ("alpaca", "changed") if "recall" in found else ():
         values = found["recall"]
         yield f"recall, {name}", values[f"{name}_recall"], ">= 0.99", values[f"{name}_recall"] >= 0.99
