@@ -256,6 +256,11 @@ class BaseModelSpec(Section):
     quantization: Literal["none", "nf4", "int8"] = Field(
         "none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8."
     )
+    double_quantization: bool = Field(True, description="Quantise the constants of nf4 too.")
+    int8_threshold: float = Field(6.0, ge=0, description="Outlier threshold of LLM.int8.")
+    device_memory_gb: float | None = Field(
+        None, gt=0, description="Memory of one device in 1e9 bytes; a plan that needs more is refused."
+    )
     architecture: dict[str, int] | None = Field(
         None,
         description="hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads and "
@@ -290,6 +295,22 @@ class Lora(Section):
     rslora: bool = Field(False, description="Rank-stabilised scaling.")
 
 
+class EarlyStopping(Section):
+    """Stop when the dev loss no longer falls; the adapter is then the one of the best evaluation."""
+
+    patience: Positive = Field(3, description="Evaluations without an improvement after which the training stops.")
+    min_delta: float = Field(0.0, ge=0, description="Fall of the dev loss (nats) that counts as an improvement.")
+
+
+class SuccessCriteria(Section):
+    """What a training must have reached to be called a success; each that is left out is not asked for."""
+
+    min_loss_drop: float | None = Field(None, ge=0, description="Fall of the training loss from start to end, in nats.")
+    min_dev_loss_drop: float | None = Field(None, ge=0, description="Fall of the dev loss, in nats.")
+    min_accuracy_gain: Share | None = Field(None, description="Gain of the token accuracy, as a difference of shares.")
+    max_perplexity: float | None = Field(None, gt=1, description="Perplexity on the dev split: exp of the dev loss.")
+
+
 class Training(Section):
     """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/trainer.py."""
 
@@ -315,13 +336,38 @@ class Training(Section):
         1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_rows."
     )
     max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
-    group_by_length: bool = Field(False, description="Put rows of similar length into one batch: less padding.")
+    batching: Literal["plain", "grouped", "packed"] = Field(
+        "grouped",
+        description="plain: rows as they are drawn; grouped: rows of similar length in one batch, less padding; packed: "
+        "several rows in one sequence of up to max_length that do not see each other, no padding.",
+    )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     logging_steps: Positive = Field(10, description="Steps between two log rows.")
     eval_steps: Positive | None = Field(
         None, description="Steps between two evaluations on the dev split; default: save_steps."
     )
     save_steps: Positive = Field(100, description="Steps between two checkpoints.")
+    keep_checkpoints: Literal["all", "best_and_last", "last"] = Field(
+        "all", description="Which checkpoints stay beside the adapter: the series shows those that are kept."
+    )
+    adapter: Literal["last", "best"] = Field(
+        "last", description="Which state is the result: the last, or the one with the lowest dev loss."
+    )
+    early_stopping: EarlyStopping | None = Field(None, description="Stop before the end; needs adapter: best.")
+    validation_prompts: int = Field(
+        3, ge=0, description="Prompts of the dev split that are answered at each evaluation, and kept."
+    )
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        ("tensorboard",), description="Where the series of the training go, beside its own files."
+    )
+    processes: Positive = Field(1, description="Processes, each with a device of its own, launched by accelerate.")
+    fsdp: bool = Field(False, description="Shard the model over the processes (FSDP-QLoRA); needs CUDA devices.")
+    max_masked_share: Share = Field(0.0, description="Share of training rows that may lose all their labels.")
+    tokens_per_second: float | None = Field(
+        None, gt=0, description="Throughput that the plan's time estimate rests on, where it is known."
+    )
+    minimum: SuccessCriteria = Field(SuccessCriteria(), description="Without this the training counts as failed.")
+    optimal: SuccessCriteria = Field(SuccessCriteria(), description="Short of this the report says so, no more.")
     seed: int = Field(11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows.")
     max_coverage: float = Field(20.0, gt=0, description="Planned passes over the data above which the plan warns.")
     min_coverage: float = Field(1.0, gt=0, description="Planned passes over the data below which the plan is refused.")
@@ -330,12 +376,16 @@ class Training(Section):
     def _length_of_run(self) -> "Training":
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("give exactly one of epochs and max_steps")
+        if self.early_stopping and self.adapter != "best":
+            raise ValueError("early_stopping keeps the best state: set adapter: best")
+        if self.fsdp and self.processes == 1:
+            raise ValueError("fsdp shards over processes: set processes to the number of devices")
         return self
 
     @property
     def effective_batch(self) -> int:
-        """Sequences per optimiser step on one device."""
-        return self.batch_size * self.gradient_accumulation
+        """Sequences per optimiser step over all processes."""
+        return self.batch_size * self.gradient_accumulation * self.processes
 
 
 # ---------------------------------------------------------------------------------------------------------- generation

@@ -53,14 +53,14 @@ def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[in
     """Order in which pass `epoch` reads the rows; batches are consecutive pieces of `batch_size`.
 
     It follows from the seed, the pass and the lengths alone, and from no global random state: a resumed run reads the
-    same batches, and the plan counts the padding of exactly these. With `group_by_length` the shuffled rows are sorted
+    same batches, and the plan counts the padding of exactly these. With `batching: grouped` the shuffled rows are sorted
     within groups of 50 batches and the batches then shuffled, so that lengths are similar within a batch but follow no
     course over the run.
     """
     generator = random.Random(f"{training.seed}/{epoch}")
     order = list(range(len(lengths)))
     generator.shuffle(order)
-    if not training.group_by_length:
+    if training.batching != "grouped":
         return order
     size = training.batch_size
     group = 50 * size

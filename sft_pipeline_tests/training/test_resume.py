@@ -34,7 +34,7 @@ trainer.train(Experiment.model_validate_json(given["experiment"]), *read.values(
 @pytest.fixture
 def killed(toy, prepared, tmp_path):
     """A training of 20 steps, two passes, that was killed at step 14, after the checkpoint of step 12."""
-    arguments = prepared(toy(epochs=2.0, save_steps=4, logging_steps=5, group_by_length=True, lora={"dropout": 0.1}))
+    arguments = prepared(toy(epochs=2.0, save_steps=4, logging_steps=5, batching="grouped", lora={"dropout": 0.1}))
     names = ("base", "guard", "plan", "train", "dev")
     given = {name: {**arguments[name].model_dump(mode="json"), "root": str(arguments[name].root)} for name in names}
     given |= {"experiment": arguments["experiment"].model_dump_json(), "work": str(tmp_path / "work"), "kill": 15}

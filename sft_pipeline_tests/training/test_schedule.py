@@ -59,16 +59,16 @@ def test_a_cosine_has_65_percent_of_its_peak_after_200_of_500_steps(toy):
 
 @pytest.mark.parametrize("group", [False, True])
 def test_every_pass_reads_every_row_once_in_an_order_of_its_own(toy, group):
-    training = toy(batch_size=4, group_by_length=group).training
+    training = toy(batch_size=4, batching="grouped" if group else "plain").training
     lengths = [(i * 37) % 101 for i in range(243)]
     first, second = (schedule.row_order(lengths, training, epoch) for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(243)) and first != second
     assert first == schedule.row_order(lengths, training, 0)
-    assert first != schedule.row_order(lengths, toy(batch_size=4, group_by_length=group, seed=12).training, 0)
+    assert first != schedule.row_order(lengths, toy(batch_size=4, batching="grouped" if group else "plain", seed=12).training, 0)
 
 
 def test_grouping_by_length_saves_padding(toy):
     lengths = [10 + (i * 37) % 190 for i in range(2000)]
     plain = schedule.padding_share(lengths, toy(batch_size=8).training)
     assert plain > 0.35
-    assert schedule.padding_share(lengths, toy(batch_size=8, group_by_length=True).training) < plain / 5
+    assert schedule.padding_share(lengths, toy(batch_size=8, batching="grouped").training) < plain / 5

@@ -48,7 +48,7 @@ def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared,
 
 
 def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
-    experiment = toy(epochs=2.0, warmup_steps=3, schedule="linear", group_by_length=True)
+    experiment = toy(epochs=2.0, warmup_steps=3, schedule="linear", batching="grouped")
     arguments = prepared(experiment, count=39)
     plan, base = arguments["plan"], arguments["base"]
     logged = [row for row in history_of(trainer.train(*arguments.values())) if "loss" in row]
