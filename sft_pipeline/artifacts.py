@@ -272,13 +272,14 @@ class AdapterSnapshot(Artifact):
         "loss.png",
     )
 
-    steps: int
+    steps: int = Field(description="Steps that were made: fewer than planned where the dev loss no longer fell.")
+    step: int = Field(description="Step whose weights the adapter holds.")
     epochs: float
     trainable_parameters: int
     loss_first: float
     loss_last: float
     dev_loss: float | None = None
-    checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints.")
+    checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints, without that of the adapter.")
     masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
 
 

@@ -280,6 +280,13 @@ class BaseModelSpec(Section):
     )
 
 
+    @property
+    def loading(self) -> dict[str, str | float | bool]:
+        """The fields that decide what the loaded weights are, as plain values."""
+        names = {"device", "dtype", "quantization", "double_quantization", "int8_threshold"}
+        return self.model_dump(mode="json", include=names)
+
+
 # ------------------------------------------------------------------------------------------------------------ training
 
 
@@ -339,7 +346,7 @@ class Training(Section):
     batching: Literal["plain", "grouped", "packed"] = Field(
         "grouped",
         description="plain: rows as they are drawn; grouped: rows of similar length in one batch, less padding; packed: "
-        "several rows in one sequence of up to max_length that do not see each other, no padding.",
+        "the rows of a batch one after the other in one sequence, without seeing each other and without padding.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     logging_steps: Positive = Field(10, description="Steps between two log rows.")
@@ -378,6 +385,12 @@ class Training(Section):
             raise ValueError("give exactly one of epochs and max_steps")
         if self.early_stopping and self.adapter != "best":
             raise ValueError("early_stopping keeps the best state: set adapter: best")
+        every = self.eval_steps or self.save_steps
+        if (self.adapter == "best" or self.keep_checkpoints == "best_and_last") and self.save_steps % every:
+            raise ValueError(
+                f"the best checkpoint needs an evaluation at every checkpoint: save_steps ({self.save_steps}) must be a "
+                f"multiple of eval_steps ({every})"
+            )
         if self.fsdp and self.processes == 1:
             raise ValueError("fsdp shards over processes: set processes to the number of devices")
         return self

@@ -20,6 +20,8 @@ _PLAN = (
 )
 _TRAIN = (
     "training/trainer.py",
+    "training/options.py",
+    "training/assembly.py",
     "training/data.py",
     "training/callbacks.py",
     "training/checkpoints.py",

@@ -186,10 +186,10 @@ def _quantization(spec: BaseModelSpec):
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
+            bnb_4bit_use_double_quant=spec.double_quantization,
             bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
         )
-    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0)
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=spec.int8_threshold)
 
 
 def _keep_backward(model: "PreTrainedModel") -> None:

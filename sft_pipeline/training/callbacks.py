@@ -3,10 +3,11 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft_pipeline.experiment import EarlyStopping
 from sft_pipeline.training import checkpoints
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def sealing(trainer: "SFTTrainer", run: str, seconds: float) -> "TrainerCallback
 
         def on_save(self, args, state, control, **kwargs):
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            checkpoints.seal(folder, state.global_step, run, seconds + time.monotonic() - started)
+            final = control.should_training_stop or state.global_step == state.max_steps
+            checkpoints.seal(folder, state.global_step, run, seconds + time.monotonic() - started, final=final)
 
     return Sealing()
 
@@ -61,6 +63,35 @@ def reporting(on_log: Callable[[dict[str, Any]], None] | None) -> "TrainerCallba
                 on_log(row)
 
     return Reporting()
+
+
+def early_stopping(rules: EarlyStopping) -> "TrainerCallback":
+    """A callback that ends the training when the dev loss no longer falls.
+
+    It looks at the logged evaluations alone, so that a resumed run stops where an uninterrupted one does.
+    """
+    from transformers import TrainerCallback
+
+    class Stopping(TrainerCallback):
+        def on_evaluate(self, args, state, control, **kwargs):
+            losses = [row["eval_loss"] for row in state.log_history if "eval_loss" in row]
+            if without_improvement(losses, rules.min_delta) >= rules.patience:
+                logger.info("the dev loss has not fallen for %d evaluations: the training ends", rules.patience)
+                control.should_training_stop = True
+                control.should_save = True
+
+    return Stopping()
+
+
+def without_improvement(losses: Sequence[float], min_delta: float) -> int:
+    """Evaluations since the last one that fell more than `min_delta` (nats) below the best before it."""
+    best, count = math.inf, 0
+    for loss in losses:
+        if loss < best - min_delta:
+            best, count = loss, 0
+        else:
+            count += 1
+    return count
 
 
 def watchdog() -> "TrainerCallback":

@@ -54,7 +54,7 @@ def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[in
 
     It follows from the seed, the pass and the lengths alone, and from no global random state: a resumed run reads the
     same batches, and the plan counts the padding of exactly these. With `batching: grouped` the shuffled rows are sorted
-    within groups of 50 batches and the batches then shuffled, so that lengths are similar within a batch but follow no
+    within groups of 50 steps and the batches then shuffled, so that lengths are similar within a batch but follow no
     course over the run.
     """
     generator = random.Random(f"{training.seed}/{epoch}")
@@ -62,7 +62,8 @@ def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[in
     generator.shuffle(order)
     if training.batching != "grouped":
         return order
-    size = training.batch_size
+    # A step's rows are alike as a whole: how it is divided into forward passes and processes must not matter.
+    size = training.effective_batch
     group = 50 * size
     ordered: list[int] = []
     for start in range(0, len(order), group):

@@ -6,20 +6,16 @@ newest complete checkpoint, and on the CPU ends with the very bytes of an uninte
 
 import json
 import logging
-import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
-from sft_pipeline.experiment import Experiment, HubBase
-from sft_pipeline.training import checkpoints, data, manifest, schedule
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.training import assembly, checkpoints, data, manifest, schedule
+from sft_pipeline.training.options import lora, options
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -67,12 +63,12 @@ def train(
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
     work.mkdir(parents=True, exist_ok=True)
     start = checkpoints.newest(work, run)
-    if start is None or start.step < plan.steps:
+    if start is None or not start.final:
         _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
     end = checkpoints.newest(work, run)
-    if end is None or end.step != plan.steps:
+    if end is None or not end.final:
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
-    return _assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+    return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
 
 
 def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
@@ -106,68 +102,6 @@ def _check_rows(experiment: Experiment, encoded: data.Encoded) -> None:
         logger.warning(
             "in %d rows tokens would merge across prompt and response; they are encoded apart", len(encoded.merged)
         )
-
-
-def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
-    """The specification in the words of TRL's SFTConfig; nothing that matters is left to a default."""
-    training, model = experiment.training, experiment.model
-    cpu = model.device == "cpu"
-    # Paging moves optimiser states out of GPU memory: without a GPU there is nothing to page, and the plan says so.
-    optimizer = "adamw_8bit" if cpu and training.optimizer == "paged_adamw_8bit" else training.optimizer
-    return {
-        "max_steps": plan.steps,
-        "warmup_steps": plan.warmup_steps,
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
-        "per_device_train_batch_size": training.batch_size,
-        "per_device_eval_batch_size": training.batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation,
-        "optim": optimizer,
-        "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
-        "use_cpu": cpu,
-        "bf16": model.dtype == "bfloat16",
-        "fp16": False,
-        "tf32": None,
-        "seed": training.seed,
-        "data_seed": training.seed,
-        "logging_steps": training.logging_steps,
-        "logging_nan_inf_filter": False,
-        "eval_strategy": "steps" if evaluate else "no",
-        "eval_steps": training.eval_steps or training.save_steps,
-        "save_strategy": "steps",
-        "save_steps": training.save_steps,
-        "save_total_limit": None,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": not cpu,
-        "max_length": training.max_length,
-        "packing": False,
-        "padding_free": False,
-        "pad_to_multiple_of": None,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        "push_to_hub": False,
-    }
-
-
-def lora(experiment: Experiment) -> "LoraConfig":
-    """The adapter in PEFT's words."""
-    from peft import LoraConfig
-
-    spec = experiment.training.lora
-    targets = spec.target_modules
-    return LoraConfig(
-        r=spec.r,
-        lora_alpha=spec.alpha,
-        lora_dropout=spec.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        use_rslora=spec.rslora,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
 
 
 def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, tokenizer, encoded, dev_encoded, work: Path):
@@ -222,6 +156,8 @@ def _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, sta
     watchdog = callbacks.watchdog()
     trainer.add_callback(callbacks.reporting(on_log))
     trainer.add_callback(watchdog)
+    if experiment.training.early_stopping:
+        trainer.add_callback(callbacks.early_stopping(experiment.training.early_stopping))
     trainer.add_callback(callbacks.sealing(trainer, run, start.seconds if start else 0.0))
     if start:
         logger.info("resuming at step %d of %d", start.step, plan.steps)
@@ -247,63 +183,3 @@ def _lost(reason: str, log_history: list[dict[str, Any]], work: Path) -> str:
         f"the run was stopped because it is lost: {reason}; its log is in {work}/lost_log_history.json\n"
         + "\n".join(findings)
     )
-
-
-def _assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out) -> AdapterSnapshot:
-    """Write the artifact from the last checkpoint."""
-    from sft_pipeline.report import training_plots
-
-    kept = end.folder.parent / "kept"
-    base_name = base.source if isinstance(experiment.model.source, HubBase) else None
-    checkpoints.save_adapter(kept / str(end.step), out / "adapter", base_name)
-    tokenizer.inner.save_pretrained(out / "adapter")
-    steps = sorted(int(folder.name) for folder in kept.iterdir() if int(folder.name) != end.step)
-    for step in steps:
-        checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)
-    state = json.loads((end.folder / "trainer_state.json").read_text())
-    rows = manifest.deterministic_rows(state["log_history"])
-    (out / "log_history.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
-    (out / "trainer_state.json").write_text(json.dumps(state, indent=1) + "\n")
-    training_plots.curves(rows, out / "loss.png")
-
-    losses = [float(row["loss"]) for row in rows if "loss" in row]
-    dev_losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
-    tokens = max(row.get("num_tokens", 0) for row in rows)
-    measurements = {
-        "seconds": round(end.seconds, 2),
-        "tokens": int(tokens),
-        "tokens_per_second": round(tokens / end.seconds, 1),
-        "peak_memory_bytes": _peak_memory(experiment.model.device),
-        "resumed_at_step": start.step if start else 0,
-    }
-    made = options(experiment, plan, bool(dev_losses))
-    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements)
-    return AdapterSnapshot.seal(
-        out,
-        steps=end.step,
-        epochs=plan.coverage,
-        trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
-        loss_first=losses[0],
-        loss_last=losses[-1],
-        dev_loss=dev_losses[-1] if dev_losses else None,
-        checkpoints=tuple(steps),
-        masked_rows=len(encoded.masked),
-        measurements=measurements,
-    )
-
-
-def _parameters(weights: Path) -> int:
-    from math import prod
-
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="np") as tensors:
-        return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
-
-
-def _peak_memory(device: str) -> int:
-    """Peak memory of the device in this process; on the CPU the process's largest resident size."""
-    if device == "cuda":
-        torch = sys.modules.get("torch")
-        return int(torch.cuda.max_memory_allocated()) if torch else 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux

@@ -94,7 +94,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             AdapterSnapshot,
             depends={
                 "prompt": experiment.prompt,
-                "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+                "model": experiment.model.loading,
                 "training": experiment.training,
             },
             upstream={
