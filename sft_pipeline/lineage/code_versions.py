@@ -22,6 +22,7 @@ _TRAIN = (
     "training/trainer.py",
     "training/options.py",
     "training/assembly.py",
+    "training/processes.py",
     "training/data.py",
     "training/callbacks.py",
     "training/checkpoints.py",

@@ -45,6 +45,9 @@ def sealing(trainer: "SFTTrainer", run: str, seconds: float) -> "TrainerCallback
 
         def on_save(self, args, state, control, **kwargs):
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            trainer.accelerator.wait_for_everyone()  # each process writes its own random state
+            if not state.is_world_process_zero:
+                return
             final = control.should_training_stop or state.global_step == state.max_steps
             checkpoints.seal(folder, state.global_step, run, seconds + time.monotonic() - started, final=final)
 

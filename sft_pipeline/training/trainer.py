@@ -14,7 +14,7 @@ from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionData
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.training import assembly, checkpoints, data, manifest, schedule
+from sft_pipeline.training import assembly, checkpoints, data, manifest, processes, schedule
 from sft_pipeline.training.options import lora, options
 
 logger = logging.getLogger("sft_pipeline.training")
@@ -64,11 +64,34 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     start = checkpoints.newest(work, run)
     if start is None or not start.final:
-        _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
+        if experiment.training.processes > 1:
+            processes.launch(experiment, base, plan, train, dev, work, start, on_log)
+        else:
+            _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
     end = checkpoints.newest(work, run)
     if end is None or not end.final:
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
     return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+
+
+def train_here(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    plan: TrainingPlan,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    work: Path,
+    start: checkpoints.Checkpoint | None,
+    on_log: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """This process's part of a training over several, see processes.py; the arguments are those of `train`."""
+    from sft_pipeline.model.loader import load_tokenizer
+
+    tokenizer = load_tokenizer(base.root)
+    encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
+    dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
+    run = checkpoints.fingerprint(experiment, base, plan, train, dev)
+    _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
 
 
 def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
