@@ -132,4 +132,6 @@ def _work(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _work(Path(sys.argv[1]))
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(_work)(Path(sys.argv[1]))  # so that the launcher's last words say which exception it was
