@@ -239,6 +239,13 @@ class TrainingPlan(Artifact):
     learning_rates: tuple[float, ...] = Field(description="Learning rate at 0, 10, …, 100 % of the steps.")
     tokens_per_epoch: int
     padding_share: float = Field(description="Expected share of padding in the batches.")
+    cut_rows: int = Field(0, description="Rows longer than the sequence limit.")
+    longest: int = Field(0, description="Tokens of the longest row, after cutting.")
+    negligible_from: int | None = Field(
+        None, description="Step from which on the learning rate is below 1 % of its peak, if there is one."
+    )
+    seconds: float | None = Field(None, description="Estimated training time, where the throughput is declared.")
+    lora_scaling: float = Field(0.0, description="Factor of the adapter's output.")
     trainable_parameters: int
     total_parameters: int
     memory_bytes: dict[str, int] = Field(description="Estimated memory by part, in bytes.")
@@ -270,6 +277,11 @@ class AdapterSnapshot(Artifact):
         "TRAINING_SUCCESS",
         "trainer_state.json",
         "loss.png",
+        "training_log.jsonl",
+        "trackers.json",
+        "tensorboard/*",
+        "wandb/*",
+        "mlflow/*",
     )
 
     steps: int = Field(description="Steps that were made: fewer than planned where the dev loss no longer fell.")

@@ -247,18 +247,17 @@ def _data(file: Path, spec: str | None):
 
 @app.command()
 def diagnose(
-    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run.")],
+    file: Annotated[
+        Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the folder of the run.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the curves.")] = None,
 ) -> None:
     """Say whether a training was healthy; exit 1 when it was not."""
+    from sft_pipeline.training.curves import log_history
     from sft_pipeline.training.diagnosis import diagnose as examine
 
     with _user_errors():
-        try:
-            state = json.loads(file.read_text(encoding="utf-8"))
-            history = state["log_history"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: not a trainer_state.json with a log_history: {error!r}") from error
+        history = log_history(file)
         with tempfile.TemporaryDirectory() as temporary:
             folder = _new_folder(out) if out else Path(temporary)
             made = examine(history, folder)

@@ -11,12 +11,18 @@ _ANSWER = ("model/loader.py", "model/greedy.py", "generation/engine.py")
 _SUCCESS = (*_ANSWER, "generation/success.py", "evaluation/scoring.py", "evaluation/scorers")
 _PLAN = (
     "training/plan.py",
+    "training/plan_rows.py",
+    "training/plan_schedule.py",
+    "training/plan_device.py",
+    "training/plan_gate.py",
+    "training/rules/rate.py",
     "training/plan_inputs.py",
     "training/schedule.py",
     "training/shapes.py",
     "training/memory.py",
     "evaluation/power.py",
     "report/plan_text.py",
+    "report/training_plots.py",
 )
 _TRAIN = (
     "training/trainer.py",
@@ -24,7 +30,7 @@ _TRAIN = (
     "training/assembly.py",
     "training/processes.py",
     "training/data.py",
-    "training/callbacks.py",
+    "training/callbacks",
     "training/checkpoints.py",
     "training/manifest.py",
     "model/loader.py",
@@ -38,7 +44,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "base_model_guard": ("model/guard.py", "model/loader.py", "model/greedy.py"),
     "training_plan": (*_PLAN, *_SUCCESS),
     "lora_adapter": _TRAIN,
-    "training_report": ("training/diagnosis.py", "report/training_plots.py"),
+    "training_report": (
+        "training/diagnosis.py",
+        "training/curves.py",
+        "training/rules",
+        "training/schedule.py",
+        "report/training_plots.py",
+    ),
     "base_generations": (*_ANSWER, "generation/answers.py"),
     "sft_generations": (*_ANSWER, "generation/answers.py"),
     "checkpoint_series": (*_SUCCESS, "generation/series.py", "evaluation/statistics.py", "report/series_plot.py"),

@@ -57,7 +57,7 @@ def fingerprint(
     )
 
 
-def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool) -> None:
+def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool, keep: bool = True) -> None:
     """Declare the checkpoint in `folder` complete: flush its files, keep its adapter, write the marker last.
 
     Args:
@@ -66,16 +66,18 @@ def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool) -> N
         run: fingerprint of the training.
         seconds: training time up to this step, earlier processes included.
         final: whether the training ends here, at its last step or because the dev loss no longer fell.
+        keep: whether its adapter is one of those that are kept; that of an interruption is not.
     """
     kept = folder.parent / "kept" / str(step)
     shutil.rmtree(kept, ignore_errors=True)
-    save_adapter(folder, kept)
-    for path in [*files_below(folder), *files_below(kept)]:
-        flush(path)
-    for path in (folder, kept, kept.parent):
-        flush(path)
-    hashes = {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
-    hashes |= {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
+    hashes = {}
+    if keep:
+        save_adapter(folder, kept)
+        hashes = {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
+    for place in (folder, kept) if keep else (folder,):
+        for path in [*files_below(place), place, place.parent]:
+            flush(path)
+    hashes |= {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
     marker = {"fingerprint": run, "step": step, "seconds": seconds, "final": final, "files": hashes}
     temporary = folder / (MARKER + ".new")
     temporary.write_text(json.dumps(marker, indent=1))

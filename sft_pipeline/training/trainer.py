@@ -4,7 +4,6 @@ The trainer takes the plan's steps, the schedule's order of rows and the encodin
 newest complete checkpoint, and on the CPU ends with the very bytes of an uninterrupted one.
 """
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionData
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.training import assembly, checkpoints, data, manifest, processes, schedule
+from sft_pipeline.training import assembly, callbacks, checkpoints, data, processes, schedule
 from sft_pipeline.training.options import lora, options
 
 logger = logging.getLogger("sft_pipeline.training")
@@ -47,9 +46,11 @@ def train(
 
     Raises:
         PreconditionError: guard, plan or split do not allow a training.
-        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, or the run is lost.
+        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, the run is
+            lost or was interrupted, or memory or disk space have run out.
     """
     check(guard, plan, train, dev)
+    callbacks.require(experiment.training)
     from sft_pipeline.model.loader import load_tokenizer
 
     tokenizer = load_tokenizer(base.root)
@@ -61,17 +62,20 @@ def train(
         logger.warning("the dev split has no row with loss: no evaluation during training")
 
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
+    callbacks.refuse_lost(work, run)
     work.mkdir(parents=True, exist_ok=True)
     start = checkpoints.newest(work, run)
     if start is None or not start.final:
         if experiment.training.processes > 1:
             processes.launch(experiment, base, plan, train, dev, work, start, on_log)
         else:
-            _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
+            _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log)
     end = checkpoints.newest(work, run)
     if end is None or not end.final:
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
-    return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+    with callbacks.explained(experiment, work):
+        callbacks.leave(work, out)
+        return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
 
 
 def train_here(
@@ -91,7 +95,7 @@ def train_here(
     encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
     dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
-    _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
+    _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log)
 
 
 def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
@@ -169,40 +173,11 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
     return trainer
 
 
-def _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log) -> None:
+def _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log) -> None:
     """Train from `start`, or from the beginning, to the plan's last step."""
-    import torch
-
-    from sft_pipeline.training import callbacks
-
-    trainer = build(experiment, base, plan, tokenizer, encoded, dev_encoded, work)
-    watchdog = callbacks.watchdog()
-    trainer.add_callback(callbacks.reporting(on_log))
-    trainer.add_callback(watchdog)
-    if experiment.training.early_stopping:
-        trainer.add_callback(callbacks.early_stopping(experiment.training.early_stopping))
-    trainer.add_callback(callbacks.sealing(trainer, run, start.seconds if start else 0.0))
+    with callbacks.explained(experiment, work):
+        trainer = build(experiment, base, plan, tokenizer, encoded, dev_encoded, work)
     if start:
         logger.info("resuming at step %d of %d", start.step, plan.steps)
-    try:
+    with callbacks.around(trainer, experiment, tokenizer, dev, work, run, start, on_log):
         trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of memory on {experiment.model.device}: halve training.batch_size and double gradient_accumulation, set "
-            f"gradient_checkpointing, quantise the base to nf4, or lower max_length. ({error})"
-        ) from error
-    if watchdog.reason:
-        raise TrainingError(_lost(watchdog.reason, trainer.state.log_history, work))
-
-
-def _lost(reason: str, log_history: list[dict[str, Any]], work: Path) -> str:
-    """Message of a run that the watchdog stopped, with the diagnosis of its log, which stays in `work`."""
-    from sft_pipeline.training.diagnosis import judge
-
-    rows = manifest.deterministic_rows(log_history)
-    (work / "lost_log_history.json").write_text(json.dumps(rows, indent=1))
-    findings = [f"- {f.evidence}\n  → {f.remedy}" for f in judge(rows)[0] if f.severity == "blocking"]
-    return (
-        f"the run was stopped because it is lost: {reason}; its log is in {work}/lost_log_history.json\n"
-        + "\n".join(findings)
-    )
