@@ -51,7 +51,7 @@ def run(seed: int, folder: Path) -> str:
     base = snapshot.take(experiment.model.source, project_root(), Store(default_store()).cache, out("base"))
     report = guard.inspect(base, experiment.model, experiment.prompt, out("guard"))
     raw = source.read(experiment.data.source, project_root(), out("raw"))
-    clean = cleaning.clean(raw, experiment.data, out("clean"), load_tokenizer(base.root).count)
+    clean = cleaning.clean(raw, experiment.data, out("clean"), count_tokens=load_tokenizer(base.root).count)
     parts = split(clean, experiment.data, {name: out(name) for name in ("train", "dev", "test")})
     plan = plan_inputs.plan_from_artifacts(experiment, base, *parts.values(), out("plan"))
     adapter = trainer.train(

@@ -3,7 +3,7 @@
 `ROW` is the schema of the rows that are in; `REJECTED` is the same row with the reason why it is out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ ROW = pa.schema(
         pa.field("type", pa.string(), nullable=False),
         pa.field("group", pa.string()),  # rows with the same group never stand on two sides of a split
         pa.field("reference", pa.string()),  # JSON object: what the type's scorer needs
+        pa.field("critics", pa.string()),  # JSON object: verdict by critic (instruction, pair), where there are any
         pa.field("source_file", pa.string(), nullable=False),
         pa.field("source_row", pa.int64(), nullable=False),  # 1-based line (JSONL) or position in the file
     ]
@@ -41,6 +42,31 @@ REJECTED = pa.schema(
     ]
 )
 
+DUPLICATE = pa.schema(
+    [
+        pa.field("level", pa.string(), nullable=False),  # exact, pair or instruction
+        pa.field("cluster", pa.int64(), nullable=False),  # number of the cluster within its level, from 0
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source_file", pa.string(), nullable=False),
+        pa.field("source_row", pa.int64(), nullable=False),
+        pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("similarity", pa.float64()),  # to the kept row that it resembles most; None for that row itself
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+BENCHMARK = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source_file", pa.string(), nullable=False),
+        pa.field("source_row", pa.int64(), nullable=False),
+    ]
+)
+
+BATCH = 8192
+"""Rows of a batch in memory and of a row group on disk."""
+
 MATCHED = 300
 """Characters of the matched text that are kept."""
 
@@ -56,11 +82,52 @@ def rejected_row(row: Mapping[str, Any], filter: str, reason: str, matched: str)
     return {**shown, "filter": filter, "reason": reason, "matched": matched[:MATCHED]}
 
 
+class Writer:
+    """Writes rows one by one in row groups of `BATCH`; the same rows give the same bytes, however they come.
+
+    A context manager: the file is complete when the block ends without an error.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._file = pq.ParquetWriter(path, schema, compression="zstd")
+        self._schema = schema
+        self._rows: list[Mapping[str, Any]] = []
+        self.rows = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; fields that are missing are null."""
+        self._rows.append(row)
+        self.rows += 1
+        if len(self._rows) == BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._rows:
+            self._flush()
+        self._file.close()
+
+
 def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:
-    """Write `rows` (one mapping per row) as Parquet; the same rows give the same bytes."""
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
+    """Write `rows` (one mapping per row) as Parquet."""
+    with Writer(path, schema) as writer:
+        for row in rows:
+            writer.add(row)
+
+
+def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a Parquet file that `Writer` wrote, in lists of at most `BATCH`."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH, columns=list(columns) if columns else None):
+            yield batch.to_pylist()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a Parquet file that `write_table` wrote, as one dictionary each."""
-    return pq.read_table(path, columns=list(columns) if columns else None).to_pylist()
+    """All rows of a Parquet file at once, for what is known to be small."""
+    return [row for batch in batches(path, columns) for row in batch]

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 # Scripts written without spaces: one character counts as one word, or a whole sentence would be a single word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+# Lower-case letters, digits and the underscore for themselves, all else a space: for ASCII the same words in half the time.
+_ASCII_WORDS = "".join(chr(c).lower() if re.match(r"\w", chr(c)) else " " for c in range(128))
 
 
 def normalise(text: str) -> str:
@@ -24,6 +26,8 @@ def normalise(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of `text` in compatibility form and without case; punctuation separates and is left out."""
+    if text.isascii():
+        return text.translate(_ASCII_WORDS).split()
     return _WORD.findall(_fold(text))
 
 

@@ -7,6 +7,7 @@ comments and docstrings. Plots and texts count as code too: they are part of wha
 from sft_pipeline.provenance.code import code_hash
 
 _ROWS = ("dataset/table.py", "dataset/text.py")
+_PAGE = ("report/data_html.py", "report/data_plots.py", "report/data_template.py", "report/excerpt.py")
 _ANSWER = ("model/loader.py", "model/greedy.py", "generation/engine.py")
 _SUCCESS = (*_ANSWER, "generation/success.py", "evaluation/scoring.py", "evaluation/scorers")
 _PLAN = (
@@ -37,9 +38,17 @@ _TRAIN = (
 )
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "raw_dataset": (*_ROWS, "dataset/source.py", "dataset/schema.py", "dataset/embedded"),
-    "clean_dataset": (*_ROWS, "dataset/cleaning.py", "dataset/filters.py", "dataset/duplicates.py"),
-    "splits": (*_ROWS, "dataset/split.py", "dataset/leakage.py", "dataset/duplicates.py"),
+    "raw_dataset": (*_ROWS, "dataset/source", "dataset/embedded"),
+    "clean_dataset": (
+        *_ROWS,
+        *_PAGE,
+        "dataset/cleaning",
+        "dataset/filters",
+        "dataset/duplicates",
+        "dataset/croissant.py",
+        "model/critic.py",
+    ),
+    "splits": (*_ROWS, "dataset/split", "dataset/leakage", "dataset/duplicates", "dataset/croissant.py"),
     "base_model": ("model/snapshot.py", "model/tiny.py", "dataset/embedded/world.py", "dataset/embedded/corpus.py"),
     "base_model_guard": ("model/guard.py", "model/loader.py", "model/greedy.py"),
     "training_plan": (*_PLAN, *_SUCCESS),

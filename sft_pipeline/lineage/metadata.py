@@ -68,13 +68,10 @@ def _rate(rate: float, interval: tuple[float, float], sign: str = "") -> str:
 
 
 def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
-    from sft_pipeline.dataset.table import read_table
-
-    preview = read_table(data.path(data.ROWS), ["type", "instruction", "response"])[:PREVIEW]
     shown: dict[str, Any] = {
         "dagster/row_count": data.rows,
         "types": table([{"type": t, "rows": n} for t, n in sorted(data.types.items())]),
-        "preview": table(preview),
+        "preview": table(_head(data.path(data.ROWS), ["type", "instruction", "response"])),
     }
     if data.source:
         shown |= {"source": data.source, "schema": data.source_schema}
@@ -82,16 +79,41 @@ def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
         shown["set aside"] = table([{"reason": r, "rows": n} for r, n in sorted(data.rejected.items())])
     if data.REJECTED in data.files:
         columns = ["filter", "reason", "matched", "source_file", "source_row"]
-        shown["set aside, samples"] = table(read_table(data.path(data.REJECTED), columns)[:PREVIEW])
+        shown["set aside, samples"] = table(_head(data.path(data.REJECTED), columns))
     if data.statistics:
         shown["statistics"] = table([{"statistic": s, "value": v} for s, v in data.statistics.items()])
     if data.thresholds:
         shown["thresholds"] = table(thresholds(data))
+    if data.MANIFEST in data.files:
+        shown |= _quality(a.QualityManifest.model_validate_json(data.path(data.MANIFEST).read_bytes()))
+    if data.REPORT in data.files:
+        shown["report"] = dg.MetadataValue.path(str(data.path(data.REPORT)))
     if data.proof:
         shown |= leakage(data.proof)
     if data.notes:
-        shown["notes"] = "\n".join(data.notes)
-    return shown
+        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note)}" for note in data.notes))
+    return shown | _pictures(data)
+
+
+def _head(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The first rows of a table of rows."""
+    from sft_pipeline.dataset.table import batches
+
+    return next(batches(path, columns), [])[:PREVIEW]
+
+
+def _quality(manifest: a.QualityManifest) -> dict[str, Any]:
+    return {
+        "filters": table([f.model_dump() for f in manifest.filters]),
+        "duplicates": table([c.model_dump() for c in manifest.duplicates]),
+        "lengths": table([d.model_dump(exclude={"edges", "counts"}) for d in manifest.lengths]),
+        "why rows were dropped": table(
+            [
+                s.model_dump(include={"filter", "matched", "reason", "source_file", "source_row"})
+                for s in manifest.samples
+            ]
+        ),
+    } | ({"acceptance": table([manifest.acceptance])} if manifest.acceptance else {})
 
 
 def thresholds(data: a.InstructionDataset) -> list[dict[str, Any]]:
@@ -109,14 +131,16 @@ def thresholds(data: a.InstructionDataset) -> list[dict[str, Any]]:
 
 def leakage(proof: a.LeakageProof) -> dict[str, Any]:
     """The leakage proof as metadata."""
-    figures = proof.model_dump(exclude={"nearest", "against"})
-    nearest = [
-        {"similarity": p.similarity, "train": p.train_text, "test": p.test_text} for p in proof.nearest[:PREVIEW]
-    ]
+    figures = proof.model_dump(exclude={"nearest", "leaks", "against"})
+
+    def pairs(found: Sequence[a.LeakedPair]) -> dg.MetadataValue:
+        shown = {"tier", "similarity", "matched", "train_text", "test_text"}
+        return table([pair.model_dump(include=shown) for pair in found], limit=3 * PREVIEW)
+
     return {
         f"leakage {proof.against}": table([{"figure": k, "value": v} for k, v in figures.items()]),
-        "nearest pairs": table(nearest),
-    }
+        "nearest pairs": pairs(proof.nearest),
+    } | ({"leaks": pairs(proof.leaks)} if proof.leaks else {})
 
 
 def _model(model: a.ModelSnapshot) -> dict[str, Any]:
@@ -201,14 +225,12 @@ def _training(report: a.TrainingReport) -> dict[str, Any]:
 
 
 def _generations(made: a.Generations) -> dict[str, Any]:
-    from sft_pipeline.dataset.table import read_table
-
     shown = {
         "dagster/row_count": made.rows,
         "truncated share": made.truncated_share,
         "mean tokens": made.mean_tokens,
         "conditions": table([{"condition": k, "value": v} for k, v in made.conditions.items()]),
-        "preview": table(read_table(made.path(made.ROWS), ["prompt", "output"])[:PREVIEW]),
+        "preview": table(_head(made.path(made.ROWS), ["prompt", "output"])),
     }
     if made.flip_rate is not None:
         shown["flip rate"] = made.flip_rate

@@ -1,6 +1,7 @@
 """What every asset does around its work: reuse what is still valid, give it folders, attach metadata and version."""
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from sft_pipeline.artifacts import Artifact
+from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.metadata import describe
@@ -99,6 +101,19 @@ def produce_one(
         reusable=reusable,
     )
     return result
+
+
+def logged(context: dg.AssetExecutionContext) -> Progress:
+    """Progress of long work in the event log: at most one line of a stage in ten seconds, and none for short work."""
+    last: dict[str, float] = {}
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - last.setdefault(stage, now) >= 10:
+            last[stage] = now
+            context.log.info(f"{stage}: {done:,}{f' of {total:,}' if total else ''} rows")
+
+    return progress
 
 
 def _work(store: Store, kinds, make, work: Path) -> dict[str, Artifact]:

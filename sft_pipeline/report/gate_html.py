@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sft_pipeline.artifacts import GateReport
+from sft_pipeline.report import page_style
 from sft_pipeline.report.gate_template import SCRIPT, STYLE, TEMPLATE
 from sft_pipeline.report.gate_text import HEADLINE, ordered, points
 
@@ -45,7 +46,7 @@ def page(
         # Only this script may run: whatever a model writes, the browser executes none of it.
         script=Markup(SCRIPT),
         script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
-        style=Markup(STYLE),
+        style=Markup(page_style.STYLE + STYLE),
     )
 
 

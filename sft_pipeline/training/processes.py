@@ -58,7 +58,11 @@ def launch(
     """
     names = {"base": base, "plan": plan, "train": train, "dev": dev}
     given = {name: artifact.model_dump(mode="json") | {"root": str(artifact.root)} for name, artifact in names.items()}
-    given |= {"experiment": experiment.model_dump_json(), "work": str(work), "start": asdict(start) | {"folder": str(start.folder)} if start else None}
+    given |= {
+        "experiment": experiment.model_dump_json(),
+        "work": str(work),
+        "start": asdict(start) | {"folder": str(start.folder)} if start else None,
+    }
     (work / "processes.json").write_text(json.dumps(given))
     (work / ROWS).write_text("")
     cpu = experiment.model.device == "cpu"

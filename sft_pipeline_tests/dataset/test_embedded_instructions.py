@@ -3,13 +3,15 @@
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from sft_pipeline.dataset import cleaning, duplicates, split, table
+from sft_pipeline.dataset import duplicates, filters, table
 from sft_pipeline.dataset.embedded import dirt, instructions
 from sft_pipeline.dataset.embedded import world as w
 from sft_pipeline.dataset.embedded.corpus import documents
+from sft_pipeline.dataset.split.assignment import Columns, assign
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation import scoring
@@ -55,6 +57,10 @@ def test_every_fault_is_planted_and_the_rest_is_as_many_rows_as_declared(raw):
     assert set(counts) == set(dirt.FAULTS)
     assert sum(counts.values()) == round(SOURCE.dirt * SOURCE.rows)
     assert min(counts.values()) > 20
+
+
+def columns(rows: list[dict]) -> Columns:
+    return Columns(*([row[name] for row in rows] for name in ("id", "instruction", "type", "group")))
 
 
 def test_a_faulty_row_has_the_columns_and_types_of_a_clean_one(raw):
@@ -135,15 +141,19 @@ def test_no_instruction_stands_in_the_text_of_the_base_model(raw):
 
 def test_cleaning_finds_the_planted_faults_and_keeps_what_is_asked(raw, tiny):
     rows = as_table(raw[0])
-    dropped, _ = cleaning._filtered(rows, tiny.data.quality)
+    rows = [row | {"critics": None, "instruction_tokens": None, "response_tokens": None} for row in rows]
+    continuations = filters.Continuations()
+    continuations.observe(rows)
+    judges = filters.judges(tiny.data.quality, continuations, Path())
+    dropped = {i for judge in judges.values() for i, hit in enumerate(judge(rows)) if hit}
     spoilt = {i for i, fault in enumerate(raw[1]) if fault in dirt.RESPONSE_FAULTS}
-    assert {i for i in dropped if i not in spoilt} == set(), "a filter dropped a clean row"
-    assert len(spoilt & dropped.keys()) >= 0.95 * len(spoilt)
+    assert dropped - spoilt == set(), "a filter dropped a clean row"
+    assert len(spoilt & dropped) >= 0.95 * len(spoilt)
 
 
 def test_the_split_of_the_specification_is_full_and_its_parts_are_apart(raw, tiny):
     rows = as_table(clean_part(raw))
-    sides, notes = split.assign(rows, tiny.data)
+    sides, notes = assign(columns(rows), tiny.data)
     assert [note for note in notes if note.startswith("test:")] == []
     test = [row for row, side in zip(rows, sides) if side == "test"]
     counts = Counter(row["type"] for row in test)
@@ -151,7 +161,7 @@ def test_the_split_of_the_specification_is_full_and_its_parts_are_apart(raw, tin
     assert min(counts.values()) >= 10
     for type, wanted in tiny.data.split.test_size_by_type.items():
         assert counts[type] == wanted
-    groups = {side: {r["group"] for r, s in zip(rows, sides) if s == side} for side in split.SIDES}
+    groups = {side: {r["group"] for r, s in zip(rows, sides) if s == side} for side in ("train", "dev", "test")}
     assert not groups["test"] & (groups["train"] | groups["dev"])
     assert sides.count("train") > 2000
 
@@ -159,7 +169,7 @@ def test_the_split_of_the_specification_is_full_and_its_parts_are_apart(raw, tin
 def test_leaks_would_cross_a_random_split_but_stay_with_their_original(raw, tiny):
     leaks = [row for row, fault in zip(*raw) if fault == "leak"]
     rows = as_table(clean_part(raw) + leaks)
-    sides, _ = split.assign(rows, tiny.data)
+    sides, _ = assign(columns(rows), tiny.data)
     originals = {normalise(row["instruction"]): side for row, side in zip(rows, sides)}
     for row, side in zip(rows[-len(leaks) :], sides[-len(leaks) :]):
         text = normalise(row["instruction"])

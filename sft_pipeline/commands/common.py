@@ -1,0 +1,74 @@
+"""What the commands share: arguments, errors as messages, folders, and a bar for long work."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sft_pipeline.dataset.progress import Progress
+from sft_pipeline.errors import DataError, PipelineError
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.specification import load, load_by_name, project_root
+
+VERDICTS = {"pass": 0, "fail": 1, "refused": 2}
+"""Exit codes of the verdicts."""
+
+Spec = Annotated[str, typer.Argument(help="Name of an experiment under specs/, or path of a specification.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; it is made, and must be empty.")]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Show the project's own errors as a message and leave with exit code 2."""
+    try:
+        yield
+    except PipelineError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from None
+
+
+def experiment_of(spec: str) -> Experiment:
+    """The experiment that a name under specs/ or the path of a specification means."""
+    path = Path(spec)
+    return load(path) if path.suffix in (".yaml", ".yml") else load_by_name(spec, project_root())
+
+
+def new_folder(folder: Path) -> Path:
+    """`folder`, made if it is missing.
+
+    Raises:
+        DataError: it holds something already, or is no folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is there already and is not an empty folder; name another one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def shown(path: Path) -> str:
+    """A path relative to where the user stands, if that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar per stage on the terminal's error stream; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def progress(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield progress

@@ -1,0 +1,244 @@
+"""The data stage on its own: clean, split, and the leakage proof for any two files.
+
+Each command does what the asset of the same name does, by the same functions, and writes the same bytes.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapshot, QualityManifest
+from sft_pipeline.commands.common import Out, experiment_of, new_folder, progress_bar, shown, user_errors
+from sft_pipeline.dataset.progress import Progress
+from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase
+from sft_pipeline.specification import expand_path, project_root
+
+DataSpec = Annotated[
+    str | None, typer.Option("--spec", help="Specification whose data section overrides the defaults.")
+]
+
+
+def clean(
+    source: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV or Parquet file of rows, or a folder of them.")],
+    out: Out,
+    spec: DataSpec = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of the base model; default: that of the specification.")
+    ] = None,
+) -> None:
+    """Read rows, filter them, remove duplicates; exit 1 when a quality threshold does not hold.
+
+    Rows that could not be read stand in unreadable.parquet, dropped ones in rejected.parquet, each with its reason.
+    """
+    from sft_pipeline.dataset import cleaning
+    from sft_pipeline.dataset import source as sources
+
+    with user_errors():
+        data, experiment = _data(source, spec)
+        count_tokens, criticise = _models(spec, experiment, tokenizer)
+        folder = new_folder(out)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary, progress_bar() as progress:
+            try:
+                raw = sources.read(
+                    data.source,
+                    project_root(),
+                    Path(temporary),
+                    max_unreadable_share=data.quality.max_unreadable_share,
+                    progress=progress,
+                )
+            finally:
+                _keep(Path(temporary) / InstructionDataset.REJECTED, folder / "unreadable.parquet")
+            sources.require_readable(raw)
+            made = cleaning.clean(
+                raw,
+                data,
+                folder,
+                root=project_root(),
+                count_tokens=count_tokens,
+                criticise=criticise,
+                progress=progress,
+            )
+    typer.echo(f"{raw.rows} rows read, {made.rows} kept → {shown(made.path(made.ROWS))}")
+    for reason, count in sorted((raw.rejected | made.rejected).items()):
+        typer.echo(f"  {count:7} {reason}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+    failed = [t for t in made.thresholds if not t.passed]
+    for t in failed:
+        typer.secho(f"threshold: {t.name} is {t.value:.4g}, must be {t.direction} {t.limit:g}", fg=typer.colors.RED)
+    typer.echo(f"report: {shown(made.path(made.REPORT))}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def split(
+    source: Annotated[Path, typer.Argument(help="Folder that `clean` wrote, or a file or folder of clean rows.")],
+    out: Out,
+    spec: DataSpec = None,
+) -> None:
+    """Divide rows into train, dev and test so that nothing leaks; writes the proof beside them; exit 1 on a leak."""
+    from sft_pipeline.dataset import croissant
+    from sft_pipeline.dataset.split import split as divide
+
+    with user_errors():
+        data, _ = _data(source, spec)
+        folder = new_folder(out)
+        outs = {name: folder / name for name in ("train", "dev", "test")}
+        for path in outs.values():
+            path.mkdir()
+        with tempfile.TemporaryDirectory(dir=folder) as temporary, progress_bar() as progress:
+            rows, test, benchmarks = _rows_to_split(source, data, Path(temporary), progress)
+            made = divide(rows, data, outs, root=project_root(), test=test, benchmarks=benchmarks, progress=progress)
+        croissant.write(
+            folder,
+            source.stem,
+            {name: part.path(part.ROWS) for name, part in made.items()},
+            description=f"Train, dev and test rows, split by near-duplicate component. Source: {rows.source}",
+        )
+    for name, part in made.items():
+        typer.echo(f"{name:6} {part.rows:7} rows → {shown(part.path(part.ROWS))}")
+        for reason, count in part.rejected.items():
+            typer.echo(f"       {count:7} set aside: {reason}")
+        for note in part.notes:
+            typer.echo(f"       {note}")
+    leaks = [part.proof for part in made.values() if part.proof and not part.proof.clean]
+    for proof in leaks:
+        _show(proof)
+    raise typer.Exit(1 if leaks else 0)
+
+
+def leakage(
+    train: Annotated[Path, typer.Argument(help="File or folder of training rows.")],
+    test: Annotated[Path, typer.Argument(help="File or folder of test items; they need no response.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File for the proof, as JSON.")] = None,
+    spec: DataSpec = None,
+) -> None:
+    """Prove that no test instruction occurs in the training file; exit 1 and show the text when one does."""
+    from sft_pipeline.dataset import leakage as proofs
+    from sft_pipeline.dataset import source as sources
+    from sft_pipeline.dataset import table
+    from sft_pipeline.dataset.leakage import semantic
+    from sft_pipeline.dataset.split import COMPARED
+
+    with user_errors(), tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
+        data, _ = _data(train, spec)
+        embed = semantic.load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
+        training, items = (
+            sources.read_items(side, project_root(), Path(temporary) / f"{n}.parquet", progress=progress)
+            for n, side in enumerate((data.source, data.source.model_copy(update={"path": _literal(test)})))
+        )
+        proof = proofs.prove(
+            (row for batch in table.batches(training, COMPARED) for row in batch),
+            table.read_table(items, COMPARED),
+            data,
+            f"{train.name} → {test.name}",
+            embed=embed,
+            progress=progress,
+        )
+    if out:
+        out.write_text(proof.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _show(proof)
+    raise typer.Exit(0 if proof.clean else 1)
+
+
+def _rows_to_split(
+    source: Path, data: Data, work: Path, progress: Progress
+) -> tuple[InstructionDataset, Path | None, dict[str, Path]]:
+    """The rows to divide, and what the specification declares beside them: a test file, benchmarks."""
+    from sft_pipeline.dataset import source as sources
+
+    beside = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
+    if not (source / InstructionDataset.MANIFEST).is_file():
+        raw = sources.read(data.source, project_root(), work, max_unreadable_share=0, **beside)
+        sources.require_readable(raw)
+        return raw, raw.brought_test, raw.benchmarks
+    # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.
+    manifest = QualityManifest.model_validate_json((source / InstructionDataset.MANIFEST).read_bytes())
+    test, benchmarks = sources.read_beside(root=project_root(), out=work, **beside)
+    rows = InstructionDataset.seal(
+        source,
+        stage="clean",
+        rows=manifest.rows_kept,
+        types=manifest.types,
+        source=manifest.source,
+        source_schema=manifest.source_schema,
+        thresholds=manifest.thresholds,
+    )
+    return rows, test, benchmarks
+
+
+def _show(proof: LeakageProof) -> None:
+    typer.echo(
+        f"{proof.against}: {proof.test_rows} test items against {proof.train_rows} training rows: {proof.exact} exact, "
+        f"{proof.near} near-duplicate (Jaccard of word {proof.ngram}-grams from {proof.threshold:g}), {proof.groups} "
+        f"shared groups; {proof.contained} share a word {proof.containment_ngram}-gram with training, "
+        f"{proof.contained_over_limit} more than the limit of {proof.max_contained_share:.0%}"
+    )
+    if proof.semantic is not None:
+        typer.echo(
+            f"  semantic: {proof.semantic} at a cosine of {proof.semantic_threshold:g} or more ({proof.semantic_model})"
+        )
+    for title, pairs in (("leaks", proof.leaks), ("nearest pairs", proof.nearest)):
+        typer.echo(f"{title}: {'' if pairs else 'none'}")
+        for pair in pairs[:20]:
+            typer.echo(f"  {pair.tier:9} {pair.similarity:.3f}  test {pair.test_id}: {pair.test_text!r}")
+            typer.echo(f"                   train {pair.train_id}: {pair.train_text!r}")
+            if pair.matched:
+                typer.echo(f"                   matched: {pair.matched!r}")
+        if len(pairs) > 20:
+            typer.echo(f"  … and {len(pairs) - 20} more; --out writes them to a file")
+
+
+def _keep(rejected: Path, target: Path) -> None:
+    """Keep the table of rows that could not be read, if there are any, also when the reading failed."""
+    import pyarrow.parquet as pq
+
+    if rejected.is_file() and pq.read_metadata(rejected).num_rows:
+        rejected.rename(target)
+        typer.echo(f"rows that could not be read → {shown(target)}", err=True)
+
+
+def _literal(path: Path) -> str:
+    """`path` as a specification's path: absolute, with no variable in it."""
+    return str(path.absolute()).replace("$", "$$")
+
+
+def _data(file: Path, spec: str | None) -> tuple[Data, Experiment | None]:
+    """The data section of `spec`, or the defaults, with `file` as its source; and the experiment, if any."""
+    source = FileData(kind="file", path=_literal(file))
+    if spec is None:
+        return Data(source=source), None
+    experiment = experiment_of(spec)
+    data = experiment.data
+    if isinstance(data.source, FileData):
+        source = data.source.model_copy(update={"path": source.path})
+    return data.model_copy(update={"source": source}), experiment
+
+
+def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | None):
+    """What counts tokens and what criticises: from the base model that is at hand, if one is."""
+    from sft_pipeline.model.loader import load_tokenizer
+
+    snapshot = None
+    if tokenizer is None and experiment:
+        from sft_pipeline.provenance.store import Store, default_store
+
+        store, name = Store(default_store()), Path(spec).stem
+        if store.pointer("base_model", name) is not None:
+            snapshot = store.get("base_model", name, ModelSnapshot)
+            tokenizer = snapshot.root
+        elif isinstance(experiment.model.source, FolderBase):
+            tokenizer = expand_path(experiment.model.source.path, project_root())
+    criticise = None
+    if experiment and experiment.data.quality.critic:
+        from sft_pipeline.errors import PreconditionError
+        from sft_pipeline.model.critic import critic
+
+        if snapshot is None:
+            raise PreconditionError(
+                "data.quality.critic: the critic is the experiment's own base model, which was not materialized; run "
+                f"`sft-pipeline run {spec} --select base_model` first"
+            )
+        criticise = critic(snapshot, experiment.model, experiment.data.quality.critic)
+    return (load_tokenizer(tokenizer).count if tokenizer else None), criticise

@@ -1,0 +1,107 @@
+"""The whole lineage of an experiment: run it, report it, verify it, list what there is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sft_pipeline.commands.common import VERDICTS, shown, user_errors
+from sft_pipeline.errors import PipelineError
+from sft_pipeline.specification import experiment_names, load_by_name, project_root
+
+
+def run(
+    name: Annotated[str, typer.Argument(help="Name of an experiment under specs/.")],
+    select: Annotated[str, typer.Option(help="Dagster asset selection, such as sft_generations+.")] = "*",
+    recompute: Annotated[bool, typer.Option(help="Do the work again even where nothing has changed.")] = False,
+) -> None:
+    """Materialize the lineage of an experiment with Dagster and print the verdict.
+
+    The same as `dagster asset materialize --select '*' --partition NAME -m sft_pipeline.definitions`.
+    """
+    from sft_pipeline.provenance.store import Store, default_store
+
+    with user_errors():
+        load_by_name(name, project_root())
+        home = Path(os.environ.get("DAGSTER_HOME") or project_root() / "dagster_home").absolute()
+        log = home / "launch" / f"{name}.log"
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PipelineError(f"DAGSTER_HOME {home} cannot be written: {error.strerror}") from error
+        before = Store(default_store()).pointer("gate_report", name)
+        command = [sys.executable, "-m", "sft_pipeline.lineage.launch", name, select]
+        with log.open("w") as stream:  # tracebacks and what libraries say; the event log in the UI has the rest
+            process = subprocess.Popen(
+                [*command, *(["--recompute"] if recompute else [])],
+                env=os.environ | {"DAGSTER_HOME": str(home)},
+                stderr=stream,
+            )
+            # A pod that is pre-empted tells this process; the run has to hear of it, so that a training can save.
+            signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+            code = process.wait()
+        after = Store(default_store()).pointer("gate_report", name)
+    if after is not None and after != before:
+        report(name)  # leaves with the verdict's exit code
+    if code:
+        typer.secho(f"the run stopped; see the lines above and {shown(log)}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(2 if code else 0)
+
+
+def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
+    """Print the summary of the stored gate report; exit 0 for pass, 1 for fail, 2 for refused."""
+    from sft_pipeline.artifacts import GateReport
+    from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.report.gate_text import summary
+
+    with user_errors():
+        stored = Store(default_store()).get("gate_report", name, GateReport)
+    typer.echo("")
+    typer.echo(summary(stored))
+    typer.echo(f"\nreport: {shown(stored.path('gate.html'))}")
+    raise typer.Exit(VERDICTS[stored.verdict])
+
+
+def specs() -> None:
+    """List the experiments and validate their specifications; exit 2 when one does not hold."""
+    bad = False
+    with user_errors():
+        for name in experiment_names(project_root()):
+            try:
+                typer.echo(f"{name:28} {load_by_name(name, project_root()).description}")
+            except PipelineError as error:
+                bad = True
+                typer.secho(str(error), fg=typer.colors.RED, err=True)
+    raise typer.Exit(2 if bad else 0)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a specification, for editors."""
+    from sft_pipeline.experiment import Experiment
+
+    typer.echo(json.dumps(Experiment.model_json_schema(), indent=2))
+
+
+def verify(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
+    """Check every file of the experiment's lineage against its hash, and every artifact against its inputs.
+
+    Exit 1 when something was changed by hand or rests on something else than what is stored now.
+    """
+    from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.provenance.verification import verify_lineage
+
+    with user_errors():
+        problems, checked = verify_lineage(Store(default_store()), name)
+    for asset, files in checked.items():
+        typer.echo(f"{asset:20} {files} files")
+    for problem in problems:
+        typer.secho(problem, fg=typer.colors.RED, err=True)
+    if not checked and not problems:
+        typer.secho(f"error: nothing was materialized for {name}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2)
+    raise typer.Exit(1 if problems else 0)

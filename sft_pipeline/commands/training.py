@@ -1,0 +1,44 @@
+"""Training on its own: the plan beforehand and the diagnosis afterwards."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sft_pipeline.commands.common import Spec, experiment_of, new_folder, user_errors
+
+
+def plan(spec: Spec) -> None:
+    """Print the training plan; exit 1 when it is refused.
+
+    Works without the data and without the model where the specification states them (data.expected,
+    model.architecture); what was materialized for the experiment is used where it is there.
+    """
+    from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.report.plan_text import summary
+    from sft_pipeline.training.plan_inputs import plan_from_specification
+
+    with user_errors():
+        experiment = experiment_of(spec)
+        with tempfile.TemporaryDirectory() as folder:
+            made = plan_from_specification(experiment, Path(spec).stem, Store(default_store()), Path(folder))
+            typer.echo(summary(made))
+    raise typer.Exit(1 if made.blocking else 0)
+
+
+def diagnose(
+    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the folder of the run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the curves.")] = None,
+) -> None:
+    """Say whether a training was healthy; exit 1 when it was not."""
+    from sft_pipeline.training.curves import log_history
+    from sft_pipeline.training.diagnosis import diagnose as examine
+
+    with user_errors():
+        history = log_history(file)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = new_folder(out) if out else Path(temporary)
+            made = examine(history, folder)
+            typer.echo((folder / "diagnosis.txt").read_text())
+    raise typer.Exit(0 if made.healthy else 1)

@@ -1,0 +1,89 @@
+"""LSH over MinHash signatures by rensa: which sets share a band, and which of them share it with very many.
+
+A pair of Jaccard similarity s agrees in one row of the signature with probability s.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from sft_pipeline.dataset.duplicates.arrays import Pairs, Positions, blocks, group_starts, pairs_with, ranges
+from sft_pipeline.dataset.duplicates.shingles import ShingleSets
+from sft_pipeline.experiment import Duplicates
+
+CROWD = 16
+"""Sets in one bucket up to which all its pairs are candidates."""
+
+_SEED = 1
+
+
+def bands(duplicates: Duplicates) -> int:
+    """Bands of the LSH: the fewest that find a pair right at the threshold with probability 0.999.
+
+    A pair of similarity s shares one of b bands of r rows with probability 1 - (1 - s^r)^b. With 128 permutations and a
+    threshold of 0.7 that is 32 bands of 4 rows (0.9998).
+    """
+    total = duplicates.permutations
+    for rows in range(total, 0, -1):
+        if total % rows == 0 and 1 - (1 - duplicates.threshold**rows) ** (total // rows) >= 0.999:
+            return total // rows
+    return total
+
+
+def band_keys(sets: ShingleSets, duplicates: Duplicates) -> npt.NDArray[np.uint32]:
+    """A number per band (first axis) and set (second axis); sets whose signatures agree in a band have the same.
+
+    Two other sets have the same number with probability 2^-32, which makes one candidate more and no other difference.
+    """
+    from rensa import RMinHash
+
+    count = bands(duplicates)
+    keys = np.empty((count, len(sets)), np.uint32)
+    for part in blocks(sets.sizes, 1 << 22, 1 << 14):
+        bounds = sets.bounds[part.start : part.stop + 1]
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+            sets.hashes[bounds[0] : bounds[-1]], (bounds - bounds[0]).astype(np.uint64), duplicates.permutations, _SEED
+        )
+        rows = np.array(matrix.to_rows(), np.uint64).reshape(len(bounds) - 1, count, -1)
+        folded = np.zeros(rows.shape[:2], np.uint64)
+        for row in range(rows.shape[2]):
+            folded = (folded + rows[:, :, row] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+            folded ^= folded >> np.uint64(32)
+        keys[:, part] = folded.astype(np.uint32).T
+    return keys
+
+
+def buckets(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Positions, Positions, Positions]]:
+    """Per band: the sets in the order of their buckets, and start and size of each bucket of two sets and more."""
+    for band in keys:
+        order = np.argsort(band, kind="stable")
+        starts = np.flatnonzero(group_starts(band[order]))
+        sizes = np.diff(np.r_[starts, len(order)])
+        yield order, starts[sizes > 1], sizes[sizes > 1]
+
+
+def crowded(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """The sets that share a bucket with `CROWD` others or more: too many to try all pairs."""
+    found = np.zeros(keys.shape[1], bool)
+    for order, starts, sizes in buckets(keys):
+        large = sizes > CROWD
+        for start, size in zip(starts[large], sizes[large]):
+            found[order[start : start + size]] = True
+    return found
+
+
+def small_buckets(keys: npt.NDArray[np.uint32], crowd: npt.NDArray[np.bool_]) -> Iterator[Pairs]:
+    """Pairs (earlier, later) that share a bucket of at most `CROWD` sets, but for those that are both in a crowd.
+
+    In portions; a pair that shares several bands comes once for each.
+    """
+    for order, starts, sizes in buckets(keys):
+        small = sizes <= CROWD
+        starts, sizes = starts[small], sizes[small]
+        firsts = ranges(starts, sizes)
+        ends = np.repeat(starts + sizes, sizes)
+        for a, b in pairs_with(firsts, firsts + 1, ends):
+            a, b = order[a], order[b]
+            wanted = ~(crowd[a] & crowd[b])
+            yield a[wanted], b[wanted]

@@ -1,0 +1,18 @@
+"""What every quality filter takes and gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Row = Mapping[str, Any]
+"""A row of the table ROW, with `instruction_tokens` and `response_tokens` (None where there is no tokenizer)."""
+
+
+class Hit(NamedTuple):
+    """Why a row is dropped, and the text that says so."""
+
+    reason: str
+    matched: str
+
+
+Judge = Callable[[Sequence[Row]], list[Hit | None]]
+"""A filter over one batch: for each row None to keep it, or the reason against it."""

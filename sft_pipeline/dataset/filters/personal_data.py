@@ -1,0 +1,131 @@
+"""Personal data, by the pattern recognisers of Presidio (the extra `personal-data`): no model, no network.
+
+Presidio's engine wants a spaCy pipeline. A blank one is enough here: it only cuts the text into words, so that a context
+word ("phone", "card") before a finding raises its score; names of persons, which need a model, are not looked for.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sft_pipeline.dataset.filters.base import Hit, Judge, Row
+from sft_pipeline.errors import DataError, SpecificationError
+from sft_pipeline.experiment import PersonalData
+
+if TYPE_CHECKING:
+    from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerResult
+
+# Digits that only look like a number of something: the end of a decimal fraction, a binary number.
+_FRACTION = re.compile(r"\d\.$")
+_BINARY = re.compile(r"[01\W]+")
+
+
+def personal_data(settings: PersonalData) -> Judge:
+    """A filter that drops rows in which one of the entities is found with at least `min_score`.
+
+    E-mail addresses of the domains reserved for examples (RFC 2606) and IP addresses that are not global (private,
+    loopback, masks; the registries of RFC 6890) are nobody's and do not count.
+
+    Raises:
+        DataError: the extra is not installed.
+        SpecificationError: an entity that no recogniser finds.
+    """
+    try:
+        recognisers = _recognisers()
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"data.quality.personal_data looks for personal data with Presidio, but {error.name} is not installed: "
+            "pip install 'sft-pipeline[personal-data]'."
+        ) from error
+    known = {entity for recogniser in recognisers for entity in recogniser.supported_entities}
+    if unknown := set(settings.entities) - known:
+        raise SpecificationError(
+            f"data.quality.personal_data.entities: unknown {', '.join(sorted(unknown))}; "
+            f"known are {', '.join(sorted(known))}."
+        )
+    wanted = [recogniser for recogniser in recognisers if set(recogniser.supported_entities) & set(settings.entities)]
+    engine = _engine(wanted)
+    entities = list(settings.entities)
+
+    def findings(text: str) -> Iterator[tuple[str, float, str]]:
+        # Words are only cut where something is found: context can raise a score but finds nothing by itself.
+        if any(recogniser.analyze(text, entities) for recogniser in wanted):
+            found = engine.analyze(text, language="en", entities=entities, score_threshold=settings.min_score)
+            for one in sorted(found, key=lambda one: (one.start, one.end, one.entity_type)):
+                matched = text[one.start : one.end]
+                if not _FRACTION.search(text[max(0, one.start - 2) : one.start]) and not _BINARY.fullmatch(matched):
+                    yield one.entity_type, one.score, matched
+
+    def judge(row: Row) -> Hit | None:
+        for field in ("instruction", "response"):
+            if found := list(findings(row[field])):
+                scores = {entity: max(s for e, s, _ in found if e == entity) for entity, *_ in found}
+                names = ", ".join(f"{entity} (score {score:.2f})" for entity, score in scores.items())
+                return Hit(f"personal data in the {field}: {names}", "; ".join(matched for *_, matched in found))
+        return None
+
+    return lambda rows: [judge(row) for row in rows]
+
+
+def _recognisers() -> "list[EntityRecognizer]":
+    """Presidio's own recognisers for English, three of them narrowed to what can be somebody's data."""
+    from presidio_analyzer import Pattern, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+    from presidio_analyzer.predefined_recognizers import EmailRecognizer, IpRecognizer, PhoneRecognizer
+    from tldextract import TLDExtract
+
+    # The list of top-level domains in the package; by default it would be fetched from the network.
+    domains = TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+    class Email(EmailRecognizer):
+        def validate_result(self, pattern_text: str) -> bool:
+            domain = domains(pattern_text).top_domain_under_public_suffix
+            return domain not in ("", "example.com", "example.net", "example.org")
+
+    class Ip(IpRecognizer):
+        def invalidate_result(self, pattern_text: str) -> bool:
+            return (
+                bool(super().invalidate_result(pattern_text)) or not ipaddress.ip_interface(pattern_text).ip.is_global
+            )
+
+    class Phone(PhoneRecognizer):
+        def analyze(self, text: str, *arguments: Any, **named: Any) -> "list[RecognizerResult]":
+            # Some region calls nearly every year a number; most texts have too few digits for any, which saves the time.
+            if _digits(text) < 7:
+                return []
+            return [one for one in super().analyze(text, *arguments, **named) if _digits(text[one.start : one.end]) > 6]
+
+    # Presidio's pattern with the lengths that RFC 5321 allows: without them the time grows with the square of a text.
+    bounded = (
+        r"\b[!#$%&'*+\-/=?^_`{|}~\w](?:[!#$%&'*+\-/=?^_`{|}~.\w]{0,62}[!#$%&'*+\-/=?^_`{|}~\w])?"
+        r"@(?:\w(?:[\w-]{0,61}\w)?\.){1,10}\w(?:[\w-]{0,61}\w)?\b"
+    )
+    registry = RecognizerRegistry(supported_languages=["en"])
+    registry.load_predefined_recognizers(
+        languages=["en"], nlp_engine=NoOpNlpEngine([{"lang_code": "en", "model_name": ""}])
+    )
+    narrowed = (EmailRecognizer, IpRecognizer, PhoneRecognizer)
+    kept = [one for one in registry.recognizers if not isinstance(one, narrowed)]
+    return [*kept, Email(patterns=[Pattern("E-mail", bounded, 0.5)]), Ip(), Phone()]
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))
+
+
+def _engine(recognisers: "Sequence[EntityRecognizer]") -> "AnalyzerEngine":
+    import spacy
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import NlpArtifacts, NoOpNlpEngine
+
+    class Words(NoOpNlpEngine):
+        def process_text(self, text: str, language: str) -> NlpArtifacts:
+            words = blank.make_doc(text)
+            lemmas = [word.lower_ for word in words]
+            return NlpArtifacts([], words, [word.idx for word in words], lemmas, self, language, [])
+
+    blank: Any = spacy.blank("en")
+    blank.max_length = 2**31
+    registry = RecognizerRegistry(list(recognisers), supported_languages=["en"])
+    return AnalyzerEngine(registry, Words([{"lang_code": "en", "model_name": ""}]))

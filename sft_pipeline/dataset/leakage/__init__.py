@@ -1,0 +1,8 @@
+"""What test items and training rows share: the proof, and the rows that a specification does not tolerate.
+
+`proof.py` counts and shows, `objections.py` decides which rows have to go, `semantic.py` compares meanings.
+"""
+
+from sft_pipeline.dataset.leakage.proof import PROOF, prove
+
+__all__ = ["PROOF", "prove"]

@@ -1,0 +1,136 @@
+"""What is brought beside the data and taken whole: a test file, evaluation benchmarks, two sides to be compared."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.dataset import table
+from sft_pipeline.dataset.progress import Progress, silent
+from sft_pipeline.dataset.source.files import Files, find
+from sft_pipeline.dataset.source.intake import Intake, SourceItem, all_rows
+from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import BenchmarkFile, Columns, Conversations, FileData
+from sft_pipeline.provenance.hashing import hash_value
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FOLDER = "benchmarks"
+
+
+def take_test(test: FileData, root: Path, out: Path, progress: Progress) -> str:
+    """Write a brought test file to out/test.parquet, row for row in its order.
+
+    Returns:
+        A note with hash, number of rows and schema.
+
+    Raises:
+        DataError: it cannot be read in full.
+    """
+    files = find(test.path, root, "data.test.path")
+    intake = Intake(test.columns, test.conversations, test.type, "data.test.columns")
+    count = _write(
+        files.items(test.limit), intake, "a test file", files, out / InstructionDataset.TEST, "read test", progress
+    )
+    return "; ".join((f"test: {files.description()}, {count} rows, {intake.schema}", *files.notes, *intake.notes()))
+
+
+def take_benchmarks(benchmarks: Mapping[str, BenchmarkFile], root: Path, out: Path, progress: Progress) -> list[str]:
+    """Write the items of evaluation files to out/benchmarks/NAME.parquet.
+
+    The text of an item stands in the declared column, or is recognised like an instruction; where a row has no known
+    schema, in the first of question, prompt, instruction and text that it has. In a CSV or TSV file a column that is a
+    number N means the N-th field of a file without a header line.
+
+    Returns:
+        A note for each, with hash, number of items and the column.
+
+    Raises:
+        DataError: a name is no file name, or a file cannot be read in full.
+    """
+    taken: dict[str, str] = {}
+    for name in benchmarks:
+        if not _NAME.fullmatch(name):
+            raise DataError(
+                f"data.leakage.benchmarks: the name {name!r} cannot be a file's name; use up to 100 letters, digits, "
+                "points, hyphens and underscores, the first a letter or a digit"
+            )
+        if (other := taken.setdefault(name.lower(), name)) != name:
+            raise DataError(f"data.leakage.benchmarks: {other!r} and {name!r} differ only in case; rename one of them")
+    notes = []
+    for name, benchmark in benchmarks.items():
+        (out / _FOLDER).mkdir(exist_ok=True)
+        notes.append(_take_benchmark(name, benchmark, root, out / _FOLDER, progress))
+    return notes
+
+
+def read_items(source: FileData, root: Path, out: Path, *, progress: Progress = silent) -> Path:
+    """Read the instructions of a source for a comparison; they need no response, and every row must be readable.
+
+    Args:
+        source: file or folder.
+        root: the project's root, to which a relative path refers.
+        out: the file to write: `table.ROW`, with an empty response.
+        progress: told how many rows were read.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: there is nothing to read, or a row has no instruction: a leak in it would go unseen.
+    """
+    files = find(source.path, root, "data.source.path")
+    intake = Intake(source.columns, source.conversations, source.type, "data.source.columns", answered=False)
+    stage = f"read {files.names[0] if len(files.names) == 1 else Path(source.path).name}"
+    _write(files.items(source.limit), intake, "a comparison", files, out, stage, progress)
+    return out
+
+
+def _take_benchmark(name: str, benchmark: BenchmarkFile, root: Path, folder: Path, progress: Progress) -> str:
+    field = f"data.leakage.benchmarks.{name}"
+    positional = benchmark.column is not None and benchmark.column.isdecimal()
+    files = find(benchmark.path, root, f"{field}.path", header=not positional)
+    items = files.items(None)
+    if positional:
+        items = _without_header(items, benchmark.column, field)
+    intake = Intake(Columns(instruction=benchmark.column), Conversations(), "all", f"{field}.column", answered=False)
+    with table.Writer(folder / f"{name}.parquet", table.BENCHMARK) as writer:
+        advice = (
+            f"Name the column with the text in {field}.column (a number counts the fields of a CSV file that has no "
+            "header line), or correct these rows in the file"
+        )
+        for row in all_rows(items, intake, f"the benchmark {name}", benchmark.path, advice):
+            text = row["instruction"]
+            place = {"source_file": row["source_file"], "source_row": row["source_row"]}
+            writer.add({"id": hash_value(text)[:16], "text": text, **place})
+            if writer.rows % table.BATCH == 0:
+                progress(f"read {name}", writer.rows, None)
+    progress(f"read {name}", writer.rows, writer.rows)
+    return "; ".join((f"benchmark {name}: {files.description()}, {writer.rows} items, {intake.schema}", *files.notes))
+
+
+def _without_header(items: Iterator[SourceItem], column: str, field: str) -> Iterator[SourceItem]:
+    """The items, unless the first line of a file looks like a header: a number can be a column's name, too."""
+    for item in items:
+        file, number, value, _ = item
+        if number == 1 and isinstance(value, dict) and tuple(value) == tuple(map(str, range(1, len(value) + 1))):
+            first = value.get(column)
+            if isinstance(first, str) and len(first) <= 20 and not re.search(r"\s", first):
+                raise DataError(
+                    f"{field}.column: {column!r} means field {column} of a file without a header line, but in the first "
+                    f"line of {file} that field is {first!r}, which looks like a header; give the column's name, or "
+                    "rename it in the file if its name is a number"
+                )
+        yield item
+
+
+def _write(
+    items: Iterator[SourceItem], intake: Intake, what: str, files: Files, out: Path, stage: str, progress: Progress
+) -> int:
+    """Write all rows, or raise."""
+    with table.Writer(out, table.ROW) as writer:
+        for row in all_rows(items, intake, what, files.written):
+            writer.add(row)
+            if writer.rows % table.BATCH == 0:
+                progress(stage, writer.rows, None)
+    progress(stage, writer.rows, writer.rows)
+    return writer.rows

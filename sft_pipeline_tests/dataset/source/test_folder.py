@@ -1,0 +1,91 @@
+"""A folder of files: which are read, in which order, and what the description says."""
+
+import os
+import subprocess
+
+import pytest
+
+from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import Columns
+
+
+@pytest.fixture
+def mixed(read, lines):
+    read.put("data/b.jsonl", lines({"instruction": "1", "response": "a"}, {"instruction": "2"}))
+    read.put("data/a/z.CSV", "question,answer\n3,c\n")
+    read.put("data/a/y.json", '[{"prompt": "4", "completion": "d"}, {"instruction": "5", "output": "e"}]')
+    return read
+
+
+def test_all_files_are_read_in_the_order_of_their_paths(mixed, rows, rejected):
+    dataset = mixed.file("data")
+    assert [(r["source_file"], r["source_row"], r["instruction"]) for r in rows(dataset)] == [
+        ("a/y.json", 1, "4"),
+        ("a/y.json", 2, "5"),
+        ("a/z.CSV", 2, "3"),
+        ("b.jsonl", 1, "1"),
+    ]
+    assert [(r["source_file"], r["source_row"]) for r in rejected(dataset)] == [("b.jsonl", 2)]
+    assert dataset.source_schema.count(": 1 rows") == 4
+
+
+def test_the_limit_counts_over_all_files(mixed, rows):
+    assert [r["instruction"] for r in rows(mixed.file("data", limit=3))] == ["4", "5", "3"]
+
+
+def test_the_hash_of_a_folder_can_be_made_by_hand(mixed, tmp_path):
+    command = "sha256sum a/y.json a/z.CSV b.jsonl | sha256sum"
+    digest = subprocess.run(command, shell=True, cwd=tmp_path / "data", capture_output=True, text=True).stdout[:64]
+    size = sum(path.stat().st_size for path in (tmp_path / "data").rglob("*") if path.is_file())
+    assert mixed.file("data").source == f"data (3 files, sha256 of their list {digest}, {size} bytes)"
+
+
+def test_what_is_not_read_is_told(mixed, tmp_path):
+    mixed.put("data/.cache/x.jsonl", "{}")
+    mixed.put("data/.hidden.csv", "a")
+    mixed.put("data/README.md", "text")
+    mixed.put("data/nothing.jsonl", "")
+    mixed.put("secret/x.jsonl", '{"instruction": "secret", "response": "secret"}')
+    folder = tmp_path / "data"
+    (folder / "out.jsonl").symlink_to(tmp_path / "secret" / "x.jsonl")
+    (folder / "linked").symlink_to(tmp_path / "secret")
+    (folder / "loop").symlink_to(folder)
+    (folder / "broken.jsonl").symlink_to(folder / "missing.jsonl")
+    os.mkfifo(folder / "pipe.jsonl")
+    dataset = mixed.file("data")
+    assert dataset.rows == 4
+    assert [note for note in dataset.notes if note.startswith("not read")] == [
+        "not read, a link that leaves the folder: linked, out.jsonl",
+        "not read, a link to a folder: loop",
+        "not read, another kind of file: README.md",
+        "not read, empty: nothing.jsonl",
+        "not read, hidden: .cache/x.jsonl, .hidden.csv",
+        "not read, no regular file: broken.jsonl, pipe.jsonl",
+    ]
+
+
+def test_a_link_within_the_folder_is_a_file_like_any_other(mixed, tmp_path):
+    (tmp_path / "data" / "again.csv").symlink_to("a/z.CSV")
+    assert mixed.file("data").rows == 5
+
+
+def test_a_folder_without_data_is_refused(read, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="data.source.path 'empty': the folder .* holds no .jsonl.*it is empty"):
+        read.file("empty")
+    read.put("texts/README.md", "text")
+    with pytest.raises(DataError, match="not read, another kind of file: README.md"):
+        read.file("texts")
+
+
+def test_a_column_that_only_some_files_have_sets_the_rows_of_the_others_aside(mixed, rejected):
+    dataset = mixed.file("data", columns=Columns(instruction="question", response="answer"))
+    assert (dataset.rows, dataset.rejected) == (1, {"unreadable": 4})
+    assert rejected(dataset)[0]["reason"] == "no field 'question' (fields: 'prompt', 'completion')"
+
+
+def test_a_name_that_is_no_utf8_is_spelled_out(read, rows, tmp_path):
+    (tmp_path / "data").mkdir()
+    with open(os.fsencode(tmp_path / "data") + b"/caf\xe9.jsonl", "w") as stream:
+        stream.write('{"prompt": "a", "completion": "b"}')
+    assert rows(read.file("data"))[0]["source_file"] == "caf\\udce9.jsonl"

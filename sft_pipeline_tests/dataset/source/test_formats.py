@@ -1,0 +1,272 @@
+"""The formats: what each of them makes possible to get wrong, and that a fault costs only its own row."""
+
+import json
+import tracemalloc
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sft_pipeline.dataset.source import MAX_ROW_CHARACTERS
+from sft_pipeline.dataset.source.delimited import read_delimited
+from sft_pipeline.dataset.source.json_array import read_array
+from sft_pipeline.dataset.source.jsonl import read_lines
+from sft_pipeline.errors import DataError
+
+GOOD = {"instruction": "Greet.", "response": "Hi."}
+HEADER = b"instruction,response\n"
+
+
+def found(dataset, rows):
+    return [(r["source_row"], r["instruction"], r["response"]) for r in rows(dataset)]
+
+
+# ------------------------------------------------------------------------------------------------------------------ csv
+
+
+def test_csv_and_tsv_are_read_like_json(read, rows):
+    expected = [(2, "Greet, 🙂", "שלום"), (3, "a\nb", 'say "x"'), (5, "c", "d")]
+    text = 'instruction,response\n"Greet, 🙂",שלום\n"a\nb","say ""x"""\nc,d\n'
+    assert found(read(text, "data.csv"), rows) == expected
+    assert found(read("\ufeff" + text.replace("\n", "\r\n"), "excel.csv"), rows)[0] == expected[0]
+    tabs = "instruction\tresponse\nGreet, 🙂\tשלום\n"
+    assert found(read(tabs, "data.tsv"), rows) == expected[:1]
+    assert found(read(tabs.replace("\t", ";"), "semicolon.csv"), rows) == expected[:1]
+
+
+def test_a_wrong_csv_record_costs_only_itself(read, rows, rejected):
+    dataset = read(
+        HEADER
+        + b"a,b\n"
+        + b"too few\n"
+        + b"too,many,fields\n"
+        + b"\n"
+        + b"bad \xff byte,b\n"
+        + b"nul \x00,b\n"
+        + b'"never closed,b\n'
+        + b"c,d\n"
+        + b'"open" and on,b\n'
+        + b"e,f\n"
+        + b'g,"no end',
+        "data.csv",
+    )
+    assert found(dataset, rows) == [(2, "a", "b"), (9, "c", "d"), (11, "e", "f")]
+    reasons = {r["source_row"]: r["reason"] for r in rejected(dataset)}
+    assert sorted(reasons) == [3, 4, 6, 7, 8, 10, 12]
+    for row, words in {
+        3: "1 fields, where the first line has 2",
+        4: "3 fields, where the first line has 2",
+        6: "not UTF-8: byte 0xff in field 'instruction'",
+        7: "NUL character",
+        8: "a quote that opens on this line is not closed",
+        10: "not CSV",
+        12: "not CSV",
+    }.items():
+        assert words in reasons[row], reasons[row]
+
+
+def test_a_huge_csv_field_or_an_endless_quote_does_not_swallow_the_rest(read, rows, rejected):
+    huge = b"x" * (10 << 20)
+    many = b"".join(b"row %d,answer\n" % n for n in range(100_000))
+    dataset = read(HEADER + b"a," + huge + b"\n" + b'"open,b\n' + many, "data.csv")
+    assert dataset.rows == 100_000
+    reasons = [(r["source_row"], r["reason"]) for r in rejected(dataset)]
+    assert reasons[0] == (2, f"a row of {len(huge) + 3} characters; the longest accepted has {MAX_ROW_CHARACTERS}")
+    assert reasons[1][0] == 3 and "is not closed" in reasons[1][1]
+    assert rows(dataset)[-1]["source_row"] == 100_003
+
+
+def test_a_csv_without_known_columns_names_them(read):
+    with pytest.raises(DataError, match=r"data.csv row 2: no recognised schema \(fields: 'Frage', 'Antwort'\)"):
+        read("Frage,Antwort\na,b\n", "data.csv")
+    with pytest.raises(DataError, match="two columns are named 'response'"):
+        read("instruction,response,response\na,b,c\n", "data.csv")
+    with pytest.raises(DataError, match="the header on line 1 cannot be read"):
+        read('"instruction,response\na,b\n', "data.csv")
+    with pytest.raises(DataError, match="it holds no rows"):
+        read("instruction,response\n", "data.csv")
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1))
+def test_what_pythons_csv_writer_writes_comes_back(tmp_path_factory, pairs):
+    import csv
+    import io
+
+    pairs = [tuple(t.encode("utf-8", "ignore").decode() for t in pair) for pair in pairs]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("instruction", "response"), *pairs])
+    path = tmp_path_factory.getbasetemp() / "x.csv"
+    path.write_bytes(text.getvalue().encode())
+    assert [(v["instruction"], v["response"]) for _, v, _ in read_delimited(path, ",")] == pairs
+
+
+# ----------------------------------------------------------------------------------------------------------------- json
+
+
+def test_a_line_of_fifty_megabytes_needs_little_memory_and_its_length_is_told(tmp_path):
+    path = tmp_path / "x.jsonl"
+    with open(path, "wb") as stream:
+        stream.write(b'{"instruction": "')
+        for _ in range(50):
+            stream.write(b"x" * (1 << 20))
+        stream.write(b'"}\n' + json.dumps(GOOD).encode())
+    length = path.stat().st_size - len(json.dumps(GOOD))
+    tracemalloc.start()
+    items = list(read_lines(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(items[0][1]) == f"a row of {length} bytes; the longest accepted has {MAX_ROW_CHARACTERS}"
+    assert items[1][:2] == (2, GOOD)
+    assert peak < 8 << 20
+
+
+@given(st.lists(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)), max_size=20))
+def test_an_array_is_read_like_json_does_wherever_its_blocks_end(tmp_path_factory, values):
+    from sft_pipeline.dataset.source import json_array
+
+    path = tmp_path_factory.getbasetemp() / "x.json"
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    block, json_array._BLOCK = json_array._BLOCK, 3
+    try:
+        assert [value for _, value, _ in read_array(path)] == values
+    finally:
+        json_array._BLOCK = block
+
+
+def test_an_array_needs_memory_for_a_block_not_for_all(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([{"instruction": f"{n} " * 50, "response": "b" * 300} for n in range(30_000)]))
+    assert path.stat().st_size > 15 << 20
+    tracemalloc.start()
+    count = sum(1 for _ in read_array(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 30_000
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": 1} {"a": 2}]', "after element 1: a comma or the closing bracket must follow it"),
+        ('[{"a": 1}, ]', "after element 1: Expecting value"),
+        ('[{"a": 1}, {"a" 2}' + ', {"a": 3}' * 10 + "]", "after element 1: Expecting ':' delimiter"),
+        ('[{"a": 1}] {"a": 2}', "after element 1: something follows its closing bracket"),
+        ('[{"a": "b}]', "after element 0: Unterminated string"),
+        ("[" * 100_000, "after element 0: maximum recursion depth"),
+    ],
+)
+def test_a_broken_array_says_after_which_element(read, text, message):
+    with pytest.raises(DataError, match="the JSON array cannot be read") as error:
+        read(text, "data.json")
+    assert message in str(error.value)
+
+
+def test_what_json_does_not_allow_costs_only_its_element(read, rejected):
+    values = '[{"prompt": "a", "completion": "b"}, {"prompt": NaN}, {"prompt": "a", "prompt": "b", "completion": "c"}]'
+    dataset = read(values, "data.json")
+    assert dataset.rows == 1
+    assert [r["reason"] for r in rejected(dataset)] == [
+        "not JSON: NaN is no JSON value",
+        "not JSON: the field 'prompt' stands twice in an object",
+    ]
+    assert rejected(dataset)[0]["matched"] == '{"prompt": NaN}'
+
+
+# -------------------------------------------------------------------------------------------------------------- parquet
+
+
+def test_a_response_of_ten_megabytes_is_set_aside_in_every_format(read, rejected, tmp_path):
+    values = [GOOD, {"instruction": "a", "response": "x" * (10 << 20)}]
+    pq.write_table(pa.Table.from_pylist(values), tmp_path / "data.parquet")
+    for dataset in (read(json.dumps(values), "data.json"), read.file("data.parquet")):
+        assert dataset.rows == 1
+        assert "the longest accepted has" in rejected(dataset)[0]["reason"]
+        assert rejected(dataset)[0]["matched"].startswith("{'instruction': 'a', 'response': 'xxx")
+        assert len(rejected(dataset)[0]["matched"]) == 300
+
+
+def test_bytes_that_are_no_utf8_cost_only_their_row_of_a_parquet_file(read, rows, rejected, tmp_path):
+    text = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+    pq.write_table(pa.table({"prompt": text, "completion": pa.array(["x", "y", "z"])}), tmp_path / "data.parquet")
+    dataset = read.file("data.parquet")
+    assert [r["source_row"] for r in rows(dataset)] == [1, 3]
+    assert "not UTF-8" in rejected(dataset)[0]["reason"]
+
+
+def test_a_parquet_file_of_several_schemas_is_read_row_by_row(read, rows, rejected, tmp_path):
+    messages = [{"role": "user", "content": "e"}, {"role": "assistant", "content": "f"}]
+    columns = {
+        "prompt": pa.array(["a", None, None, None]),
+        "completion": pa.array(["b", None, None, None]),
+        "question": pa.array([None, "c", None, "g"]),
+        "answer": pa.array([None, "d", None, None]),
+        "messages": pa.array([None, None, messages, None]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "data.parquet")
+    dataset = read.file("data.parquet")
+    assert [(r["instruction"], r["response"]) for r in rows(dataset)] == [("a", "b"), ("c", "d"), ("e", "f")]
+    assert dataset.source_schema.count(": 1 rows") == 3
+    assert rejected(dataset)[0]["source_row"] == 4
+
+
+# ---------------------------------------------------------------------------------------------------------- recognition
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("array-by-another-name.txt", json.dumps([GOOD])),
+        ("array.jsonl", json.dumps([GOOD], indent=1)),
+        ("array.csv", json.dumps([GOOD])),
+        ("lines.json", json.dumps(GOOD)),
+        ("lines.csv", json.dumps(GOOD)),
+        ("no-suffix", json.dumps(GOOD)),
+    ],
+)
+def test_the_content_tells_the_format_before_the_name_does(read, rows, name, content):
+    assert [r["instruction"] for r in rows(read(content, name))] == ["Greet."]
+
+
+def test_a_link_has_the_format_of_its_own_name(read, rows, tmp_path):
+    read.put("blobs/0a1b2c", "instruction,response\nGreet.,Hi.\n")
+    (tmp_path / "data.csv").symlink_to("blobs/0a1b2c")
+    assert [(r["instruction"], r["source_file"]) for r in rows(read.file("data.csv"))] == [("Greet.", "data.csv")]
+
+
+def test_parquet_is_recognised_by_its_content(read, tmp_path):
+    pq.write_table(pa.Table.from_pylist([GOOD]), tmp_path / "data.json")
+    assert read.file("data.json").rows == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x1f\x8b\x08\x00rest", "compressed with gzip; unpack it"),
+        (b"PK\x03\x04rest", "a spreadsheet"),
+        ("instruction,response".encode("utf-16"), "UTF-16 text; write it as UTF-8"),
+    ],
+)
+def test_what_is_another_format_is_named(read, content, message):
+    with pytest.raises(DataError, match=message):
+        read(content, "data.csv")
+
+
+# ---------------------------------------------------------------------------------------------------------- any bytes
+
+
+@given(st.binary() | st.text(alphabet='a",\n\r \x00é').map(str.encode))
+def test_no_bytes_stop_the_reading_of_lines_or_records(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "x"
+    path.write_bytes(content)
+    numbers = [number for number, _, _ in read_lines(path)]
+    assert numbers == [
+        n for n, line in enumerate(content.split(b"\n"), 1) if line.removeprefix(b"\xef\xbb\xbf").strip()
+    ]
+    path.write_bytes(HEADER + content)
+    numbers = [number for number, _, _ in read_delimited(path, ",")]
+    text = (HEADER + content).decode(errors="surrogateescape")
+    assert numbers == sorted(set(numbers))
+    assert not numbers or numbers[0] >= 2 and numbers[-1] <= len(text.splitlines())

@@ -1,0 +1,145 @@
+"""Schemas: fields that are recognised by name, the explicit mapping, and the verdicts of critics."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from sft_pipeline.dataset.source import schema
+from sft_pipeline.dataset.source.unreadable import Unreadable
+from sft_pipeline.experiment import Columns, Conversations
+
+VERDICT = {
+    "is_good": True,
+    "predicted_label": "A",
+    "logp_a": -0.1,
+    "logp_b": -3,
+    "margin": 2.9,
+    "confident": True,
+}
+
+
+def read(row, columns=None):
+    fields = schema.recognise(row, columns or Columns())
+    assert fields, schema.lacking(row, columns or Columns())
+    return schema.apply(row, fields, Conversations(), "all", Counter())
+
+
+def test_the_critiques_of_a_stage_1_record_become_verdicts():
+    row = {
+        "instruction": "i",
+        "response": "r",
+        "prompt": "Instruction: i\nResponse:",
+        "completion": " r",
+        "metadata": {},
+    }
+    row |= {"instruction_critique": VERDICT, "pair_critique": {**VERDICT, "is_good": False, "note": "x"}}
+    made = read(row)
+    assert (made["instruction"], made["response"]) == ("i", "r")
+    assert json.loads(made["critics"]) == {"instruction": VERDICT, "pair": {**VERDICT, "is_good": False}}
+    assert made["critics"] == json.dumps(json.loads(made["critics"]), sort_keys=True, separators=(",", ":"))
+    assert schema.recognise(row, Columns()).name == "stage-1 record"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p", "completion": "c"},
+        {"question": "p", "answer": "c"},
+        {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]},
+    ],
+)
+def test_critiques_are_taken_in_every_schema(row):
+    made = read({**row, "pair_critique": {"is_good": True, "margin": None}, "instruction_critique": None})
+    assert (made["instruction"], made["response"]) == ("p", "c")
+    assert made["critics"] == '{"pair":{"is_good":true}}'
+
+
+def test_critiques_are_taken_under_an_explicit_mapping():
+    made = read({"q": "p", "a": "c", "pair_critique": {"is_good": False}}, Columns(instruction="q", response="a"))
+    assert made["critics"] == '{"pair":{"is_good":false}}'
+
+
+def test_rows_without_a_critique_have_no_verdict():
+    assert read({"prompt": "p", "completion": "c", "pair_critique": None})["critics"] is None
+    assert read({"prompt": "p", "completion": "c"})["critics"] is None
+
+
+@pytest.mark.parametrize(
+    ("critique", "reason"),
+    [
+        ("good", "field 'pair_critique' is text, not an object"),
+        ({}, "field 'pair_critique.is_good' is missing or null"),
+        ({"is_good": "yes"}, "field 'pair_critique.is_good' is text, not true or false"),
+        ({"is_good": 1}, "field 'pair_critique.is_good' is a number, not true or false"),
+        ({**VERDICT, "margin": "2"}, "field 'pair_critique.margin' is text, not a finite number"),
+        ({**VERDICT, "logp_a": True}, "field 'pair_critique.logp_a' is true or false, not a finite number"),
+        ({**VERDICT, "logp_b": float("nan")}, "field 'pair_critique.logp_b' is a number, not a finite number"),
+        ({**VERDICT, "predicted_label": 1}, "field 'pair_critique.predicted_label' is a number, not text"),
+        ({**VERDICT, "predicted_label": "\ud800"}, "field 'pair_critique.predicted_label' holds a lone surrogate"),
+        ({**VERDICT, "confident": None, "is_good": None}, "field 'pair_critique.is_good' is missing or null"),
+    ],
+)
+def test_a_critique_of_another_shape_makes_the_row_unreadable(critique, reason):
+    with pytest.raises(Unreadable) as error:
+        read({"prompt": "p", "completion": "c", "pair_critique": critique})
+    assert reason in str(error.value)
+
+
+def test_messages_are_mapped_explicitly_too():
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    made = read({"prompt": "x", "completion": "y", "chat": talk, "kind": "t"}, Columns(messages="chat", type="kind"))
+    assert (made["instruction"], made["response"], made["type"]) == ("q", "a", "t")
+
+
+def test_texts_come_before_messages_and_messages_before_nothing():
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    assert read({"messages": talk, "instruction": "i", "response": "r"})["instruction"] == "i"
+    assert read({"messages": talk, "prompt": "i"})["instruction"] == "q"
+
+
+def test_an_input_beside_a_response_is_no_less_an_input():
+    assert read({"instruction": "Add.", "input": "1, 2", "response": "3"})["instruction"] == "Add.\n1, 2"
+
+
+@pytest.mark.parametrize(("text", "reason"), [("a\x00b", "NUL"), ("\ud800", r"lone surrogate \(U\+D800\)")])
+@pytest.mark.parametrize("talk", [True, False])
+def test_what_a_file_or_a_browser_cannot_hold_is_refused(text, reason, talk):
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(Unreadable, match=reason):
+        read({"messages": messages} if talk else {"prompt": text, "completion": "c"})
+
+
+@pytest.mark.parametrize(
+    "text", ["🙂", "שלום עולם", "\u202eright to left", "<script>alert(1)</script>", "=1+1", "a\r\nb"]
+)
+def test_every_other_text_is_taken_as_it_is(text):
+    made = read({"prompt": text, "completion": text})
+    assert (made["instruction"], made["response"]) == (text, text)
+
+
+def test_verdicts_of_the_pipelines_own_rows_come_back_and_are_checked():
+    row = dict.fromkeys(("id", "instruction", "response", "type", "source_file"), "x") | {"source_row": 1}
+    row |= {"group": None, "reference": None, "critics": '{"pair":{"is_good":true}}'}
+    assert read(row)["critics"] == row["critics"]
+    for wrong, reason in (
+        ("{", "field 'critics' is not JSON"),
+        ('{"x": {}}', "must be an object with the verdicts"),
+        ('{"pair": {}}', "critics.pair.is_good"),
+    ):
+        with pytest.raises(Unreadable, match=reason):
+            read({**row, "critics": wrong})
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "message"),
+    [
+        (["prompt"], Columns(), "field 'prompt' but no field 'completion' (fields: 'prompt')"),
+        (["instruction"], Columns(), "field 'instruction' but no field 'output' or 'response'"),
+        (["x"], Columns(), "no recognised schema (fields: 'x')"),
+        (["x"], Columns(instruction="q", response="x"), "no field 'q' (fields: 'x')"),
+        ([str(n) for n in range(20)], Columns(), "'11' …)"),
+    ],
+)
+def test_what_a_row_has_too_little_of_is_named(names, columns, message):
+    assert message in schema.lacking(names, columns)

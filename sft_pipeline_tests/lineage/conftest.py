@@ -1,0 +1,45 @@
+"""Materializes the toy experiment in one process and keeps what happened."""
+
+import dagster as dg
+import pytest
+
+from sft_pipeline.definitions import build_defs
+
+
+class Run:
+    """A materialization of the toy experiment: its events by asset."""
+
+    def __init__(self, project, instance, selection="*", tags=None):
+        defs = build_defs(root=project, store=project / "store")
+        keys = dg.AssetSelection.from_coercible(selection.split(",")).resolve(defs.resolve_asset_graph())
+        self.result = defs.resolve_job_def("full_lineage").execute_in_process(
+            instance=instance,
+            partition_key="toy",
+            asset_selection=sorted(keys),
+            tags=tags,
+            raise_on_error=False,
+        )
+        self.made = {
+            event.asset_key.path[-1]: event.step_materialization_data.materialization
+            for event in self.result.get_asset_materialization_events()
+        }
+        self.reused = {name for name, m in self.made.items() if m.metadata["reused"].value}
+        self.versions = {name: m.tags["dagster/data_version"] for name, m in self.made.items()}
+        self.checks = {e.check_name: e for e in self.result.get_asset_check_evaluations()}
+
+    def failure(self, step):
+        """Message of the step's failure."""
+        return self.result.failure_data_for_node(step).user_failure_data.description
+
+
+@pytest.fixture
+def instance():
+    """A Dagster instance of the test's own."""
+    with dg.instance_for_test() as it:
+        yield it
+
+
+@pytest.fixture
+def materialize(instance):
+    """Materializes the selected assets of a project's experiment `toy`; gives the run."""
+    return lambda project, selection="*", tags=None: Run(project, instance, selection, tags)
