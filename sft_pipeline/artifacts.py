@@ -368,7 +368,9 @@ class AdapterSnapshot(Artifact):
         "TRAINING_SUCCESS",
         "trainer_state.json",
         "loss.png",
+        "mask_audit.html",
         "training_log.jsonl",
+        "validation_samples.jsonl",  # made with the decoding of the generations, on which the adapter does not depend
         "trackers.json",
         "tensorboard/*",
         "wandb/*",

@@ -389,13 +389,25 @@ class BaseModelSpec(Section):
         "cpu", description="Where it runs; a missing device is an error, never a silent fallback."
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Precision of weights and computation (compute type when quantised)."
+        "float32",
+        description="Precision of weights and computation (compute type when quantised). There is no float16: it needs its "
+        "losses scaled, and every card since Ampere computes in bfloat16; on an older one take float32.",
     )
     quantization: Literal["none", "nf4", "int8"] = Field(
         "none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8."
     )
     double_quantization: bool = Field(True, description="Quantise the constants of nf4 too.")
     int8_threshold: float = Field(6.0, ge=0, description="Outlier threshold of LLM.int8.")
+    int8_has_fp16_weight: Literal[False] = Field(
+        False,
+        description="Always off: weights that also stay in 16 bits are for training the base itself; under a frozen base "
+        "they would undo what int8 saves.",
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa",
+        description="Implementation of the attention. sdpa is PyTorch's own, fused where the device allows; "
+        "flash_attention_2 needs a CUDA device, bfloat16 and the package flash-attn, otherwise it is an error.",
+    )
     device_memory_gb: float | None = Field(
         None, gt=0, description="Memory of one device in 1e9 bytes; a plan that needs more is refused."
     )
@@ -420,7 +432,7 @@ class BaseModelSpec(Section):
     @property
     def loading(self) -> dict[str, str | float | bool]:
         """The fields that decide what the loaded weights are, as plain values."""
-        names = {"device", "dtype", "quantization", "double_quantization", "int8_threshold"}
+        names = {"device", "dtype", "quantization", "double_quantization", "int8_threshold", "attention"}
         return self.model_dump(mode="json", include=names)
 
 
@@ -433,10 +445,14 @@ class Lora(Section):
     r: Positive = Field(16, description="Rank.")
     alpha: Positive = Field(16, description="Scale: alpha / r, or alpha / sqrt(r) with rslora.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Dropout before the adapter.")
-    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = Field(
         "all-linear", description="Names of the adapted modules, or all-linear."
     )
     rslora: bool = Field(False, description="Rank-stabilised scaling.")
+    bias: Literal["none"] = Field(
+        "none",
+        description="Always none: trained biases would change the base under its adapter, and the gate compares the two.",
+    )
 
 
 class EarlyStopping(Section):
@@ -464,6 +480,9 @@ class Training(Section):
     )
     max_steps: Positive | None = Field(None, description="Optimiser steps; exactly one of epochs and max_steps.")
     batch_size: Positive = Field(8, description="Sequences per device and forward pass.")
+    eval_batch_size: Positive | None = Field(
+        None, description="Sequences per device in the evaluations on the dev split; default: batch_size."
+    )
     gradient_accumulation: Positive = Field(1, description="Forward passes per optimiser step.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -477,7 +496,7 @@ class Training(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw_torch", description="Optimiser.")
     max_length: Positive = Field(
-        1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_rows."
+        1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_share."
     )
     max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
     batching: Literal["plain", "grouped", "packed"] = Field(

@@ -142,6 +142,7 @@ def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     require_device(spec.device)
+    require_attention(spec)
     options = {}
     if spec.quantization != "none":
         options["quantization_config"] = _quantization(spec)
@@ -153,9 +154,10 @@ def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            attn_implementation=spec.attention,
             **options,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"{folder}: the base model cannot be loaded: {error}") from error
     _keep_backward(model)
     # What a model ships (a temperature, a repetition penalty) would fill every field that a decoding leaves open.
@@ -178,6 +180,40 @@ def require_device(device: str) -> None:
         )
 
 
+def require_attention(spec: BaseModelSpec) -> None:
+    """Make sure that the declared attention can run as declared; transformers would fall back or fail much later.
+
+    Raises:
+        ModelError: flash_attention_2 without a CUDA device, in float32, or without its package; bfloat16 on a CUDA
+            device that does not compute in it.
+    """
+    import importlib.util
+
+    import torch
+
+    if (
+        spec.device == "cuda"
+        and spec.dtype == "bfloat16"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise ModelError(
+            "model.dtype is bfloat16, but this CUDA device does not compute in it (that needs Ampere or newer). Declare "
+            "dtype: float32."
+        )
+    if spec.attention != "flash_attention_2":
+        return
+    if spec.device != "cuda" or spec.dtype != "bfloat16":
+        raise ModelError(
+            f"model.attention flash_attention_2 needs device: cuda and dtype: bfloat16, here are {spec.device} and "
+            f"{spec.dtype}. Set them, or attention: sdpa."
+        )
+    if importlib.util.find_spec("flash_attn") is None:
+        raise ModelError(
+            "model.attention flash_attention_2 needs the package flash-attn: pip install flash-attn, or set "
+            "attention: sdpa, which uses PyTorch's own fused kernel."
+        )
+
+
 def _quantization(spec: BaseModelSpec):
     import torch
     from transformers import BitsAndBytesConfig
@@ -189,7 +225,11 @@ def _quantization(spec: BaseModelSpec):
             bnb_4bit_use_double_quant=spec.double_quantization,
             bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
         )
-    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=spec.int8_threshold)
+    return BitsAndBytesConfig(
+        load_in_8bit=True,
+        llm_int8_threshold=spec.int8_threshold,
+        llm_int8_has_fp16_weight=spec.int8_has_fp16_weight,
+    )
 
 
 def _keep_backward(model: "PreTrainedModel") -> None:

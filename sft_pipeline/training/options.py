@@ -21,7 +21,7 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
         "per_device_train_batch_size": training.batch_size,
-        "per_device_eval_batch_size": training.batch_size,
+        "per_device_eval_batch_size": training.eval_batch_size or training.batch_size,
         "gradient_accumulation_steps": training.gradient_accumulation,
         "optim": optimizer,
         "weight_decay": training.weight_decay,
@@ -66,6 +66,6 @@ def lora(experiment: Experiment) -> "LoraConfig":
         lora_dropout=spec.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         use_rslora=spec.rslora,
-        bias="none",
+        bias=spec.bias,
         task_type="CAUSAL_LM",
     )

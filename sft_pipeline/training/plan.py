@@ -5,7 +5,7 @@ in a file per subject: plan_rows.py, plan_schedule.py, plan_device.py, plan_gate
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def make(
     architecture: Mapping[str, Any] | None,
     base_success: tuple[int, int] | None,
     out: Path,
+    modules: Collection[str] | None = None,
 ) -> TrainingPlan:
     """Plan the training of `experiment` and write `plan.json`, `plan.txt` and `schedule.png` into `out`.
 
@@ -35,6 +36,7 @@ def make(
         architecture: the base model's config.json; None takes `model.architecture`.
         base_success: successes and items of the base on the dev split in the training format, where measured.
         out: empty folder.
+        modules: names of the base's matrices, where its files are at hand: for architectures without known shapes.
 
     Raises:
         PreconditionError: neither lengths nor `data.expected` are there, or there is no training row.
@@ -59,7 +61,7 @@ def make(
         *plan_rows.batches(rows.count, training),
         *plan_schedule.rates(steps, warmup, negligible, experiment, layout),
         *plan_schedule.intervals(steps, training),
-        *plan_device.adapter(layout, experiment),
+        *plan_device.adapter(layout, experiment, modules),
         *plan_device.positions(rows.longest, architecture or {}),
         *plan_device.memory_limit(needed, experiment),
         *plan_device.logits(layout, experiment, rows.longest),

@@ -1,6 +1,6 @@
 """The device in a plan: does the training fit, do the modules exist, and which options do nothing there."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +13,34 @@ TIGHT = 0.9
 """Share of the device's memory above which fragmentation and the CUDA context may not fit any more."""
 
 
-def adapter(layout: Shapes | None, experiment: Experiment) -> list[Finding]:
-    """Whether the adapter fits the architecture."""
-    if layout is None:
-        return [
-            Finding(
-                rule="architecture_unknown",
-                severity="warning",
-                evidence="the architecture is not one whose parameters can be counted from its shapes; parameters and "
-                "memory are not estimated",
-                remedy="state model.architecture, or expect the figures from the training itself",
-            )
-        ]
+def adapter(layout: Shapes | None, experiment: Experiment, modules: Collection[str] | None = None) -> list[Finding]:
+    """Whether the adapter fits the architecture; `modules` names the base's matrices, where its files are at hand."""
     lora, found = experiment.training.lora, []
-    unknown = layout.unknown_targets(lora)
+    known: list[str] = [*layout.projections] if layout else sorted(modules or ())
+    if layout:
+        unknown = layout.unknown_targets(lora)
+    else:
+        named = () if isinstance(lora.target_modules, str) or not modules else lora.target_modules
+        # PEFT takes a target for the end of a module's path, such as attn.c_attn.
+        unknown = [name for name in named if name.rpartition(".")[2] not in known]
     if unknown:
         found.append(
             Finding(
                 rule="target_modules",
                 severity="blocking",
                 evidence=f"the model has no module named {', '.join(unknown)}",
-                remedy=f"choose from {', '.join(layout.projections)}, or all-linear",
+                remedy=f"choose from {', '.join(known)}, or all-linear",
             )
         )
+    if layout is None:
+        unknown_layout = Finding(
+            rule="architecture_unknown",
+            severity="warning",
+            evidence="the architecture is not one whose parameters can be counted from its shapes; parameters and "
+            "memory are not estimated",
+            remedy="state model.architecture, or expect the figures from the training itself",
+        )
+        return [unknown_layout, *found]
     ends = [name for name in layout.targets(lora) if name in layout.ends]
     if ends:
         found.append(
@@ -130,6 +135,20 @@ def idle_options(experiment: Experiment, layout: Shapes | None) -> list[Finding]
                 "packed rows keep apart by an attention mask on the CPU: no padding is computed, but attention costs the "
                 "square of the joined length",
             )
+    if model.attention == "flash_attention_2" and (model.device, model.dtype) != ("cuda", "bfloat16"):
+        say(
+            "flash_attention_idle",
+            f"flash_attention_2 runs on CUDA devices in bfloat16 only, not on {model.device} in {model.dtype}",
+            "set model.attention to sdpa, or device: cuda and dtype: bfloat16",
+            "blocking",
+        )
+    if model.attention == "eager":
+        say(
+            "eager_attention",
+            "attention: eager keeps the whole score matrix of every layer, which the memory estimate leaves out",
+            "set model.attention to sdpa",
+            "warning",
+        )
     if training.batching != "plain" and training.batch_size == 1:
         say("batching_idle", f"batching: {training.batching} saves nothing with one row per forward pass")
     if training.gradient_checkpointing and layout and layout.layers <= 2:

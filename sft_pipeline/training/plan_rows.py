@@ -87,15 +87,25 @@ def _cut(lengths: Sequence[tuple[int, int]], training: Training) -> list[Finding
         return []
     bare = sum(prompt >= limit for prompt, _ in lengths)
     share, longest = cut / len(lengths), max(prompt + response for prompt, response in lengths)
-    return [
+    remedy = f"set training.max_length to {longest} or more, remove the rows, or allow training."
+    found = [
         Finding(
             rule="truncated_rows",
             severity="blocking" if share > training.max_truncated_share else "warning",
             evidence=f"{cut:,} of {len(lengths):,} rows ({share:.1%}) are longer than max_length {limit}; "
             f"{bare:,} of them would carry no loss at all",
-            remedy=f"set training.max_length to {longest} or more, remove the rows, or allow training.max_truncated_share",
+            remedy=f"{remedy}max_truncated_share",
         )
     ]
+    if bare / len(lengths) > training.max_masked_share:
+        evidence = (
+            f"{bare:,} of {len(lengths):,} rows ({bare / len(lengths):.1%}) would carry no loss: their prompt alone "
+            f"reaches max_length {limit}"
+        )
+        found.append(
+            Finding(rule="masked_rows", severity="blocking", evidence=evidence, remedy=f"{remedy}max_masked_share")
+        )
+    return found
 
 
 def _waste(padding: float, lengths: Sequence[int], training: Training) -> list[Finding]:

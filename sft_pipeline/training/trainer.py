@@ -13,7 +13,7 @@ from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionData
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.training import assembly, callbacks, checkpoints, data, processes, schedule
+from sft_pipeline.training import assembly, callbacks, checkpoints, data, mask_audit, processes, schedule
 from sft_pipeline.training.options import lora, options
 
 logger = logging.getLogger("sft_pipeline.training")
@@ -56,14 +56,14 @@ def train(
     tokenizer = load_tokenizer(base.root)
     encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
     dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
-    (out / "mask_audit.txt").write_text(data.audit(encoded, tokenizer))
-    _check_rows(experiment, encoded)
+    work.mkdir(parents=True, exist_ok=True)
+    with callbacks.explained(experiment, work):
+        mask_audit.run(encoded, tokenizer, experiment.training, work, out)
     if not dev_encoded.examples:
         logger.warning("the dev split has no row with loss: no evaluation during training")
 
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
     callbacks.refuse_lost(work, run)
-    work.mkdir(parents=True, exist_ok=True)
     start = checkpoints.newest(work, run)
     if start is None or not start.final:
         if experiment.training.processes > 1:
@@ -114,20 +114,25 @@ def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev
         raise PreconditionError("training refused:\n" + "\n".join(f"- {problem}" for problem in problems))
 
 
-def _check_rows(experiment: Experiment, encoded: data.Encoded) -> None:
-    total = len(encoded.examples) + len(encoded.masked)
-    share, limit = len(encoded.truncated) / max(total, 1), experiment.training.max_truncated_share
-    if share > limit or not encoded.examples:
-        raise TrainingError(
-            f"{len(encoded.truncated)} of {total} rows ({share:.1%}; allowed {limit:.1%}) are cut at max_length "
-            f"{experiment.training.max_length}, {len(encoded.masked)} of them carry no loss at all, such as "
-            f"{', '.join((encoded.masked or encoded.truncated)[:5])}. Raise training.max_length or remove the rows."
-        )
-    if encoded.truncated:
-        logger.warning("%d rows are cut at max_length, %d left out", len(encoded.truncated), len(encoded.masked))
-    if encoded.merged:
-        logger.warning(
-            "in %d rows tokens would merge across prompt and response; they are encoded apart", len(encoded.merged)
+def check_targets(model, experiment: Experiment) -> None:
+    """Refuse target modules that the loaded model lacks: PEFT would adapt the others and say nothing.
+
+    Raises:
+        PreconditionError: naming them and the modules that there are.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    targets = experiment.training.lora.target_modules
+    kinds = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
+    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    if isinstance(targets, str):
+        return
+    if missing := [t for t in targets if not any(name == t or name.endswith("." + t) for name in names)]:
+        known = sorted({name.rpartition(".")[2] for name in names})
+        raise PreconditionError(
+            f"training.lora.target_modules: the model has no linear module or embedding named {', '.join(missing)}; "
+            f"choose from {', '.join(known)}, or all-linear"
         )
 
 
@@ -161,8 +166,10 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
 
     set_seed(experiment.training.seed)
     evaluate = bool(dev_encoded.examples)
+    model = load_model(base.root, experiment.model)
+    check_targets(model, experiment)
     trainer = Trainer(
-        model=load_model(base.root, experiment.model),
+        model=model,
         args=SFTConfig(output_dir=str(work), **options(experiment, plan, evaluate)),
         train_dataset=Dataset.from_list(encoded.examples),
         eval_dataset=Dataset.from_list(dev_encoded.examples) if evaluate else None,

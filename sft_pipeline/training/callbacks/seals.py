@@ -30,6 +30,7 @@ def sealing(
     from transformers import TrainerCallback
 
     started = time.monotonic() - (start.seconds if start else 0.0)
+    precisions = {name: weight.dtype for name, weight in trainer.model.named_parameters() if weight.requires_grad}
 
     class Sealing(TrainerCallback):
         planned = False
@@ -37,6 +38,8 @@ def sealing(
         def on_train_begin(self, args, state, control, **kwargs):
             if start is None:
                 return
+            if not args.fsdp:  # which decides itself what its shards are kept in
+                _restore(trainer, precisions)
             pending = json.loads((start.folder / _pending(args)).read_text())
             trainer._tr_loss.fill_(pending["loss"])
             trainer._globalstep_last_logged = pending["last_logged"]
@@ -72,6 +75,21 @@ def sealing(
             )
 
     return Sealing()
+
+
+def _restore(trainer, precisions) -> None:
+    """Give the weights and the optimiser's states the precision back that they were saved with.
+
+    On a quantised base the adapter is trained in bfloat16. PEFT makes float32 of it when it reads a checkpoint, and the
+    resumed run would go on as another training than the one that was killed. bitsandbytes keeps float32 states whatever
+    the weights are: those have come back unharmed, because the weights were float32 when they were read.
+    """
+    for name, weight in trainer.model.named_parameters():
+        if precisions.get(name, weight.dtype) != weight.dtype:
+            weight.data = weight.data.to(precisions[name])
+            state = trainer.optimizer.state[weight]
+            for moment in {"exp_avg", "exp_avg_sq"} & state.keys():  # torch's AdamW has them in the weights' precision
+                state[moment] = state[moment].to(weight.dtype)
 
 
 def _pending(args) -> str:
