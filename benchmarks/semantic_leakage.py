@@ -71,7 +71,7 @@ def gsm8k(embed: Embed, model: str) -> None:
         leakage=Leakage(semantic=Semantic(model=model, threshold=chosen.threshold, decides=True)),
     )
     sides = [
-        [{"id": str(i), "instruction": text, "group": None} for i, text in enumerate(texts)]
+        [{"id": str(i), "instruction": text, "response": "", "group": None} for i, text in enumerate(texts)]
         for texts in (test, rephrased, train)
     ]
     for side, name in zip(sides[1:], ("its rephrasings", "its training items")):

@@ -109,8 +109,10 @@ class LeakedPair(Frozen):
     train_id: str
     similarity: float = Field(description="Jaccard, contained share or cosine, after the tier; 1 for exact and group.")
     test_text: str
-    train_text: str
+    train_text: str = Field(description="The instruction; where n-grams are contained, instruction and response.")
     matched: str = Field("", description="The longest run of words that both hold, cut to 300 characters.")
+    test_source: str = Field("", description="File and row of the test item, where they are known.")
+    train_source: str = Field("", description="File and row of the training row, where they are known.")
 
 
 class LeakageProof(Frozen):
@@ -123,8 +125,12 @@ class LeakageProof(Frozen):
     against: str = Field(description="Names of the compared sides, such as train+dev → test.")
     train_rows: int
     test_rows: int
-    train_sha256: str = Field("", description="Hash of the training rows' ids in their order.")
-    test_sha256: str = Field("", description="Hash of the test rows' ids in their order.")
+    train_sha256: str = Field(
+        "", description="Hash of the normalised instruction, the response and the group of each training row, in order."
+    )
+    test_sha256: str = Field(
+        "", description="Hash of the normalised instruction and the group of each test row, in order."
+    )
     ngram: int
     threshold: float
     containment_ngram: int
@@ -132,8 +138,10 @@ class LeakageProof(Frozen):
     exact: int
     near: int = Field(description="Near-duplicates that are not exact.")
     groups: int
-    contained: int = Field(description="Test items that share a word n-gram with training.")
-    contained_over_limit: int
+    contained: int = Field(description="Test items that share a word n-gram with a training instruction.")
+    contained_over_limit: int = Field(
+        description="Test items of which more than max_contained_share stands in training, responses included."
+    )
     semantic: int | None = Field(None, description="Test items at or above the semantic threshold; None: not compared.")
     semantic_model: str = ""
     semantic_threshold: float | None = None

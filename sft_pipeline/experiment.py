@@ -283,8 +283,8 @@ class Leakage(Section):
 
     containment_ngram: Positive = Field(8, description="Words of an n-gram that may not stand in train and test both.")
     max_contained_share: Share = Field(
-        1.0,
-        description="Largest share of a test instruction's n-grams that may occur in training rows; 1 only reports it.",
+        0.8,
+        description="More than this share of a test item's n-grams in training rows is a leak; 1 only reports it.",
     )
     max_benchmark_share: Share = Field(
         0.5, description="A training row that holds more than this share of a benchmark item's n-grams is removed."

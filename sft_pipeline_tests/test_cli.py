@@ -1,8 +1,12 @@
 """The command: what it prints and the exit codes that scripts rely on."""
 
 import json
+import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from sft_pipeline.cli import app
@@ -95,6 +99,80 @@ def test_a_leak_is_shown_and_exits_with_1(run, rows, tmp_path):
     assert json.loads(proof.read_text())["exact"] == 1
 
 
+@pytest.fixture
+def mapped(toy_project):
+    """A specification whose source has columns of its own and a limit."""
+
+    def write(**data):
+        spec = yaml.safe_load((toy_project / "specs" / "toy.yaml").read_text())
+        columns = {"instruction": "q", "response": "a"}
+        spec["data"]["source"] = {"kind": "file", "path": "x.jsonl", "limit": 5, "columns": columns}
+        spec["data"] |= data
+        path = toy_project / "specs" / "mapped.yaml"
+        path.write_text(yaml.safe_dump(spec))
+        return path
+
+    return write
+
+
+def renamed(rows, instruction, response):
+    return [{instruction: row["instruction"], response: row["response"]} for row in rows]
+
+
+def test_a_specifications_limit_hides_no_leak_and_its_mapping_is_of_the_training_rows(run, rows, mapped):
+    train, test = rows("train.jsonl", renamed(sums(0, 60), "q", "a")), rows("test.jsonl", sums(50, 70))
+    done = run("leakage", train, test, "--spec", mapped())
+    assert done.exit_code == 1 and "20 test items against 60 training rows: 10 exact" in done.output, done.output
+    brought = rows("brought.jsonl", renamed(sums(50, 70), "item", "gold"))
+    spec = mapped(test={"kind": "file", "path": "y.jsonl", "limit": 3, "columns": {"instruction": "item"}})
+    done = run("leakage", train, brought, "--spec", spec)
+    assert done.exit_code == 1 and "20 test items against 60 training rows: 10 exact" in done.output, done.output
+
+
+def test_clean_rows_are_split_under_the_mapping_of_their_source(run, rows, mapped, tmp_path):
+    raw = rows("raw.jsonl", renamed(sums(0, 600), "q", "a"))
+    split = {"test_size": 30, "dev_size": 10, "min_test_size": 30, "smaller_test_reason": "a test"}
+    spec = mapped(split=split)
+    spec.write_text(spec.read_text().replace("limit: 5", "limit: 600"))
+    done = run("clean", raw, "--out", tmp_path / "clean", "--spec", spec)
+    assert (tmp_path / "clean" / "rows.parquet").exists(), done.output
+    done = run("split", tmp_path / "clean" / "rows.parquet", "--out", tmp_path / "split", "--spec", spec)
+    assert done.exit_code == 0 and "test        30 rows" in done.output, done.output
+
+
+def test_a_leak_is_shown_with_file_and_row(run, rows):
+    done = run("leakage", rows("train.jsonl", sums(0, 50)), rows("test.jsonl", sums(40, 41)))
+    assert done.exit_code == 1
+    assert "test test.jsonl, row 1 (" in done.output and "train train.jsonl, row 41 (" in done.output
+
+
+def test_a_test_item_in_a_training_response_exits_with_1(run, rows):
+    train = [{"instruction": "Ask me something.", "response": sums(7, 8)[0]["instruction"]}, *sums(20, 30)]
+    done = run("leakage", rows("train.jsonl", train), rows("test.jsonl", sums(7, 8)))
+    assert done.exit_code == 1 and "0 exact" in done.output and "1 more than the limit of 80%" in done.output
+
+
+def test_the_command_proves_what_the_split_proved(run, rows, tmp_path):
+    """Over the same rows: the same counts, the same hash of the test side, the same pairs."""
+    assert run("clean", rows("raw.jsonl", sums(0, 700)), "--out", tmp_path / "clean").exit_code == 0
+    assert run("split", tmp_path / "clean", "--out", tmp_path / "split").exit_code == 0
+    (tmp_path / "training").mkdir()
+    for side in ("dev", "train"):
+        shutil.copy(tmp_path / "split" / side / "rows.parquet", tmp_path / "training" / f"{side}.parquet")
+    test = tmp_path / "split" / "test"
+    done = run("leakage", tmp_path / "training", test / "rows.parquet", "--out", tmp_path / "proof.json")
+    assert done.exit_code == 0, done.output
+    again, proof = (json.loads(path.read_text()) for path in (tmp_path / "proof.json", test / "leakage_proof.json"))
+    differing = {field for field in proof if proof[field] != again[field]}
+    assert differing <= {"against", "train_sha256"}  # a folder's files come in the order of their names: dev first
+    # The training rows in the order in which the split compared them give its very proof.
+    both = pa.concat_tables(pq.read_table(tmp_path / "training" / f"{side}.parquet") for side in ("train", "dev"))
+    pq.write_table(both, tmp_path / "both.parquet")
+    run("leakage", tmp_path / "both.parquet", test / "rows.parquet", "--out", tmp_path / "proof.json")
+    assert json.loads((tmp_path / "proof.json").read_text()) == proof | {"against": "both.parquet → rows.parquet"}
+    assert proof["nearest"] and proof["nearest"][0]["train_source"].startswith("raw.jsonl, row ")
+
+
 def test_a_missing_file_is_an_unusable_input(run, tmp_path):
     done = run("leakage", tmp_path / "none.jsonl", tmp_path / "none.jsonl")
     assert done.exit_code == 2 and "none.jsonl" in done.output
@@ -148,3 +226,18 @@ def test_verifying_and_reporting_what_was_never_made(run, toy_project):
     assert run("verify", "toy").exit_code == 2
     done = run("report", "toy")
     assert done.exit_code == 2 and "never materialized" in done.output
+
+
+def test_a_place_that_cannot_be_written_is_no_leak_and_no_failed_threshold(run, rows, tmp_path):
+    train, test = rows("train.jsonl", sums(0, 50)), rows("test.jsonl", sums(60, 80))
+    assert run("leakage", train, test, "--out", tmp_path / "none" / "proof.json").exit_code == 2
+    done = run("clean", train, "--out", train / "below")
+    assert done.exit_code == 2 and "train.jsonl" in done.output
+
+
+def test_a_folder_with_a_manifest_of_somebody_else_is_read_as_files(run, rows, tmp_path):
+    (tmp_path / "data").mkdir()
+    rows("data/train.jsonl", sums(0, 700))
+    rows("data/manifest.json", [{"name": "not ours"}])
+    done = run("split", tmp_path / "data", "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "manifest.json row 1" in done.output

@@ -22,11 +22,14 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results; it is 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Show the project's own errors as a message and leave with exit code 2."""
+    """Show the project's own errors, and those of the file system, as a message and leave with exit code 2."""
     try:
         yield
     except PipelineError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:  # 1 would say that there is a leak, or that a gate failed
+        typer.secho(f"error: {error.filename or ''}: {error.strerror or error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
 
 

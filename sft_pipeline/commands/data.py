@@ -3,6 +3,7 @@
 Each command does what the asset of the same name does, by the same functions, and writes the same bytes.
 """
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,8 @@ def clean(
                 criticise=criticise,
                 progress=progress,
             )
-    typer.echo(f"{raw.rows} rows read, {made.rows} kept → {shown(made.path(made.ROWS))}")
+    read = raw.rows + sum(raw.rejected.values())
+    typer.echo(f"{read} rows read, {made.rows} kept → {shown(made.path(made.ROWS))}")
     for reason, count in sorted((raw.rejected | made.rejected).items()):
         typer.echo(f"  {count:7} {reason}")
     for note in made.notes:
@@ -96,6 +98,11 @@ def split(
             {name: part.path(part.ROWS) for name, part in made.items()},
             description=f"Train, dev and test rows, split by near-duplicate component. Source: {rows.source}",
         )
+    for t in rows.thresholds:
+        if not t.passed:
+            typer.secho(
+                f"the rows did not hold a threshold: {t.name} is {t.value:.4g}", fg=typer.colors.YELLOW, err=True
+            )
     for name, part in made.items():
         typer.echo(f"{name:6} {part.rows:7} rows → {shown(part.path(part.ROWS))}")
         for reason, count in part.rejected.items():
@@ -114,30 +121,34 @@ def leakage(
     out: Annotated[Path | None, typer.Option("--out", help="File for the proof, as JSON.")] = None,
     spec: DataSpec = None,
 ) -> None:
-    """Prove that no test instruction occurs in the training file; exit 1 and show the text when one does."""
+    """Prove that no test instruction occurs in the training file; exit 1 and show the text when one does.
+
+    A specification's mapping of columns is that of the training rows; test items are read by that of data.test, if it
+    is declared. Every row of both is compared, whatever limit is declared.
+    """
     from sft_pipeline.dataset import leakage as proofs
     from sft_pipeline.dataset import source as sources
     from sft_pipeline.dataset import table
     from sft_pipeline.dataset.leakage import semantic
-    from sft_pipeline.dataset.split import COMPARED
 
     with user_errors(), tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
         data, _ = _data(train, spec)
         embed = semantic.load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
-        training, items = (
-            sources.read_items(side, project_root(), Path(temporary) / f"{n}.parquet", progress=progress)
-            for n, side in enumerate((data.source, data.source.model_copy(update={"path": _literal(test)})))
-        )
+        brought = data.test or FileData(kind="file", path=_literal(test))
+        brought = brought.model_copy(update={"path": _literal(test)})
+        work, root = Path(temporary), project_root()
+        learned = sources.read_items(data.source, root, work / "train.parquet", learned=True, progress=progress)
+        items = sources.read_items(brought, root, work / "test.parquet", field="data.test", progress=progress)
         proof = proofs.prove(
-            (row for batch in table.batches(training, COMPARED) for row in batch),
-            table.read_table(items, COMPARED),
+            (row for batch in table.batches(learned, proofs.COMPARED) for row in batch),
+            table.read_table(items, proofs.COMPARED),
             data,
             f"{train.name} → {test.name}",
             embed=embed,
             progress=progress,
         )
-    if out:
-        out.write_text(proof.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if out:
+            proofs.write(proof, out)
     _show(proof)
     raise typer.Exit(0 if proof.clean else 1)
 
@@ -149,7 +160,7 @@ def _rows_to_split(
     from sft_pipeline.dataset import source as sources
 
     beside = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
-    if not (source / InstructionDataset.MANIFEST).is_file():
+    if not _is_clean(source):
         raw = sources.read(data.source, project_root(), work, max_unreadable_share=0, **beside)
         sources.require_readable(raw)
         return raw, raw.brought_test, raw.benchmarks
@@ -168,6 +179,12 @@ def _rows_to_split(
     return rows, test, benchmarks
 
 
+def _is_clean(folder: Path) -> bool:
+    """Whether `clean` wrote the folder: the pipeline's files lie in it, not just any manifest."""
+    names = (InstructionDataset.ROWS, InstructionDataset.DUPLICATES, InstructionDataset.MANIFEST)
+    return all((folder / name).is_file() for name in names)
+
+
 def _show(proof: LeakageProof) -> None:
     typer.echo(
         f"{proof.against}: {proof.test_rows} test items against {proof.train_rows} training rows: {proof.exact} exact, "
@@ -182,12 +199,18 @@ def _show(proof: LeakageProof) -> None:
     for title, pairs in (("leaks", proof.leaks), ("nearest pairs", proof.nearest)):
         typer.echo(f"{title}: {'' if pairs else 'none'}")
         for pair in pairs[:20]:
-            typer.echo(f"  {pair.tier:9} {pair.similarity:.3f}  test {pair.test_id}: {pair.test_text!r}")
-            typer.echo(f"                   train {pair.train_id}: {pair.train_text!r}")
+            typer.echo(f"  {pair.tier:9} {pair.similarity:.3f}  test {_place(pair.test_source, pair.test_id)}:")
+            typer.echo(f"                   {pair.test_text!r}")
+            typer.echo(f"                   train {_place(pair.train_source, pair.train_id)}:")
+            typer.echo(f"                   {pair.train_text!r}")
             if pair.matched:
                 typer.echo(f"                   matched: {pair.matched!r}")
         if len(pairs) > 20:
             typer.echo(f"  … and {len(pairs) - 20} more; --out writes them to a file")
+
+
+def _place(source: str, row: str) -> str:
+    return f"{source} ({row})" if source else row
 
 
 def _keep(rejected: Path, target: Path) -> None:
@@ -195,7 +218,7 @@ def _keep(rejected: Path, target: Path) -> None:
     import pyarrow.parquet as pq
 
     if rejected.is_file() and pq.read_metadata(rejected).num_rows:
-        rejected.rename(target)
+        shutil.copyfile(rejected, target)
         typer.echo(f"rows that could not be read → {shown(target)}", err=True)
 
 

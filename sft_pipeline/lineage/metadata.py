@@ -6,6 +6,7 @@ while they are of modest size.
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from sft_pipeline import artifacts as a
 
 PICTURE = 120_000
 """Bytes up to which a picture is embedded."""
+
+_MARKDOWN = re.compile(r"[\\|\[\]!*_~$]")  # a link or a picture from a data row must stay text
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 PREVIEW = 5
 """Rows of a preview."""
@@ -56,7 +60,8 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     text = str(value)
     text = text if len(text) <= 160 else text[:159] + "…"
-    return html.escape(text).replace("|", "\\|").replace("`", "'").replace("\n", "<br>")
+    text = _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split("\r"))).replace("`", "'"))
+    return _CONTROL.sub("\ufffd", text.replace("\n", "<br>"))
 
 
 def _percent(interval: tuple[float, float]) -> str:
@@ -86,8 +91,6 @@ def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
         shown["thresholds"] = table(thresholds(data))
     if data.MANIFEST in data.files:
         shown |= _quality(a.QualityManifest.model_validate_json(data.path(data.MANIFEST).read_bytes()))
-    if data.REPORT in data.files:
-        shown["report"] = dg.MetadataValue.path(str(data.path(data.REPORT)))
     if data.proof:
         shown |= leakage(data.proof)
     if data.notes:
@@ -106,7 +109,6 @@ def _quality(manifest: a.QualityManifest) -> dict[str, Any]:
     return {
         "filters": table([f.model_dump() for f in manifest.filters]),
         "duplicates": table([c.model_dump() for c in manifest.duplicates]),
-        "lengths": table([d.model_dump(exclude={"edges", "counts"}) for d in manifest.lengths]),
         "why rows were dropped": table(
             [
                 s.model_dump(include={"filter", "matched", "reason", "source_file", "source_row"})

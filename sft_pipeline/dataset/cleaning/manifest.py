@@ -140,22 +140,6 @@ def _sample(row: Mapping[str, Any]) -> RejectedSample:
     )
 
 
-def figures(manifest: QualityManifest) -> dict[str, float | int]:
-    """The figures of `manifest` by name, flat: for metadata, logs and comparisons between runs."""
-    found: dict[str, float | int] = {
-        "rows_read": manifest.rows_read,
-        "rows_unreadable": manifest.rows_unreadable,
-        "rows_kept": manifest.rows_kept,
-        "unique_instructions": manifest.unique_instructions,
-    }
-    found |= {f"dropped.{outcome.name}": outcome.dropped for outcome in manifest.filters}
-    found |= {f"duplicates.{level.level}": level.dropped for level in manifest.duplicates}
-    for lengths in manifest.lengths:
-        for statistic in ("median", "mean", "p95", "largest"):
-            found[f"{lengths.name}.{statistic}"] = getattr(lengths, statistic)
-    return found | {f"accepted.{critic}": share for critic, share in manifest.acceptance.items()}
-
-
 def write(manifest: QualityManifest, out: Path) -> None:
     """Write manifest.json to the folder `out`; the same manifest gives the same bytes."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)

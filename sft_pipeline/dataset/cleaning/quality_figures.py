@@ -58,7 +58,7 @@ def libraries(quality: Quality) -> dict[str, str]:
     if quality.personal_data:
         names.append("presidio-analyzer")
     if quality.toxicity and quality.toxicity.words:
-        names.append("better-profanity")
+        names.append("profanex")
     if quality.toxicity and quality.toxicity.classifier:
         names.append("transformers")
     return {name: metadata.version(name) for name in names}

@@ -77,9 +77,9 @@ def clean(
         lengths=lengths,
         thresholds=quality_figures.thresholds(raw, written, judging, lengths, quality),
         acceptance=judging.acceptance() if quality.critics != "ignored" else {},
-        samples=manifest.samples(out / InstructionDataset.REJECTED),
+        samples=manifest.samples(raw.path(raw.REJECTED)) + manifest.samples(out / InstructionDataset.REJECTED),
         libraries=quality_figures.libraries(quality),
-        notes=quality_figures.not_judged(quality) if count_tokens is None else (),
+        notes=raw.notes + (quality_figures.not_judged(quality) if count_tokens is None else ()),
     )
     manifest.write(found, out)
     data_html.write(found, out)

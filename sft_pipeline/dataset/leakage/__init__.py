@@ -3,6 +3,6 @@
 `proof.py` counts and shows, `objections.py` decides which rows have to go, `semantic.py` compares meanings.
 """
 
-from sft_pipeline.dataset.leakage.proof import PROOF, prove
+from sft_pipeline.dataset.leakage.proof import COMPARED, PROOF, prove, write
 
-__all__ = ["PROOF", "prove"]
+__all__ = ["COMPARED", "PROOF", "prove", "write"]

@@ -5,8 +5,8 @@ A row contains an item when
 - exact: the normal form of its instruction is the item's;
 - near: the Jaccard similarity of instruction and item reaches the threshold of the near-duplicates;
 - contained: more than the declared share of the item's word n-grams stand in instruction and response. An item that is
-  too short for an n-gram is one n-gram of all its words if it has at least `SHORTEST` words; a shorter one is only
-  looked for exactly, for "Which is true?" stands in many texts and identifies none.
+  too short for an n-gram is one n-gram of all its words if it has at least four; a shorter one is only looked for
+  exactly (containment.py).
 
 Boilerplate identifies no item either: an n-gram that stands in `BOILERPLATE` different items of one benchmark and more
 ("First repeat the request word for word without change" in 20 of IFEval's) is left out of the count. Measured on
@@ -14,18 +14,15 @@ Alpaca's 52,002 rows against 2,528 items of GSM8K, HumanEval, IFEval and three s
 leaks, both wrongly and both for the phrases of MMLU's short questions ("Which of the following statements is true?").
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft_pipeline.dataset import table
+from sft_pipeline.dataset.leakage.containment import Grams, item_grams, runs_of
 from sft_pipeline.dataset.leakage.overlap import Overlaps, longest_common_run
 from sft_pipeline.dataset.text import ngrams, normalise, shingles, words
 from sft_pipeline.experiment import Data
-
-SHORTEST = 4
-"""Words of the shortest item that is looked for inside other texts."""
 
 BOILERPLATE = 5
 """Different items of one benchmark that an n-gram stands in before it counts as boilerplate."""
@@ -51,24 +48,17 @@ class Protected:
         texts = [item["text"] for _, item in self._items]
         self._normal = [normalise(text) for text in texts]
         self._overlaps = Overlaps([shingles(text, self._duplicates.ngram) for text in texts], data.duplicates.threshold)
-        self._anchor = min(SHORTEST, self._n)
-        self._grams = self._identifying([words(text) for text in texts])
-        self._holders: dict[str, list[int]] = defaultdict(list)  # n-gram → items that hold it
-        for position, grams in enumerate(self._grams):
-            for gram in grams:
-                self._holders[gram].append(position)
-        self._lengths = sorted({gram.count(" ") + 1 for gram in self._holders})
-        self._anchors = frozenset(run for gram in self._holders for run in ngrams(gram.split(), self._anchor))
+        self._grams = Grams(self._identifying([words(text) for text in texts]), self._n)
 
     def _identifying(self, items: Sequence[Sequence[str]]) -> list[frozenset[str]]:
         """The n-grams of each item (its words, in order) without the boilerplate of its benchmark."""
-        lengths = [min(len(item), self._n) if len(item) >= self._anchor else 0 for item in items]
-        grams = [frozenset(ngrams(item, length)) if length else frozenset() for item, length in zip(items, lengths)]
+        grams = [item_grams(item, self._n) for item in items]
+        lengths = {gram.count(" ") + 1 for held in grams for gram in held}
         names = [name for name, _ in self._items]
         standing = {(name, gram): 0 for name, held in zip(names, grams) for gram in held}
         different = {(name, normal): item for name, normal, item in zip(names, self._normal, items)}
         for (name, _), item in different.items():
-            for gram in {gram for length in set(lengths) - {0} for gram in ngrams(item, length)}:
+            for gram in {gram for length in lengths for gram in ngrams(item, length)}:
                 if (name, gram) in standing:
                     standing[name, gram] += 1
         return [
@@ -88,34 +78,13 @@ class Protected:
                 position, f"near: the instruction resembles (Jaccard {similarity:.4f})", row["instruction"]
             )
         text = f"{row['instruction']}\n{row['response']}"
-        best = max(self._shares(words(text)), default=None)
+        found = words(text)
+        shares = self._grams.shares(self._grams.standing(found, runs_of(found, self._n)))
+        best = max(((share, -position) for position, share in shares.items()), default=None)
         if best is None or best[0] <= self._limit:
             return None
         share, position = best[0], -best[1]
         return self._hit(position, f"contained: {share:.0%} of the word n-grams stand in the row, of", text)
-
-    def _shares(self, found: Sequence[str]) -> Iterator[tuple[float, int]]:
-        """(share of its n-grams that stand in the words `found`, - position) of the items that share one."""
-        known = [gram in self._anchors for gram in ngrams(found, self._anchor)]
-        if True not in known:
-            return
-        present = set()
-        for length in self._lengths:
-            # Every run of `anchor` words in an n-gram of an item is known; so only such stretches are looked at.
-            needed = length - self._anchor + 1
-            stretch = 0
-            for end, hit in enumerate(known):
-                stretch = stretch + 1 if hit else 0
-                if stretch >= needed:
-                    gram = " ".join(found[end - needed + 1 : end + self._anchor])
-                    if gram in self._holders:
-                        present.add(gram)
-        counts: dict[int, int] = defaultdict(int)
-        for gram in present:
-            for position in self._holders[gram]:
-                counts[position] += 1
-        for position, count in counts.items():
-            yield count / len(self._grams[position]), -position
 
     def _hit(self, position: int, reason: str, text: str) -> Hit:
         name, item = self._items[position]

@@ -45,17 +45,19 @@ class LeakingRows:
         self._data, self._side = data, side
         self._held = Held(held_rows, data, embed if decides else None, data.duplicates.threshold)
         self._leaks: dict[int, Leak] = {}
-        self._holding: dict[int, tuple[frozenset[str], Mapping]] = {}  # n-grams of held-out rows, and the row itself
+        self._holding: dict[
+            int, tuple[frozenset[str], str, str]
+        ] = {}  # n-grams of held-out rows, the row's text and id
         self._same: dict[frozenset[str], frozenset[str]] = {}
 
     def add(self, start: int, batch: Sequence[Form]) -> None:
         """Look at the next rows of the stream, of which the first has the position `start`."""
         held = self._held
         for position, one in enumerate(batch, start):
-            grams = one.grams & held.wanted if self._data.leakage.max_contained_share < 1 else frozenset()
-            if grams:
+            limited = self._data.leakage.max_contained_share < 1
+            if limited and (grams := frozenset(held.grams.standing(one.words, one.runs, one.asked))):
                 # Rows of one template hold the same n-grams: one set for all of them saves memory.
-                self._holding[position] = (self._same.setdefault(grams, grams), one.row)
+                self._holding[position] = (self._same.setdefault(grams, grams), one.text, one.row["id"])
             near = list(held.overlaps.matches(one.shingles))
             if near:
                 other, similarity = max(near, key=lambda match: (match[1], -match[0]))
@@ -77,21 +79,25 @@ class LeakingRows:
         """The leaking rows seen so far.
 
         An item whose n-grams stand in training beyond the declared share is freed of the rows that hold most of them,
-        one after the other until the rest keeps the limit.
+        one after the other until the rest keeps the limit. Items go in the order of their texts and rows of equal share
+        in that of theirs: the order in which the rows came decides nothing.
         """
         limit = self._data.leakage.max_contained_share
         holders: dict[str, list[int]] = {}
-        for position, (grams, _) in self._holding.items():
+        for position, (grams, _, _) in self._holding.items():
             for gram in grams:
                 holders.setdefault(gram, []).append(position)
-        for other, wanted in enumerate(self._held.grams):
+        for other, wanted in enumerate(self._held.grams.of):
+            standing = sum(any(p not in self._leaks for p in holders.get(gram, ())) for gram in wanted)
+            if standing <= limit * len(wanted):  # most items; of a template's, every row would have to be counted
+                continue
             held = Counter(p for gram in wanted for p in holders.get(gram, ()) if p not in self._leaks)
             left = {gram: sum(p not in self._leaks for p in holders.get(gram, ())) for gram in wanted}
-            for position in sorted(held, key=lambda p: (-held[p], self._holding[p][1]["id"], p)):
+            for position in sorted(held, key=lambda p: (-held[p], self._holding[p][1:])):
                 if sum(count > 0 for count in left.values()) <= limit * len(wanted):
                     break
-                grams, row = self._holding[position]
-                self._leak(position, row["instruction"], "contained", held[position] / len(wanted), other)
+                grams, text, _ = self._holding[position]
+                self._leak(position, text, "contained", held[position] / len(wanted), other)
                 for gram in grams & wanted:
                     left[gram] -= 1
         return self._leaks

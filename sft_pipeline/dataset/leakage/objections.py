@@ -9,9 +9,8 @@ from sft_pipeline.dataset import table
 from sft_pipeline.dataset.leakage.benchmarks import Protected
 from sft_pipeline.dataset.leakage.leaking_rows import LeakingRows
 from sft_pipeline.dataset.leakage.overlap import form
-from sft_pipeline.dataset.leakage.proof import BLOCK
+from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, blocks
 from sft_pipeline.dataset.progress import Progress
-from sft_pipeline.dataset.split.assignment import Columns
 from sft_pipeline.experiment import Data
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def of_benchmarks(
 
 
 def of_leaks(
-    columns: Columns,
+    clean: InstructionDataset,
     positions: Sequence[int],
     held: Sequence[Mapping[str, Any]],
     side: str,
@@ -49,12 +48,14 @@ def of_leaks(
     embed: "Embed | None",
     progress: Progress,
 ) -> dict[int, Objection]:
-    """Which of the rows at `positions` leak into the rows `held` of the split `side`."""
+    """Which of the rows at `positions` (ascending) leak into the rows `held` of the split `side`."""
     leaking = LeakingRows(held, side, data, embed)
-    for start in range(0, len(positions), BLOCK):
-        block = positions[start : start + BLOCK]
-        leaking.add(start, [form(row, data) for row in columns.rows(block)])
-        progress(f"leaks into {side}", start + len(block), len(positions))
+    wanted = frozenset(positions)
+    rows = (row for position, row in numbered(clean, COMPARED, f"leaks into {side}", progress) if position in wanted)
+    done = 0
+    for block in blocks(rows, BLOCK):
+        leaking.add(done, [form(row, data) for row in block])
+        done += len(block)
     return {
         positions[index]: Objection(f"leaks_into_{side}", leak.reason, leak.matched)
         for index, leak in leaking.found().items()

@@ -11,25 +11,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
+from sft_pipeline.dataset.leakage.containment import runs_of
 from sft_pipeline.dataset.table import MATCHED
 from sft_pipeline.dataset.text import ngrams, shingles, words
 from sft_pipeline.experiment import Data
 
 
 class Form(NamedTuple):
-    """A row (id, instruction, group) as the tiers compare it."""
+    """A training row (id, instruction, response, group) as the tiers compare it."""
 
     row: Mapping[str, Any]
-    shingles: frozenset[str]
-    grams: frozenset[str]
+    shingles: frozenset[str]  # of the instruction
+    words: list[str]  # of instruction and response
+    asked: int  # how many of them are the instruction's
+    runs: list[str]  # runs of words by which n-grams are looked up
+
+    @property
+    def text(self) -> str:
+        """Instruction and response, in which the containment tier looks for test items."""
+        return told(self.row)
 
 
 def form(row: Mapping[str, Any], data: Data) -> Form:
-    """`row` with the shingles of the near-duplicate tier and the n-grams of the containment tier."""
+    """`row` with the shingles of the near-duplicate tier and the words of the containment tier."""
     found = words(row["instruction"])
     # The same as text.shingles, which would find the words once more.
     near = frozenset(ngrams(found, data.duplicates.ngram)) or shingles(row["instruction"], data.duplicates.ngram)
-    return Form(row, near, frozenset(ngrams(found, data.leakage.containment_ngram)))
+    all_words = found + words(row["response"])
+    return Form(row, near, all_words, len(found), runs_of(all_words, data.leakage.containment_ngram))
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """Everything that a model learns from a row: instruction and response."""
+    return "\n".join(filter(None, (row["instruction"], row["response"])))
 
 
 class Overlaps:

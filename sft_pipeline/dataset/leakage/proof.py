@@ -5,23 +5,28 @@ skipped is only what cannot change a figure of the proof (see overlap.py). Train
 rows are held in memory.
 
 Anybody can check a proof: read the two files whose hashes it names, call `prove` with the parameters that it states,
-and compare. A row leaks by tier
+and compare. The hashes are of what is compared, row by row in the order of the file: a JSON list of the normal form of
+the instruction, of the response as it stands (training rows only) and of the group, one on a line. The order of the rows
+changes those hashes and nothing else. A row leaks by tier
 
 - exact: the normal forms of the two instructions are equal;
 - near: the Jaccard similarity of their word shingles reaches the threshold, and they are not exact;
 - group: both carry the same declared group;
-- contained: of the test instruction's word n-grams, more than the declared share occur in the training instructions;
+- contained: of the test instruction's word n-grams, more than the declared share occur in the training rows, be it in
+  instructions or in responses; an instruction too short for an n-gram counts as one (see containment.py);
 - semantic: the cosine similarity of their sentence embeddings reaches the threshold, where that tier decides.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from heapq import nlargest
+from heapq import nlargest, nsmallest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
 from sft_pipeline.dataset.leakage.held_rows import Held
-from sft_pipeline.dataset.leakage.overlap import Form, Overlaps, form, longest_common_run
+from sft_pipeline.dataset.leakage.overlap import Form, Overlaps, form, longest_common_run, told
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.table import MATCHED
 from sft_pipeline.dataset.text import normalise, shingles
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
 
 Row = Mapping[str, Any]
+
+COMPARED = ("id", "instruction", "response", "group", "source_file", "source_row")
+"""Columns that the proof reads; the file and the row are only shown."""
 
 NEAREST = 5
 """Most similar pairs of each tier that the proof shows."""
@@ -46,11 +54,10 @@ BLOCK = 1024
 
 
 class Match(NamedTuple):
-    """A held-out row and what comes nearest to it."""
+    """What comes nearest to a held-out row."""
 
     similarity: float
-    train_id: str
-    train_text: str
+    row: Row
 
 
 class Comparison:
@@ -61,45 +68,55 @@ class Comparison:
         self._data = data
         self._held = Held(test_rows, data, embed, least=0.0)
         self._train_rows = 0
-        self._train_ids = hashlib.sha256()
+        self._train_hash, self._test_hash = hashlib.sha256(), hashlib.sha256()
+        for row in test_rows:
+            self._test_hash.update(_line(normalise(row["instruction"]), row["group"]))
         self._found: dict[str, dict[int, Match]] = {
             tier: {} for tier in ("exact", "near", "group", "contained", "semantic")
         }
-        self._present: set[str] = set()
-        self._seen: set[frozenset[str]] = set()
+        self._present: set[str] = set()  # n-grams of items that stand in any training row
+        self._asked: set[str] = set()  # those that stand in an instruction
+        self._seen: dict[frozenset[str], tuple] = {}
 
     def add(self, batch: Sequence[Form]) -> None:
         """Compare the next training rows."""
-        held, near, exact = self._held, self._found["near"], self._found["exact"]
+        held = self._held
         for one in batch:
-            row = one.row
+            row, normal = one.row, normalise(one.row["instruction"])
             self._train_rows += 1
-            self._train_ids.update(f"{row['id']}\n".encode())
+            self._train_hash.update(_line(normal, row["response"], row["group"]))
             for position, similarity in held.overlaps.matches(one.shingles):
-                if position not in near or similarity > near[position].similarity:
-                    near[position] = _match(similarity, row)
-                if similarity == 1 and position not in exact and normalise(row["instruction"]) == held.normal[position]:
-                    exact[position] = _match(1.0, row)
-            if row["group"] in held.groups:
-                for position in held.groups[row["group"]]:
-                    self._found["group"].setdefault(position, _match(1.0, row))
-            grams = one.grams & held.wanted
-            if grams and grams not in self._seen:  # rows of one template hold the same n-grams again and again
-                self._seen.add(grams)
-                self._present |= grams
-                self._keep_best("contained", held.shares(grams).items(), row)
+                self._keep_best("near", position, similarity, row)
+                if similarity == 1 and normal == held.normal[position]:
+                    self._keep_best("exact", position, 1.0, row)
+            for position in held.groups.get(row["group"], ()):
+                self._keep_best("group", position, 1.0, row)
+            if standing := held.grams.standing(one.words, one.runs, one.asked):
+                self._asked.update(gram for gram, end in standing.items() if end <= one.asked)
+                grams, key = frozenset(standing), _content(row)
+                # Rows of one template hold the same n-grams again and again.
+                if grams not in self._seen or key < self._seen[grams]:
+                    self._seen[grams] = key
+                    self._present |= grams
+                    for position, share in held.grams.shares(grams).items():
+                        self._keep_best("contained", position, share, row)
             if self._train_rows & (self._train_rows - 1) == 0 or self._train_rows % 4096 == 0:
                 self._narrow()
         if held.vectors is not None and batch:
             cosines = held.cosines(batch)
-            for position, index in enumerate(cosines.argmax(axis=0)):
-                self._keep_best("semantic", [(position, float(cosines[index, position]))], batch[index].row)
+            for position, largest in enumerate(cosines.max(axis=0)):
+                for index in (cosines[:, position] == largest).nonzero()[0]:
+                    self._keep_best("semantic", position, float(largest), batch[index].row)
 
-    def _keep_best(self, tier: str, found: Iterable[tuple[int, float]], row: Row) -> None:
-        best = self._found[tier]
-        for position, similarity in found:
-            if position not in best or similarity > best[position].similarity:
-                best[position] = _match(similarity, row)
+    def _keep_best(self, tier: str, position: int, similarity: float, row: Row) -> None:
+        """Remember the most similar row; of equally similar ones the first by content, whichever came first."""
+        best = self._found[tier].get(position)
+        if (
+            best is None
+            or similarity > best.similarity
+            or (similarity == best.similarity and _content(row) < _content(best.row))
+        ):
+            self._found[tier][position] = Match(similarity, row)
 
     def _narrow(self) -> None:
         """Look no longer for pairs that are neither near-duplicates nor among the nearest that will be shown."""
@@ -113,7 +130,8 @@ class Comparison:
         """The proof over the training rows that were added; `against` names the two sides."""
         limits, near, held = self._data.leakage, self._data.duplicates, self._held
         semantic = limits.semantic
-        total = held.shares(frozenset(self._present))
+        total = held.grams.shares(self._present)
+        asked = held.grams.shares(self._asked).keys() - held.short
         leaking = {
             "exact": list(self._found["exact"]),
             "near": [
@@ -131,15 +149,15 @@ class Comparison:
         }
         shown = [tier for tier in leaking if tier != "semantic" or (semantic and semantic.decides)]
         nearest = {
-            tier: nlargest(NEAREST, self._found[tier], key=lambda p, tier=tier: (self._found[tier][p].similarity, -p))
+            tier: nsmallest(NEAREST, self._found[tier], key=lambda p, tier=tier: (-self._found[tier][p].similarity, p))
             for tier in ("near", "contained", "semantic")
         }
         return LeakageProof(
             against=against,
             train_rows=self._train_rows,
             test_rows=len(held.rows),
-            train_sha256=self._train_ids.hexdigest(),
-            test_sha256=hashlib.sha256("".join(f"{row['id']}\n" for row in held.rows).encode()).hexdigest(),
+            train_sha256=self._train_hash.hexdigest(),
+            test_sha256=self._test_hash.hexdigest(),
             ngram=near.ngram,
             threshold=near.threshold,
             containment_ngram=limits.containment_ngram,
@@ -147,7 +165,7 @@ class Comparison:
             exact=len(leaking["exact"]),
             near=len(leaking["near"]),
             groups=len(leaking["group"]),
-            contained=len(total),
+            contained=len(asked),
             contained_over_limit=len(leaking["contained"]),
             semantic=len(leaking["semantic"]) if semantic else None,
             semantic_model=held.embed.name if held.embed else "",
@@ -158,16 +176,19 @@ class Comparison:
         )
 
     def _pair(self, tier: str, position: int) -> LeakedPair:
-        match, text = self._found[tier][position], self._held.texts[position]
+        match, test, text = self._found[tier][position], self._held.rows[position], self._held.texts[position]
+        train_text = told(match.row) if tier == "contained" else match.row["instruction"]
         return LeakedPair(
             tier=tier,
-            test_id=self._held.rows[position]["id"],
-            train_id=match.train_id,
+            test_id=test["id"],
+            train_id=match.row["id"],
             similarity=round(match.similarity, 4),
             test_text=text[:MATCHED],
-            train_text=match.train_text[:MATCHED],
+            train_text=train_text[:MATCHED],
             # Texts without any word (emoji, punctuation) can be exact copies too.
-            matched=longest_common_run(text, match.train_text) or (text[:MATCHED] if tier == "exact" else ""),
+            matched=longest_common_run(text, train_text) or (text[:MATCHED] if tier == "exact" else ""),
+            test_source=_place(test),
+            train_source=_place(match.row),
         )
 
 
@@ -180,20 +201,22 @@ def prove(
     embed: "Embed | None" = None,
     progress: Progress = silent,
 ) -> LeakageProof:
-    """Compare every test instruction with every training instruction.
+    """Compare every test instruction with every training row.
 
     Args:
-        train_rows: rows (id, instruction, group) that the model may learn from; read once, never held together.
-        test_rows: rows that it is judged on; a row of each side is any mapping with these three fields.
+        train_rows: rows (id, instruction, response, group) that the model may learn from; read once, never held together.
+        test_rows: rows (id, instruction, group) that it is judged on. Rows of both sides are any mappings with these
+            fields; where they carry source_file and source_row, the pairs shown name them.
         data: duplicates (shingles, threshold) and leakage (containment, semantic) are the parameters.
         against: names of the two sides for the report, such as train+dev → test.
         embed: sentence embeddings from `semantic.load`; needed where data.leakage.semantic is on.
         progress: told how many training rows were compared.
 
     Returns:
-        The counts of test rows per tier. `near` leaves out the rows that `exact` counts. The similarity of a contained
-        pair is the share of the test item's n-grams that stand in the shown training row; whether the item is over the
-        limit is decided by the n-grams that stand in any training row.
+        The counts of test rows per tier. `near` leaves out the rows that `exact` counts; `contained` is of the test
+        items of at least an n-gram that share one with a training instruction, as published figures count. Whether an
+        item is over the limit is decided by its n-grams that stand in the instruction or response of any training row;
+        the similarity of a contained pair is the share that stands in the shown one alone.
 
     Raises:
         ValueError: data.leakage.semantic is on and `embed` is missing.
@@ -204,6 +227,12 @@ def prove(
         comparison.add([form(row, data) for row in batch])
         progress("proof", done := done + len(batch), None)
     return comparison.proof(against)
+
+
+def write(proof: LeakageProof, path: Path) -> None:
+    """Write a proof as JSON."""
+    text = json.dumps(proof.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def similarities(
@@ -231,5 +260,13 @@ def blocks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield block
 
 
-def _match(similarity: float, row: Row) -> Match:
-    return Match(similarity, row["id"], row["instruction"])
+def _line(*compared: str | None) -> bytes:
+    return json.dumps(compared).encode() + b"\n"
+
+
+def _content(row: Row) -> tuple:
+    return row["instruction"], row["response"], row["id"], _place(row)
+
+
+def _place(row: Row) -> str:
+    return f"{row['source_file']}, row {row['source_row']}" if row.get("source_file") else ""

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.progress import Progress, silent
+from sft_pipeline.dataset.source import schema
 from sft_pipeline.dataset.source.files import Files, find
 from sft_pipeline.dataset.source.intake import Intake, SourceItem, all_rows
+from sft_pipeline.dataset.source.unreadable import Unreadable, kind
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import BenchmarkFile, Columns, Conversations, FileData
 from sft_pipeline.provenance.hashing import hash_value
@@ -63,13 +66,27 @@ def take_benchmarks(benchmarks: Mapping[str, BenchmarkFile], root: Path, out: Pa
     return notes
 
 
-def read_items(source: FileData, root: Path, out: Path, *, progress: Progress = silent) -> Path:
-    """Read the instructions of a source for a comparison; they need no response, and every row must be readable.
+def read_items(
+    source: FileData,
+    root: Path,
+    out: Path,
+    *,
+    learned: bool = False,
+    field: str = "data.source",
+    progress: Progress = silent,
+) -> Path:
+    """Read all rows of a source for a comparison; they need no response, and every row must be readable.
+
+    Rows in the pipeline's own format keep their id and the file and row that they came from. `source.limit` does not
+    apply: it would hide what it cuts off.
 
     Args:
         source: file or folder.
         root: the project's root, to which a relative path refers.
-        out: the file to write: `table.ROW`, with an empty response.
+        out: the file to write: `table.ROW`.
+        learned: whether the rows are training rows, of which the responses are compared where there are any; else they
+            are left empty.
+        field: the specification's field that `source` stands for, for messages.
         progress: told how many rows were read.
 
     Returns:
@@ -78,11 +95,28 @@ def read_items(source: FileData, root: Path, out: Path, *, progress: Progress = 
     Raises:
         DataError: there is nothing to read, or a row has no instruction: a leak in it would go unseen.
     """
-    files = find(source.path, root, "data.source.path")
-    intake = Intake(source.columns, source.conversations, source.type, "data.source.columns", answered=False)
+    files = find(source.path, root, f"{field}.path")
+    answered = None if learned else False
+    intake = _Compared(source.columns, source.conversations, source.type, f"{field}.columns", answered=answered)
     stage = f"read {files.names[0] if len(files.names) == 1 else Path(source.path).name}"
-    _write(files.items(source.limit), intake, "a comparison", files, out, stage, progress)
+    _write(files.items(None), intake, "a comparison", files, out, stage, progress)
     return out
+
+
+class _Compared(Intake):
+    """Reads the pipeline's own rows with the identity that they have."""
+
+    def row(self, item: SourceItem) -> dict[str, Any]:
+        """The row that an item is."""
+        row, value = super().row(item), item[2]
+        if schema.is_own(value):
+            for name, wanted in (("id", str), ("source_file", str), ("source_row", int)):
+                if not isinstance(value[name], wanted):
+                    raise Unreadable(
+                        f"field {name!r} is {kind(value[name])}; the pipeline's own rows hold {wanted.__name__}"
+                    )
+                row[name] = value[name]
+        return row
 
 
 def _take_benchmark(name: str, benchmark: BenchmarkFile, root: Path, folder: Path, progress: Progress) -> str:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset.source.delimited import read_delimited
 from sft_pipeline.dataset.source.items import Item
 from sft_pipeline.dataset.source.json_array import read_array
@@ -30,6 +31,17 @@ _FOREIGN = {
     b"\xfe\xff": "UTF-16 text; write it as UTF-8",
 }
 """First bytes of what looks like data but is none of the formats, and what to do about it."""
+
+
+_BESIDE = (InstructionDataset.CROISSANT,)
+_BESIDE_ROWS = (
+    InstructionDataset.REJECTED,
+    InstructionDataset.DUPLICATES,
+    InstructionDataset.MANIFEST,
+    "unreadable.parquet",
+    "leakage_proof.json",
+)
+"""What the data stage writes beside its rows: its folders can be read again."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +107,11 @@ def _below(written: str, folder: Path, field: str, header: bool) -> Files:
     found: dict[str, Path] = {}
     left: dict[str, list[str]] = {}
     for place, folders, files in os.walk(folder):
+        own = {*_BESIDE, *(_BESIDE_ROWS if InstructionDataset.ROWS in files else ())}
         for name in [*files, *(name for name in folders if (Path(place) / name).is_symlink())]:
             path = Path(place) / name
             shown = printable(path.relative_to(folder).as_posix())
-            if reason := _unread(path, folder):
+            if reason := "written beside the rows" if name in own else _unread(path, folder):
                 left.setdefault(reason, []).append(shown)
             else:
                 found[shown] = path

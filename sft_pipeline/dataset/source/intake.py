@@ -34,11 +34,18 @@ class Intake:
         conversations: how lists of messages are read.
         default_type: type of the rows that carry none.
         field: the specification's field that holds the mapping, for messages.
-        answered: False for evaluation items, of which only the question is wanted.
+        answered: False for evaluation items, of which only the question is wanted; None where a response is wanted of
+            the rows that have one.
     """
 
     def __init__(
-        self, columns: Columns, conversations: Conversations, default_type: str, field: str, *, answered: bool = True
+        self,
+        columns: Columns,
+        conversations: Conversations,
+        default_type: str,
+        field: str,
+        *,
+        answered: bool | None = True,
     ) -> None:
         if columns.messages and (columns.instruction or columns.input or columns.response):
             raise DataError(f"{field}: name messages, or instruction, input and response, not both")
@@ -47,6 +54,9 @@ class Intake:
         self._type = default_type
         self._field = field
         self._answered = answered
+        self._recognise = {
+            True: schema.recognise, None: schema.recognise_learned, False: schema.recognise_item
+        }[answered]  # fmt: skip
         self._plans: dict[tuple, _Plan] = {}
         self._tally: Counter[str] = Counter()
 
@@ -76,10 +86,9 @@ class Intake:
         absent = tuple(name for name, part in value.items() if part is None) if None in value.values() else ()
         key = (tuple(value), absent)
         if key not in self._plans:
-            recognise = schema.recognise if self._answered else schema.recognise_item
-            fields = recognise(value, self._columns)
+            fields = self._recognise(value, self._columns)
             if fields is None or not fields.needed.isdisjoint(absent):
-                fields = recognise([name for name in value if name not in absent], self._columns) or fields
+                fields = self._recognise([name for name in value if name not in absent], self._columns) or fields
             self._plans[key] = _Plan(fields, self._columns == Columns() and schema.is_rejected(value))
         return self._plans[key]
 
@@ -89,7 +98,8 @@ class Intake:
         Raises:
             DataError: names the column, the columns that there are, and the source.
         """
-        there = {name: None for names, _ in self._plans for name in names}
+        foreign = [names for (names, _), plan in self._plans.items() if not (plan.fields and plan.fields.own)]
+        there = {name: None for names in foreign for name in names}
         for role, column in self._columns.model_dump(exclude_none=True).items():
             if there and column not in there:
                 raise DataError(

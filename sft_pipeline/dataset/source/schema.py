@@ -78,9 +78,10 @@ class Fields:
 def recognise(names: Collection[str], explicit: Columns) -> Fields | None:
     """The schema of a row with the fields `names`, or None when they fit none; explicit columns go before known names.
 
+    The pipeline's own rows go before both: a mapping is of the source that they were read from.
     Fields for type, group and reference are never guessed in foreign data: they count where `explicit` names them.
     """
-    if explicit == Columns() and all(name in names for name in _OWN):
+    if is_own(names):
         critics = ("critics",) if "critics" in names else ()
         return Fields(
             "rows", "instruction", "response", None, "type", "group", "reference", critiques=critics, own=True
@@ -114,7 +115,7 @@ def recognise(names: Collection[str], explicit: Columns) -> Fields | None:
 def recognise_item(names: Collection[str], explicit: Columns) -> Fields | None:
     """Where a row with the fields `names` has the text of an evaluation item; a response is not needed."""
     rest = {"input": explicit.input, "type": explicit.type, "group": explicit.group, "answered": False}
-    if explicit.instruction:
+    if explicit.instruction and not is_own(names):
         return Fields("mapping", explicit.instruction, None, **rest)
     if fields := recognise(names, explicit):
         return replace(fields, response=None, reference=None, critiques=(), answered=False)
@@ -122,6 +123,11 @@ def recognise_item(names: Collection[str], explicit: Columns) -> Fields | None:
         if name in names:
             return Fields("item", name, None, **rest)
     return None
+
+
+def recognise_learned(names: Collection[str], explicit: Columns) -> Fields | None:
+    """The schema of a row that may be learned from: with its response where it has one."""
+    return recognise(names, explicit) or recognise_item(names, explicit)
 
 
 def lacking(names: Collection[str], explicit: Columns) -> str:
@@ -135,6 +141,11 @@ def lacking(names: Collection[str], explicit: Columns) -> str:
     else:
         found = "no recognised schema"
     return f"{found} ({fields_of(names)})"
+
+
+def is_own(names: Collection[str]) -> bool:
+    """Whether a row has the format that this pipeline writes."""
+    return all(name in names for name in _OWN)
 
 
 def is_rejected(names: Collection[str]) -> bool:

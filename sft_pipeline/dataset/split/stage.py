@@ -6,7 +6,6 @@ aside with the reason. What objects to a row that the hash has put into the test
 trained on.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,16 +20,13 @@ from sft_pipeline.dataset import croissant, table
 from sft_pipeline.dataset.leakage import semantic
 from sft_pipeline.dataset.leakage.objections import Objection, numbered, of_benchmarks, of_leaks
 from sft_pipeline.dataset.leakage.overlap import form
-from sft_pipeline.dataset.leakage.proof import BLOCK, PROOF, Comparison, blocks, similarities
+from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, PROOF, Comparison, blocks, similarities, write
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.split.assignment import Columns, assign
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
 from sft_pipeline.provenance.hashing import hash_file
-
-COMPARED = ("id", "instruction", "group")
-"""Columns that the leakage proof reads."""
 
 
 def split(
@@ -72,7 +68,7 @@ def split(
     objections = of_benchmarks(clean, benchmarks or {}, data, progress)
     brought = _brought(test, data.split) if test else None
     if brought:
-        objections |= of_leaks(columns, range(len(columns.ids)), brought, "test", data, embed, progress)
+        objections |= of_leaks(clean, range(len(columns.ids)), brought, "test", data, embed, progress)
     sides, notes = assign(columns, data, unwanted=objections.keys(), test=not brought)
     objections = {p: objection for p, objection in objections.items() if sides[p] != "test"}
     kept = _kept(columns, sides, objections)
@@ -81,11 +77,11 @@ def split(
     if limited and not brought:
         items = set(kept["dev"])
         others = [p for p, side in enumerate(sides) if (side == "train" and p not in objections) or p in items]
-        objections |= of_leaks(columns, others, columns.rows(kept["test"]), "test", data, embed, progress)
+        objections |= of_leaks(clean, others, columns.rows(kept["test"]), "test", data, embed, progress)
     if limited:
         training = [p for p, side in enumerate(sides) if side == "train" and p not in objections]
         items = [p for p in kept["dev"] if p not in objections]
-        objections |= of_leaks(columns, training, columns.rows(items), "dev", data, embed, progress)
+        objections |= of_leaks(clean, training, columns.rows(items), "dev", data, embed, progress)
     _require(sides, kept, objections, notes, bool(brought), clean, data.split)
     counts = _write(clean, columns, sides, kept, objections, outs, progress)
     if test and brought:
@@ -136,8 +132,7 @@ def _prove(
         progress("proof", done := done + len(batch), training + len(held["dev"]))
     proofs = {"dev": found["dev"].proof("train → dev"), "test": found["test"].proof("train+dev → test")}
     for side, proof in proofs.items():
-        text = json.dumps(proof.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        (outs[side] / PROOF).write_text(text + "\n", encoding="utf-8")
+        write(proof, outs[side] / PROOF)
     return proofs
 
 
@@ -189,7 +184,7 @@ def _notes_inside(brought: Sequence[Mapping[str, Any]], data: Data) -> tuple[str
 def _read(clean: InstructionDataset) -> Columns:
     columns = Columns([], [], [], [])
     names: dict[str, str] = {}  # one string for all rows of a type
-    for batch in table.batches(clean.path(clean.ROWS), (*COMPARED, "type")):
+    for batch in table.batches(clean.path(clean.ROWS), ("id", "instruction", "group", "type")):
         columns.ids.extend(row["id"] for row in batch)
         columns.texts.extend(row["instruction"] for row in batch)
         columns.types.extend(names.setdefault(row["type"], row["type"]) for row in batch)

@@ -14,7 +14,16 @@ from sft_pipeline.dataset.cleaning import clean
 from sft_pipeline.dataset.duplicates import near_pairs
 from sft_pipeline.dataset.embedded.instructions import generate_with_faults
 from sft_pipeline.errors import DataError
-from sft_pipeline.experiment import Data, Duplicates, EmbeddedData, FileData, Quality, TokenBounds
+from sft_pipeline.experiment import (
+    Data,
+    Duplicates,
+    EmbeddedData,
+    FileData,
+    PersonalData,
+    Quality,
+    TokenBounds,
+    Toxicity,
+)
 
 
 def folder(base: Path) -> Path:
@@ -371,3 +380,27 @@ def test_alpaca_loses_little_and_mostly_merged_or_missing_answers(real_data, tmp
         5865,
     }
     assert {r["source_row"] for r in rejected(found) if r["filter"] == "truncated"} == {680, 3237, 4515}
+
+
+def test_every_optional_filter_runs_and_names_its_library(tmp_path):
+    for package in ("profanex", "presidio_analyzer"):
+        pytest.importorskip(package)
+    quality = Quality(toxicity=Toxicity(), personal_data=PersonalData(), languages=("en",))
+    french = "La pomme est un fruit que les enfants mangent volontiers au jardin pendant tout un bel été."
+    values = [
+        pair("Say something nice about the weather.", "It is a fucking nice day, you bastard."),
+        pair("Where can I write to him about the garden?", "Write to john.miller@gmail.com, he answers at once."),
+        pair("Describe the apple in a sentence of your own.", french),
+        pair("Name a fruit that grows in the garden.", "An apple grows in the garden."),
+    ]
+    _, found = run(tmp_path, values, quality)
+    assert {r["source_row"]: r["filter"] for r in rejected(found)} == {1: "toxicity", 2: "personal_data", 3: "language"}
+    assert {"profanex", "presidio-analyzer", "py3langid"} <= manifest(found).libraries.keys()
+
+
+def test_the_report_tells_what_could_not_be_read_and_what_reading_noted(tmp_path):
+    values = [pair("Name a fruit.", "An apple."), "no object", pair("Name a tree.", "An oak.") | {"colour": "green"}]
+    raw, found = run(tmp_path, values)
+    told = manifest(found)
+    assert [(s.filter, s.source_row) for s in told.samples] == [("unreadable", 2)]
+    assert raw.notes and told.notes[: len(raw.notes)] == raw.notes and "colour" in " ".join(told.notes)

@@ -128,11 +128,3 @@ def test_the_file_reads_back_as_the_same_manifest_and_has_one_spelling(tmp_path)
         manifest.write(QualityManifest.model_validate(json.loads(data)), tmp_path)
         assert (tmp_path / "manifest.json").read_bytes() == data
     assert "ä" in data.decode()
-
-
-def test_figures_are_flat_and_named():
-    assert manifest.figures(a_manifest()) == {
-        "rows_read": 10, "rows_unreadable": 1, "rows_kept": 8, "unique_instructions": 8, "dropped.empty": 1,
-        "response_words.median": 2, "response_words.mean": 2, "response_words.p95": 3, "response_words.largest": 3,
-        "accepted.pair": 0.75,
-    }  # fmt: skip

@@ -1,5 +1,6 @@
 """The proof against naive comparison and against published counts."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def read(path: Path) -> list[dict]:
 
 
 def rows(*texts: str, group: str | None = None, side: str = "") -> list[dict]:
-    return [{"id": f"{side}{i}", "instruction": text, "group": group} for i, text in enumerate(texts)]
+    return [{"id": f"{side}{i}", "instruction": text, "response": "", "group": group} for i, text in enumerate(texts)]
 
 
 def data(duplicates: Duplicates | None = None, **leakage) -> Data:
@@ -48,7 +49,10 @@ def test_each_tier_counts_its_own_kind_of_leak_and_shows_it():
     assert [(p.tier, p.train_text, p.matched) for p in exact.leaks] == [("exact", "What is  IT?", "what is it")]
     near = proof(rows(LONG), rows(LONG + " Thanks"))
     assert (near.exact, near.near, near.clean) == (0, 1, False)
-    assert [(p.tier, p.similarity, p.matched) for p in near.leaks] == [("near", 0.9333, LONG.lower())]
+    assert [(p.tier, p.similarity, p.matched) for p in near.leaks] == [
+        ("near", 0.9333, LONG.lower()),
+        ("contained", 0.9, LONG.lower()),
+    ]
     groups = proof(rows("one two", group="g"), rows("three four", group="g"))
     assert (groups.near, groups.groups, groups.clean) == (0, 1, False)
     assert [(p.tier, p.test_text, p.train_text) for p in groups.leaks] == [("group", "three four", "one two")]
@@ -60,15 +64,67 @@ def test_texts_without_words_are_compared_by_what_they_hold():
     assert found.leaks[0].matched == "🙂  🙂"
 
 
-def test_containment_is_reported_and_judged_only_against_a_declared_limit():
+def test_containment_is_reported_and_judged_against_the_limit():
     train, test = rows(f"{LONG} and tomorrow"), rows(f"Before lunch and after the long nap of the cat: {LONG}")
-    reported = proof(train, test)
+    reported = proof(train, test)  # less than the default limit
     assert (reported.contained, reported.contained_over_limit, reported.clean) == (1, 0, True)
     assert [p.tier for p in reported.nearest] == ["near", "contained"] and reported.leaks == ()
     judged = proof(train, test, max_contained_share=0.3)
     assert (judged.contained_over_limit, judged.clean) == (1, False)
     assert [(p.tier, p.matched) for p in judged.leaks] == [("contained", LONG.lower())]
     assert judged.leaks[0].similarity == round(9 / 19, 4)  # of 19 8-grams, 9 lie within LONG
+
+
+def test_an_item_that_stands_word_for_word_in_a_longer_training_row_is_a_leak_by_default():
+    item = " ".join(f"w{i}" for i in range(26))
+    train = rows(f"{' '.join(f'x{i}' for i in range(40))} {item} and so on")
+    found = proof(train, rows(item))
+    assert (found.exact, found.near, found.contained_over_limit, found.clean) == (0, 0, 1, False)
+    assert [(p.tier, p.similarity, p.matched) for p in found.leaks] == [("contained", 1.0, item)]
+    assert proof(train, rows(item), max_contained_share=1.0).clean
+
+
+@pytest.mark.parametrize(("item", "leaks"), [("Who painted it?", 0), ("Who painted this picture?", 1)])
+def test_an_item_too_short_for_an_n_gram_is_one_of_all_its_words_from_four_words_on(item, leaks):
+    found = proof(rows(f"Read the text about museums in Delft before you say: {item} Be quick."), rows(item))
+    assert (found.contained, found.contained_over_limit, found.clean) == (0, leaks, not leaks)
+
+
+def test_an_item_in_a_training_response_is_a_leak_and_not_in_the_published_count():
+    train = [{"id": "t", "instruction": "Ask me something.", "response": f"Well. {LONG}?", "group": None}]
+    found = proof(train, rows(LONG))
+    assert (found.contained, found.contained_over_limit, found.clean) == (0, 1, False)
+    assert found.leaks[0].matched == LONG.lower() and LONG in found.leaks[0].train_text
+
+
+def test_a_short_item_does_not_stand_astride_instruction_and_response():
+    """ "Say owl three times." and its answer are no leak of "Three times owl: owl, owl,"."""
+    train = [{"id": "t", "instruction": "Say owl three times.", "response": "owl, owl, owl.", "group": None}]
+    assert proof(train, rows("Three times owl: owl, owl,")).clean
+    train[0]["response"] = "owl, owl. Three times owl: owl, owl, owl."
+    assert not proof(train, rows("Three times owl: owl, owl,")).clean
+
+
+def test_the_hashes_are_of_what_is_compared():
+    row = {"id": "a", "instruction": "What is it?", "response": "r", "group": None, "source_file": "f", "source_row": 1}
+    was = proof([row], [row])
+    for change, train_same, test_same in (
+        ({"id": "b", "source_file": "g", "source_row": 2}, True, True),
+        ({"instruction": "what  is IT?"}, True, True),
+        ({"response": "another"}, False, True),
+        ({"instruction": "What was it?"}, False, False),
+        ({"group": "g"}, False, False),
+    ):
+        now = proof([row | change], [row | change])
+        assert (now.train_sha256 == was.train_sha256, now.test_sha256 == was.test_sha256) == (train_same, test_same)
+    line = json.dumps(["what is it?", "r", None]) + "\n"
+    assert was.train_sha256 == hashlib.sha256(line.encode()).hexdigest()
+
+
+def test_a_pair_names_file_and_row_where_they_are_known():
+    train = [row | {"source_file": "train.jsonl", "source_row": 7} for row in rows("What is it?")]
+    pair = proof(train, rows("what is it?")).leaks[0]
+    assert (pair.train_source, pair.test_source) == ("train.jsonl, row 7", "")
 
 
 def test_an_item_pieced_together_from_several_training_rows_is_over_the_limit():
@@ -91,7 +147,8 @@ def test_a_hundred_leaks_are_shown_and_all_are_counted():
     texts = [f"one two three {i}" for i in range(LEAKS + 30)]
     found = proof(rows(*texts), rows(*texts))
     assert found.exact == len(texts)
-    assert [p.test_id for p in found.leaks] == [str(i) for i in range(LEAKS)]
+    shown = [p.test_text for p in found.leaks if p.tier == "exact"]
+    assert shown == sorted(texts)[:LEAKS] and len({p.train_text for p in found.leaks}) == LEAKS
 
 
 def test_empty_sides_are_clean():
@@ -135,36 +192,59 @@ def test_similarities_are_those_of_every_pair_that_shares_a_shingle(train, test,
     assert {(i, j): s for i, j, s in similarities(train, test, n, least)} == wanted
 
 
-ROWS = st.lists(st.tuples(TEXT, st.sampled_from([None, None, "g", "h"])), max_size=25)
+ROWS = st.lists(st.tuples(TEXT, TEXT, st.sampled_from([None, None, "g", "h"])), max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+def identifying(item: list[str], n: int) -> set[str]:
+    """The n-grams of an item; of one with too few words, but at least four, all its words."""
+    if len(item) >= n:
+        return set(ngrams(item, n))
+    return {" ".join(item)} if len(item) >= 4 else set()
+
+
+def standing(row: dict, grams: set[str], n: int) -> set[str]:
+    """Those of `grams` that a training row holds; one of fewer than `n` words in its instruction or in its response."""
+    sides = row["instruction"].split(), row["response"].split()
+    whole = set(ngrams([*sides[0], *sides[1]], n))
+    return {gram for gram in grams if gram in whole or any(gram in ngrams(side, len(gram.split())) for side in sides)}
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     train=ROWS,
     test=ROWS,
     n=st.integers(1, 4),
     threshold=st.sampled_from([0.3, 0.5, 0.7, 1.0]),
-    gram=st.integers(1, 4),
+    gram=st.integers(1, 6),
+    order=st.randoms(use_true_random=False),
     limit=st.sampled_from([0.0, 0.4, 0.5, 1.0]),
 )
-def test_the_proof_says_what_a_comparison_of_all_pairs_says(train, test, n, threshold, gram, limit):
+def test_the_proof_says_what_a_comparison_of_all_pairs_says(train, test, n, threshold, gram, order, limit):
     train, test = (
-        [{"id": f"{side}{i}", "instruction": text, "group": group} for i, (text, group) in enumerate(side_rows)]
+        [
+            {"id": f"{side}{i}", "instruction": text, "response": response, "group": group}
+            for i, (text, response, group) in enumerate(side_rows)
+        ]
         for side, side_rows in (("train", train), ("test", test))
     )
+    test.sort(key=lambda a: (a["instruction"], a["group"] or "", a["id"]))  # the order in which pairs are shown
+    train.sort(key=lambda b: (b["instruction"], b["response"], b["id"]))
     spec = data(Duplicates(ngram=n, threshold=threshold), containment_ngram=gram, max_contained_share=limit)
-    found = prove(train, test, spec, "")
+    found = prove(order.sample(train, len(train)), order.sample(test, len(test)), spec, "")
     similarity = [[jaccard(shingles(a["instruction"], n), shingles(b["instruction"], n)) for b in train] for a in test]
     exact = [any(normalise(a["instruction"]) == normalise(b["instruction"]) for b in train) for a in test]
-    present = {g for b in train for g in ngrams(words(b["instruction"]), gram)}
-    grams = [set(ngrams(words(a["instruction"]), gram)) for a in test]
-    shares = [len(held & present) / len(held) if held else 0.0 for held in grams]
+    asked = {g for b in train for g in ngrams(words(b["instruction"]), gram)}
+    contained = [bool(set(ngrams(words(a["instruction"]), gram)) & asked) for a in test]
+    grams = [identifying(a["instruction"].split(), gram) for a in test]
+    alone = [[len(held & standing(b, held, gram)) / len(held) if held else 0.0 for b in train] for held in grams]
+    together = [set().union(*(standing(b, held, gram) for b in train)) for held in grams]
+    shares = [len(held & present) / len(held) if held else 0.0 for held, present in zip(grams, together)]
     best = [max(line, default=0.0) for line in similarity]
     near = [s >= threshold and not e for s, e in zip(best, exact)]
     groups = [a["group"] is not None and a["group"] in {b["group"] for b in train} for a in test]
     over = [share > limit for share in shares]
     assert (found.exact, found.near, found.groups) == (sum(exact), sum(near), sum(groups))
-    assert (found.contained, found.contained_over_limit) == (sum(s > 0 for s in shares), sum(over))
+    assert (found.contained, found.contained_over_limit) == (sum(contained), sum(over))
     assert [(p.tier, p.test_id) for p in found.leaks] == [
         (tier, a["id"])
         for tier, hits in (("exact", exact), ("near", near), ("group", groups), ("contained", over))
@@ -174,10 +254,6 @@ def test_the_proof_says_what_a_comparison_of_all_pairs_says(train, test, n, thre
     ranked = sorted((i for i in range(len(test)) if best[i] > 0), key=lambda i: (-best[i], i))[:NEAREST]
     assert [(p.test_id, p.train_id, p.similarity) for p in found.nearest if p.tier == "near"] == [
         (test[i]["id"], train[similarity[i].index(best[i])]["id"], round(best[i], 4)) for i in ranked
-    ]
-    alone = [
-        [len(held & set(ngrams(words(b["instruction"]), gram))) / len(held) if held else 0.0 for b in train]
-        for held in grams
     ]
     most = [max(line, default=0.0) for line in alone]
     ranked = sorted((i for i in range(len(test)) if most[i] > 0), key=lambda i: (-most[i], i))[:NEAREST]

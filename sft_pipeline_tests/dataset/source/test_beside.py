@@ -198,6 +198,28 @@ def test_items_for_a_comparison_need_no_response_but_must_all_be_there(read, lin
         read_items(FileData(kind="file", path="bad.jsonl"), tmp_path, tmp_path / "bad.parquet")
 
 
+def test_responses_of_training_rows_are_compared_where_there_are_any(read, lines, tmp_path):
+    read.put("t.jsonl", lines({"instruction": "a", "output": "b"}, {"question": "c", "answer": None}, {"text": "d"}))
+    spec = FileData(kind="file", path="t.jsonl", limit=1)  # a limit would hide what it cuts off
+    path = read_items(spec, tmp_path, tmp_path / "learned.parquet", learned=True)
+    assert [(r["instruction"], r["response"]) for r in table.read_table(path)] == [("a", "b"), ("c", ""), ("d", "")]
+    path = read_items(spec, tmp_path, tmp_path / "items.parquet")
+    assert [r["response"] for r in table.read_table(path)] == ["", "", ""]
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_rows_of_the_pipeline_keep_their_identity_in_a_comparison(read, lines, tmp_path, learned):
+    own = {"id": "x7", "instruction": "i", "response": "r", "type": "t", "group": "g", "reference": None}
+    own |= {"critics": None, "source_file": "first.csv", "source_row": 9}
+    read.put("own.jsonl", lines(own))
+    spec = FileData(kind="file", path="own.jsonl", columns=Columns(instruction="question", response="answer"))
+    path = read_items(spec, tmp_path, tmp_path / "items.parquet", learned=learned)
+    assert table.read_table(path) == [own | {"response": "r" if learned else ""}]
+    read.put("own.jsonl", lines(own | {"source_row": "9"}))
+    with pytest.raises(DataError, match="'source_row' is text"):
+        read_items(spec, tmp_path, tmp_path / "bad.parquet", learned=learned)
+
+
 def test_a_comparison_takes_the_question_of_a_conversation(read, lines, tmp_path):
     talk = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}]
     read.put("t.jsonl", lines({"conversations": talk}))

@@ -89,3 +89,15 @@ def test_a_name_that_is_no_utf8_is_spelled_out(read, rows, tmp_path):
     with open(os.fsencode(tmp_path / "data") + b"/caf\xe9.jsonl", "w") as stream:
         stream.write('{"prompt": "a", "completion": "b"}')
     assert rows(read.file("data"))[0]["source_file"] == "caf\\udce9.jsonl"
+
+
+def test_a_folder_that_the_data_stage_wrote_can_be_read_again(read, rows):
+    made = read('{"instruction": "Name a fruit.", "response": "An apple."}\n')
+    for name in ("croissant.json", "manifest.json", "leakage_proof.json", "duplicates.parquet"):
+        (made.root / name).write_text("{\n}")
+    again = read.file(made.root.name)
+    assert [(r["instruction"], r["source_file"]) for r in rows(again)] == [("Name a fruit.", "rows.parquet")]
+    assert "written beside the rows" in " ".join(again.notes)
+    # a file of one of these names that stands elsewhere is data
+    read.put("other/manifest.json", '[{"instruction": "1", "response": "a"}]')
+    assert read.file("other").rows == 1

@@ -131,6 +131,16 @@ def test_verdicts_of_the_pipelines_own_rows_come_back_and_are_checked():
             read({**row, "critics": wrong})
 
 
+def test_the_pipelines_own_rows_are_known_under_any_mapping():
+    """A specification maps the columns of its source; what `clean` made of it has the pipeline's."""
+    row = dict.fromkeys(("id", "instruction", "response", "type", "source_file"), "x") | {"source_row": 1}
+    row |= {"group": None, "reference": '{"answer":"3"}', "question": "wrong"}
+    for columns in (Columns(instruction="question"), Columns(messages="chat"), Columns(reference="gold")):
+        fields = schema.recognise(row, columns)
+        assert fields.own and (fields.instruction, fields.reference) == ("instruction", "reference")
+        assert schema.recognise_item(row, columns).instruction == "instruction"
+
+
 @pytest.mark.parametrize(
     ("names", "columns", "message"),
     [

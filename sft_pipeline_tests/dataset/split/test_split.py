@@ -234,21 +234,72 @@ def held(made: InstructionDataset, file: str = InstructionDataset.ROWS) -> list[
     return table.read_table(made.path(file))
 
 
-@settings(max_examples=25, deadline=None)
-@given(rows=ROWS, order=st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_does_not_decide_which_rows_the_parts_hold(rows, order, tmp_path_factory):
-    """Not even which of several responses to one test instruction is kept."""
-    rows = list({r["id"]: r for r in rows}.values()) + distinct(12, "z")
-    shuffled = list(rows)
-    order.shuffle(shuffled)
-    folder, spec = tmp_path_factory.mktemp("split"), data(test_size=6, dev_size=4)
+LEAK = st.lists(st.sampled_from("abcd"), min_size=4, max_size=9).map(" ".join)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.builds(row, instruction=LEAK, response=st.one_of(st.just("r"), LEAK)), max_size=40),
+    more=ROWS,
+    test=st.none() | st.lists(st.builds(row, instruction=LEAK), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+    limit=st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]),
+)
+def test_the_order_of_the_rows_does_not_decide_which_rows_the_parts_hold(
+    rows, more, test, order, limit, tmp_path_factory
+):
+    """Not even which of several responses to one test instruction is kept, or which of several leaking rows goes."""
+    rows = list({r["id"]: r for r in rows + more}.values()) + distinct(12, "z")
+    folder = tmp_path_factory.mktemp("split")
+    spec = data({"containment_ngram": 3, "max_contained_share": limit}, test_size=6, dev_size=4)
+    spec = spec.model_copy(update={"duplicates": Duplicates(threshold=0.9)})
     first, second = (
-        split(sealed(some, folder / f"clean{n}"), spec, outs(folder / f"splits{n}"))
-        for n, some in enumerate((rows, shuffled))
+        split(
+            sealed(some, folder / f"clean{n}"),
+            spec,
+            outs(folder / f"splits{n}"),
+            test=brought(test, folder) if test else None,
+        )
+        for n, some in enumerate((rows, order.sample(rows, len(rows))))
     )
     for side in first:
-        for file in (InstructionDataset.ROWS, InstructionDataset.REJECTED):
-            assert {r["id"] for r in held(first[side], file)} == {r["id"] for r in held(second[side], file)}
+        assert {r["id"] for r in held(first[side])} == {r["id"] for r in held(second[side])}
+        gone = [
+            {(r["id"], r["filter"], r["reason"], r["matched"]) for r in held(made[side], InstructionDataset.REJECTED)}
+            for made in (first, second)
+        ]
+        assert gone[0] == gone[1]
+
+
+def test_the_proof_of_the_test_split_is_that_of_its_files(tmp_path):
+    """What stands on disk, read again and compared by itself, gives the same proof to the letter."""
+    template = "tell me in a few words all about the"
+    towns = [" ".join(f"{c}{i}" for c in "abcdefghijklmnop") for i in range(40)]
+    rows = distinct(80) + [row(f"{template} {town}", response=town) for town in towns]
+    rows = [r | {"source_file": "raw.jsonl", "source_row": n} for n, r in enumerate(rows, 1)]
+    made = split(sealed(rows, tmp_path / "clean"), data(test_size=20, dev_size=10), outs(tmp_path / "splits"))
+    proof = made["test"].proof
+    training = [*held(made["train"]), *held(made["dev"])]
+    again = leakage.prove(training, held(made["test"]), data(), "train+dev → test")
+    assert again == proof and proof.contained and proof.nearest[0].train_source.startswith("raw.jsonl, row ")
+    for change in ({"instruction": "another"}, {"response": "another"}):
+        changed = [training[0] | change, *training[1:]]
+        assert leakage.prove(changed, held(made["test"]), data(), "").train_sha256 != proof.train_sha256
+    backwards = leakage.prove(training[::-1], held(made["test"])[::-1], data(), "train+dev → test")
+    assert (backwards.leaks, backwards.nearest) == (proof.leaks, proof.nearest)
+
+
+def test_a_row_whose_response_holds_a_test_item_is_no_training_row(tmp_path):
+    rows = distinct(60) + [row("ask me something", response=f"Gladly. {LONG}?")]
+    made = split(
+        sealed(rows, tmp_path / "clean"),
+        data(test_size=1, dev_size=5),
+        outs(tmp_path / "splits"),
+        test=brought([row(LONG)], tmp_path),
+    )
+    gone = [r for side in ("train", "dev") for r in held(made[side], InstructionDataset.REJECTED)]
+    assert [(r["id"], r["matched"]) for r in gone] == [(rows[-1]["id"], LONG)]
+    assert made["test"].proof.clean
 
 
 # ------------------------------------------------------------------------------------------------- a brought test file
@@ -308,7 +359,9 @@ def test_whatever_is_brought_the_proof_is_clean_and_only_leaking_rows_are_gone(r
                 assert (
                     any(jaccard(mine, shingles(t["instruction"], 3)) >= 0.5 for t in test)
                     or original["group"] in {t["group"] for t in test} - {None}
-                    or (limit < 1 and words_of_test & set(ngrams(words(gone["instruction"]), 2)))
+                    or (
+                        limit < 1 and words_of_test & set(ngrams(words(f"{gone['instruction']} {gone['response']}"), 2))
+                    )
                 )
 
 
