@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/training_speed.py overhead
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/training_speed.py throughput
-    ... throughput --hidden 256 --layers 4 --rows 200 --repeats 2
+    ... throughput --hidden 32 --layers 4 --vocabulary 320 --rows 200 --curves 1
 
 Both train a Qwen2 with random weights on text of the embedded world, cut to lengths from a log-normal distribution
 between 15 and 400 tokens with a mean of 71, as in the record. Tokens are real ones, without padding. A run is timed from
@@ -12,7 +12,7 @@ is that of the medians. One JSON line per run, then a table.
 
 `overhead`: tokens per second of `sft_pipeline.training.trainer.train` with everything it does while training (log, live
 series, TensorBoard, watchdog, sealed checkpoints) against TRL's SFTTrainer with the same settings, model, rows, order of
-rows, evaluations and checkpoints. That both end with the same loss is part of the result.
+rows, evaluations and checkpoints. Both end with the same loss (where `--save-steps` is a multiple of 10 or of the last log row; a checkpoint adds a row).
 
 `throughput`: batch 2 × 4 as the rows are drawn (the record's) against the pipeline's default, 8 rows of similar length,
 and packed; two more variants show what padding and what fewer forward passes contribute. `--curves` trains the first
@@ -114,7 +114,7 @@ class Bench:
         return InstructionDataset.seal(folder, stage=stage, rows=len(rows), types=types, proof=proof)
 
     def experiment(self, **training: Any) -> Experiment:
-        defaults = {"epochs": 1.0, "learning_rate": 2e-3, "lora": {"target_modules": ("q_proj", "v_proj")}, "save_steps": 50}
+        defaults = {"epochs": 1.0, "learning_rate": 2e-3, "save_steps": 50}
         return Experiment.model_validate(
             {
                 "description": "benchmark",

@@ -130,10 +130,12 @@ def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[s
     return found
 
 
-def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
+def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "PreTrainedModel":
     """Load the weights in `folder` on the device, in the precision and quantisation that `spec` declares.
 
-    Safetensors only, no remote code, no network.
+    Safetensors only, no remote code, no network. With `sharded` the weights stay where they are read, for FSDP to place
+    them, and 4-bit ones are stored in the type of the computation, since FSDP shards one floating-point type only
+    (bitsandbytes' guide to FSDP-QLoRA).
 
     Raises:
         ModelError: the device is missing, or the weights cannot be loaded.
@@ -145,12 +147,12 @@ def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
     require_attention(spec)
     options = {}
     if spec.quantization != "none":
-        options["quantization_config"] = _quantization(spec)
+        options["quantization_config"] = _quantization(spec, sharded)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, spec.dtype),
-            device_map={"": spec.device},
+            device_map=None if sharded else {"": spec.device},
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -214,7 +216,7 @@ def require_attention(spec: BaseModelSpec) -> None:
         )
 
 
-def _quantization(spec: BaseModelSpec):
+def _quantization(spec: BaseModelSpec, sharded: bool):
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -224,6 +226,7 @@ def _quantization(spec: BaseModelSpec):
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=spec.double_quantization,
             bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+            bnb_4bit_quant_storage=getattr(torch, spec.dtype) if sharded else torch.uint8,
         )
     return BitsAndBytesConfig(
         load_in_8bit=True,

@@ -9,6 +9,18 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 
+FSDP = {
+    "fsdp": True,
+    "fsdp_config": {
+        "version": 1,  # the one that PEFT's and bitsandbytes' guides to FSDP-QLoRA describe
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # transformers replaces it by PEFT's policy for adapters
+        "state_dict_type": "FULL_STATE_DICT",  # one adapter file, as without FSDP
+        "cpu_ram_efficient_loading": True,
+    },
+}
+"""Sharding over CUDA devices. It has not been run: there was no machine with several."""
+
+
 def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
     """The keywords of TRL's SFTConfig."""
     training, model = experiment.training, experiment.model
@@ -51,6 +63,7 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[
         "pad_to_multiple_of": None,
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "push_to_hub": False,
+        **(FSDP if training.fsdp else {}),
     }
 
 

@@ -166,7 +166,7 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
 
     set_seed(experiment.training.seed)
     evaluate = bool(dev_encoded.examples)
-    model = load_model(base.root, experiment.model)
+    model = load_model(base.root, experiment.model, sharded=experiment.training.fsdp)
     check_targets(model, experiment)
     trainer = Trainer(
         model=model,

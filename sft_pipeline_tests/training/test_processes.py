@@ -33,3 +33,19 @@ def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, tmp_path
     experiment = toy(processes=2, lora={"target_modules": ("no_such_module",)})
     with pytest.raises(TrainingError, match="no_such_module"):
         trainer.train(*(arguments | {"experiment": experiment}).values())
+
+
+def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, tmp_path):
+    import torch
+    from trl import SFTConfig
+
+    from sft_pipeline.model.loader import load_model
+    from sft_pipeline.training.options import options
+
+    plan = prepared(toy())["plan"]
+    declared = toy(processes=2, fsdp=True, model={"quantization": "nf4", "dtype": "bfloat16"})
+    args = SFTConfig(output_dir=str(tmp_path), **options(declared, plan, evaluate=False))
+    assert args.fsdp and args.fsdp_plugin_args["fsdp_version"] == 1
+    stored = {p.dtype for p in load_model(toy_base.root, declared.model, sharded=True).parameters()}
+    assert stored == {torch.bfloat16}, "FSDP shards one floating-point type only"
+    assert torch.uint8 in {p.dtype for p in load_model(toy_base.root, declared.model).parameters()}
