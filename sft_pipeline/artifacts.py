@@ -338,6 +338,13 @@ class TrainingPlan(Artifact):
     learning_rates: tuple[float, ...] = Field(description="Learning rate at 0, 10, …, 100 % of the steps.")
     tokens_per_epoch: int
     padding_share: float = Field(description="Expected share of padding in the batches.")
+    cut_rows: int = Field(0, description="Rows longer than the sequence limit.")
+    longest: int = Field(0, description="Tokens of the longest row, after cutting.")
+    negligible_from: int | None = Field(
+        None, description="Step from which on the learning rate is below 1 % of its peak, if there is one."
+    )
+    seconds: float | None = Field(None, description="Estimated training time, where the throughput is declared.")
+    lora_scaling: float = Field(0.0, description="Factor of the adapter's output.")
     trainable_parameters: int
     total_parameters: int
     memory_bytes: dict[str, int] = Field(description="Estimated memory by part, in bytes.")
@@ -369,15 +376,23 @@ class AdapterSnapshot(Artifact):
         "TRAINING_SUCCESS",
         "trainer_state.json",
         "loss.png",
+        "mask_audit.html",
+        "training_log.jsonl",
+        "validation_samples.jsonl",  # made with the decoding of the generations, on which the adapter does not depend
+        "trackers.json",
+        "tensorboard/*",
+        "wandb/*",
+        "mlflow/*",
     )
 
-    steps: int
+    steps: int = Field(description="Steps that were made: fewer than planned where the dev loss no longer fell.")
+    step: int = Field(description="Step whose weights the adapter holds.")
     epochs: float
     trainable_parameters: int
     loss_first: float
     loss_last: float
     dev_loss: float | None = None
-    checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints.")
+    checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints, without that of the adapter.")
     masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
 
 

@@ -389,10 +389,27 @@ class BaseModelSpec(Section):
         "cpu", description="Where it runs; a missing device is an error, never a silent fallback."
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Precision of weights and computation (compute type when quantised)."
+        "float32",
+        description="Precision of weights and computation (compute type when quantised). There is no float16: it needs its "
+        "losses scaled, and every card since Ampere computes in bfloat16; on an older one take float32.",
     )
     quantization: Literal["none", "nf4", "int8"] = Field(
         "none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8."
+    )
+    double_quantization: bool = Field(True, description="Quantise the constants of nf4 too.")
+    int8_threshold: float = Field(6.0, ge=0, description="Outlier threshold of LLM.int8.")
+    int8_has_fp16_weight: Literal[False] = Field(
+        False,
+        description="Always off: weights that also stay in 16 bits are for training the base itself; under a frozen base "
+        "they would undo what int8 saves.",
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa",
+        description="Implementation of the attention. sdpa is PyTorch's own, fused where the device allows; "
+        "flash_attention_2 needs a CUDA device, bfloat16 and the package flash-attn, otherwise it is an error.",
+    )
+    device_memory_gb: float | None = Field(
+        None, gt=0, description="Memory of one device in 1e9 bytes; a plan that needs more is refused."
     )
     architecture: dict[str, int] | None = Field(
         None,
@@ -412,6 +429,12 @@ class BaseModelSpec(Section):
         "Off: such a base stops the run, for there is little left to learn and the gate would measure the format.",
     )
 
+    @property
+    def loading(self) -> dict[str, str | float | bool]:
+        """The fields that decide what the loaded weights are, as plain values."""
+        names = {"device", "dtype", "quantization", "double_quantization", "int8_threshold", "attention"}
+        return self.model_dump(mode="json", include=names)
+
 
 # ------------------------------------------------------------------------------------------------------------ training
 
@@ -422,10 +445,30 @@ class Lora(Section):
     r: Positive = Field(16, description="Rank.")
     alpha: Positive = Field(16, description="Scale: alpha / r, or alpha / sqrt(r) with rslora.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Dropout before the adapter.")
-    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = Field(
         "all-linear", description="Names of the adapted modules, or all-linear."
     )
     rslora: bool = Field(False, description="Rank-stabilised scaling.")
+    bias: Literal["none"] = Field(
+        "none",
+        description="Always none: trained biases would change the base under its adapter, and the gate compares the two.",
+    )
+
+
+class EarlyStopping(Section):
+    """Stop when the dev loss no longer falls; the adapter is then the one of the best evaluation."""
+
+    patience: Positive = Field(3, description="Evaluations without an improvement after which the training stops.")
+    min_delta: float = Field(0.0, ge=0, description="Fall of the dev loss (nats) that counts as an improvement.")
+
+
+class SuccessCriteria(Section):
+    """What a training must have reached to be called a success; each that is left out is not asked for."""
+
+    min_loss_drop: float | None = Field(None, ge=0, description="Fall of the training loss from start to end, in nats.")
+    min_dev_loss_drop: float | None = Field(None, ge=0, description="Fall of the dev loss, in nats.")
+    min_accuracy_gain: Share | None = Field(None, description="Gain of the token accuracy, as a difference of shares.")
+    max_perplexity: float | None = Field(None, gt=1, description="Perplexity on the dev split: exp of the dev loss.")
 
 
 class Training(Section):
@@ -437,6 +480,9 @@ class Training(Section):
     )
     max_steps: Positive | None = Field(None, description="Optimiser steps; exactly one of epochs and max_steps.")
     batch_size: Positive = Field(8, description="Sequences per device and forward pass.")
+    eval_batch_size: Positive | None = Field(
+        None, description="Sequences per device in the evaluations on the dev split; default: batch_size."
+    )
     gradient_accumulation: Positive = Field(1, description="Forward passes per optimiser step.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -450,16 +496,41 @@ class Training(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw_torch", description="Optimiser.")
     max_length: Positive = Field(
-        1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_rows."
+        1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_share."
     )
     max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
-    group_by_length: bool = Field(False, description="Put rows of similar length into one batch: less padding.")
+    batching: Literal["plain", "grouped", "packed"] = Field(
+        "grouped",
+        description="plain: rows as they are drawn; grouped: rows of similar length in one batch, less padding; packed: "
+        "the rows of a batch one after the other in one sequence, without seeing each other and without padding.",
+    )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
     logging_steps: Positive = Field(10, description="Steps between two log rows.")
     eval_steps: Positive | None = Field(
         None, description="Steps between two evaluations on the dev split; default: save_steps."
     )
     save_steps: Positive = Field(100, description="Steps between two checkpoints.")
+    keep_checkpoints: Literal["all", "best_and_last", "last"] = Field(
+        "all", description="Which checkpoints stay beside the adapter: the series shows those that are kept."
+    )
+    adapter: Literal["last", "best"] = Field(
+        "last", description="Which state is the result: the last, or the one with the lowest dev loss."
+    )
+    early_stopping: EarlyStopping | None = Field(None, description="Stop before the end; needs adapter: best.")
+    validation_prompts: int = Field(
+        3, ge=0, description="Prompts of the dev split that are answered at each evaluation, and kept."
+    )
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        ("tensorboard",), description="Where the series of the training go, beside its own files."
+    )
+    processes: Positive = Field(1, description="Processes, each with a device of its own, launched by accelerate.")
+    fsdp: bool = Field(False, description="Shard the model over the processes (FSDP-QLoRA); needs CUDA devices.")
+    max_masked_share: Share = Field(0.0, description="Share of training rows that may lose all their labels.")
+    tokens_per_second: float | None = Field(
+        None, gt=0, description="Throughput that the plan's time estimate rests on, where it is known."
+    )
+    minimum: SuccessCriteria = Field(SuccessCriteria(), description="Without this the training counts as failed.")
+    optimal: SuccessCriteria = Field(SuccessCriteria(), description="Short of this the report says so, no more.")
     seed: int = Field(11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows.")
     max_coverage: float = Field(20.0, gt=0, description="Planned passes over the data above which the plan warns.")
     min_coverage: float = Field(1.0, gt=0, description="Planned passes over the data below which the plan is refused.")
@@ -468,12 +539,22 @@ class Training(Section):
     def _length_of_run(self) -> "Training":
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("give exactly one of epochs and max_steps")
+        if self.early_stopping and self.adapter != "best":
+            raise ValueError("early_stopping keeps the best state: set adapter: best")
+        every = self.eval_steps or self.save_steps
+        if (self.adapter == "best" or self.keep_checkpoints == "best_and_last") and self.save_steps % every:
+            raise ValueError(
+                f"the best checkpoint needs an evaluation at every checkpoint: save_steps ({self.save_steps}) must be a "
+                f"multiple of eval_steps ({every})"
+            )
+        if self.fsdp and self.processes == 1:
+            raise ValueError("fsdp shards over processes: set processes to the number of devices")
         return self
 
     @property
     def effective_batch(self) -> int:
-        """Sequences per optimiser step on one device."""
-        return self.batch_size * self.gradient_accumulation
+        """Sequences per optimiser step over all processes."""
+        return self.batch_size * self.gradient_accumulation * self.processes
 
 
 # ---------------------------------------------------------------------------------------------------------- generation

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,11 +37,14 @@ def run(
         before = Store(default_store()).pointer("gate_report", name)
         command = [sys.executable, "-m", "sft_pipeline.lineage.launch", name, select]
         with log.open("w") as stream:  # tracebacks and what libraries say; the event log in the UI has the rest
-            code = subprocess.call(
+            process = subprocess.Popen(
                 [*command, *(["--recompute"] if recompute else [])],
                 env=os.environ | {"DAGSTER_HOME": str(home)},
                 stderr=stream,
             )
+            # A pod that is pre-empted tells this process; the run has to hear of it, so that a training can save.
+            signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+            code = process.wait()
         after = Store(default_store()).pointer("gate_report", name)
     if after is not None and after != before:
         report(name)  # leaves with the verdict's exit code

@@ -1,6 +1,5 @@
 """Training on its own: the plan beforehand and the diagnosis afterwards."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,6 @@ from typing import Annotated
 import typer
 
 from sft_pipeline.commands.common import Spec, experiment_of, new_folder, user_errors
-from sft_pipeline.errors import DataError
 
 
 def plan(spec: Spec) -> None:
@@ -30,18 +28,15 @@ def plan(spec: Spec) -> None:
 
 
 def diagnose(
-    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run.")],
+    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the folder of the run.")],
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the curves.")] = None,
 ) -> None:
     """Say whether a training was healthy; exit 1 when it was not."""
+    from sft_pipeline.training.curves import log_history
     from sft_pipeline.training.diagnosis import diagnose as examine
 
     with user_errors():
-        try:
-            state = json.loads(file.read_text(encoding="utf-8"))
-            history = state["log_history"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: not a trainer_state.json with a log_history: {error!r}") from error
+        history = log_history(file)
         with tempfile.TemporaryDirectory() as temporary:
             folder = new_folder(out) if out else Path(temporary)
             made = examine(history, folder)

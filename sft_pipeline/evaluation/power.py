@@ -95,6 +95,23 @@ def best_lower_bound(n: int, level: float = LEVEL) -> float:
     return tango(0, 0, n, level)[0]
 
 
+def items_to_decide(margin: float, lost: int = 0, level: float = LEVEL) -> int:
+    """Fewest items with which a result of `lost` lost and no won ones still shows that the loss is within `margin`.
+
+    Without a lost item it is the smallest n with z^2 / (n + z^2) < margin; with some, the bound rises with n too.
+    """
+    low, high = lost, max(8, 2 * lost)
+    while tango(lost, 0, high, level)[0] <= -margin:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if tango(lost, 0, middle, level)[0] > -margin:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
 def largest_tolerable_loss(n: int, margin: float, level: float = LEVEL) -> int:
     """Most items that may be lost, with none won, while the lower bound of the difference stays above -margin.
 

@@ -22,7 +22,7 @@ def series(
     engine = TransformersEngine(base, experiment.model)
     folders: dict[int, Path | None] = {0: None}
     folders |= {step: adapter.root / "checkpoints" / str(step) for step in adapter.checkpoints}
-    folders[adapter.steps] = adapter.root / "adapter"
+    folders[adapter.step] = adapter.root / "adapter"
     points = tuple(
         _point(step, *successes(engine, experiment, dev, folder)) for step, folder in sorted(folders.items())
     )

@@ -6,6 +6,9 @@ DAGSTER_HOME; only the terminal shows less.
 
 import argparse
 import logging
+import re
+import shutil
+import sys
 import threading
 import time
 import uuid
@@ -21,6 +24,9 @@ LAUNCH = "sft_pipeline/launch"
 
 POLL = 0.5
 """Seconds between two looks at the event log."""
+
+BAR = 24
+"""Length of the progress bar in characters."""
 
 
 def full_lineage() -> dg.JobDefinition:
@@ -64,15 +70,33 @@ def _progress(instance: dg.DagsterInstance, tag: dict[str, str]) -> Iterator[Non
 
 
 def _follow(instance: dg.DagsterInstance, tag: dict[str, str], done: threading.Event) -> None:
-    started, shown, last_look = time.monotonic(), 0, False
+    started, shown, last_look, bar = time.monotonic(), 0, False, False
     while not last_look:
         last_look = done.wait(POLL)
         for run in instance.get_runs(dg.RunsFilter(tags=tag), limit=1):
             events = instance.all_logs(run.run_id)
             for event in events[shown:]:
                 if line := _line(event):
-                    print(f"{time.monotonic() - started:7.1f} s  {line}", flush=True)
+                    text = f"{time.monotonic() - started:7.1f} s  {line}"
+                    if sys.stdout.isatty() and (drawn := _bar(text, shutil.get_terminal_size().columns)):
+                        print(f"\r{drawn}\x1b[K", end="", flush=True)  # over the last one; the rest of the line goes
+                        bar = True
+                    else:
+                        print(f"\n{text}" if bar else text, flush=True)
+                        bar = False
             shown = len(events)
+    if bar:
+        print(flush=True)
+
+
+def _bar(text: str, width: int) -> str:
+    """A progress bar in place of the step of a training's log row; nothing for any other line."""
+    row = re.fullmatch(r"(.*)  training (\d+)/(\d+)  (.*)", text)
+    if row is None:
+        return ""
+    before, step, steps, figures = row.groups()
+    done = BAR * int(step) // int(steps)
+    return f"{before}  {'█' * done}{'░' * (BAR - done)} {step}/{steps}  {figures}"[: width - 1]
 
 
 def _line(entry: dg.EventLogEntry) -> str:

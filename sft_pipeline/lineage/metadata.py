@@ -208,6 +208,7 @@ def _adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
         "trainable parameters": adapter.trainable_parameters,
         "first loss": adapter.loss_first,
         "last loss": adapter.loss_last,
+        "adapter of step": adapter.step,
         "checkpoints": ", ".join(map(str, adapter.checkpoints)),
         "rows without loss": adapter.masked_rows,
     }

@@ -51,7 +51,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
 def structural_checks(
     tokenizer: loader.CleanTokenizer, texts: list[str], allow_bos: bool, shipped: list[list[int]] | None = None
 ) -> dict[str, str]:
-    """Template, token-id, delta and tokenizer check; an empty string means that the check passed.
+    """Template, token-id, end, delta and tokenizer check; an empty string means that the check passed.
 
     The delta check compares the tokens of each text with and without special tokens: a difference means that some
     other code path would feed the model something else than this one. The tokenizer check compares them with `shipped`,
@@ -65,7 +65,7 @@ def structural_checks(
     for text, short, long in zip(texts, plain, special, strict=True):
         if allow_bos and long[:1] == [inner.bos_token_id]:
             long = long[1:]
-        if len(short) != len(long):
+        if short != long:
             added = [inner.convert_ids_to_tokens(i) for i in long if i not in short]
             delta = (
                 f"{text[:60]!r} has {len(short)} tokens without and {len(long)} with special tokens (added: {added}). "
@@ -73,6 +73,8 @@ def structural_checks(
             )
             break
     other = next((t for t, a, b in zip(texts, plain, shipped or plain, strict=True) if a != b), None)
+    # It is appended to every response: as the last input of a row the base would see a template's token after all.
+    end = tokenizer.template_tokens.get(tokenizer.end)
     return {
         "tokenizer_as_shipped": ""
         if other is None
@@ -81,6 +83,10 @@ def structural_checks(
         "no_template_token_ids": ""
         if not template_ids
         else "chat-template tokens in the input: " + ", ".join(tokenizer.template_tokens[i] for i in template_ids),
+        "no_template_end": ""
+        if end is None
+        else f"the end-of-sequence token is the chat template's {end}: such a model was trained to chat. Take the base "
+        "model, or name its own end in tokenizer_config.json (eos_token).",
         "no_special_token_delta": delta,
     }
 
@@ -112,5 +118,12 @@ def _text(report: dict, results: list[SentinelResult]) -> str:
     for r in results:
         mark = "ok  " if r.passed else "STOP" if r.blocking else "note"
         lines.append(f"  {mark} {r.name} [{r.mode}] {'succeeded' if r.succeeded else 'failed'}: {r.answer!r}")
+    if report["loader"]["template_found"] == "true":
+        lines.append(
+            "  note the model's files carry a chat template: it was removed, its tokens are refused in any text"
+        )
+    if not results:
+        why = "a check above failed" if any(report["checks"].values()) else "the specification names none"
+        lines.append(f"  note no sentinel was run: {why} (model.sentinels)")
     lines += ["", *(f"  {key}: {value}" for key, value in report["loader"].items()), ""]
     return "\n".join(lines)

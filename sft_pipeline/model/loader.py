@@ -130,10 +130,12 @@ def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[s
     return found
 
 
-def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
+def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "PreTrainedModel":
     """Load the weights in `folder` on the device, in the precision and quantisation that `spec` declares.
 
-    Safetensors only, no remote code, no network.
+    Safetensors only, no remote code, no network. With `sharded` the weights stay where they are read, for FSDP to place
+    them, and 4-bit ones are stored in the type of the computation, since FSDP shards one floating-point type only
+    (bitsandbytes' guide to FSDP-QLoRA).
 
     Raises:
         ModelError: the device is missing, or the weights cannot be loaded.
@@ -142,20 +144,22 @@ def load_model(folder: Path, spec: BaseModelSpec) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     require_device(spec.device)
+    require_attention(spec)
     options = {}
     if spec.quantization != "none":
-        options["quantization_config"] = _quantization(spec)
+        options["quantization_config"] = _quantization(spec, sharded)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, spec.dtype),
-            device_map={"": spec.device},
+            device_map=None if sharded else {"": spec.device},
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            attn_implementation=spec.attention,
             **options,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"{folder}: the base model cannot be loaded: {error}") from error
     _keep_backward(model)
     # What a model ships (a temperature, a repetition penalty) would fill every field that a decoding leaves open.
@@ -178,7 +182,41 @@ def require_device(device: str) -> None:
         )
 
 
-def _quantization(spec: BaseModelSpec):
+def require_attention(spec: BaseModelSpec) -> None:
+    """Make sure that the declared attention can run as declared; transformers would fall back or fail much later.
+
+    Raises:
+        ModelError: flash_attention_2 without a CUDA device, in float32, or without its package; bfloat16 on a CUDA
+            device that does not compute in it.
+    """
+    import importlib.util
+
+    import torch
+
+    if (
+        spec.device == "cuda"
+        and spec.dtype == "bfloat16"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise ModelError(
+            "model.dtype is bfloat16, but this CUDA device does not compute in it (that needs Ampere or newer). Declare "
+            "dtype: float32."
+        )
+    if spec.attention != "flash_attention_2":
+        return
+    if spec.device != "cuda" or spec.dtype != "bfloat16":
+        raise ModelError(
+            f"model.attention flash_attention_2 needs device: cuda and dtype: bfloat16, here are {spec.device} and "
+            f"{spec.dtype}. Set them, or attention: sdpa."
+        )
+    if importlib.util.find_spec("flash_attn") is None:
+        raise ModelError(
+            "model.attention flash_attention_2 needs the package flash-attn: pip install flash-attn, or set "
+            "attention: sdpa, which uses PyTorch's own fused kernel."
+        )
+
+
+def _quantization(spec: BaseModelSpec, sharded: bool):
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -186,10 +224,15 @@ def _quantization(spec: BaseModelSpec):
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
+            bnb_4bit_use_double_quant=spec.double_quantization,
             bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+            bnb_4bit_quant_storage=getattr(torch, spec.dtype) if sharded else torch.uint8,
         )
-    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0)
+    return BitsAndBytesConfig(
+        load_in_8bit=True,
+        llm_int8_threshold=spec.int8_threshold,
+        llm_int8_has_fp16_weight=spec.int8_has_fp16_weight,
+    )
 
 
 def _keep_backward(model: "PreTrainedModel") -> None:

@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
@@ -60,14 +62,13 @@ def take(source: EmbeddedBase | FolderBase | HubBase, root: Path, cache: Path, o
     else:
         revision = _hub(source, out)
         name = source.name
-    check_files(out, name)
-    config = json.loads((out / "config.json").read_text())
+    config = check_files(out, name)
     return ModelSnapshot.seal(
         out,
         source=name,
         revision=revision or "sha256:" + hash_value([hash_file(p) for p in sorted(out.iterdir())]),
         architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
-        parameters=count_parameters(out),
+        parameters=count_parameters(out, name),
         vocabulary=config["vocab_size"],
     )
 
@@ -115,62 +116,124 @@ def _hub(source: HubBase, out: Path) -> str:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    name = f"{source.name}@{source.revision}"
+    small = [pattern for pattern in TAKEN if pattern != "*.safetensors"]
     try:
-        revision = HfApi().model_info(source.name, revision=source.revision).sha
-        snapshot_download(source.name, revision=revision, local_dir=out, allow_patterns=list(TAKEN))
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        found = HfApi().model_info(source.name, revision=source.revision)
+        check_names([sibling.rfilename for sibling in found.siblings or ()], name)
+        # What the small files tell is looked at before the weights come: they may be tens of gigabytes.
+        snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=small)
+        read_config(out, name)
+        snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=list(TAKEN))
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise ModelError(
-            f"{source.name}@{source.revision} cannot be fetched: {error}. A hub model needs the network; without it, "
-            "use a local folder (model.source.kind: folder)."
+            f"{name} cannot be fetched: {error}. A hub model needs the network, and its name and revision must exist; "
+            "without a network, use a local folder (model.source.kind: folder)."
         ) from error
     shutil.rmtree(out / ".cache", ignore_errors=True)
-    return revision
+    return found.sha
 
 
-def check_files(folder: Path, name: str) -> None:
+def check_files(folder: Path, name: str) -> dict[str, Any]:
     """Make sure that the folder holds a complete model that loads without running anything.
+
+    Returns:
+        The content of its config.json.
 
     Raises:
         ModelError: naming the missing or unwanted file.
     """
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise ModelError(f"{name}: config.json is missing; the folder must hold a model in Hugging Face layout.")
-    try:
-        config = json.loads(config_file.read_text())
-    except ValueError as error:
-        raise ModelError(f"{name}: config.json is not JSON: {error}") from error
-    if "auto_map" in config:
-        raise ModelError(
-            f"{name}: config.json asks for remote code (auto_map), which is never run here. Use a model whose "
-            "architecture is part of transformers."
-        )
+    config = read_config(folder, name)
     names = [p.name for p in folder.iterdir() if p.is_file()]
-    weights = [n for n in names if fnmatch(n, "*.safetensors")]
-    pickled = [n for n in names if any(fnmatch(n, pattern) for pattern in PICKLED)]
-    if not weights:
-        problem = f"only pickled weights ({', '.join(sorted(pickled))}), which are refused" if pickled else "no weights"
-        raise ModelError(f"{name}: {problem}. Save the model as safetensors: model.save_pretrained(folder).")
+    check_names(names, name)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        wanted = set(json.loads(index.read_text())["weight_map"].values())
-        if missing := sorted(wanted - set(weights)):
+        try:
+            wanted = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{name}: {index.name} holds no weight_map; save the model again.") from error
+        if missing := sorted(wanted - set(names)):
             raise ModelError(f"{name}: the index names {len(missing)} missing weight file(s), first {missing[0]}.")
+    return config
+
+
+def check_names(names: Sequence[str], name: str) -> None:
+    """Make sure that among the file names are those of a model that loads without running anything.
+
+    Raises:
+        ModelError: naming what is missing or refused.
+    """
+    pickled = [n for n in names if any(fnmatch(n, pattern) for pattern in PICKLED)]
+    if "config.json" not in names:
+        raise ModelError(f"{name}: config.json is missing; the folder must hold a model in Hugging Face layout.")
+    if not any(fnmatch(n, "*.safetensors") and "/" not in n for n in names):
+        problem = f"only pickled weights ({', '.join(sorted(pickled))}), which are refused" if pickled else "no weights"
+        raise ModelError(f"{name}: {problem}. Save the model as safetensors: model.save_pretrained(folder).")
     if not {"tokenizer.json", "tokenizer.model"} & set(names):
         raise ModelError(f"{name}: tokenizer.json is missing.")
 
 
-def count_parameters(folder: Path) -> int:
-    """Number of weights in all safetensors files of `folder`, from their headers; tied weights count once."""
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """The content of the model's config.json.
+
+    Raises:
+        ModelError: it is missing or damaged, or the model or its tokenizer asks for code of its own.
+    """
+    found: dict[str, Any] = {}
+    for file in ("tokenizer_config.json", "config.json"):
+        if not (folder / file).is_file():
+            continue
+        try:
+            found = json.loads((folder / file).read_text("utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{name}: {file} is not JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ModelError(f"{name}: {file} is no JSON object.")
+        if "auto_map" in found:
+            raise ModelError(
+                f"{name}: {file} asks for remote code (auto_map), which is never run here. Use a model whose "
+                "architecture is part of transformers."
+            )
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name}: config.json is missing; the folder must hold a model in Hugging Face layout.")
+    if not isinstance(found.get("vocab_size"), int):
+        raise ModelError(f"{name}: config.json has no vocab_size; it must be the configuration of a text model.")
+    return found
+
+
+def count_parameters(folder: Path, name: str) -> int:
+    """Number of weights in all safetensors files of `folder`, from their headers; tied weights count once.
+
+    Raises:
+        ModelError: a file is no safetensors file, or is cut off.
+    """
     from math import prod
 
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as tensors:
+                total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise ModelError(
+                f"{name}: {path.name} is no complete safetensors file ({error}); fetch or save it again."
+            ) from error
+    return total
+
+
+def module_names(folder: Path) -> set[str]:
+    """Last names of the modules that hold a matrix, from the headers of the safetensors files: what LoRA can adapt."""
+    from safetensors import safe_open
+
+    found = set()
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="np") as tensors:
-            total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
-    return total
+            for key in tensors.keys():  # noqa: SIM118
+                if key.endswith(".weight") and len(tensors.get_slice(key).get_shape()) == 2:
+                    found.add(key.split(".")[-2])
+    return found
 
 
 def is_commit(revision: str) -> bool:

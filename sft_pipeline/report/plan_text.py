@@ -7,36 +7,7 @@ _MARKS = {"info": "note", "warning": "WARNING", "blocking": "BLOCKING"}
 
 def summary(plan: TrainingPlan) -> str:
     """The plan's figures and findings, ending with whether the run may start."""
-    tokens = plan.tokens_per_epoch
-    padding = "unknown" if any(f.rule == "lengths_unknown" for f in plan.findings) else f"{plan.padding_share:.1%}"
-    lines = [
-        f"rows            {plan.train_rows:,}",
-        f"steps           {plan.steps:,} of {plan.effective_batch} sequences, {plan.warmup_steps:,} of them warm-up",
-        f"coverage        {plan.coverage:.3g} epochs",
-        f"tokens          {tokens:,} per epoch ({tokens / plan.train_rows:.1f} per row), padding {padding}",
-    ]
-    if plan.total_parameters:
-        share = plan.trainable_parameters / plan.total_parameters
-        lines.append(
-            f"parameters      {plan.trainable_parameters:,} trained of {plan.total_parameters:,} ({share:.3%})"
-        )
-        parts = ", ".join(f"{part} {_size(size)}" for part, size in plan.memory_bytes.items())
-        lines.append(f"memory          about {_size(sum(plan.memory_bytes.values()))}: {parts}")
-    lines.append("learning rate   at 0, 10, …, 100 % of the steps:")
-    lines.append("                " + "  ".join(f"{rate:.2e}" for rate in plan.learning_rates))
-    if plan.base_success is not None:
-        lines.append(f"base            {plan.base_success:.1%} of the dev items")
-    if plan.power:
-        tests = [name for name in ("exact", "midp", "corrected") if name in plan.power]
-        lines.append(
-            f"gate            {sum(plan.test_items.values()):,} items; power "
-            + ", ".join(f"{plan.power[test]:.2f} ({test})" for test in tests)
-        )
-        effects = [f"{plan.power[key]:.1%} ({t})" for t in tests if (key := f"minimum_effect_{t}") in plan.power]
-        if effects:
-            lines.append("                smallest lift found with the demanded power: " + ", ".join(effects))
-        if "items_needed" in plan.power:
-            lines.append(f"                the planned lift needs {plan.power['items_needed']:,.0f} items")
+    lines = [*_run(plan), *_size_of_it(plan), *_rates(plan), *_gate(plan)]
     for finding in sorted(plan.findings, key=lambda f: list(_MARKS).index(f.severity), reverse=True):
         lines += ["", f"{_MARKS[finding.severity]}: {finding.evidence}"]
         if finding.remedy:
@@ -47,6 +18,83 @@ def summary(plan: TrainingPlan) -> str:
         f"refused: {blocking} blocking finding{'s' if blocking != 1 else ''}" if blocking else "the run may start",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _run(plan: TrainingPlan) -> list[str]:
+    """Rows, steps, coverage, tokens and time."""
+    tokens = plan.tokens_per_epoch
+    unknown = any(f.rule == "lengths_unknown" for f in plan.findings)
+    padding = (
+        "padding and longest row unknown"
+        if unknown
+        else f"padding {plan.padding_share:.1%}, longest row {plan.longest:,}"
+    )
+    cut = f", {plan.cut_rows:,} rows cut" if plan.cut_rows else ""
+    time = (
+        f"about {_duration(plan.seconds)} by the declared tokens_per_second"
+        if plan.seconds is not None
+        else "unknown: declare training.tokens_per_second, measured on the device"
+    )
+    return [
+        f"rows            {plan.train_rows:,}",
+        f"steps           {plan.steps:,} of {plan.effective_batch} sequences, {plan.warmup_steps:,} of them warm-up",
+        f"coverage        {plan.coverage:.3g} epochs",
+        f"tokens          {tokens:,} per epoch ({tokens / plan.train_rows:.1f} per row), "
+        f"{round(tokens * plan.coverage):,} in all; {padding}{cut}",
+        f"time            {time}",
+    ]
+
+
+def _size_of_it(plan: TrainingPlan) -> list[str]:
+    """Parameters and memory."""
+    if not plan.total_parameters:
+        return []
+    share = plan.trainable_parameters / plan.total_parameters
+    parts = [f"{part} {_size(size)}" for part, size in plan.memory_bytes.items()]
+    total = sum(plan.memory_bytes.values())
+    return [
+        f"parameters      {plan.trainable_parameters:,} trained of {plan.total_parameters:,} ({share:.3%}); "
+        f"adapter scaling {plan.lora_scaling:.3g}",
+        f"memory          about {_size(total)} ({total / 1e9:.1f} GB) per device, estimated:",
+        f"                {', '.join(parts[:4])},",
+        f"                {', '.join(parts[4:])}",
+    ]
+
+
+def _rates(plan: TrainingPlan) -> list[str]:
+    """The learning rate at each tenth, in two lines of a table."""
+    steps = [round(plan.steps * k / 10) for k in range(11)]
+    end = f"; below 1 % of the peak from step {plan.negligible_from:,}" if plan.negligible_from is not None else ""
+    return [
+        f"learning rate   at each tenth of the steps{end}:",
+        "                " + " ".join(f"{step:>8,}" for step in steps),
+        "                " + " ".join(f"{rate:8.1e}" for rate in plan.learning_rates),
+    ]
+
+
+def _gate(plan: TrainingPlan) -> list[str]:
+    """Headroom and power."""
+    lines = [] if plan.base_success is None else [f"base            {plan.base_success:.1%} of the dev items"]
+    if not plan.power:
+        return lines
+    lines.append(f"gate            {sum(plan.test_items.values()):,} test items")
+    for test in ("exact", "midp", "corrected"):
+        if test not in plan.power:
+            continue
+        effect, needed = (plan.power.get(f"{key}_{test}") for key in ("minimum_effect", "items_needed"))
+        shown = f"{effect:.1%}" if effect is not None else "none"
+        lines.append(
+            f"                {test + ' test:':<15} power {plan.power[test]:.2f} at the planned lift, which needs "
+            + (f"{needed:,.0f} items" if needed is not None else "more than 200,000 items")
+            + f"; smallest lift found with the demanded power: {shown}"
+        )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: float) -> str:

@@ -1,20 +1,50 @@
-"""Pictures of a training: the planned schedule and the logged curves."""
+"""Pictures of a training: the planned schedule, the logged curves, and the curves with what a diagnosis found."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from sft_pipeline.artifacts import Finding
 
-def schedule(rates: Sequence[float], warmup: int, path: Path) -> None:
-    """Draw the learning rate over the steps; `rates` has one value per step and the final one."""
+_COLOURS = {"blocking": "tab:red", "warning": "tab:orange", "info": "tab:grey"}
+
+_PANELS = {
+    "gradient norm": ("gradient",),
+    "learning rate": ("learning_rate", "rate_spent", "coverage"),
+    "token accuracy": ("accuracy",),
+}
+"""Parts of the names of the rules that speak of a panel's curve; all others speak of the loss."""
+
+
+def schedule(rates: Sequence[float], warmup: int, path: Path, negligible: int | None = None) -> None:
+    """Draw the learning rate over the steps.
+
+    Args:
+        rates: one value per step and the final one.
+        warmup: steps of warm-up.
+        path: PNG file.
+        negligible: step from which on the rate is below 1 % of its peak.
+    """
     figure = _figure(7, 3)
     axes = figure.add_subplot()
+    steps = len(rates) - 1
     axes.plot(range(len(rates)), rates)
+    tenths = [round(steps * k / 10) for k in range(11)]
+    axes.plot(
+        tenths, [rates[step] for step in tenths], "o", markersize=4, color="tab:blue", label="each tenth of the run"
+    )
     if warmup:
-        axes.axvline(warmup, color="grey", linestyle=":", label=f"warm-up ends at {warmup}")
-        axes.legend()
+        axes.axvline(warmup, color="grey", linestyle=":", label=f"warm-up ends at step {warmup:,}")
+    if negligible is not None and negligible < steps:
+        axes.axvspan(
+            negligible, steps, color="tab:orange", alpha=0.25, label=f"below 1 % of the peak from step {negligible:,}"
+        )
+    axes.legend(fontsize=8)
     axes.set_xlabel("step")
     axes.set_ylabel("learning rate")
+    axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     axes.grid(alpha=0.3)
     _save(figure, path)
@@ -22,28 +52,94 @@ def schedule(rates: Sequence[float], warmup: int, path: Path) -> None:
 
 def curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw loss, token accuracy, gradient norm and learning rate of log rows; non-finite values leave gaps."""
+
+    def series(key: str) -> list[tuple[float, float]]:
+        return [(row["step"], float(row[key])) for row in rows if "step" in row and row.get(key) is not None]
+
     figure = _figure(9, 6)
-    loss, accuracy, norm, rate = figure.subplots(2, 2, sharex=True).flat
-    panels = (
-        (loss, "loss", (("loss", "train"), ("eval_loss", "dev"))),
-        (accuracy, "token accuracy", (("mean_token_accuracy", "train"), ("eval_mean_token_accuracy", "dev"))),
-        (norm, "gradient norm", (("grad_norm", "train"),)),
-        (rate, "learning rate", (("learning_rate", "train"),)),
+    _panels(
+        figure,
+        {
+            "loss": {"train": series("loss"), "dev": series("eval_loss")},
+            "token accuracy": {"train": series("mean_token_accuracy"), "dev": series("eval_mean_token_accuracy")},
+            "gradient norm": {"train": series("grad_norm")},
+            "learning rate": {"train": series("learning_rate")},
+        },
     )
-    for axes, title, series in panels:
-        for key, label in series:
-            points = [(row["step"], float(row[key])) for row in rows if "step" in row and row.get(key) is not None]
+    _save(figure, path)
+
+
+def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], path: Path) -> None:
+    """Draw the curves of a run with the findings at the curve that they speak of.
+
+    Args:
+        series: lists of (step, value) by the names loss, dev, norm, rate and accuracy.
+        findings: what the rules found; each stands below the title of its panel, in the colour of its severity.
+        path: PNG file.
+    """
+    notes: dict[str, list[Finding]] = {title: [] for title in ("loss", *_PANELS)}
+    for finding in findings:
+        fitting = [title for title, parts in _PANELS.items() if any(part in finding.rule for part in parts)]
+        notes[fitting[0] if fitting else "loss"].append(finding)
+    figure = _figure(10, 7)
+    lines = {
+        "loss": {"train": series["loss"], "dev": series["dev"]},
+        "token accuracy": {"train": series["accuracy"]},
+        "gradient norm": {"train": series["norm"]},
+        "learning rate": {"train": series["rate"]},
+    }
+    panels = _panels(figure, lines)
+    for title, axes in panels.items():
+        values = [value for points in lines[title].values() for _, value in points if math.isfinite(value)]
+        if title in ("loss", "gradient norm") and values and min(values) > 0 and max(values) > 20 * median(values):
+            axes.set_yscale("log")  # a spike would press everything else flat
+        elif notes[title]:  # room above the curve
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + 0.09 * min(6, len(notes[title])) * (high - low))
+        for line, finding in enumerate(notes[title][:6]):
+            axes.text(
+                0.98,
+                0.96 - 0.075 * line,
+                finding.rule.replace("_", " "),
+                transform=axes.transAxes,
+                ha="right",
+                va="top",
+                fontsize=9,
+                color="white",
+                bbox={"facecolor": _COLOURS[finding.severity], "edgecolor": "none", "alpha": 0.9, "pad": 1.5},
+            )
+    for title, name in (("loss", "loss"), ("loss", "dev"), ("gradient norm", "norm")):
+        for step in [step for step, value in series[name] if not math.isfinite(value)][:50]:
+            panels[title].axvline(step, color="tab:red", linewidth=0.8)
+    zeros = [(step, value) for step, value in series["norm"] if value == 0.0]
+    if zeros:
+        panels["gradient norm"].plot(*zip(*zeros, strict=True), "o", color="tab:red", markersize=4)
+    dev = [(step, value) for step, value in series["dev"] if math.isfinite(value)]
+    if len({value for _, value in dev}) > 1:
+        panels["loss"].plot(*min(dev, key=lambda point: point[1]), "*", color="tab:green", markersize=11)
+    blocking = sum(f.severity == "blocking" for f in findings)
+    title = f"sick: {blocking} finding{'s' if blocking != 1 else ''}" if blocking else "healthy"
+    figure.suptitle(title, color=_COLOURS["blocking"] if blocking else "tab:green", fontweight="bold")
+    _save(figure, path)
+
+
+def _panels(figure, content: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> dict[str, Any]:
+    """Four panels over the same steps; returns the axes by title."""
+    made = dict(zip(content, figure.subplots(2, 2, sharex=True).flat, strict=True))
+    for title, axes in made.items():
+        for label, points in content[title].items():
             if points:
-                axes.plot(*zip(*points, strict=True), label=label, marker="o" if label == "dev" else None, markersize=3)
-                if len(series) > 1:
-                    axes.legend()
-            elif key == series[0][0]:
-                axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="grey")
+                marker = "o" if label == "dev" or len(points) < 30 else None
+                axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
+        if not any(content[title].values()):
+            axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="grey")
+        elif len(content[title]) > 1:
+            axes.legend(loc="upper left", fontsize=8)
         axes.set_title(title)
         axes.grid(alpha=0.3)
-    for axes in (norm, rate):
+    for axes in list(made.values())[2:]:
         axes.set_xlabel("step")
-    _save(figure, path)
+    return made
 
 
 def _figure(width: float, height: float):

@@ -28,11 +28,12 @@ FULL = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: its folder, its step, and the seconds of training that led to it."""
+    """A complete checkpoint: its folder, its step, the seconds of training that led to it, and whether it is the end."""
 
     folder: Path
     step: int
     seconds: float
+    final: bool
 
 
 def fingerprint(
@@ -47,7 +48,7 @@ def fingerprint(
         {
             "training": experiment.training.model_dump(mode="json"),
             "prompt": experiment.prompt.model_dump(mode="json"),
-            "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+            "model": experiment.model.loading,
             "steps": [plan.steps, plan.warmup_steps],
             "base": base.digest,
             "train": train.digest,
@@ -56,7 +57,7 @@ def fingerprint(
     )
 
 
-def seal(folder: Path, step: int, run: str, seconds: float) -> None:
+def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool, keep: bool = True) -> None:
     """Declare the checkpoint in `folder` complete: flush its files, keep its adapter, write the marker last.
 
     Args:
@@ -64,17 +65,20 @@ def seal(folder: Path, step: int, run: str, seconds: float) -> None:
         step: its step.
         run: fingerprint of the training.
         seconds: training time up to this step, earlier processes included.
+        final: whether the training ends here, at its last step or because the dev loss no longer fell.
+        keep: whether its adapter is one of those that are kept; that of an interruption is not.
     """
     kept = folder.parent / "kept" / str(step)
     shutil.rmtree(kept, ignore_errors=True)
-    save_adapter(folder, kept)
-    for path in [*files_below(folder), *files_below(kept)]:
-        flush(path)
-    for path in (folder, kept, kept.parent):
-        flush(path)
-    hashes = {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
-    hashes |= {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
-    marker = {"fingerprint": run, "step": step, "seconds": seconds, "files": hashes}
+    hashes = {}
+    if keep:
+        save_adapter(folder, kept)
+        hashes = {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
+    for place in (folder, kept) if keep else (folder,):
+        for path in [*files_below(place), place, place.parent]:
+            flush(path)
+    hashes |= {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
+    marker = {"fingerprint": run, "step": step, "seconds": seconds, "final": final, "files": hashes}
     temporary = folder / (MARKER + ".new")
     temporary.write_text(json.dumps(marker, indent=1))
     flush(temporary)
@@ -100,7 +104,7 @@ def newest(work: Path, run: str) -> Checkpoint | None:
                 "Delete the folder above it to begin anew, or go back to the specification that it was made with."
             )
         if found is None and marker is not None and _sound(folder, marker["files"]):
-            found = Checkpoint(folder, marker["step"], marker["seconds"])
+            found = Checkpoint(folder, marker["step"], marker["seconds"], marker["final"])
         elif found is None:
             _remove(folder)
     for kept in (work / "kept").glob("*"):

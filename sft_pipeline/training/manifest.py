@@ -47,7 +47,7 @@ def write(
         "hyperparameters": experiment.training.model_dump(mode="json"),
         "prompt": experiment.prompt.model_dump(mode="json"),
         "model": {
-            **experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+            **experiment.model.loading,
             "source": base.source,
             "revision": base.revision,
             "digest": base.digest,

@@ -8,6 +8,7 @@ from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.snapshot import module_names
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.training import data, plan
 
@@ -41,6 +42,7 @@ def plan_from_artifacts(
         json.loads(base.path("config.json").read_text()),
         successes(engine, experiment, dev),
         out,
+        module_names(base.root),
     )
 
 
@@ -67,4 +69,4 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
         ) from error
     config = json.loads(base.path("config.json").read_text())
     lengths = data.lengths(experiment, load_tokenizer(base.root), read_table(train.path(InstructionDataset.ROWS)))
-    return plan.make(experiment, lengths, test.types, config, None, out)
+    return plan.make(experiment, lengths, test.types, config, None, out, module_names(base.root))

@@ -7,12 +7,15 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from sft_pipeline.experiment import Training
+from sft_pipeline.experiment import Lora, Training
+
+NEGLIGIBLE = 0.01
+"""Share of the peak below which the learning rate does next to nothing."""
 
 
 def steps_per_epoch(rows: int, training: Training) -> int:
     """Optimiser steps of one pass, as the Hugging Face trainer counts them: the last, smaller batch is kept."""
-    batches = math.ceil(rows / training.batch_size)
+    batches = math.ceil(rows / (training.batch_size * training.processes))  # of each process
     return max(math.ceil(batches / training.gradient_accumulation), 1)
 
 
@@ -49,20 +52,34 @@ def learning_rate(step: int, steps: int, warmup: int, training: Training) -> flo
     return training.learning_rate * max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
+def negligible_from(steps: int, warmup: int, training: Training) -> int | None:
+    """First step of the tail in which the learning rate is below 1 % of its peak; None where it never is."""
+    low = steps
+    while low > warmup and learning_rate(low - 1, steps, warmup, training) < NEGLIGIBLE * training.learning_rate:
+        low -= 1
+    return low if low < steps else None
+
+
+def lora_scaling(lora: Lora) -> float:
+    """Factor of the adapter's output: alpha / r, or alpha / sqrt(r) when rank-stabilised (Kalajdzievski 2023)."""
+    return lora.alpha / math.sqrt(lora.r) if lora.rslora else lora.alpha / lora.r
+
+
 def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[int]:
     """Order in which pass `epoch` reads the rows; batches are consecutive pieces of `batch_size`.
 
     It follows from the seed, the pass and the lengths alone, and from no global random state: a resumed run reads the
-    same batches, and the plan counts the padding of exactly these. With `group_by_length` the shuffled rows are sorted
-    within groups of 50 batches and the batches then shuffled, so that lengths are similar within a batch but follow no
+    same batches, and the plan counts the padding of exactly these. With `batching: grouped` the shuffled rows are sorted
+    within groups of 50 steps and the batches then shuffled, so that lengths are similar within a batch but follow no
     course over the run.
     """
     generator = random.Random(f"{training.seed}/{epoch}")
     order = list(range(len(lengths)))
     generator.shuffle(order)
-    if not training.group_by_length:
+    if training.batching != "grouped":
         return order
-    size = training.batch_size
+    # A step's rows are alike as a whole: how it is divided into forward passes and processes must not matter.
+    size = training.effective_batch
     group = 50 * size
     ordered: list[int] = []
     for start in range(0, len(order), group):
@@ -74,7 +91,12 @@ def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[in
 
 
 def padding_share(lengths: Sequence[int], training: Training) -> float:
-    """Share of padding among all positions of the first pass, every batch padded to its longest row."""
+    """Share of padding among all positions of the first pass, every batch padded to its longest row.
+
+    Packed rows stand one after the other: there is none.
+    """
+    if training.batching == "packed" or not lengths:
+        return 0.0
     order = row_order(lengths, training, epoch=0)
     positions = 0
     for start in range(0, len(order), training.batch_size):

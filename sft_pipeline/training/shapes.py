@@ -40,6 +40,11 @@ class Shapes:
         }
 
     @property
+    def ends(self) -> dict[str, tuple[int, int]]:
+        """The two modules outside of the layers that an adapter may name: name → (inputs, outputs)."""
+        return {"embed_tokens": (self.vocabulary, self.hidden), "lm_head": (self.hidden, self.vocabulary)}
+
+    @property
     def linear_parameters(self) -> int:
         """Weights of the projections of all layers: what a quantisation compresses."""
         return self.layers * sum(i * o for i, o in self.projections.values())
@@ -63,12 +68,13 @@ class Shapes:
 
     def unknown_targets(self, lora: Lora) -> list[str]:
         """Target modules that such a model lacks."""
-        return [name for name in self.targets(lora) if name not in self.projections]
+        return [name for name in self.targets(lora) if name not in self.projections and name not in self.ends]
 
     def lora_parameters(self, lora: Lora) -> int:
-        """Weights of the adapter: r × (inputs + outputs) for every adapted module of every layer."""
+        """Weights of the adapter: r × (inputs + outputs) for every adapted module of every layer and outside of them."""
         found = (self.projections[name] for name in self.targets(lora) if name in self.projections)
-        return self.layers * lora.r * sum(i + o for i, o in found)
+        ends = (self.ends[name] for name in self.targets(lora) if name in self.ends)
+        return self.layers * lora.r * sum(i + o for i, o in found) + lora.r * sum(i + o for i, o in ends)
 
 
 def shapes(config: Mapping[str, Any]) -> Shapes | None:

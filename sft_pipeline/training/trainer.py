@@ -4,22 +4,17 @@ The trainer takes the plan's steps, the schedule's order of rows and the encodin
 newest complete checkpoint, and on the CPU ends with the very bytes of an uninterrupted one.
 """
 
-import json
 import logging
-import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
-from sft_pipeline.experiment import Experiment, HubBase
-from sft_pipeline.training import checkpoints, data, manifest, schedule
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.training import assembly, callbacks, checkpoints, data, mask_audit, processes, schedule
+from sft_pipeline.training.options import lora, options
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -51,28 +46,56 @@ def train(
 
     Raises:
         PreconditionError: guard, plan or split do not allow a training.
-        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, or the run is lost.
+        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, the run is
+            lost or was interrupted, or memory or disk space have run out.
     """
     check(guard, plan, train, dev)
+    callbacks.require(experiment.training)
     from sft_pipeline.model.loader import load_tokenizer
 
     tokenizer = load_tokenizer(base.root)
     encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
     dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
-    (out / "mask_audit.txt").write_text(data.audit(encoded, tokenizer))
-    _check_rows(experiment, encoded)
+    work.mkdir(parents=True, exist_ok=True)
+    with callbacks.explained(experiment, work):
+        mask_audit.run(encoded, tokenizer, experiment.training, work, out)
     if not dev_encoded.examples:
         logger.warning("the dev split has no row with loss: no evaluation during training")
 
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
-    work.mkdir(parents=True, exist_ok=True)
+    callbacks.refuse_lost(work, run)
     start = checkpoints.newest(work, run)
-    if start is None or start.step < plan.steps:
-        _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log)
+    if start is None or not start.final:
+        if experiment.training.processes > 1:
+            processes.launch(experiment, base, plan, train, dev, work, start, on_log)
+        else:
+            _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log)
     end = checkpoints.newest(work, run)
-    if end is None or end.step != plan.steps:
+    if end is None or not end.final:
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
-    return _assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+    with callbacks.explained(experiment, work):
+        callbacks.leave(work, out)
+        return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+
+
+def train_here(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    plan: TrainingPlan,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    work: Path,
+    start: checkpoints.Checkpoint | None,
+    on_log: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """This process's part of a training over several, see processes.py; the arguments are those of `train`."""
+    from sft_pipeline.model.loader import load_tokenizer
+
+    tokenizer = load_tokenizer(base.root)
+    encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
+    dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
+    run = checkpoints.fingerprint(experiment, base, plan, train, dev)
+    _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log)
 
 
 def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
@@ -91,83 +114,26 @@ def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev
         raise PreconditionError("training refused:\n" + "\n".join(f"- {problem}" for problem in problems))
 
 
-def _check_rows(experiment: Experiment, encoded: data.Encoded) -> None:
-    total = len(encoded.examples) + len(encoded.masked)
-    share, limit = len(encoded.truncated) / max(total, 1), experiment.training.max_truncated_share
-    if share > limit or not encoded.examples:
-        raise TrainingError(
-            f"{len(encoded.truncated)} of {total} rows ({share:.1%}; allowed {limit:.1%}) are cut at max_length "
-            f"{experiment.training.max_length}, {len(encoded.masked)} of them carry no loss at all, such as "
-            f"{', '.join((encoded.masked or encoded.truncated)[:5])}. Raise training.max_length or remove the rows."
+def check_targets(model, experiment: Experiment) -> None:
+    """Refuse target modules that the loaded model lacks: PEFT would adapt the others and say nothing.
+
+    Raises:
+        PreconditionError: naming them and the modules that there are.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    targets = experiment.training.lora.target_modules
+    kinds = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
+    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    if isinstance(targets, str):
+        return
+    if missing := [t for t in targets if not any(name == t or name.endswith("." + t) for name in names)]:
+        known = sorted({name.rpartition(".")[2] for name in names})
+        raise PreconditionError(
+            f"training.lora.target_modules: the model has no linear module or embedding named {', '.join(missing)}; "
+            f"choose from {', '.join(known)}, or all-linear"
         )
-    if encoded.truncated:
-        logger.warning("%d rows are cut at max_length, %d left out", len(encoded.truncated), len(encoded.masked))
-    if encoded.merged:
-        logger.warning(
-            "in %d rows tokens would merge across prompt and response; they are encoded apart", len(encoded.merged)
-        )
-
-
-def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
-    """The specification in the words of TRL's SFTConfig; nothing that matters is left to a default."""
-    training, model = experiment.training, experiment.model
-    cpu = model.device == "cpu"
-    # Paging moves optimiser states out of GPU memory: without a GPU there is nothing to page, and the plan says so.
-    optimizer = "adamw_8bit" if cpu and training.optimizer == "paged_adamw_8bit" else training.optimizer
-    return {
-        "max_steps": plan.steps,
-        "warmup_steps": plan.warmup_steps,
-        "learning_rate": training.learning_rate,
-        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
-        "per_device_train_batch_size": training.batch_size,
-        "per_device_eval_batch_size": training.batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation,
-        "optim": optimizer,
-        "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
-        "use_cpu": cpu,
-        "bf16": model.dtype == "bfloat16",
-        "fp16": False,
-        "tf32": None,
-        "seed": training.seed,
-        "data_seed": training.seed,
-        "logging_steps": training.logging_steps,
-        "logging_nan_inf_filter": False,
-        "eval_strategy": "steps" if evaluate else "no",
-        "eval_steps": training.eval_steps or training.save_steps,
-        "save_strategy": "steps",
-        "save_steps": training.save_steps,
-        "save_total_limit": None,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": not cpu,
-        "max_length": training.max_length,
-        "packing": False,
-        "padding_free": False,
-        "pad_to_multiple_of": None,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        "push_to_hub": False,
-    }
-
-
-def lora(experiment: Experiment) -> "LoraConfig":
-    """The adapter in PEFT's words."""
-    from peft import LoraConfig
-
-    spec = experiment.training.lora
-    targets = spec.target_modules
-    return LoraConfig(
-        r=spec.r,
-        lora_alpha=spec.alpha,
-        lora_dropout=spec.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        use_rslora=spec.rslora,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
 
 
 def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, tokenizer, encoded, dev_encoded, work: Path):
@@ -200,8 +166,10 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
 
     set_seed(experiment.training.seed)
     evaluate = bool(dev_encoded.examples)
+    model = load_model(base.root, experiment.model, sharded=experiment.training.fsdp)
+    check_targets(model, experiment)
     trainer = Trainer(
-        model=load_model(base.root, experiment.model),
+        model=model,
         args=SFTConfig(output_dir=str(work), **options(experiment, plan, evaluate)),
         train_dataset=Dataset.from_list(encoded.examples),
         eval_dataset=Dataset.from_list(dev_encoded.examples) if evaluate else None,
@@ -212,98 +180,11 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
     return trainer
 
 
-def _run(experiment, base, plan, tokenizer, encoded, dev_encoded, work, run, start, on_log) -> None:
+def _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log) -> None:
     """Train from `start`, or from the beginning, to the plan's last step."""
-    import torch
-
-    from sft_pipeline.training import callbacks
-
-    trainer = build(experiment, base, plan, tokenizer, encoded, dev_encoded, work)
-    watchdog = callbacks.watchdog()
-    trainer.add_callback(callbacks.reporting(on_log))
-    trainer.add_callback(watchdog)
-    trainer.add_callback(callbacks.sealing(trainer, run, start.seconds if start else 0.0))
+    with callbacks.explained(experiment, work):
+        trainer = build(experiment, base, plan, tokenizer, encoded, dev_encoded, work)
     if start:
         logger.info("resuming at step %d of %d", start.step, plan.steps)
-    try:
+    with callbacks.around(trainer, experiment, tokenizer, dev, work, run, start, on_log):
         trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of memory on {experiment.model.device}: halve training.batch_size and double gradient_accumulation, set "
-            f"gradient_checkpointing, quantise the base to nf4, or lower max_length. ({error})"
-        ) from error
-    if watchdog.reason:
-        raise TrainingError(_lost(watchdog.reason, trainer.state.log_history, work))
-
-
-def _lost(reason: str, log_history: list[dict[str, Any]], work: Path) -> str:
-    """Message of a run that the watchdog stopped, with the diagnosis of its log, which stays in `work`."""
-    from sft_pipeline.training.diagnosis import judge
-
-    rows = manifest.deterministic_rows(log_history)
-    (work / "lost_log_history.json").write_text(json.dumps(rows, indent=1))
-    findings = [f"- {f.evidence}\n  → {f.remedy}" for f in judge(rows)[0] if f.severity == "blocking"]
-    return (
-        f"the run was stopped because it is lost: {reason}; its log is in {work}/lost_log_history.json\n"
-        + "\n".join(findings)
-    )
-
-
-def _assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out) -> AdapterSnapshot:
-    """Write the artifact from the last checkpoint."""
-    from sft_pipeline.report import training_plots
-
-    kept = end.folder.parent / "kept"
-    base_name = base.source if isinstance(experiment.model.source, HubBase) else None
-    checkpoints.save_adapter(kept / str(end.step), out / "adapter", base_name)
-    tokenizer.inner.save_pretrained(out / "adapter")
-    steps = sorted(int(folder.name) for folder in kept.iterdir() if int(folder.name) != end.step)
-    for step in steps:
-        checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)
-    state = json.loads((end.folder / "trainer_state.json").read_text())
-    rows = manifest.deterministic_rows(state["log_history"])
-    (out / "log_history.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
-    (out / "trainer_state.json").write_text(json.dumps(state, indent=1) + "\n")
-    training_plots.curves(rows, out / "loss.png")
-
-    losses = [float(row["loss"]) for row in rows if "loss" in row]
-    dev_losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
-    tokens = max(row.get("num_tokens", 0) for row in rows)
-    measurements = {
-        "seconds": round(end.seconds, 2),
-        "tokens": int(tokens),
-        "tokens_per_second": round(tokens / end.seconds, 1),
-        "peak_memory_bytes": _peak_memory(experiment.model.device),
-        "resumed_at_step": start.step if start else 0,
-    }
-    made = options(experiment, plan, bool(dev_losses))
-    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements)
-    return AdapterSnapshot.seal(
-        out,
-        steps=end.step,
-        epochs=plan.coverage,
-        trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
-        loss_first=losses[0],
-        loss_last=losses[-1],
-        dev_loss=dev_losses[-1] if dev_losses else None,
-        checkpoints=tuple(steps),
-        masked_rows=len(encoded.masked),
-        measurements=measurements,
-    )
-
-
-def _parameters(weights: Path) -> int:
-    from math import prod
-
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="np") as tensors:
-        return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
-
-
-def _peak_memory(device: str) -> int:
-    """Peak memory of the device in this process; on the CPU the process's largest resident size."""
-    if device == "cuda":
-        torch = sys.modules.get("torch")
-        return int(torch.cuda.max_memory_allocated()) if torch else 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux

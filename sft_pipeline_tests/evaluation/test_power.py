@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sft_pipeline.evaluation.power import (
     best_lower_bound,
     items_needed,
+    items_to_decide,
     largest_tolerable_loss,
     minimum_detectable_effect,
     power,
@@ -108,3 +109,23 @@ def test_overlapping_intervals_let_a_true_fall_of_ten_points_pass_and_the_lower_
             if mass > 1e-7 and tango(b, c, n)[0] > -0.10:
                 held += mass
     assert held <= 0.035
+
+
+@given(n=st.integers(20, 400), lift=st.floats(0.01, 0.19), more=st.floats(0.001, 0.05))
+@settings(deadline=None, max_examples=40)
+def test_power_rises_with_the_lift_and_the_mid_p_test_has_no_less_than_the_exact_one(n, lift, more):
+    exact, midp = (power(n, lift, 0.25, 0.01, test) for test in ("exact", "midp"))
+    assert exact <= midp + 1e-12
+    assert power(n, min(lift + more, 0.25), 0.25, 0.01, "exact") >= exact - 1e-12
+
+
+@given(margin=st.floats(0.01, 0.5), lost=st.integers(0, 4))
+@settings(deadline=None, max_examples=50)
+def test_items_to_decide_are_the_fewest_that_tolerate_so_many_lost(margin, lost):
+    n = items_to_decide(margin, lost)
+    assert largest_tolerable_loss(n, margin) >= lost
+    assert n == lost + 1 or largest_tolerable_loss(n - 1, margin) < lost
+
+
+def test_a_margin_of_five_points_takes_73_items():
+    assert items_to_decide(0.05) == 73  # z^2 / (n + z^2) < 0.05

@@ -6,15 +6,21 @@ import random
 
 import pytest
 
+from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import Training
+from sft_pipeline.training.curves import log_history
 from sft_pipeline.training.diagnosis import diagnose, judge
 
 
-def run(losses, dev=(), norms=0.5, every=10):
+def run(losses, dev=(), norms=0.5, every=10, rates=None, epochs=None):
     """Log rows of a run; `dev` are (step, loss), `norms` one value for all rows or one per row."""
     norms = norms if isinstance(norms, list) else [norms] * len(losses)
     rows = [
         {"step": (i + 1) * every, "loss": x, "grad_norm": n} for i, (x, n) in enumerate(zip(losses, norms, strict=True))
     ]
+    for i, row in enumerate(rows):
+        row |= {"learning_rate": rates[i]} if rates else {}
+        row |= {"epoch": epochs * (i + 1) / len(rows)} if epochs else {}
     return rows + [{"step": step, "eval_loss": value} for step, value in dev]
 
 
@@ -45,9 +51,13 @@ def test_the_record_s_sick_run():
     generator = random.Random(4)
     losses = [2.7335 + (2.7150 - 2.7335) * i / 49 + generator.gauss(0, 0.001) for i in range(50)]
     log = run(losses, dev=[(150, 2.9310), (300, 2.9310), (450, 2.9310)], norms=0.0)
+    for i, row in enumerate(log[:50]):
+        row["learning_rate"] = 2.5e-5 * (1 + math.cos(math.pi * i / 50)) if i < 49 else 5e-10
     assert rules(log, train_rows=45_000, effective_batch=8) == {"zero_gradient", "identical_dev_loss", "not_learning"}
     found = {f.rule: f for f in judge(log, 45_000, 8)[0]}
     assert "coverage 0.0889 epochs: 500 steps × 8 = 4,000 of 45,000 rows" in found["coverage"].evidence
+    assert "raise learning_rate to 1e-4" in found["learning_rate_low"].remedy
+    assert "5e-10 and is below 1 %" in found["rate_spent"].evidence
     assert "2.931 at all 3 evaluations" in found["identical_dev_loss"].evidence
 
 
@@ -67,10 +77,14 @@ def test_the_record_s_healthy_run():
         (run(falling(40), norms=[0.5] * 30 + [0.0] * 10), {"zero_gradient"}),
         (run([2.0 + 0.01 * (i % 3) for i in range(40)]), {"not_learning"}),
         (run([1.0 + 0.02 * i for i in range(40)]), {"not_learning", "divergence"}),
-        (run([*falling(30, 2.0, 0.8), 1.5, 2.5, 3.5, 4.0, 4.5, 5.0]), {"not_learning", "divergence"}),
+        (run([*falling(30, 2.0, 0.8), 1.5, 2.5, 3.5, 4.0, 4.5, 5.0]), {"divergence"}),
         (run([*falling(20), *[0.0] * 20]), {"zero_loss"}),
         (run(falling(), dev=[(100, 1.2), (200, 1.2), (300, 1.2)]), {"identical_dev_loss"}),
-        (run([x * 8 for x in falling()], dev=[(100, 1.4), (250, 1.1), (400, 1.0)]), {"loss_scales"}),
+        (run([x * 4 for x in falling()], dev=[(100, 1.4), (250, 1.1), (400, 1.0)]), {"loss_scales"}),
+        (run([x * 16 for x in falling()]), {"loss_level"}),
+        (run([1.6, 11.8, 11.6, *[10.37] * 7]), {"not_learning", "divergence", "loss_level"}),
+        (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.3), (400, 1.6)]), {"overfitting"}),
+        (run(falling(), rates=[0.0] * 40), {"learning_rate"}),
         (run(falling(), dev=[(100, 9.9), (250, 9.5), (400, 9.2)]), {"loss_scales"}),
         ([], {"no_log"}),
     ],
@@ -85,7 +99,16 @@ def test_one_fault_at_a_time_is_found_and_nothing_else_blocks(log, expected):
     [
         (run(falling(), norms=[0.5] * 20 + [math.nan] + [0.5] * 19), "info non_finite_gradient"),
         (run([*falling(20), 9.0, *falling(19, 1.2, 1.0)]), "warning loss_spikes"),
-        (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.3), (400, 1.6)]), "warning overfitting"),
+        (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.2), (400, 1.3)]), "warning overfitting"),
+        (run(falling(60, 2.0, 1.2, noise=0.4)), "warning noise"),
+        (run(falling(), norms=0.0), "warning gradient_norm_unmeasured"),
+        (run([2.7 - 0.0004 * i for i in range(40)], dev=[(100, 2.7), (400, 2.5)]), "warning slow_learning"),
+        (run([3.0, *falling(60, 1.2, 1.2, noise=0.004)], rates=[1e-4] * 60 + [9e-5]), "info plateau"),
+        (run(falling(), rates=[1e-4] * 20 + [1e-7] * 20), "warning rate_spent"),
+        (run(falling(), rates=[5.0] * 40), "warning learning_rate"),
+        (run(falling(), epochs=0.05), "warning coverage"),
+        (run(falling(start=2.0, end=0.1), epochs=10), "warning memorised"),
+        ([{"step": i, "loss": 0.0, "reward": 0.1 * i, "grad_norm": 0.3} for i in range(20)], "info reward_log"),
         (run(falling(start=0.2, end=0.001, noise=0.0001)), "warning memorised"),
         (run(falling(4)), "warning few_log_rows"),
         (run([1.0 - 0.02 * i / 39 for i in range(40)]), "warning slow_learning"),
@@ -108,3 +131,97 @@ def test_metrics_are_finite_and_the_text_names_the_verdict(tmp_path):
     report = diagnose(run([*falling(20), math.nan], dev=[(10, math.nan)]), tmp_path)
     assert all(map(math.isfinite, report.metrics.values())) and report.digest
     assert (tmp_path / "diagnosis.txt").read_text().startswith("sick\n")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("count", [20, 60, 300])
+def test_sound_runs_with_noise_are_never_called_sick(seed, count):
+    generator = random.Random(seed)
+    scatter = 0.25 if count > 20 else 0.1
+    fresh = [1.1 + 0.5 * math.exp(-6 * i / count) for i in range(count)]
+    continued = [0.9 - 0.1 * i / count for i in range(count)]
+    for course in (fresh, continued):
+        assert not rules(run([x * (1 + generator.uniform(-scatter, scatter)) for x in course], every=1))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_loss_that_stands_still_is_called_sick_where_the_log_can_show_it_and_noise_where_not(seed):
+    generator = random.Random(seed)
+    assert "not_learning" in rules(run([2.7 + generator.gauss(0, 0.004) for _ in range(60)]))
+    unclear = run([2.7 + generator.gauss(0, 0.6) for _ in range(60)])
+    assert not rules(unclear) and "noise" in rules(unclear, "warning")
+
+
+def test_any_logging_style_is_read():
+    plain = run(falling(), dev=[(200, 1.4), (400, 1.1)], epochs=2.0)
+    texts = [{key: str(value) for key, value in row.items()} for row in plain]
+    repeated = plain[:20] + plain[10:]  # resumed at step 100
+    summary = [*plain, {"step": 400, "train_loss": 1.2, "train_runtime": 9.0, "total_flos": 0.0}]
+    expected = judge(plain)
+    assert judge(texts) == judge(repeated) == judge(summary) == expected
+    without_steps = [{key: value for key, value in row.items() if key != "step"} for row in run(falling())]
+    assert judge(without_steps)[1]["last_step"] == 40 and not rules(without_steps)
+
+
+def test_several_evaluation_sets_are_averaged():
+    rows = run(falling())
+    for step, easy, hard in ((200, 1.0, 5.0), (400, 0.8, 4.6)):
+        rows += [{"step": step, "eval_easy_loss": easy}, {"step": step, "eval_hard_loss": hard}]
+    metrics = judge(rows)[1]
+    assert (metrics["dev_loss_first"], metrics["dev_loss_last"]) == (3.0, pytest.approx(2.7)) and not rules(rows)
+
+
+def test_what_is_no_log_is_refused_with_the_row():
+    with pytest.raises(DataError, match="row 2 .* loss is 'much'"):
+        judge([{"step": 1, "loss": 2.0}, {"step": 2, "loss": "much"}])
+    with pytest.raises(DataError, match="row 1 .* str, not an object"):
+        judge(["loss"])
+
+
+def test_a_log_is_found_in_a_run_s_folder(tmp_path):
+    with pytest.raises(DataError, match=r"no trainer_state\.json"):
+        log_history(tmp_path)
+    for step in (900, 1000):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"step": step, "loss": 1.0}]}))
+    assert log_history(tmp_path)[0]["step"] == 1000
+    (tmp_path / "trainer_state.json").write_text('{"log_history": [{"step": 7, "loss": NaN}]}')
+    assert log_history(tmp_path)[0]["step"] == 7 and math.isnan(log_history(tmp_path)[0]["loss"])
+    for bad in ("{}", "[1", '{"log_history": {}}'):
+        (tmp_path / "trainer_state.json").write_text(bad)
+        with pytest.raises(DataError, match=r"trainer_state\.json"):
+            log_history(tmp_path)
+
+
+def criteria(**fields):
+    return Training(max_steps=500, **fields)
+
+
+def test_declared_criteria_stop_below_the_minimum_and_only_tell_below_the_optimum():
+    log = run([2.7 - 0.012 * i for i in range(50)], dev=[(150, 2.6), (300, 2.4), (450, 2.3)])
+    for i, row in enumerate(log[:50]):
+        row["mean_token_accuracy"] = 0.45 + 0.002 * i
+    record = {"min_loss_drop": 0.5, "min_dev_loss_drop": 0.2, "min_accuracy_gain": 0.05, "max_perplexity": 20.0}
+    optimal = {"min_loss_drop": 1.0, "max_perplexity": 6.0}
+    training = criteria(minimum=record, optimal=optimal)
+    assert not rules(log, training=training)
+    assert rules(log, "info", training=training) >= {"optimal_min_loss_drop", "optimal_max_perplexity"}
+    strict = criteria(minimum={key: 2 * value for key, value in record.items()} | {"max_perplexity": 9.0})
+    assert rules(log, training=strict) == {f"minimum_{key}" for key in record}
+    found = {f.rule: f.evidence for f in judge(log, training=strict)[0]}
+    assert found["minimum_max_perplexity"] == "perplexity on dev: 9.974, minimum criterion at most 9"  # exp(2.3)
+    unmeasured = criteria(minimum={"max_perplexity": 20.0})
+    assert rules(run(falling()), training=unmeasured) == {"minimum_max_perplexity"}
+
+
+def test_the_sick_run_misses_every_minimum_but_the_perplexity():
+    log = run([2.7335 - 0.000378 * i for i in range(50)], dev=[(150, 2.931), (300, 2.931), (450, 2.931)], norms=0.0)
+    training = criteria(minimum={"min_loss_drop": 0.5, "min_dev_loss_drop": 0.2, "max_perplexity": 20.0})
+    missed = {rule for rule in rules(log, training=training) if rule.startswith("minimum")}
+    assert missed == {"minimum_min_loss_drop", "minimum_min_dev_loss_drop"}  # exp(2.9310) = 18.7
+
+
+def test_overfitting_is_no_harm_where_the_best_state_is_the_result():
+    log = run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.3), (400, 1.6)])
+    assert rules(log) == {"overfitting"} and not rules(log, training=criteria(adapter="best"))

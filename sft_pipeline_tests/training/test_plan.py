@@ -1,13 +1,19 @@
 """The plan: its figures against what is known, and what it refuses."""
 
 import json
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.experiment import Lora
-from sft_pipeline.training import plan, trainer
+from sft_pipeline.experiment import Lora, Training
+from sft_pipeline.specification import load
+from sft_pipeline.training import plan, plan_rows, schedule, trainer
 from sft_pipeline.training.shapes import shapes
+
+SPECS = Path(__file__).parents[2] / "specs"
 
 QWEN_32B = {
     "hidden_size": 5120,
@@ -92,6 +98,8 @@ def test_power_and_guarantees(toy, made):
     ]
     # 0 lost of n shows a loss below z²/(n + z²): 16 points at n = 20, below 5 points from n = 73.
     assert "16.1%" in finding.evidence and "at least 73 items" in finding.remedy
+    passes = made(toy(data=RECORD, gate=protected | {"undecided": "passes"}), items={"refuse": 20, "other": 380})
+    assert not passes.blocking and "guarantee_undecidable" in {f.rule for f in passes.findings}
     tight = made(toy(data=RECORD, gate=protected), items={"refuse": 73, "other": 380})
     assert not tight.blocking and "guarantee_tight" in {f.rule for f in tight.findings}
     assert "guarantee_undecidable" in blocking(made(toy(data=RECORD, gate=protected), items={"other": 380}))
@@ -119,16 +127,147 @@ def test_lengths_batches_and_schedule(toy, made):
         made(toy())
 
 
+@pytest.mark.parametrize(
+    ("name", "coverage", "refusals"),
+    [
+        ("plan2_undertrained", 0.0889, {"coverage"}),
+        ("plan2_conservative", 1.42, set()),
+        ("plan2_aggressive", 7.10, set()),
+        ("plan2_8bit", 1.42, set()),
+    ],
+)
+def test_the_four_presets_of_the_record(made, name, coverage, refusals):
+    result = made(load(SPECS / f"{name}.yaml"))
+    assert result.coverage == pytest.approx(coverage, abs=0.005)
+    assert set(blocking(result)) == refusals
+    warned = {f.rule for f in result.findings if f.severity == "warning"}
+    assert warned == ({"learning_rate"} if refusals else set())
+
+
+def test_the_8bit_preset_is_scaled_by_the_root_of_its_rank(made):
+    result = made(load(SPECS / "plan2_8bit.yaml"))
+    assert result.lora_scaling == pytest.approx(64 / 32**0.5)
+    # 64 layers × 32 × (inputs + outputs) of q, v, o, gate, up and down.
+    assert result.trainable_parameters == 64 * 32 * (10240 + 6144 + 10240 + 3 * 32768)
+    assert result.memory_bytes["weights"] > 31e9
+
+
+def test_effective_batch_counts_the_processes(toy, made):
+    result = made(toy(data=UNDERTRAINED, batch_size=2, gradient_accumulation=4, processes=4, max_steps=1500))
+    assert result.effective_batch == 32 and result.coverage == pytest.approx((45000 + 93 * 32) / 45000)
+    one = toy(data=UNDERTRAINED, batch_size=8, gradient_accumulation=4, max_steps=1500)
+    assert made(one).coverage == result.coverage
+
+
+def test_memory_that_the_device_lacks_is_refused_with_the_number(toy, made):
+    def plan_of(limit, **training):
+        model = {"architecture": QWEN_32B, "dtype": "bfloat16", "device": "cuda", "device_memory_gb": limit}
+        return made(toy(data=RECORD, model=model, lora={"target_modules": ("q_proj", "v_proj")}, **training))
+
+    finding = blocking(plan_of(46.0))["memory"]
+    assert "46 GB declared; the largest part is weights with 62.4 GB" in finding.evidence
+    assert (
+        "nf4" in finding.remedy and "gradient_checkpointing" in finding.remedy and "halve batch_size" in finding.remedy
+    )
+    fitting = plan_of(141.0, gradient_checkpointing=True)
+    assert not {f.rule for f in fitting.findings} & {"memory", "memory_tight"}
+    needed = sum(fitting.memory_bytes.values()) / 1e9
+    assert "memory_tight" in {f.rule for f in plan_of(1.05 * needed, gradient_checkpointing=True).findings}
+
+
+def test_memory_by_quantisation(toy, made):
+    def weights(kind, **options):
+        model = {"architecture": QWEN_32B, "dtype": "bfloat16", "quantization": kind, **options}
+        parts = made(toy(data=RECORD, model=model)).memory_bytes
+        assert parts["embeddings"] == pytest.approx(2 * (2 * 152064 * 5120 + 64 * 2 * 5120 + 5120), rel=1e-3)
+        return parts["weights"] / (64 * (2 * 5120**2 + 2 * 5120 * 1024 + 3 * 5120 * 27648))
+
+    assert weights("none") == pytest.approx(2)
+    assert weights("nf4") == pytest.approx(0.5 + 0.127 / 8, abs=1e-4)  # 0.127 bits per parameter: QLoRA, section 3
+    assert weights("nf4", double_quantization=False) == pytest.approx(0.5625)
+    assert weights("int8") == pytest.approx(1, abs=0.001)
+
+
+def test_optimiser_states_by_optimiser(toy, made):
+    def states(name):
+        model = {"architecture": QWEN_32B, "device": "cuda"}
+        return made(toy(data=RECORD, model=model, optimizer=name)).memory_bytes["optimiser"]
+
+    trainable = made(toy(data=RECORD, model={"architecture": QWEN_32B})).trainable_parameters
+    assert states("adamw_torch") == 8 * trainable
+    assert states("adamw_8bit") == states("paged_adamw_8bit") == pytest.approx(2 * trainable, rel=0.02)
+
+
+def test_time_is_what_the_declared_throughput_gives_and_never_invented(toy, made):
+    timed = made(toy(data=RECORD, epochs=2.0, tokens_per_second=180.0))
+    assert timed.seconds / 60 == pytest.approx(72, abs=0.5)  # the record: 776,698 tokens in 72 minutes
+    assert "about 72 min" in timed.path("plan.txt").read_text()
+    assert made(toy(data=RECORD)).seconds is None
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "rule"),
+    [
+        ({}, {"optimizer": "paged_adamw_8bit"}, "optimizer_fallback"),
+        ({}, {"batching": "packed"}, "packed_on_cpu"),
+        ({}, {"batching": "grouped", "batch_size": 1}, "batching_idle"),
+        ({}, {"fsdp": True, "processes": 2}, "fsdp_idle"),
+        ({"double_quantization": True}, {}, "double_quantization_idle"),
+        ({"quantization": "nf4", "int8_threshold": 5.0}, {}, "int8_threshold_idle"),
+        ({}, {"warmup_ratio": 0.1, "warmup_steps": 3}, "warmup_ratio_ignored"),
+        ({}, {"early_stopping": {"patience": 9}, "adapter": "best", "save_steps": 10}, "early_stopping_idle"),
+        ({"architecture": QWEN_32B | {"num_hidden_layers": 2}}, {"gradient_checkpointing": True}, "checkpointing_idle"),
+    ],
+)
+def test_an_option_that_does_nothing_here_is_said(toy, made, model, training, rule):
+    lengths = [(20, 10)] * 100
+    assert rule not in {f.rule for f in made(toy(), lengths).findings}
+    assert rule in {f.rule for f in made(toy(model=model, **training), lengths).findings}
+
+
+def test_padding_by_batching(toy, made):
+    lengths = [(5, 5 + (i * 37) % 190) for i in range(800)]
+    plain, grouped, packed = (
+        made(toy(batching=kind, batch_size=8, epochs=1.0), lengths) for kind in ("plain", "grouped", "packed")
+    )
+    assert plain.padding_share > 0.35 > 0.1 > grouped.padding_share > packed.padding_share == 0
+    assert "padding" in {f.rule for f in plain.findings} and "padding" not in {f.rule for f in grouped.findings}
+    assert plain.tokens_per_epoch == sum(p + r for p, r in lengths) and plain.longest == max(p + r for p, r in lengths)
+
+
+@given(
+    rows=st.integers(1, 50_000),
+    batch=st.integers(1, 16),
+    accumulation=st.integers(1, 8),
+    steps=st.integers(1, 5_000),
+)
+def test_the_remedy_for_too_little_coverage_is_the_fewest_steps_that_are_enough(rows, batch, accumulation, steps):
+    def refused(count):
+        training = Training(max_steps=count, batch_size=batch, gradient_accumulation=accumulation)
+        return next((f for f in plan_rows.batches(rows, training) if f.rule == "coverage"), None)
+
+    finding = refused(steps)
+    assert (finding is not None) == (
+        steps
+        < schedule.steps_per_epoch(rows, Training(max_steps=1, batch_size=batch, gradient_accumulation=accumulation))
+    )
+    if finding:
+        needed = int(finding.remedy.split("at least ")[1].split()[0].replace(",", ""))
+        assert refused(needed) is None and refused(needed - 1 or 1) is not None
+
+
 def test_unknown_modules_and_architectures(toy, made):
     lengths = [(20, 10)] * 100
     finding = blocking(made(toy(lora={"target_modules": ("q_proj", "c_attn")}), lengths, architecture=QWEN_32B))
     assert "c_attn" in finding["target_modules"].evidence
+    ends = made(toy(lora={"target_modules": ("q_proj", "lm_head")}), lengths, architecture=QWEN_32B)
+    assert not ends.blocking and "embeddings_adapted" in {f.rule for f in ends.findings}
     other = made(toy(), lengths, architecture={"model_type": "gpt2", "n_embd": 64})
     assert not other.blocking and other.trainable_parameters == 0
     assert "architecture_unknown" in {f.rule for f in other.findings}
 
 
-@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj"), ("down_proj",)])
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj"), ("down_proj",), ("v_proj", "lm_head")])
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
 def test_parameters_are_those_that_peft_counts(toy, kind, targets):
     import transformers

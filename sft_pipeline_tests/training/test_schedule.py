@@ -1,7 +1,10 @@
 """Steps, learning rates and order of the rows, against transformers itself."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sft_pipeline.experiment import Lora, Training
 from sft_pipeline.training import schedule
 
 
@@ -59,16 +62,59 @@ def test_a_cosine_has_65_percent_of_its_peak_after_200_of_500_steps(toy):
 
 @pytest.mark.parametrize("group", [False, True])
 def test_every_pass_reads_every_row_once_in_an_order_of_its_own(toy, group):
-    training = toy(batch_size=4, group_by_length=group).training
+    training = toy(batch_size=4, batching="grouped" if group else "plain").training
     lengths = [(i * 37) % 101 for i in range(243)]
     first, second = (schedule.row_order(lengths, training, epoch) for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(243)) and first != second
     assert first == schedule.row_order(lengths, training, 0)
-    assert first != schedule.row_order(lengths, toy(batch_size=4, group_by_length=group, seed=12).training, 0)
+    assert first != schedule.row_order(
+        lengths, toy(batch_size=4, batching="grouped" if group else "plain", seed=12).training, 0
+    )
 
 
 def test_grouping_by_length_saves_padding(toy):
     lengths = [10 + (i * 37) % 190 for i in range(2000)]
-    plain = schedule.padding_share(lengths, toy(batch_size=8).training)
+    plain = schedule.padding_share(lengths, toy(batch_size=8, batching="plain").training)
     assert plain > 0.35
-    assert schedule.padding_share(lengths, toy(batch_size=8, group_by_length=True).training) < plain / 5
+    assert schedule.padding_share(lengths, toy(batch_size=8, batching="grouped").training) < plain / 5
+
+
+def test_a_packed_batch_has_no_padding(toy):
+    assert schedule.padding_share([3, 90, 7, 50], toy(batch_size=2, batching="packed").training) == 0.0
+
+
+@given(
+    steps=st.integers(1, 3_000),
+    warmup=st.integers(0, 200),
+    kind=st.sampled_from(["cosine", "linear", "constant"]),
+)
+def test_the_negligible_tail_begins_where_the_rate_falls_below_one_percent_of_its_peak(steps, warmup, kind):
+    training = Training(max_steps=steps, schedule=kind, warmup_steps=min(warmup, steps - 1), learning_rate=1e-3)
+    start = schedule.negligible_from(steps, training.warmup_steps, training)
+    rates = [schedule.learning_rate(step, steps, training.warmup_steps, training) for step in range(steps)]
+    if start is None:
+        assert rates[-1] >= 1e-5 or steps == 1
+    else:
+        assert start < steps and all(rate < 1e-5 for rate in rates[start:])
+        assert start == training.warmup_steps or rates[start - 1] >= 1e-5
+
+
+def test_the_tail_of_the_record_s_sick_run():
+    training = Training(max_steps=500, warmup_steps=0, learning_rate=5e-5)
+    # 1 % of the peak is reached at arccos(-0.98) / pi of a half cosine: 93.6 % of the steps.
+    assert schedule.negligible_from(500, 0, training) == 469
+
+
+@pytest.mark.parametrize(
+    ("lora", "scaling"), [({"r": 16, "alpha": 32}, 2.0), ({"r": 16, "alpha": 32, "rslora": True}, 8.0)]
+)
+def test_the_adapter_s_scaling_is_that_of_peft(lora, scaling):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    assert schedule.lora_scaling(Lora(**lora)) == scaling
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    config = LoraConfig(
+        r=lora["r"], lora_alpha=lora["alpha"], use_rslora=lora.get("rslora", False), target_modules=["0"]
+    )
+    assert get_peft_model(model, config).base_model.model[0].scaling["default"] == scaling

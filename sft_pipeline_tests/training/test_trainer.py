@@ -48,7 +48,7 @@ def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared,
 
 
 def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
-    experiment = toy(epochs=2.0, warmup_steps=3, schedule="linear", group_by_length=True)
+    experiment = toy(epochs=2.0, warmup_steps=3, schedule="linear", batching="grouped")
     arguments = prepared(experiment, count=39)
     plan, base = arguments["plan"], arguments["base"]
     logged = [row for row in history_of(trainer.train(*arguments.values())) if "loss" in row]
@@ -64,7 +64,7 @@ def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
     ).get_train_dataloader()
     masks = [batch["attention_mask"] for batch in loader]
     assert 1 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks) == pytest.approx(plan.padding_share)
-    assert plan.padding_share < schedule.padding_share(encoded.lengths, toy().training) / 2
+    assert plan.padding_share < schedule.padding_share(encoded.lengths, toy(batching="plain").training) / 2
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

@@ -25,7 +25,7 @@ def _decoding(experiment: Experiment) -> dict:
     return {
         "prompt": experiment.prompt,
         "generation": experiment.generation,
-        "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+        "model": experiment.model.loading,
         "libraries": library_versions("torch", "transformers", "peft", "bitsandbytes"),
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -85,7 +86,11 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         A killed training goes on at its newest complete checkpoint when it is materialized again.
         """
-        from sft_pipeline.training import trainer
+        from sft_pipeline.training import callbacks, trainer
+
+        def say(row: dict[str, Any]) -> None:
+            if text := callbacks.line(row):
+                context.log.info(text)
 
         experiment = project.experiment(context.partition_key)
         return produce_one(
@@ -94,7 +99,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             AdapterSnapshot,
             depends={
                 "prompt": experiment.prompt,
-                "model": experiment.model.model_dump(mode="json", include={"device", "dtype", "quantization"}),
+                "model": experiment.model.loading,
                 "training": experiment.training,
             },
             upstream={
@@ -113,6 +118,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 dev_split,
                 work,
                 out,
+                on_log=say,
             ),
         )
 
@@ -123,16 +129,18 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         """The diagnosis: did the training learn, and if not, why, from its logs."""
         from sft_pipeline.training.diagnosis import diagnose
 
+        training = project.experiment(context.partition_key).training
+
         def make(out: Path, work: Path) -> TrainingReport:
             history = json.loads(lora_adapter.path("log_history.json").read_text())
             rows, batch = training_plan.train_rows, training_plan.effective_batch
-            return diagnose(history, out, train_rows=rows, effective_batch=batch)
+            return diagnose(history, out, train_rows=rows, effective_batch=batch, training=training)
 
         return produce_one(
             context,
             project,
             TrainingReport,
-            depends={},
+            depends={"training": training},
             upstream={"lora_adapter": lora_adapter, "training_plan": training_plan},
             make=make,
         )

@@ -1,0 +1,84 @@
+"""From the last checkpoint to the artifact: the chosen adapter, kept checkpoints, logs, manifest."""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.artifacts import AdapterSnapshot
+from sft_pipeline.experiment import HubBase
+from sft_pipeline.training import checkpoints, manifest
+from sft_pipeline.training.options import options
+
+
+def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out) -> AdapterSnapshot:
+    """Write the artifact from the last checkpoint `end`; `start` is where this process took the training up."""
+    from sft_pipeline.report import training_plots
+
+    training = experiment.training
+    state = json.loads((end.folder / "trainer_state.json").read_text())
+    rows = manifest.deterministic_rows(state["log_history"])
+    kept = end.folder.parent / "kept"
+    saved = sorted(int(folder.name) for folder in kept.iterdir())
+    best = _best(rows, saved, end.step)
+    chosen = best if training.adapter == "best" else end.step
+    wanted = {"all": set(saved), "best_and_last": {best, end.step}, "last": {end.step}}[training.keep_checkpoints]
+    base_name = base.source if isinstance(experiment.model.source, HubBase) else None
+    checkpoints.save_adapter(kept / str(chosen), out / "adapter", base_name)
+    tokenizer.inner.save_pretrained(out / "adapter")
+    steps = sorted(wanted - {chosen})
+    for step in steps:
+        checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)
+    (out / "log_history.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    (out / "trainer_state.json").write_text(json.dumps(state, indent=1) + "\n")
+    training_plots.curves(rows, out / "loss.png")
+
+    losses = [float(row["loss"]) for row in rows if "loss" in row]
+    dev_losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
+    tokens = max(row.get("num_tokens", 0) for row in rows)
+    measurements = {
+        "seconds": round(end.seconds, 2),
+        "tokens": int(tokens),
+        "tokens_per_second": round(tokens / end.seconds, 1),
+        "peak_memory_bytes": _peak_memory(experiment.model.device),
+        "resumed_at_step": start.step if start else 0,
+    }
+    made = options(experiment, plan, bool(dev_losses))
+    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements)
+    return AdapterSnapshot.seal(
+        out,
+        steps=end.step,
+        step=chosen,
+        epochs=round(plan.coverage * end.step / plan.steps, 6),
+        trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        dev_loss=dev_losses[-1] if dev_losses else None,
+        checkpoints=tuple(steps),
+        masked_rows=len(encoded.masked),
+        measurements=measurements,
+    )
+
+
+def _best(rows: list[dict[str, Any]], saved: list[int], last: int) -> int:
+    """The earliest saved step with the lowest dev loss; the last one where there was no evaluation."""
+    losses = {row["step"]: row["eval_loss"] for row in rows if isinstance(row.get("eval_loss"), float)}
+    return min((step for step in saved if step in losses), key=lambda step: (losses[step], step), default=last)
+
+
+def _parameters(weights: Path) -> int:
+    from math import prod
+
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="np") as tensors:
+        return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+
+
+def _peak_memory(device: str) -> int:
+    """Peak memory of the device in this process; on the CPU the process's largest resident size."""
+    if device == "cuda":
+        torch = sys.modules.get("torch")
+        return int(torch.cuda.max_memory_allocated()) if torch else 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux

@@ -1,0 +1,86 @@
+"""What a log row says beyond the trainer's own figures: throughput, memory, and how far the adapter has come."""
+
+import os
+import resource
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
+
+def measuring(trainer: "SFTTrainer") -> "TrainerCallback":
+    """A callback that completes each row of the training loss, for the callbacks after it.
+
+    `seconds` and `tokens_per_second` are those of the steps since the last row, evaluations and checkpoints not counted;
+    tokens are real ones, without padding. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
+    the process. `lora_norm_mean` and `lora_norm_max` go into the log history too: they do not depend on time.
+    """
+    from transformers import TrainerCallback
+
+    class Measuring(TrainerCallback):
+        mark = time.monotonic()
+        paused = True
+        seconds = 0.0
+        tokens = 0
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.tokens = trainer._total_train_tokens
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            if self.paused:
+                self.mark, self.paused = time.monotonic(), False
+
+        def on_step_end(self, args, state, control, **kwargs):
+            now = time.monotonic()
+            self.seconds, self.mark = self.seconds + now - self.mark, now
+            self.paused = control.should_log or control.should_evaluate or control.should_save
+
+        def on_log(self, args, state, control, logs=None, model=None, **kwargs):
+            if "loss" not in logs:
+                return
+            tokens = trainer._total_train_tokens - self.tokens
+            logs["seconds"] = round(self.seconds, 4)
+            logs["tokens_per_second"] = round(tokens / self.seconds, 1) if self.seconds else 0.0
+            logs["memory_bytes"], logs["peak_memory_bytes"] = memory(args.device.type)
+            self.tokens, self.seconds = trainer._total_train_tokens, 0.0
+            if not args.fsdp:  # a process holds but a part of each matrix
+                norms = lora_norms(model)
+                logs.update(norms)
+                state.log_history[-1].update(norms)
+
+    return Measuring()
+
+
+def lora_norms(model: "Module") -> dict[str, float]:
+    """Mean and maximum over the adapted modules of the Frobenius norm of their update, scaling · ‖B·A‖.
+
+    The product itself would be as large as the base's own matrix; ‖BA‖² = Σ (BᵀB) ∘ (AAᵀ) needs two r × r matrices.
+    """
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    squares = []
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                for name in module.lora_A:
+                    a, b = module.lora_A[name].weight.float(), module.lora_B[name].weight.float()
+                    squares.append(((b.T @ b) * (a @ a.T)).sum() * module.scaling[name] ** 2)
+    if not squares:
+        return {}
+    norms = torch.stack(squares).clamp(min=0).sqrt()
+    return {"lora_norm_mean": norms.mean().item(), "lora_norm_max": norms.max().item()}
+
+
+def memory(device: str) -> tuple[int, int]:
+    """Memory in use now and at most so far, in bytes: the device's, on the CPU the resident size of the process."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    with open("/proc/self/statm") as statm:
+        now = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux

@@ -1,0 +1,219 @@
+"""The series of a training in TensorBoard, Weights & Biases and MLflow: one run each, also over a crash.
+
+Training and evaluation of one artifact are one run. Its ids stand in `trackers.json`, so that a process that takes a
+killed training up, or a later step, can go on in the same run. Without WANDB_API_KEY Weights & Biases works offline and
+asks nothing; without MLFLOW_TRACKING_URI MLflow writes to a folder of files. Both then lie in the artifact. A service
+that fails costs its series, never the training.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.experiment import Experiment, Training
+
+logger = logging.getLogger("sft_pipeline.training")
+
+IDS = "trackers.json"
+"""Where the series went: folder, run id and place, by tracker."""
+
+PROJECT = "sft-pipeline"
+"""Project (W&B) and experiment (MLflow), unless WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME say otherwise."""
+
+FOLDERS = ("tensorboard", "wandb", "mlflow")
+"""Folders of the trackers that write files."""
+
+_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+def require(training: Training) -> None:
+    """Refuse a training whose trackers are not installed.
+
+    Raises:
+        TrainingError: naming the packages and how to get them.
+    """
+    for name in training.report_to:
+        if importlib.util.find_spec(_PACKAGES[name]) is None:
+            extra = "" if name == "tensorboard" else f"[{name}]"
+            raise TrainingError(
+                f"training.report_to names {name}, but the package {_PACKAGES[name]} is not installed: "
+                f"pip install 'sft-pipeline{extra}', or take {name} out of training.report_to"
+            )
+
+
+class Trackers:
+    """The open runs of a training; `log` takes every log row, `close` ends them."""
+
+    def __init__(self, experiment: Experiment, work: Path, run: str, after: int, reported: Iterable[Mapping[str, Any]]):
+        """Open a run with each tracker that the specification names, or the run that an earlier process began.
+
+        Args:
+            experiment: the specification.
+            work: the training's own folder.
+            run: fingerprint of the training; the run is named after it.
+            after: step at which the training goes on.
+            reported: log rows beyond it that an earlier process has already handed on.
+        """
+        self.reported = {_kind(row) for row in reported}
+        path = work / IDS
+        ids = json.loads(path.read_text()) if path.exists() else {}
+        settings = parameters(experiment)
+        openers = {
+            "tensorboard": lambda known: _TensorBoard(work / "tensorboard", after),
+            "wandb": lambda known: _WandB(work, run, known, settings),
+            "mlflow": lambda known: _MLflow(work / "mlflow", run, known, settings),
+        }
+        self.open: dict[str, Any] = {}
+        for name in experiment.training.report_to:
+            try:
+                self.open[name] = openers[name](ids.get(name, {}))
+            except Exception as error:
+                if name == "tensorboard":
+                    raise
+                logger.warning("%s gets nothing of this training: %s", name, error)
+        ids |= {name: tracker.ids for name, tracker in self.open.items()}
+        path.write_text(json.dumps(ids, indent=1) + "\n")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Hand the row's figures on, each once."""
+        if "train_runtime" in row:  # a summary of this process alone
+            return
+        again = _kind(row) in self.reported
+        # The pass belongs to the training row of the step.
+        left_out = ("step", "steps", "epoch") if "eval_loss" in row else ("step", "steps")
+        series = {_name(k): v for k, v in row.items() if k not in left_out and isinstance(v, int | float)}
+        for name, tracker in list(self.open.items()):
+            if again and name != "tensorboard":  # which drops the old ones itself
+                continue
+            try:
+                tracker.log(row["step"], series)
+            except Exception as error:
+                if name == "tensorboard":  # a file of our own: that is a matter of the disk
+                    raise
+                logger.warning("%s gets no further rows of this training: %s", name, error)
+                del self.open[name]
+
+    def close(self, finished: bool) -> None:
+        """End the runs; one that is not `finished` may be taken up again."""
+        for name, tracker in self.open.items():
+            try:
+                tracker.close(finished)
+            except Exception as error:
+                logger.warning("%s could not be closed: %s", name, error)
+
+
+def _kind(row: Mapping[str, Any]) -> tuple[int, bool]:
+    return row["step"], "eval_loss" in row
+
+
+def _name(key: str) -> str:
+    return f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}"
+
+
+def parameters(experiment: Experiment) -> dict[str, Any]:
+    """What a tracker shows as the run's settings: the training section and how the model is loaded, flat."""
+    training = experiment.training.model_dump(mode="json")
+    flat = {f"lora.{k}": v for k, v in training.pop("lora").items()}
+    return {"description": experiment.description, **training, **flat, **experiment.model.loading}
+
+
+class _TensorBoard:
+    """Event files, written in this thread: what the disk refuses must be heard of."""
+
+    def __init__(self, folder: Path, after: int):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ids = {"folder": folder.name}
+        # Two processes of one training may begin in the same second.
+        self.writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{uuid.uuid4().hex[:6]}")
+        if after:  # TensorBoard then forgets what a killed process has written beyond this step
+            start = SessionLog(status=SessionLog.START)
+            self.writer.write_event(Event(wall_time=time.time(), step=after + 1, session_log=start))
+
+    def log(self, step: int, series: Mapping[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in series.items()]
+        self.writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        self.writer.flush()
+
+    def close(self, finished: bool) -> None:
+        self.writer.close()
+
+
+class _WandB:
+    def __init__(self, work: Path, run: str, known: Mapping[str, str], config: Mapping[str, Any]):
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        project = known.get("project") or os.environ.get("WANDB_PROJECT", PROJECT)
+        identity = known.get("id") or uuid.uuid4().hex[:8]
+        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        options = {
+            "project": project,
+            "id": identity,
+            "name": f"sft-{run[:8]}",
+            "resume": "allow" if mode == "online" else None,  # offline, `wandb sync` joins the parts by their id
+            "dir": os.environ.get("WANDB_DIR") or str(work),
+            "config": dict(config),
+            "settings": wandb.Settings(
+                silent=True, console="off", disable_git=True, disable_code=True, save_code=False, init_timeout=30
+            ),
+        }
+        try:
+            self.run = wandb.init(mode=mode, **options)
+        except wandb.Error as error:
+            logger.warning("Weights & Biases cannot be reached, its run is kept offline: %s", error)
+            mode = "offline"
+            self.run = wandb.init(mode=mode, **options | {"resume": None})
+        self.ids = {"id": identity, "project": project, "mode": mode}
+
+    def log(self, step: int, series: Mapping[str, float]) -> None:
+        self.run.log(dict(series), step=step)
+
+    def close(self, finished: bool) -> None:
+        self.run.finish(exit_code=0 if finished else 1)
+
+
+class _MLflow:
+    def __init__(self, folder: Path, run: str, known: Mapping[str, str], config: Mapping[str, Any]):
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        if not given or given.startswith("file:") or "://" not in given:
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a database
+        # A server that does not answer must not hold the training up for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+
+        self.metric = Metric
+        place = given or folder.as_uri()
+        self.client = MlflowClient(tracking_uri=place)
+        self.run = known.get("run_id", "")
+        if self.run:
+            self.client.update_run(self.run, status="RUNNING")
+        else:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+            experiment = self.client.get_experiment_by_name(name)
+            number = experiment.experiment_id if experiment else self.client.create_experiment(name)
+            self.run = self.client.create_run(number, run_name=f"sft-{run[:8]}").info.run_id
+            self.client.log_batch(self.run, params=[Param(k, str(v)[:500]) for k, v in config.items()])
+        self.ids = {"run_id": self.run, "tracking_uri": given or folder.name}
+
+    def log(self, step: int, series: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run, metrics=[self.metric(k, float(v), now, step) for k, v in series.items()])
+
+    def close(self, finished: bool) -> None:
+        self.client.set_terminated(self.run, "FINISHED" if finished else "KILLED")

@@ -1,0 +1,160 @@
+"""The series in the log of any Hugging Face trainer, and where such a log is found."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sft_pipeline.errors import DataError
+
+Series = list[tuple[float, float]]
+"""Values with their steps, in order."""
+
+REWARD_KEYS = ("reward", "rewards/chosen", "kl", "objective/kl")
+"""Keys of trainers that learn from rewards or preferences: their loss is no cross entropy."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The log of a run as series; a step that was logged twice (a resumed run) counts with its last value.
+
+    Attributes:
+        loss: training loss.
+        dev: dev loss; the mean over them where there are several evaluation sets and no plain `eval_loss`.
+        norm: gradient norm.
+        rate: learning rate.
+        accuracy: token accuracy in training.
+        epoch: passes over the data.
+        rewards: the log is one of reinforcement or preference learning.
+    """
+
+    loss: Series
+    dev: Series
+    norm: Series
+    rate: Series
+    accuracy: Series
+    epoch: Series
+    several_dev_sets: bool = False
+    rewards: bool = False
+
+    @property
+    def finite(self) -> list[float]:
+        """The finite training losses."""
+        return [value for _, value in self.loss if math.isfinite(value)]
+
+    @property
+    def steps(self) -> list[float]:
+        """The steps of the finite training losses."""
+        return [step for step, value in self.loss if math.isfinite(value)]
+
+    @property
+    def start(self) -> float:
+        """Level of the training loss at the start."""
+        return first(self.finite)
+
+    @property
+    def end(self) -> float:
+        """Level of the training loss at the end."""
+        return last(self.finite)
+
+    @property
+    def scatter(self) -> float:
+        """Typical difference of neighbouring losses (their standard deviation, from the median) over the level."""
+        steps = [abs(b - a) for a, b in zip(self.finite, self.finite[1:], strict=False)]
+        level = median(self.finite) if self.finite else 0.0
+        return median(steps) / 0.6745 / math.sqrt(2) / level if steps and level else 0.0
+
+    @property
+    def finite_dev(self) -> Series:
+        """The finite dev losses."""
+        return [(step, value) for step, value in self.dev if math.isfinite(value)]
+
+
+def first(values: Sequence[float]) -> float:
+    """Level at the start: median of the first twentieth of the values, ten at most."""
+    return median(values[: min(10, math.ceil(len(values) / 20))])
+
+
+def last(values: Sequence[float]) -> float:
+    """Level at the end: median of the last tenth of the values."""
+    return median(values[-math.ceil(len(values) / 10) :])
+
+
+def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
+    """The series in a trainer's log history.
+
+    Numbers may be texts. A row without a step, as some trainers write it, is given the number of training rows so far.
+
+    Raises:
+        DataError: a row is no object, or a figure of it is no number.
+    """
+    rows: list[tuple[float, Mapping[str, Any]]] = []
+    counted = 0
+    for number, row in enumerate(log_history, start=1):
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {number} of the log history is {type(row).__name__}, not an object")
+        counted += "loss" in row
+        step = _number(row, "step", number)
+        rows.append((counted if step is None else step, row))
+
+    def series(key: str) -> Series:
+        found: dict[float, float] = {}
+        for number, (step, row) in enumerate(rows, start=1):
+            value = _number(row, key, number)
+            if value is not None:
+                found[step] = value
+        return sorted(found.items())
+
+    dev = series("eval_loss")
+    names = sorted({key for _, row in rows for key in row if key.startswith("eval_") and key.endswith("_loss")})
+    sets = [series(name) for name in names if name != "eval_loss"] if not dev else []
+    if sets:
+        steps = sorted(set.intersection(*(set(dict(one)) for one in sets)))
+        dev = [(step, sum(dict(one)[step] for one in sets) / len(sets)) for step in steps]
+    return Log(
+        loss=series("loss"),
+        dev=dev,
+        norm=series("grad_norm"),
+        rate=series("learning_rate"),
+        accuracy=series("mean_token_accuracy"),
+        epoch=series("epoch"),
+        several_dev_sets=len(sets) > 1,
+        rewards=any(key in row for _, row in rows for key in REWARD_KEYS),
+    )
+
+
+def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"row {number} of the log history: {key} is {value!r}, not a number") from None
+
+
+def log_history(path: Path) -> list[dict[str, Any]]:
+    """The log rows in `path`: a trainer_state.json, a list of its rows, or a folder with one, or with checkpoint-N/ that have one.
+
+    Raises:
+        DataError: there is none, or it is not what a Hugging Face trainer writes.
+    """
+    file = path
+    if path.is_dir():
+        numbered = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
+        newest = sorted(numbered, key=lambda p: int(p.parent.name[11:]))[-1:]
+        found = [p for p in (path / "trainer_state.json", *newest) if p.is_file()]
+        if not found:
+            raise DataError(f"{path}: no trainer_state.json in this folder or in a checkpoint-N folder of it")
+        file = found[0]
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+        rows = state if isinstance(state, list) and state else state["log_history"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: not a trainer_state.json with a log_history: {error!r}") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{file}: log_history is {type(rows).__name__}, not a list of rows")
+    return rows

@@ -1,0 +1,177 @@
+"""The mask audit before the first step: which tokens carry loss, and whether the rows can be trained on at all."""
+
+import logging
+from pathlib import Path
+
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.experiment import Training
+from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.report import mask_html
+from sft_pipeline.training import data
+
+SPREAD = 12
+"""Samples at even distances over the rows."""
+
+OF_EACH = 2
+"""Samples of the rows that are cut, and of those with tokens that would merge at the border."""
+
+logger = logging.getLogger("sft_pipeline.training")
+
+
+def run(encoded: data.Encoded, tokenizer: CleanTokenizer, training: Training, work: Path, out: Path) -> None:
+    """Write mask_audit.txt and mask_audit.html into `out` and refuse rows that cannot be trained on.
+
+    When the rows are refused, the page is left in `work`, which outlives the step, and the error names it.
+
+    Args:
+        encoded: the training rows.
+        tokenizer: the one that encoded them.
+        training: limits and thresholds.
+        work: the training's own folder, which is there.
+        out: the artifact's folder.
+
+    Raises:
+        TrainingError: too many rows are cut or carry no loss, none is left, or an end of sequence is not learned
+            exactly once.
+    """
+    found = problems(encoded, training)
+    page = mask_html.page(
+        mask_html.Audit(
+            rows=len(encoded.examples) + len(encoded.masked),
+            tokens=sum(encoded.lengths),
+            learned=sum(label != data.IGNORED for e in encoded.examples for label in e["labels"]),
+            ends=sum(tokenizer.end in e["labels"] for e in encoded.examples),
+            cut=encoded.truncated,
+            masked=encoded.masked,
+            merged=encoded.merged,
+            max_length=training.max_length,
+            problems=found,
+            samples=samples(encoded, tokenizer),
+        )
+    )
+    if found:
+        (work / "mask_audit.html").write_text(page, "utf-8")
+        told = "\n".join(f"- {problem}" for problem in found)
+        raise TrainingError(f"the rows cannot be trained on:\n{told}\nWhat carries loss: {work / 'mask_audit.html'}")
+    check_ends(encoded, tokenizer)
+    (out / "mask_audit.txt").write_text(data.audit(encoded, tokenizer), "utf-8")
+    (out / "mask_audit.html").write_text(page, "utf-8")
+    if encoded.truncated:
+        logger.warning("%d rows are cut at max_length, %d left out", len(encoded.truncated), len(encoded.masked))
+    if encoded.merged:
+        logger.warning(
+            "in %d rows tokens would merge across prompt and response; they are encoded apart", len(encoded.merged)
+        )
+
+
+def problems(encoded: data.Encoded, training: Training) -> list[str]:
+    """Why the rows cannot be trained on, each with the numbers, ids and the remedy; none, and they can."""
+    total, limit = len(encoded.examples) + len(encoded.masked), training.max_length
+    found = []
+    if not total:
+        return ["there is no training row: look at the manifest of clean_dataset for what dropped them"]
+    if _above(encoded.masked, total, training.max_masked_share):
+        found.append(
+            f"{_share(encoded.masked, total, training.max_masked_share)} carry no loss: their prompt alone reaches "
+            f"max_length {limit} ({_some(encoded.masked)}). Raise training.max_length, remove the rows, or allow "
+            "training.max_masked_share."
+        )
+    if _above(encoded.truncated, total, training.max_truncated_share):
+        found.append(
+            f"{_share(encoded.truncated, total, training.max_truncated_share)} are cut at max_length {limit} "
+            f"({_some(encoded.truncated)}). Raise training.max_length, remove the rows, or allow "
+            "training.max_truncated_share."
+        )
+    if not encoded.examples and not found:
+        found.append(f"no row carries loss: every prompt reaches max_length {limit}. Raise training.max_length.")
+    return found
+
+
+def check_ends(encoded: data.Encoded, tokenizer: CleanTokenizer) -> None:
+    """Make sure that every row teaches its end exactly once and last, and that a cut one does not teach to stop.
+
+    Raises:
+        TrainingError: naming the row.
+    """
+    cut = set(encoded.truncated)
+    for name, example in zip(encoded.ids, encoded.examples, strict=True):
+        labels = example["labels"]
+        places = [place for place, label in enumerate(labels) if label == tokenizer.end]
+        if places != ([] if name in cut else [len(labels) - 1]):
+            raise TrainingError(
+                f"row {name}: the end-of-sequence token carries loss {len(places)} times "
+                f"(positions {places[:5]} of {len(labels)} tokens); it must be learned "
+                + ("never, because the row is cut." if name in cut else "once, at the end.")
+                + " Look for its text in the row, and name it in data.quality.delimiters."
+            )
+
+
+def samples(encoded: data.Encoded, tokenizer: CleanTokenizer) -> list[mask_html.Sample]:
+    """Rows to look at: the longest, the shortest, some merged and cut ones, and a dozen spread over all."""
+    chosen: dict[int, list[str]] = {}
+
+    def choose(index: int, why: str) -> None:
+        chosen.setdefault(index, []).append(why)
+
+    lengths, count = encoded.lengths, len(encoded.examples)
+    if count:
+        choose(lengths.index(max(lengths)), "longest")
+        choose(lengths.index(min(lengths)), "shortest")
+    place = {name: index for index, name in enumerate(encoded.ids)}
+    for why, names in (("merges at the border", encoded.merged), ("cut", encoded.truncated)):
+        for name in [name for name in names if name in place][:OF_EACH]:
+            choose(place[name], why)
+    for index in (i * count // SPREAD for i in range(SPREAD)) if count > SPREAD else range(count):
+        if index not in chosen:
+            choose(index, "sample")
+    return [
+        mask_html.Sample(encoded.ids[index], ", ".join(why), tuple(tokens(encoded.examples[index], tokenizer)))
+        for index, why in chosen.items()
+    ]
+
+
+def tokens(example: dict[str, list[int]], tokenizer: CleanTokenizer) -> list[mask_html.Token]:
+    """The row token by token, as text; tokens that make a character only together stay together.
+
+    A token's text is what it adds to that of the tokens before it: some decoders take the space off the first one, and
+    the bytes of one character may be spread over several.
+    """
+    inner, ids, labels = tokenizer.inner, example["input_ids"], example["labels"]
+    special = {i for i, token in inner.added_tokens_decoder.items() if token.special} | set(inner.all_special_ids)
+
+    def text(first: int, last: int) -> str:
+        return inner.decode(ids[first:last], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    found: list[mask_html.Token] = []
+    before = start = 0
+    for end in range(1, len(ids) + 1):
+        piece = text(before, end)[len(text(before, start)) :]
+        learned = labels[start] != data.IGNORED
+        # U+FFFD stands for bytes that are no character yet; never over the border, nor over a special token.
+        unfinished = piece.endswith("\ufffd") and end < len(ids) and end - start < 4
+        if unfinished and (labels[end] != data.IGNORED) == learned and ids[end] not in special:
+            continue
+        alone = end - start == 1
+        found.append(
+            mask_html.Token(
+                piece,
+                tuple(ids[start:end]),
+                learned,
+                special=alone and ids[start] in special,
+                end=alone and ids[start] == tokenizer.end,
+            )
+        )
+        before, start = start, end
+    return found
+
+
+def _above(ids: list[str], total: int, limit: float) -> bool:
+    return len(ids) / total > limit
+
+
+def _share(ids: list[str], total: int, limit: float) -> str:
+    return f"{len(ids)} of {total} rows ({len(ids) / total:.1%}; allowed {limit:.1%})"
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")

@@ -1,0 +1,84 @@
+"""The specification in the words of TRL and PEFT; nothing that matters is left to a default of theirs."""
+
+from typing import TYPE_CHECKING, Any
+
+from sft_pipeline.artifacts import TrainingPlan
+from sft_pipeline.experiment import Experiment
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+FSDP = {
+    "fsdp": True,
+    "fsdp_config": {
+        "version": 1,  # the one that PEFT's and bitsandbytes' guides to FSDP-QLoRA describe
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # transformers replaces it by PEFT's policy for adapters
+        "state_dict_type": "FULL_STATE_DICT",  # one adapter file, as without FSDP
+        "cpu_ram_efficient_loading": True,
+    },
+}
+"""Sharding over CUDA devices. It has not been run: there was no machine with several."""
+
+
+def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
+    """The keywords of TRL's SFTConfig."""
+    training, model = experiment.training, experiment.model
+    cpu = model.device == "cpu"
+    # Paging moves optimiser states out of GPU memory: without a GPU there is nothing to page, and the plan says so.
+    optimizer = "adamw_8bit" if cpu and training.optimizer == "paged_adamw_8bit" else training.optimizer
+    return {
+        "max_steps": plan.steps,
+        "warmup_steps": plan.warmup_steps,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
+        "per_device_train_batch_size": training.batch_size,
+        "per_device_eval_batch_size": training.eval_batch_size or training.batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation,
+        "optim": optimizer,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
+        "use_cpu": cpu,
+        "bf16": model.dtype == "bfloat16",
+        "fp16": False,
+        "tf32": None,
+        "seed": training.seed,
+        "data_seed": training.seed,
+        "logging_steps": training.logging_steps,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps" if evaluate else "no",
+        "eval_steps": training.eval_steps or training.save_steps,
+        "save_strategy": "steps",
+        "save_steps": training.save_steps,
+        "save_total_limit": None,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": not cpu,
+        "max_length": None,  # data.py has cut what is longer
+        "packing": False,  # packed rows stay rows: the sampler draws them, the collator joins those of a batch
+        "padding_free": training.batching == "packed",
+        "pad_to_multiple_of": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "push_to_hub": False,
+        **(FSDP if training.fsdp else {}),
+    }
+
+
+def lora(experiment: Experiment) -> "LoraConfig":
+    """The adapter in PEFT's words."""
+    from peft import LoraConfig
+
+    spec = experiment.training.lora
+    targets = spec.target_modules
+    return LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=spec.rslora,
+        bias=spec.bias,
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,156 @@
+"""The training rows in a plan: lengths, padding, what is cut, and how often each row is seen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sft_pipeline.artifacts import Finding
+from sft_pipeline.errors import PreconditionError
+from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.training import schedule
+
+WASTE = 0.3
+"""Share of padding from which on another batching is worth a warning."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training rows as a plan sees them.
+
+    Attributes:
+        count: rows.
+        tokens: tokens of one pass, after cutting.
+        longest: tokens of the longest row, after cutting.
+        padding: share of padding in the batches; 0 where it cannot be told.
+        cut: rows longer than the limit.
+        findings: what is to be said of the lengths.
+    """
+
+    count: int
+    tokens: int
+    longest: int
+    padding: float
+    cut: int
+    findings: tuple[Finding, ...]
+
+
+def measured(lengths: Sequence[tuple[int, int]], training: Training) -> Rows:
+    """From the tokens of prompt and response of each row."""
+    limit = training.max_length
+    cut = [min(prompt + response, limit) for prompt, response in lengths]
+    padding = schedule.padding_share(cut, training)
+    longer = sum(prompt + response > limit for prompt, response in lengths)
+    return Rows(
+        len(cut),
+        sum(cut),
+        max(cut, default=0),
+        padding,
+        longer,
+        (*_cut(lengths, training), *_waste(padding, cut, training)),
+    )
+
+
+def expected(experiment: Experiment) -> Rows:
+    """From `data.expected` of the specification.
+
+    Raises:
+        PreconditionError: it is not there.
+    """
+    known, limit = experiment.data.expected, experiment.training.max_length
+    if known is None:
+        raise PreconditionError(
+            "the plan needs the training split or data.expected (train_rows, mean_tokens, test_rows) in the specification"
+        )
+    longest = min(limit, round(4 * known.mean_tokens))
+    unknown = Finding(
+        rule="lengths_unknown",
+        severity="info",
+        evidence=f"lengths are those of data.expected: mean {known.mean_tokens:g} tokens, longest taken as "
+        f"{longest}; padding and rows above max_length cannot be told",
+    )
+    found = [unknown]
+    if known.mean_tokens > limit:
+        evidence = (
+            f"the mean length of {known.mean_tokens:g} tokens is above max_length {limit}: most rows would be cut"
+        )
+        remedy = f"set training.max_length to {math.ceil(2 * known.mean_tokens)} or more"
+        found.append(Finding(rule="truncated_rows", severity="blocking", evidence=evidence, remedy=remedy))
+    tokens = round(known.train_rows * min(known.mean_tokens, limit))
+    return Rows(known.train_rows, tokens, longest, 0.0, 0, tuple(found))
+
+
+def _cut(lengths: Sequence[tuple[int, int]], training: Training) -> list[Finding]:
+    """Rows longer than the sequence limit."""
+    limit = training.max_length
+    cut = sum(prompt + response > limit for prompt, response in lengths)
+    if not cut:
+        return []
+    bare = sum(prompt >= limit for prompt, _ in lengths)
+    share, longest = cut / len(lengths), max(prompt + response for prompt, response in lengths)
+    remedy = f"set training.max_length to {longest} or more, remove the rows, or allow training."
+    found = [
+        Finding(
+            rule="truncated_rows",
+            severity="blocking" if share > training.max_truncated_share else "warning",
+            evidence=f"{cut:,} of {len(lengths):,} rows ({share:.1%}) are longer than max_length {limit}; "
+            f"{bare:,} of them would carry no loss at all",
+            remedy=f"{remedy}max_truncated_share",
+        )
+    ]
+    if bare / len(lengths) > training.max_masked_share:
+        evidence = (
+            f"{bare:,} of {len(lengths):,} rows ({bare / len(lengths):.1%}) would carry no loss: their prompt alone "
+            f"reaches max_length {limit}"
+        )
+        found.append(
+            Finding(rule="masked_rows", severity="blocking", evidence=evidence, remedy=f"{remedy}max_masked_share")
+        )
+    return found
+
+
+def _waste(padding: float, lengths: Sequence[int], training: Training) -> list[Finding]:
+    """Padding that another batching would save."""
+    if padding < WASTE or training.batching != "plain":
+        return []
+    grouped = schedule.padding_share(lengths, training.model_copy(update={"batching": "grouped"}))
+    return [
+        Finding(
+            rule="padding",
+            severity="warning",
+            evidence=f"{padding:.0%} of all positions are padding with batching: plain; grouped by length it is {grouped:.0%}",
+            remedy="set training.batching to grouped or packed",
+        )
+    ]
+
+
+def batches(rows: int, training: Training) -> list[Finding]:
+    """How often the rows are seen, and whether a batch can be filled."""
+    found = []
+    steps, seen = schedule.total_steps(rows, training), schedule.samples_seen(rows, training)
+    coverage, per_epoch = seen / rows, schedule.steps_per_epoch(rows, training)
+    batch = training.effective_batch
+    product = f"{steps:,} steps × {batch}" + ("" if seen == steps * batch else " (the last of each pass is smaller)")
+    evidence = f"coverage {coverage:.3g} epochs: {product} = {seen:,} of {rows:,} rows"
+    if coverage < training.min_coverage:
+        needed = math.ceil(training.min_coverage * per_epoch)
+        remedy = (
+            f"set epochs, or at least {needed:,} steps"
+            if training.max_steps
+            else f"set epochs to {training.min_coverage:g} or more"
+        )
+        found.append(Finding(rule="coverage", severity="blocking", evidence=evidence, remedy=remedy))
+    if coverage > training.max_coverage:
+        remedy = (
+            f"expect overfitting; {training.max_coverage:g} epochs are {training.max_coverage * per_epoch:,.0f} steps"
+        )
+        found.append(Finding(rule="coverage_high", severity="warning", evidence=evidence, remedy=remedy))
+    if batch > rows:
+        found.append(
+            Finding(
+                rule="batch_exceeds_rows",
+                severity="blocking",
+                evidence=f"the effective batch of {batch} is larger than the {rows} training rows",
+                remedy="lower batch_size × gradient_accumulation × processes, or bring more rows",
+            )
+        )
+    return found

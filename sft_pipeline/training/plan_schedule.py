@@ -1,0 +1,88 @@
+"""The learning rate in a plan, and the intervals of logging, saving and evaluating."""
+
+from sft_pipeline.artifacts import Finding
+from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.training.rules.rate import LORA, QLORA
+from sft_pipeline.training.shapes import Shapes
+
+SMALL = 100_000_000
+"""Weights below which a model bears ten times the usual learning rate."""
+
+MIN_LOG_ROWS = 5
+"""Fewer log rows than this allow no diagnosis."""
+
+
+def rates(
+    steps: int, warmup: int, negligible: int | None, experiment: Experiment, layout: Shapes | None
+) -> list[Finding]:
+    """Peak, warm-up and decay of the learning rate."""
+    training, found = experiment.training, []
+    quantised = experiment.model.quantization != "none"
+    low, high = QLORA if quantised else LORA
+    high *= 10 if layout and layout.parameters < SMALL else 1
+    if not low <= training.learning_rate <= high:
+        kind = "an adapter on a quantised base" if quantised else "an adapter on such a model"
+        evidence = f"peak learning rate {training.learning_rate:g} is outside the usual {low:g} to {high:g} for {kind}"
+        remedy = (
+            "a rate that is too small learns nothing, one that is too large diverges; 1e-4 to 2e-4 is a common start"
+        )
+        found.append(Finding(rule="learning_rate", severity="warning", evidence=evidence, remedy=remedy))
+    if warmup > steps / 2:
+        found.append(
+            Finding(
+                rule="warmup",
+                severity="blocking" if warmup >= steps else "warning",
+                evidence=f"{warmup:,} of {steps:,} steps are warm-up: the peak learning rate is "
+                + ("never reached" if warmup >= steps else "held for less than half of the run"),
+                remedy=f"set warmup_steps to {max(1, steps // 20)} or so",
+            )
+        )
+    if negligible is not None:
+        evidence = (
+            f"from step {negligible:,} of {steps:,} on the learning rate is below 1 % of its peak: the last "
+            f"{(steps - negligible) / steps:.0%} of the run does next to nothing"
+        )
+        found.append(Finding(rule="rate_negligible", severity="info", evidence=evidence))
+    if "warmup_ratio" in training.model_fields_set and training.warmup_steps is not None:
+        evidence = f"warmup_ratio {training.warmup_ratio:g} is ignored: warmup_steps {training.warmup_steps} is given"
+        found.append(
+            Finding(rule="warmup_ratio_ignored", severity="warning", evidence=evidence, remedy="give one of them")
+        )
+    return found
+
+
+def intervals(steps: int, training: Training) -> list[Finding]:
+    """Saving, logging and evaluating often enough for a resume, a diagnosis and an early stop."""
+    found = []
+    if training.save_steps > steps:
+        found.append(
+            Finding(
+                rule="save_steps",
+                severity="warning",
+                evidence=f"save_steps {training.save_steps} > {steps} steps: only the end is saved, and a run that is "
+                "killed begins anew",
+                remedy=f"set save_steps to {max(1, steps // 4)}",
+            )
+        )
+    if steps // training.logging_steps < MIN_LOG_ROWS:
+        found.append(
+            Finding(
+                rule="few_log_rows",
+                severity="warning",
+                evidence=f"logging_steps {training.logging_steps} gives {steps // training.logging_steps} log rows over "
+                f"{steps} steps: too few for a diagnosis",
+                remedy=f"set logging_steps to {max(1, steps // 20)}",
+            )
+        )
+    every, stop = training.eval_steps or training.save_steps, training.early_stopping
+    if stop and steps // every <= stop.patience:
+        found.append(
+            Finding(
+                rule="early_stopping_idle",
+                severity="warning",
+                evidence=f"early stopping waits for {stop.patience} evaluations without improvement, but {steps:,} steps "
+                f"have only {steps // every}: it can never act",
+                remedy=f"set eval_steps to {max(1, steps // (4 * stop.patience))} or so",
+            )
+        )
+    return found

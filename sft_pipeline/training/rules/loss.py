@@ -1,0 +1,167 @@
+"""Training loss: not finite, not falling, diverging, spiking, vanished, at an impossible level, logged too rarely."""
+
+import math
+from statistics import mean, median, pvariance
+
+from sft_pipeline.artifacts import Finding
+from sft_pipeline.training.curves import Log
+
+FLAT, SLOW = 0.01, 0.03
+"""Relative fall of the training loss below which it counts as flat, and below which it is worth a warning."""
+
+NOISE = 0.15
+"""Scatter of the training loss from row to row, relative to its level, that is large."""
+
+RESOLVED = 0.015
+"""Standard error of the fall up to which a run that shows none is called flat: a fall worth having is several times it."""
+
+BROKEN = 7.0
+"""Cross entropy (nats per token) that no pretrained language model ends a training with: below one in a thousand per
+token. Only a loss that is summed over accumulation steps, or a broken input, is as large."""
+
+POOR = 5.0
+"""Level of a loss (nats per token) at which noise without a trend is no small-batch noise of a working model."""
+
+FEW, VERY_FEW = 10, 5
+"""Log rows below which the other rules see little, and below which they see next to nothing."""
+
+
+def not_finite(log: Log) -> list[Finding]:
+    """A loss that is no number spoils the weights."""
+    found = []
+    for name, series in (("training loss", log.loss), ("dev loss", log.dev)):
+        bad = [(step, value) for step, value in series if not math.isfinite(value)]
+        if bad:
+            evidence = f"the {name} is {bad[0][1]} at step {bad[0][0]:g} ({len(bad)} of {len(series)} rows)"
+            remedy = "lower the learning rate, train in bfloat16 or float32, and look at the rows around that step"
+            found.append(Finding(rule="non_finite_loss", severity="blocking", evidence=evidence, remedy=remedy))
+    return found
+
+
+def not_learning(log: Log) -> list[Finding]:
+    """A training loss that does not fall, or whose fall cannot be told from its noise."""
+    losses = log.finite
+    if len(losses) < 3 or log.rewards or not log.start:
+        return []
+    from scipy.stats import spearmanr
+
+    n, third = len(losses), len(losses) // 3
+    # Two estimates of the fall: the thirds of the run, which noise hardly moves, and its two ends, which show what was
+    # learned in the first steps but are a draw of lots where rows scatter.
+    head, tail = losses[:third], losses[-third:]
+    early, late = mean(head), mean(tail)
+    # Standard error by neighbouring rows or within the thirds, whichever is larger: either can be small by chance.
+    error = max(log.scatter * math.sqrt(2 / third), math.sqrt((pvariance(head) + pvariance(tail)) / third) / early)
+    ends = (log.start - log.end) / log.start
+    error_ends = log.scatter * math.sqrt(1 / min(10, math.ceil(n / 20)) + 1 / math.ceil(n / 10))
+    fall = max(1 - late / early, ends if ends > 3 * error_ends else -math.inf)
+    evidence = (
+        f"the training loss goes from {log.start:.4g} to {log.end:.4g} ({-ends:+.2%}), its mean from {early:.4g} in the first "
+        f"third to {late:.4g} in the last ({late / early - 1:+.2%})"
+    )
+    remedy = "raise the learning rate or the number of steps, and check that the adapter is trained at all"
+    dev = log.finite_dev
+    dev_fall = (dev[0][1] - min(value for _, value in dev)) / dev[0][1] if dev and dev[0][1] > 0 else 0.0
+    if dev_fall > SLOW and fall < SLOW:
+        evidence += f"; the dev loss falls by {dev_fall:.1%}"
+        return [Finding(rule="slow_learning", severity="warning", evidence=evidence, remedy=remedy)]
+    rises = fall < -max(FLAT, 4 * error)
+    if rises or (fall < FLAT and error <= RESOLVED):
+        evidence += ": it does not fall"
+        return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
+    # A steep course looks like scatter when rows are few: where nearly every row is lower than the last, it is a fall.
+    steady = len(set(losses)) > 1 and spearmanr(range(n), losses).statistic < -0.7
+    if not steady and (fall < max(FLAT, 2 * error) or (log.scatter > NOISE and median(losses) > POOR)):
+        evidence += (
+            f"; it scatters by {log.scatter:.0%} of its level from row to row, and no clear fall can be told from that"
+        )
+        remedy = (
+            "check labels, tokenizer and precision; then a larger effective batch, more rows per log row, more steps"
+        )
+        if median(losses) > POOR:
+            return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
+        return [Finding(rule="noise", severity="warning", evidence=evidence, remedy=remedy)]
+    if fall < SLOW:
+        return [Finding(rule="slow_learning", severity="warning", evidence=evidence, remedy=remedy)]
+    return []
+
+
+def divergence(log: Log) -> list[Finding]:
+    """A loss that ends well above where it was; a spike that went away only warns."""
+    losses, steps = log.finite, log.steps
+    width = max(3, len(losses) // 10)
+    if log.rewards or len(losses) < 4:
+        return []
+    remedy = "lower the learning rate, lengthen the warm-up, clip harder; an earlier checkpoint may be of use"
+    noise = log.scatter * median(losses)  # standard deviation of a row
+    ends = min(10, math.ceil(len(losses) / 20)), math.ceil(len(losses) / 10)
+    if log.end - log.start > max(0.5 * log.start, 0.5, 4 * noise * math.sqrt(1 / ends[0] + 1 / ends[1])):
+        evidence = f"the training loss begins at {log.start:.4g} and ends at {log.end:.4g}"
+        return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
+    if len(losses) < 2 * width:
+        return []
+    windows = [(median(losses[i : i + width]), i) for i in range(len(losses) - width + 1)]
+    best, at = min(windows)
+    # The best window is the luckiest of many and the end is one: both have to be outside of what the noise does.
+    if log.end - best > max(0.5 * best, 0.1, 4 * noise * math.sqrt(1 / width + 1 / ends[1])):
+        evidence = f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and ends at {log.end:.4g}"
+        return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
+    inner = range(width, len(losses) - width)  # the course at both ends is no spike
+    spikes = [i for i in inner if losses[i] > 2 * median(losses[i - width : i + width + 1]) + 0.1]
+    if not spikes:
+        return []
+    worst = max(spikes, key=lambda i: losses[i])
+    evidence = f"the training loss jumps to {losses[worst]:.4g} at step {steps[worst]:g} ({len(spikes)} such rows) and recovers"
+    remedy = "look at the rows of these batches; lower the learning rate"
+    return [Finding(rule="loss_spikes", severity="warning", evidence=evidence, remedy=remedy)]
+
+
+def vanished(log: Log) -> list[Finding]:
+    """A loss of 0: nothing carries loss, or everything is known by heart."""
+    if log.rewards:
+        return []
+    zeros = sum(value == 0.0 for _, value in log.loss)
+    if zeros > 1:
+        evidence = f"the training loss is exactly 0 at {zeros} of {len(log.loss)} log rows"
+        remedy = "labels are all masked, or float16 overflowed: look at the mask audit and the precision"
+        return [Finding(rule="zero_loss", severity="blocking", evidence=evidence, remedy=remedy)]
+    passes = log.epoch[-1][1] if log.epoch else 0.0
+    if log.end < 0.01 or (passes > 2 and log.end < min(0.1 * log.start, 0.2)):
+        evidence = f"the training loss ends at {log.end:.2g}, from {log.start:.4g}"
+        evidence += f", after {passes:.1f} epochs" if passes else ""
+        remedy = "the rows are learned by heart: fewer epochs; look for duplicates among the rows; compare with dev"
+        return [Finding(rule="memorised", severity="warning", evidence=evidence, remedy=remedy)]
+    return []
+
+
+def level(log: Log) -> list[Finding]:
+    """A loss at the end that no language model has, with or without learning."""
+    if log.rewards or len(log.finite) < 3 or log.end <= BROKEN:
+        return []
+    evidence = (
+        f"the training loss ends at {log.end:.4g}, a probability of {math.exp(-log.end):.1g} per token: no pretrained "
+        "language model is that bad"
+    )
+    remedy = (
+        "the loss is summed instead of averaged (over accumulation steps: transformers before 4.46), or the weights, "
+        "tokenizer, labels or precision are broken"
+    )
+    return [Finding(rule="loss_level", severity="blocking", evidence=evidence, remedy=remedy)]
+
+
+def reward_log(log: Log) -> list[Finding]:
+    """Says that rules over the loss were left out where the loss is no cross entropy."""
+    if not log.rewards:
+        return []
+    evidence = "the log is one of reinforcement or preference learning: its loss need not fall, and is not judged"
+    return [Finding(rule="reward_log", severity="info", evidence=evidence)]
+
+
+def few_rows(log: Log) -> list[Finding]:
+    """A log with too few rows for the other rules to say much."""
+    n = len(log.loss)
+    if n >= FEW:
+        return []
+    evidence = f"only {n} log row{'s' if n != 1 else ''}: the other rules see little"
+    severity = "warning" if n < VERY_FEW else "info"
+    return [Finding(rule="few_log_rows", severity=severity, evidence=evidence, remedy="lower logging_steps")]

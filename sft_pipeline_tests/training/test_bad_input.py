@@ -1,0 +1,206 @@
+"""Bad input of a training: refused before the first step, with what to do about it."""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.artifacts import AdapterSnapshot
+from sft_pipeline.errors import PreconditionError, SpecificationError, StoreError, TrainingError
+from sft_pipeline.model.loader import load_model
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.specification import load
+from sft_pipeline.training import plan, trainer
+
+SPEC = """\
+description: a training
+data:
+  source: {kind: embedded}
+model:
+  source: {kind: folder, path: base}
+  dtype: float32
+training:
+  epochs: 1
+  batch_size: 4
+  learning_rate: 1e-4
+  lora: {r: 8}
+evaluation:
+  scorers: {default: {kind: exact}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("batch_size: 4", "per_device_train_batch_size: 4", ["it.yaml:9", "training.per_device_train_batch_size"]),
+        ("batch_size: 4", "batch_sise: 4", ["it.yaml:9", "did you mean 'batch_size'?"]),
+        ("batch_size: 4", "batch_size: four", ["it.yaml:9", "training.batch_size", "valid integer"]),
+        ("batch_size: 4", "batch_size: 4.0", ["it.yaml:9", "training.batch_size", "valid integer"]),
+        ("batch_size: 4", "batch_size: true", ["it.yaml:9", "training.batch_size", "valid integer"]),
+        ("batch_size: 4", "batch_size: -4", ["it.yaml:9", "training.batch_size", "greater than 0"]),
+        ("learning_rate: 1e-4", "learning_rate: -1e-4", ["it.yaml:10", "training.learning_rate", "greater than 0"]),
+        ("learning_rate: 1e-4", "learning_rate: .nan", ["it.yaml:10", "training.learning_rate"]),
+        ("learning_rate: 1e-4", "learning_rate: .inf", ["it.yaml:10", "training.learning_rate"]),
+        ("epochs: 1", "epochs: 0", ["it.yaml:8", "training.epochs", "greater than 0"]),
+        ("epochs: 1", "max_steps: 0", ["it.yaml:8", "training.max_steps", "greater than 0"]),
+        ("epochs: 1", "warmup_steps: 3", ["exactly one of epochs and max_steps"]),
+        ("{r: 8}", "{r: 8, target_modules: []}", ["it.yaml:11", "target_modules", "at least 1 item"]),
+        ("{r: 8}", "{r: 8, target_modules: q_proj}", ["it.yaml:11", "target_modules", "all-linear"]),
+        ("{r: 8}", "{r: 8, bias: all}", ["it.yaml:11", "training.lora.bias", "'none'"]),
+        ("{r: 8}", "{r: 8, dropout: 1.0}", ["it.yaml:11", "training.lora.dropout", "less than 1"]),
+        ("float32", "float8", ["it.yaml:6", "model.dtype", "'bfloat16'"]),
+        ("float32", "float32\n  attention: flash", ["it.yaml:7", "model.attention", "'flash_attention_2'"]),
+        ("float32", "float32\n  int8_has_fp16_weight: true", ["it.yaml:7", "model.int8_has_fp16_weight", "False"]),
+    ],
+)
+def test_a_specification_that_makes_no_sense_is_refused_with_line_field_and_remedy(tmp_path, old, new, expected):
+    path = tmp_path / "it.yaml"
+    assert old in SPEC
+    path.write_text(SPEC.replace(old, new))
+    with pytest.raises(SpecificationError) as said:
+        load(path)
+    for part in expected:
+        assert part in str(said.value)
+
+
+def blocking(experiment, folder, lengths=((20, 10),) * 100, architecture=None, modules=None):
+    folder.mkdir(exist_ok=True)
+    made = plan.make(experiment, list(lengths), {"all": 5000}, architecture, None, folder, modules)
+    return {finding.rule: f"{finding.evidence}; {finding.remedy}" for finding in made.blocking}
+
+
+def test_modules_that_the_model_lacks_are_refused_in_the_plan_of_any_architecture(toy, tmp_path):
+    experiment = toy(lora={"target_modules": ("c_attn", "q_porj")})
+    found = blocking(experiment, tmp_path, architecture={"model_type": "gpt2"}, modules={"c_attn", "c_proj", "wte"})
+    assert (
+        found["target_modules"]
+        == "the model has no module named q_porj; choose from c_attn, c_proj, wte, or all-linear"
+    )
+    path = toy(lora={"target_modules": ("attn.c_attn",)})
+    assert not blocking(path, tmp_path, architecture={"model_type": "gpt2"}, modules={"c_attn", "c_proj"})
+    assert not blocking(toy(), tmp_path, architecture={"model_type": "gpt2"}, modules={"c_attn"})
+
+
+def test_modules_that_the_loaded_model_lacks_are_refused_before_an_adapter_is_made(toy, toy_base):
+    model = load_model(toy_base.root, toy().model)
+    trainer.check_targets(model, toy())
+    trainer.check_targets(model, toy(lora={"target_modules": ("q_proj", "self_attn.v_proj", "embed_tokens")}))
+    # PEFT would adapt q_proj and leave out the other; a module that holds no matrix it would refuse much later.
+    for wrong in ("c_attn", "self_attn", "proj"):
+        with pytest.raises(PreconditionError, match=f"named {wrong}; choose from .*q_proj.*all-linear"):
+            trainer.check_targets(model, toy(lora={"target_modules": ("q_proj", wrong)}))
+
+
+def test_a_training_on_modules_that_are_not_there_makes_nothing(toy, prepared):
+    arguments = prepared(toy())
+    experiment = toy(lora={"target_modules": ("q_proj", "c_attn")})
+    with pytest.raises(PreconditionError, match="named c_attn"):
+        trainer.train(*(arguments | {"experiment": experiment}).values())
+    assert not list(Path(arguments["work"]).glob("checkpoint-*"))
+
+
+def test_three_rows_are_too_few_for_a_batch_of_four(toy, prepared, tmp_path):
+    assert (
+        "the effective batch of 4 is larger than the 3 training rows"
+        in (blocking(toy(), tmp_path / "a", ((20, 10),) * 3)["batch_exceeds_rows"])
+    )
+    arguments = prepared(toy(), count=3)
+    with pytest.raises(PreconditionError, match=r"larger than the 3 training rows"):
+        trainer.train(*arguments.values())
+
+
+def test_a_handful_of_rows_with_a_batch_that_fits_trains(toy, prepared):
+    arguments = prepared(toy(batch_size=1, epochs=1.0, save_steps=3, validation_prompts=0), count=3)
+    assert trainer.train(*arguments.values()).steps == 3
+
+
+def test_a_response_longer_than_the_limit_is_refused_in_the_plan_and_before_training(toy, prepared, tmp_path):
+    arguments, short = prepared(toy()), toy(max_length=30)
+    found = blocking(short, tmp_path / "a", [(20, 10)] * 99 + [(20, 100)])["truncated_rows"]
+    assert "1 of 100 rows (1.0%) are longer than max_length 30" in found and "max_length to 120 or more" in found
+    with pytest.raises(TrainingError, match=r"of 40 rows.*are cut at max_length 30 .*Raise training.max_length"):
+        trainer.train(*(arguments | {"experiment": short}).values())
+
+
+def test_a_row_that_loses_all_its_labels_is_refused_in_the_plan_where_cut_ones_are_allowed(toy, tmp_path):
+    lengths = [(20, 10)] * 98 + [(20, 100), (70, 5)]
+    found = blocking(toy(max_length=64), tmp_path, lengths)
+    assert "2 of 100 rows (2.0%)" in found["truncated_rows"] and "1 of 100 rows (1.0%)" in found["masked_rows"]
+    found = blocking(toy(max_length=64, max_truncated_share=0.1), tmp_path, lengths)
+    assert found.keys() == {"masked_rows"} and "training.max_masked_share" in found["masked_rows"]
+    assert not blocking(toy(max_length=64, max_truncated_share=0.1, max_masked_share=0.01), tmp_path, lengths)
+
+
+def test_next_to_no_steps_are_refused_in_the_plan(toy, tmp_path):
+    assert "coverage" in blocking(toy(epochs=0.001), tmp_path)
+
+
+def test_flash_attention_without_its_device_is_refused_in_the_plan(toy, tmp_path):
+    found = blocking(toy(model={"attention": "flash_attention_2"}), tmp_path)
+    assert "not on cpu in float32; set model.attention to sdpa" in found["flash_attention_idle"]
+    cuda = {"device": "cuda", "dtype": "bfloat16", "attention": "flash_attention_2"}
+    assert not blocking(toy(model=cuda), tmp_path)
+
+
+def test_a_disk_with_one_megabyte_left_takes_no_half_adapter(tmp_path):
+    disk, made = tmp_path / "disk", tmp_path / "made"
+    disk.mkdir()
+    made.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={1 << 20}", "none", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        (made / "adapter_model.safetensors").write_bytes(b"x" * (3 << 20))
+        numbers = {"steps": 1, "step": 1, "epochs": 1.0, "trainable_parameters": 1, "loss_first": 1.0, "loss_last": 0.5}
+        store = Store(disk / "store")
+        with pytest.raises(StoreError, match=r"No space left on device(.|\n)*Give it space"):
+            store.put("lora_adapter", "toy", AdapterSnapshot.seal(made, **numbers))
+        assert store.pointer("lora_adapter", "toy") is None
+        assert not [path for path in (disk / "store").rglob("*") if path.is_file()], "nothing half written stays"
+        (made / "adapter_model.safetensors").write_bytes(b"x" * 1000)
+        store.put("lora_adapter", "toy", AdapterSnapshot.seal(made, **numbers))
+        assert store.get("lora_adapter", "toy", AdapterSnapshot).steps == 1
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+ONE_OF_TWO = """\
+import sys
+from pathlib import Path
+import dagster as dg
+from sft_pipeline.definitions import build_defs
+root = Path(sys.argv[1])
+with dg.DagsterInstance.ephemeral() as instance:
+    run = build_defs(root=root, store=root / "store").resolve_job_def("full_lineage").execute_in_process(
+        instance=instance, partition_key="toy", asset_selection=[dg.AssetKey("raw_dataset")])
+(event,) = run.get_asset_materialization_events()
+print(event.step_materialization_data.materialization.metadata["reused"].value)
+"""
+
+
+def test_two_runs_of_the_same_experiment_at_once_make_it_once(toy_project):
+    """Both wait for a third that holds the step; then one makes it and the other finds the result."""
+    lock = toy_project / "store" / "work" / "raw_dataset" / "toy.lock"
+    lock.parent.mkdir(parents=True)
+    logs = [toy_project / f"{i}.log" for i in range(2)]
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = [sys.executable, "-c", ONE_OF_TWO, str(toy_project)]
+        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log.open("w"), text=True) for log in logs]
+        try:
+            deadline = time.monotonic() + 60
+            while not all(
+                "another process is making raw_dataset of toy; waiting for it" in log.read_text() for log in logs
+            ):
+                assert time.monotonic() < deadline and all(run.poll() is None for run in runs), logs[0].read_text()
+                time.sleep(0.05)
+        except BaseException:
+            for run in runs:
+                run.kill()
+            raise
+    assert sorted(run.communicate(timeout=60)[0].strip() for run in runs) == ["False", "True"]
+    assert len(list((toy_project / "store" / "objects" / "raw_dataset").iterdir())) == 1

@@ -1,0 +1,238 @@
+"""What is seen of a training while it runs, and when it is stopped because it is lost."""
+
+import json
+import math
+import os
+
+import pytest
+
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.training import callbacks, checkpoints, trainer
+from sft_pipeline.training.callbacks import lost_runs, rows, samples
+
+
+def rows_of(*losses, every=10, **columns):
+    """Log rows with these losses, `every` steps apart; columns have a value per row."""
+    series = {name: iter(values) for name, values in columns.items()}
+    return [
+        {"step": every * (i + 1), "loss": loss, **{name: next(values) for name, values in series.items()}}
+        for i, loss in enumerate(losses)
+    ]
+
+
+def stopped_at(log_history):
+    """Step and reason at which the watchdog would have stopped this run."""
+    for end in range(1, len(log_history) + 1):
+        if reason := callbacks.lost(log_history[:end]):
+            return log_history[end - 1]["step"], reason
+    return None
+
+
+def log(work):
+    return [json.loads(line) for line in (work / rows.LOG).read_text().splitlines()]
+
+
+# -------------------------------------------------------------------------------------------------------------- watchdog
+
+
+@pytest.mark.real_data
+def test_no_real_run_is_stopped_that_went_to_its_end(real_data):
+    states = sorted((real_data / "trainer-states").glob("*.json"))
+    seen = 0
+    for path in states:
+        if path.name == "INDEX.json":
+            continue
+        history = json.loads(path.read_text())["log_history"]
+        seen += len([row for row in history if "loss" in row])
+        assert stopped_at([row for row in history if "step" in row]) is None, path.name
+    assert seen > 700
+
+
+def test_a_run_that_stays_above_the_level_it_began_with_has_diverged():
+    healthy = [2.7, 2.6, 2.5, 1.9, 1.4, 1.1]
+    assert stopped_at(rows_of(*healthy, *[5.0] * 5))[0] == 110
+    assert stopped_at(rows_of(*healthy, *[5.0] * 4, 1.2, *[5.0] * 4)) is None, "it came back in between"
+    assert stopped_at(rows_of(*healthy, *[3.5] * 20)) is None, "worse than it was, but not beyond doubt"
+    assert stopped_at(rows_of(*[0.05] * 3, *[0.9] * 20)) is None, "a small loss may well be half as much again"
+
+
+@pytest.mark.parametrize(
+    ("history", "step", "reason"),
+    [
+        (rows_of(2.0, math.nan, 2.0), 20, "loss is nan at step 20"),
+        ([*rows_of(2.0), {"step": 10, "eval_loss": math.inf}], 10, "eval_loss is inf"),
+        (rows_of(2.0, *[0.0] * 9), 40, "loss is exactly 0 in 3 log rows"),
+        (
+            rows_of(*[2.7] * 9, grad_norm=[0.1, *[0.0] * 8]),
+            60,
+            "gradient norm is exactly 0 in 5 log rows up to step 60",
+        ),
+    ],
+)
+def test_what_else_is_lost_beyond_doubt(history, step, reason):
+    at, said = stopped_at(history)
+    assert at == step and reason in said
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        rows_of(2.0, 0.0, 0.0, 1.0),
+        rows_of(*[2.7] * 9, grad_norm=[0.0, 0.0, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0]),
+        rows_of(*[2.7] * 9, grad_norm=[math.nan, *[0.3] * 8]),
+    ],
+)
+def test_what_went_away_is_not_lost(history):
+    assert stopped_at(history) is None
+
+
+def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_again(toy, prepared, monkeypatch):
+    arguments = prepared(toy(max_steps=40, save_steps=4, logging_steps=25, min_coverage=0.1))
+    build = trainer.build
+
+    def without_gradient(*given):
+        made = build(*given)
+        step = made.training_step
+
+        def training_step(model, *rest):
+            loss = step(model, *rest)
+            if made.state.global_step >= 6:  # as if the adapter no longer took part in the loss
+                for parameter in model.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.zero_()
+            return loss
+
+        made.training_step = training_step
+        return made
+
+    monkeypatch.setattr(trainer, "build", without_gradient)
+    with pytest.raises(
+        TrainingError, match=r"exactly 0 in the 14 steps up to 20(.|\n)*checkpoints from before: 12, 16"
+    ):
+        trainer.train(*arguments.values())
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    assert checkpoints.newest(arguments["work"], run).step == 16
+    assert not any("loss" in row and row["step"] > 20 for row in log(arguments["work"]))
+
+    monkeypatch.setattr(trainer, "build", build)
+    with pytest.raises(TrainingError, match=r"stopped before(.|\n)*delete .*lost.json(.|\n)*exactly 0 in the 14 steps"):
+        trainer.train(*arguments.values())
+    (arguments["work"] / lost_runs.LOST).unlink()
+    assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == 16
+
+
+# ------------------------------------------------------------------------------------------------------------------ rows
+
+
+def test_each_row_says_how_fast_how_much_memory_and_how_far_the_adapter_has_come(toy, prepared):
+    arguments, seen = prepared(toy(epochs=2.0, logging_steps=5, save_steps=10)), []
+    adapter = trainer.train(*arguments.values(), on_log=seen.append)
+    kept = log(arguments["work"])
+    assert [{k: v for k, v in row.items() if k != "time"} for row in kept] == seen
+    training = [row for row in seen if "loss" in row]
+    assert [row["step"] for row in training] == [5, 10, 15, 20]
+    before = 0
+    for row in training:
+        assert row["tokens_per_second"] * row["seconds"] == pytest.approx(row["num_tokens"] - before, rel=0.01)
+        assert 50e6 < row["memory_bytes"] <= row["peak_memory_bytes"] * 1.01
+        before = row["num_tokens"]
+    norms = [row["lora_norm_max"] for row in training]
+    assert 0 < norms[0] < norms[1] and all(0 < row["lora_norm_mean"] <= row["lora_norm_max"] for row in training)
+    # what depends on the time is no part of the artifact's identity
+    history = [row for row in json.loads(adapter.path("log_history.json").read_text()) if "loss" in row]
+    assert [row["lora_norm_max"] for row in history] == norms
+    assert not {"seconds", "tokens_per_second", "memory_bytes", "peak_memory_bytes"} & set(history[0])
+    assert callbacks.line(training[0]).startswith("training 5/20  loss ")
+    assert [callbacks.line(row).split()[0] for row in seen if callbacks.line(row)].count("dev") == 2
+
+
+def test_the_norm_is_that_of_the_product_that_the_adapter_adds(toy, toy_base):
+    import torch
+    from peft import get_peft_model
+
+    from sft_pipeline.model.loader import load_model
+
+    experiment = toy(lora={"r": 4, "alpha": 8, "rslora": True})
+    model = get_peft_model(load_model(toy_base.root, experiment.model), trainer.lora(experiment))
+    generator, norms = torch.Generator().manual_seed(0), []
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+            a = model.get_parameter(name.replace("lora_B", "lora_A"))
+            norms.append(8 / math.sqrt(4) * float(torch.linalg.matrix_norm(parameter.data @ a.data)))
+    measured = callbacks.lora_norms(model)
+    assert measured["lora_norm_mean"] == pytest.approx(sum(norms) / len(norms), rel=1e-5)
+    assert measured["lora_norm_max"] == pytest.approx(max(norms), rel=1e-5)
+
+
+def test_a_file_of_rows_goes_on_where_the_run_does(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    callbacks.Lines(path, 0).add({"step": 1, "loss": math.nan}, {"step": 2, "text": "é"}, {"step": 3})
+    with open(path, "a") as file:
+        file.write('{"step": 4, "lo')  # killed while writing
+    lines = callbacks.Lines(path, 2)
+    assert lines.dropped == [{"step": 3}]
+    lines.add({"step": 3, "again": True})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": 1, "loss": "nan"},
+        {"step": 2, "text": "é"},
+        {"step": 3, "again": True},
+    ]
+
+
+# --------------------------------------------------------------------------------------------------------------- samples
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_validation_prompts_are_answered_and_leave_no_trace_on_the_training(toy, prepared, tmp_path, quantization):
+    options = {"model": {"quantization": quantization}, "epochs": 2.0, "save_steps": 5, "lora": {"dropout": 0.1}}
+    arguments = prepared(toy(validation_prompts=3, **options))
+    asked = trainer.train(*arguments.values())
+    (tmp_path / "silent").mkdir()
+    other = {"experiment": toy(validation_prompts=0, **options), "work": tmp_path / "w", "out": tmp_path / "silent"}
+    silent = trainer.train(*(arguments | other).values())
+    weights = "adapter/adapter_model.safetensors"
+    assert asked.path(weights).read_bytes() == silent.path(weights).read_bytes()
+    assert asked.path("log_history.json").read_bytes() == silent.path("log_history.json").read_bytes()
+    assert samples.SAMPLES not in silent.files
+
+    answers = [json.loads(line) for line in asked.path(samples.SAMPLES).read_text().splitlines()]
+    assert [row["step"] for row in answers] == [step for step in (5, 10, 15, 20) for _ in range(3)]
+    assert len({row["id"] for row in answers}) == 3 and all(row["prompt"] and row["tokens"] for row in answers)
+    by_step = {step: [row["output"] for row in answers if row["step"] == step] for step in (5, 20)}
+    assert by_step[5] != by_step[20], "the model in training answers, not the base"
+
+
+def test_the_prompts_do_not_depend_on_the_order_of_the_rows():
+    rows = [{"id": str(i)} for i in range(50)]
+    picked = callbacks.chosen(rows, 3, seed=1)
+    assert callbacks.chosen(rows[::-1], 3, seed=1) == picked != callbacks.chosen(rows, 3, seed=2)
+    assert len(callbacks.chosen(rows[:2], 3, seed=1)) == 2
+
+
+# -------------------------------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")],
+)
+def test_out_of_memory_says_what_to_change(toy, tmp_path, error):
+    with pytest.raises(TrainingError) as said, callbacks.explained(toy(batch_size=4), tmp_path):
+        raise error
+    for part in ("out of memory on cpu", "batch_size (4)", "gradient_checkpointing", "nf4", "max_length (1024)"):
+        assert part in str(said.value)
+
+
+def test_an_allocation_that_the_machine_cannot_make_is_recognised(toy, tmp_path):
+    import torch
+
+    with pytest.raises(TrainingError, match="out of memory on cpu"), callbacks.explained(toy(), tmp_path):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def test_other_errors_pass_unchanged(toy, tmp_path):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), callbacks.explained(toy(), tmp_path):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(OSError, match="ermission"), callbacks.explained(toy(), tmp_path):
+        raise PermissionError(13, os.strerror(13))

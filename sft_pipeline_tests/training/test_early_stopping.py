@@ -1,0 +1,68 @@
+"""The training ends when the dev loss no longer falls, and keeps the state that was best."""
+
+import json
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from sft_pipeline.training import checkpoints, trainer
+from sft_pipeline.training.callbacks import without_improvement
+
+
+@pytest.mark.parametrize(
+    ("losses", "min_delta", "count"),
+    [([], 0, 0), ([3.0], 0, 0), ([3.0, 2.0, 2.5, 2.4], 0, 2), ([3.0, 2.9, 2.7], 0.2, 0), ([3.0, 2.9, 2.85], 0.2, 2)],
+)
+def test_evaluations_without_an_improvement(losses, min_delta, count):
+    assert without_improvement(losses, min_delta) == count
+
+
+@pytest.fixture
+def overfitted(toy, prepared):
+    """A training at a learning rate at which the dev loss soon rises again."""
+    rules = {"patience": 2}
+    return prepared(
+        toy(max_steps=60, learning_rate=0.3, schedule="constant", save_steps=3, adapter="best", early_stopping=rules)
+    )
+
+
+def dev_losses(adapter):
+    rows = json.loads(adapter.path("log_history.json").read_text())
+    return {row["step"]: row["eval_loss"] for row in rows if "eval_loss" in row}
+
+
+def test_the_adapter_is_the_best_one_and_the_end_comes_early(overfitted):
+    adapter = trainer.train(*overfitted.values())
+    losses = dev_losses(adapter)
+    assert adapter.steps < 60 and adapter.steps == max(losses)
+    assert losses[adapter.step] == min(losses.values()) and adapter.step == adapter.steps - 2 * 3
+    assert adapter.steps in adapter.checkpoints and adapter.step not in adapter.checkpoints
+    assert adapter.epochs == pytest.approx(overfitted["plan"].coverage * adapter.steps / 60)
+    # what is stored as the adapter is the sealed adapter of that step
+    kept = overfitted["work"] / "kept" / str(adapter.step) / "adapter_model.safetensors"
+    assert adapter.path("adapter/adapter_model.safetensors").read_bytes() == kept.read_bytes()
+
+
+def test_a_run_that_was_killed_after_its_early_end_is_not_trained_further(overfitted, tmp_path):
+    ended = trainer.train(*overfitted.values())
+    (tmp_path / "again").mkdir()
+    steps = []
+    again = trainer.train(*(overfitted | {"out": tmp_path / "again"}).values(), on_log=steps.append)
+    assert not steps and again.digest == ended.digest
+
+
+def test_only_the_wanted_checkpoints_are_kept(toy, prepared, tmp_path):
+    arguments = prepared(toy(epochs=2.0, save_steps=4, keep_checkpoints="last"))
+    adapter = trainer.train(*arguments.values())
+    assert adapter.checkpoints == () and adapter.step == adapter.steps == 20
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    assert checkpoints.newest(arguments["work"], run).final
+    assert all(math.isfinite(loss) for loss in dev_losses(adapter).values())
+
+
+def test_a_best_checkpoint_without_its_evaluation_is_an_error_of_the_specification(toy):
+    with pytest.raises(ValidationError, match="multiple of eval_steps"):
+        toy(adapter="best", save_steps=10, eval_steps=4)
+    with pytest.raises(ValidationError, match="set adapter: best"):
+        toy(early_stopping={"patience": 2})

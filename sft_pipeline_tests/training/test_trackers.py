@@ -1,0 +1,150 @@
+"""The series of a training in TensorBoard, Weights & Biases (offline) and MLflow (files), read back from their files."""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.training import callbacks, trainer
+from sft_pipeline.training.callbacks.trackers import IDS
+
+
+@pytest.fixture(autouse=True)
+def no_services(monkeypatch):
+    """As on a machine where nobody has set up anything."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def tensorboard(folder: Path) -> dict[str, dict[int, float]]:
+    """Series in the event files, as TensorBoard shows them: a new session drops what lies beyond its start."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    series: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            if event.session_log.status == SessionLog.START:
+                series = {t: {s: v for s, v in points.items() if s < event.step} for t, points in series.items()}
+            for value in event.summary.value:
+                assert event.step not in series.setdefault(value.tag, {})
+                series[value.tag][event.step] = value.simple_value
+    return series
+
+
+def wandb(folder: Path) -> tuple[set[str], dict[str, dict[int, float]]]:
+    """Run ids and series in the transaction logs: LevelDB's log format, blocks of 32 KiB after seven bytes."""
+    internal = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    ids, series = set(), {}
+    for path in sorted(folder.glob("offline-run-*/*.wandb")):
+        data, at, record = path.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            if 32768 - at % 32768 < 7:
+                at += 32768 - at % 32768
+                continue
+            _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+            record += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):
+                message, record = internal.Record.FromString(record), b""
+                if message.WhichOneof("record_type") == "run":
+                    ids.add(message.run.run_id)
+                if message.WhichOneof("record_type") == "history":
+                    items = {i.key or i.nested_key[0]: json.loads(i.value_json) for i in message.history.item}
+                    for name, value in items.items():
+                        if "/" in name:
+                            assert items["_step"] not in series.setdefault(name, {})
+                            series[name][items["_step"]] = value
+    return ids, series
+
+
+def mlflow(folder: Path, run: str) -> dict[str, dict[int, float]]:
+    client = pytest.importorskip("mlflow").MlflowClient(tracking_uri=folder.as_uri())
+    series = {}
+    for name in client.get_run(run).data.metrics:
+        points = client.get_metric_history(run, name)
+        series[name] = {point.step: point.value for point in points}
+        assert len(series[name]) == len(points), f"{name} holds a step twice"
+    return series
+
+
+def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_path):
+    pytest.importorskip("wandb")
+    pytest.importorskip("mlflow")
+    experiment = toy(report_to=("tensorboard", "wandb", "mlflow"))
+    rows = [{"step": step, "steps": 6, "loss": 3.0 - step / 10} for step in range(1, 7)]
+    rows.insert(4, {"step": 4, "steps": 6, "eval_loss": 2.5})
+    first = callbacks.Trackers(experiment, tmp_path, "f" * 64, 0, [])
+    for row in rows[:6]:  # up to step 5
+        first.log(row)
+    first.close(finished=False)
+    ids = json.loads((tmp_path / IDS).read_text())
+    second = callbacks.Trackers(experiment, tmp_path, "f" * 64, 3, rows[3:6])
+    for row in rows[3:]:  # from the checkpoint of step 3 on
+        second.log(row)
+    second.close(finished=True)
+
+    assert json.loads((tmp_path / IDS).read_text()) == ids
+    expected = {"train/loss": {step: 3.0 - step / 10 for step in range(1, 7)}, "eval/loss": {4: 2.5}}
+    seen = tensorboard(tmp_path / "tensorboard")
+    assert {name: pytest.approx(points) for name, points in seen.items()} == expected
+    assert wandb(tmp_path / "wandb") == ({ids["wandb"]["id"]}, expected)
+    assert mlflow(tmp_path / "mlflow", ids["mlflow"]["run_id"]) == expected
+
+
+def test_training_and_evaluation_are_one_run_and_lie_in_the_artifact(toy, prepared, monkeypatch):
+    pytest.importorskip("wandb")
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef" * 2 + "01234567")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    everywhere = toy(epochs=1.0, save_steps=5, report_to=("tensorboard", "wandb", "mlflow"))
+    arguments = prepared(everywhere)
+    adapter = trainer.train(*arguments.values())
+    history = json.loads(adapter.path("log_history.json").read_text())
+    for name, key in (("train/loss", "loss"), ("eval/loss", "eval_loss"), ("train/lora_norm_max", "lora_norm_max")):
+        expected = {row["step"]: row[key] for row in history if key in row}
+        assert expected
+        work = arguments["work"]
+        ids = json.loads((work / IDS).read_text())
+        assert tensorboard(work / "tensorboard")[name] == pytest.approx(expected)
+        assert wandb(work / "wandb")[1][name] == pytest.approx(expected)
+        assert mlflow(work / "mlflow", ids["mlflow"]["run_id"])[name] == expected
+    for path in work.rglob("*"):
+        assert path.is_dir() or b"0123456789abcdef01" not in path.read_bytes(), f"{path} holds the key"
+    stored = {name.partition("/")[0] for name in adapter.files}
+    assert stored >= {"training_log.jsonl", "trackers.json", "tensorboard", "wandb", "mlflow"}
+    client = sys.modules["mlflow"].MlflowClient(tracking_uri=(adapter.root / "mlflow").as_uri())
+    run = client.get_run(ids["mlflow"]["run_id"])
+    assert run.info.status == "FINISHED" and run.data.params["lora.r"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "remedy"),
+    [
+        ("wandb", "wandb", r"pip install 'sft-pipeline\[wandb\]'"),
+        ("mlflow", "mlflow", r"pip install 'sft-pipeline\[mlflow\]'"),
+        ("tensorboard", "tensorboardX", "pip install 'sft-pipeline'"),
+    ],
+)
+def test_a_tracker_that_is_not_installed_stops_before_any_work(toy, prepared, monkeypatch, name, package, remedy):
+    monkeypatch.setitem(sys.modules, package, None)  # what the import system does for a module that cannot be had
+    arguments = prepared(toy(report_to=(name,)))
+    with pytest.raises(TrainingError, match=remedy):
+        trainer.train(*arguments.values())
+    assert not arguments["work"].exists()
+
+
+def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy, prepared, monkeypatch, caplog):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    arguments = prepared(toy(max_steps=2, min_coverage=0.01, report_to=("tensorboard", "mlflow")))
+    assert trainer.train(*arguments.values()).steps == 2
+    assert "mlflow gets nothing of this training" in caplog.text
+    assert tensorboard(arguments["work"] / "tensorboard")["train/loss"]
