@@ -27,6 +27,7 @@ _PLAN = (
     "report/training_plots.py",
 )
 _TRAIN = (
+    "training/schedule.py",  # the order of the rows decides the weights
     "training/trainer.py",
     "training/options.py",
     "training/assembly.py",
