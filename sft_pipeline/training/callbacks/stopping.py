@@ -25,6 +25,8 @@ def early_stopping(rules: EarlyStopping | None) -> "TrainerCallback":
         ended = False
 
         def on_evaluate(self, args, state, control, **kwargs):
+            if control.should_training_stop:  # the watchdog may have called the run lost: that state is not saved
+                return
             losses = [row["eval_loss"] for row in state.log_history if "eval_loss" in row]
             if rules and without_improvement(losses, rules.min_delta) >= rules.patience:
                 logger.info("the dev loss has not fallen for %d evaluations: the training ends", rules.patience)

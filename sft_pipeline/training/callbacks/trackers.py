@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -209,7 +210,8 @@ class _MLflow:
             number = experiment.experiment_id if experiment else self.client.create_experiment(name)
             self.run = self.client.create_run(number, run_name=f"sft-{run[:8]}").info.run_id
             self.client.log_batch(self.run, params=[Param(k, str(v)[:500]) for k, v in config.items()])
-        self.ids = {"run_id": self.run, "tracking_uri": given or folder.name}
+        shown = re.sub(r"//[^/]*@", "//", given or folder.name)  # name and password of the server stay out of the file
+        self.ids = {"run_id": self.run, "tracking_uri": shown}
 
     def log(self, step: int, series: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
