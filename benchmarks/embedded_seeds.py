@@ -18,6 +18,7 @@ from sft_pipeline.dataset.split import split
 from sft_pipeline.evaluation.gate import decide
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.answers import generate
+from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.model import guard, snapshot
 from sft_pipeline.model.loader import load_tokenizer
 from sft_pipeline.provenance.store import Store, default_store
@@ -53,16 +54,17 @@ def run(seed: int, folder: Path) -> str:
     raw = source.read(experiment.data.source, project_root(), out("raw"))
     clean = cleaning.clean(raw, experiment.data, out("clean"), count_tokens=load_tokenizer(base.root).count)
     parts = split(clean, experiment.data, {name: out(name) for name in ("train", "dev", "test")})
-    plan = plan_inputs.plan_from_artifacts(experiment, base, *parts.values(), out("plan"))
+    plan = plan_inputs.plan_from_artifacts(experiment, base, *parts.values(), project_root(), out("plan"))
     adapter = trainer.train(
         experiment, base, report, plan, parts["train"], parts["dev"], folder / "work", out("adapter")
     )
     history = json.loads(adapter.path("log_history.json").read_text())
     diagnosis = diagnose(history, out("diagnosis"), train_rows=plan.train_rows, effective_batch=plan.effective_batch)
-    answers = [
-        generate(experiment, "base", base, None, parts["test"], out("base_answers")),
-        generate(experiment, "sft", base, adapter, parts["test"], out("sft_answers")),
-    ]
+    with open_engine(experiment, base) as engine:
+        answers = [
+            generate(experiment, name, base, tuned, parts["test"], engine, out(f"{name}_work"), out(f"{name}_answers"))
+            for name, tuned in (("base", None), ("sft", adapter))
+        ]
     gate = decide(parts["test"], *answers, report, diagnosis, experiment, out("gate"))
     types = " ".join(f"{t.name} {t.base_successes}→{t.sft_successes}/{t.n}" for t in gate.types)
     protected = "  ".join(

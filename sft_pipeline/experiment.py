@@ -7,7 +7,7 @@ coerced from a wrong type, and every field says what it does: the JSON Schema fo
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -560,13 +560,33 @@ class Training(Section):
 # ---------------------------------------------------------------------------------------------------------- generation
 
 
-class Generation(Section):
-    """Decoding, the same for base and fine-tuned model; always greedy for the gate."""
+class Sampling(Section):
+    """Random decoding with a seed. The gate accepts greedy answers only; a sample is for looking and for other tools."""
 
-    engine: Literal["transformers"] = Field("transformers", description="What generates.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of the softmax.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus: smallest set of tokens with this much probability.")
+    top_k: Positive | None = Field(None, description="Only the k most probable tokens; default: all.")
+    seed: int = Field(11, description="Seed of the random numbers.")
+
+
+class Generation(Section):
+    """Decoding, the same for base and fine-tuned model; greedy unless `sampling` is given."""
+
+    engine: Literal["auto", "transformers", "vllm"] = Field(
+        "auto",
+        description="What generates. auto is vLLM where it is installed and the model runs on a CUDA device, otherwise "
+        "transformers; the report names the engine that answered.",
+    )
     max_new_tokens: Positive = Field(64, description="Longest answer in tokens.")
     batch_size: Positive = Field(64, description="Prompts per batch.")
     stop: tuple[str, ...] = Field((), description="An answer ends before the first of these strings.")
+    sampling: Sampling | None = Field(None, description="Random decoding; default: greedy, which the gate asks for.")
+    dtype: Literal["float32", "bfloat16"] | None = Field(
+        None, description="Precision while answering, for both models; default: that of the training."
+    )
+    quantization: Literal["none", "nf4", "int8"] | None = Field(
+        None, description="Quantisation while answering, for both models; default: that of the training."
+    )
     repeat_sample: int = Field(
         50, ge=0, description="Items generated a second time, in another batch size, to measure the flip rate."
     )
@@ -578,10 +598,25 @@ class Generation(Section):
 class ScorerSpec(Section):
     """Which scorer judges a type of item, with its options."""
 
-    kind: Literal["exact", "numeric", "contains", "choice", "json_record", "item_list", "refusal", "answer"] = Field(
-        description="Name of the scorer: one file in evaluation/scorers/."
-    )
-    options: dict[str, str | int | float | bool | tuple[str, ...]] = Field({}, description="Options of that scorer.")
+    kind: Literal[
+        "exact",
+        "numeric",
+        "contains",
+        "choice",
+        "regex",
+        "json_record",
+        "json_schema",
+        "item_list",
+        "math",
+        "think_answer",
+        "ifeval",
+        "code",
+        "refusal",
+        "answer",
+        "judge",
+        "judgements",
+    ] = Field(description="Name of the scorer: one file in evaluation/scorers/.")
+    options: dict[str, JsonValue] = Field({}, description="Options of that scorer.")
 
 
 class Protected(Section):
@@ -606,8 +641,26 @@ class Gate(Section):
         0.95, description="Headroom: a base that succeeds more often than this stops the run."
     )
     max_truncated_share: Share = Field(
-        0.10, description="Answers cut at max_new_tokens; above this the gate is refused."
+        0.10, description="Answers of the fine-tuned model cut at max_new_tokens; above this the gate is refused."
     )
+    max_base_truncated_share: Share = Field(
+        0.50,
+        description="The same for the base, which often goes on until it is cut: a limit of its own, for a cut answer "
+        "must not be what makes the base fail.",
+    )
+    max_repetitive_share: Share = Field(
+        0.10,
+        description="Answers of the fine-tuned model of which repeated 4-grams make up over half; above this the gate is "
+        "refused.",
+    )
+    max_missing_share: Share = Field(
+        0.05, description="Pairs without a judgement on both sides; above this the gate is refused."
+    )
+    min_kappa: float = Field(
+        0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is asked for."
+    )
+    bootstrap_samples: Positive = Field(2000, description="Samples of the bootstrap by cluster.")
+    bootstrap_seed: int = Field(11, description="Seed of that bootstrap.")
     protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
     undecided: Literal["fails", "passes"] = Field(
         "fails", description="What a guarantee that the items cannot decide does to the verdict."
@@ -619,11 +672,41 @@ class Gate(Section):
     min_power: Share = Field(0.8, description="Power at planned_lift below which the plan is refused.")
 
 
+class Series(Section):
+    """The checkpoint series: which items, and which checkpoint counts as the best."""
+
+    split: Literal["dev", "test"] = Field(
+        "dev",
+        description="dev, because a checkpoint that was chosen on the test split is judged on items that chose it.",
+    )
+    best: Literal["most_successes", "within_one_standard_error"] = Field(
+        "most_successes",
+        description="The earliest checkpoint with the most successes, or the earliest whose success rate lies within one "
+        "standard error of it.",
+    )
+
+
 class Evaluation(Section):
     """How answers are judged and when the verdict is positive."""
 
     scorers: dict[str, ScorerSpec] = Field(description="Scorer by item type; the key `default` serves all others.")
+    human_labels: str | None = Field(
+        None,
+        description="JSONL of id, output and success by humans, relative to the project's root: agreement of the scorers "
+        "with it is part of the gate.",
+    )
+    run_code: bool = Field(
+        False, description="Let the scorer `code` run what a model wrote. Off by default: it is foreign code."
+    )
+    series: Series = Field(Series(), description="The checkpoint series.")
     gate: Gate = Field(Gate(), description="The decision.")
+
+
+class EvaluationOnly(Section):
+    """A file with nothing but the evaluation, for outputs that were made elsewhere."""
+
+    description: str = Field("", description="What the comparison is for.")
+    evaluation: Evaluation = Field(description="How answers are judged and when the verdict is positive.")
 
 
 # ---------------------------------------------------------------------------------------------------------- experiment

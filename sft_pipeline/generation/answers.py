@@ -17,7 +17,10 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.generation.engine import TransformersEngine
+from sft_pipeline.generation.engines import answering
+from sft_pipeline.generation.engines.engine import Engine, adapter_content
+from sft_pipeline.generation.partial import Partial
+from sft_pipeline.model.greedy import Completion
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
 
 log = logging.getLogger(__name__)
@@ -29,12 +32,18 @@ def generate(
     base: ModelSnapshot,
     adapter: AdapterSnapshot | None,
     items: InstructionDataset,
+    engine: Engine,
+    work: Path,
     out: Path,
 ) -> Generations:
-    """Let the base model, or the base model with its adapter, answer every item of `items` greedily.
+    """Let the base model, or the base model with its adapter, answer every item of `items`.
 
-    A sample of the items is generated a second time in batches of another size: the share whose text differs is the
-    flip rate. Writes `generations.parquet` and `flips.json` to `out`.
+    Finished chunks are kept in `work`: a generation that was killed goes on there and ends with the same bytes. Greedy
+    answers are measured: a sample of the items is generated a second time in batches of another size, and the share whose
+    text differs is the flip rate. Writes `generations.parquet` and `flips.json` to `out`.
+
+    Raises:
+        ModelError: an item leaves no room for an answer, or the engine failed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -43,21 +52,23 @@ def generate(
     rows = read_table(items.path(InstructionDataset.ROWS), ["id", "instruction"])
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
     folder = adapter.root / "adapter" if adapter else None
-    engine = TransformersEngine(base, experiment.model)
+    common = conditions(experiment, base, items, engine)
+    header = {"model": model, "adapter": folder and adapter_content(folder), "conditions": common}
     started = time.monotonic()
-    answers = engine.answer(prompts, decoding, adapter=folder)
+    answers, computed = _answers(engine, experiment, prompts, folder, work, header)
     seconds = time.monotonic() - started
     tokens = sum(a.tokens for a in answers)
-    log.info("%s: %d answers, %d tokens in %.1f s", model, len(answers), tokens, seconds)
+    log.info("%s: %d answers by %s, %d tokens in %.1f s", model, len(answers), engine.name, tokens, seconds)
 
     # Ids are hashes, so the first ones in their order are a random sample, and the same for base and adapter.
-    sample = sorted(range(len(rows)), key=lambda i: rows[i]["id"])[: decoding.repeat_sample]
-    again = engine.answer(
+    again = 0 if decoding.sampling else decoding.repeat_sample
+    sample = sorted(range(len(rows)), key=lambda i: rows[i]["id"])[:again]
+    repeated = engine.answer(
         [prompts[i] for i in sample], decoding, adapter=folder, batch_size=max(1, decoding.batch_size // 3)
     )
     flips = [
         {"id": rows[i]["id"], "first": answers[i].text, "second": second.text}
-        for i, second in zip(sample, again, strict=True)
+        for i, second in zip(sample, repeated, strict=True)
         if answers[i].text != second.text
     ]
     (out / "flips.json").write_text(json.dumps(flips, indent=1, ensure_ascii=False))
@@ -67,18 +78,45 @@ def generate(
         "output": [a.text for a in answers],
         "tokens": [a.tokens for a in answers],
         "finish_reason": [a.finish_reason for a in answers],
+        "mean_logprob": pa.array([a.mean_logprob for a in answers], pa.float64()),
     }
     pq.write_table(pa.table(table), out / Generations.ROWS, compression="zstd")
+    likely = [a.mean_logprob for a in answers if a.mean_logprob is not None]
     return Generations.seal(
         out,
         model=model,
         rows=len(rows),
-        conditions=conditions(experiment, base, items, engine),
+        conditions=common,
         truncated_share=sum(a.finish_reason == "length" for a in answers) / len(answers),
         mean_tokens=tokens / len(answers),
+        mean_logprob=sum(likely) / len(likely) if likely else None,
         flip_rate=len(flips) / len(sample) if sample else None,
-        measurements={"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds, 1)},
+        trained_on=_trained_on(adapter) if adapter else {},
+        measurements={
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(sum(a.tokens for a in computed) / seconds, 1),
+            "resumed_answers": len(answers) - len(computed),
+        },
     )
+
+
+def _answers(
+    engine: Engine, experiment: Experiment, prompts: list[str], adapter: Path | None, work: Path, header: dict
+) -> tuple[list[Completion], list[Completion]]:
+    """All answers in the order of `prompts`, and those of them that were computed now."""
+    order = list(range(len(prompts)))
+    if engine.by_length:
+        lengths = engine.tokenizer.count(prompts)
+        order.sort(key=lambda i: -lengths[i])
+    size = engine.chunk(experiment.generation)
+    computed: list[Completion] = []
+    with Partial(work, {**header, "chunk": size}) as partial:
+        for start in range(len(partial.chunks) * size, len(order), size):
+            asked = [prompts[i] for i in order[start : start + size]]
+            partial.add(engine.answer(asked, experiment.generation, adapter=adapter))
+            computed += partial.chunks[-1]
+        done = dict(zip(order, (answer for chunk in partial.chunks for answer in chunk), strict=True))
+    return [done[i] for i in range(len(prompts))], computed
 
 
 def check(items: InstructionDataset, guard: GuardReport, training: TrainingReport | None = None) -> None:
@@ -97,16 +135,25 @@ def check(items: InstructionDataset, guard: GuardReport, training: TrainingRepor
 
 
 def conditions(
-    experiment: Experiment, base: ModelSnapshot, items: InstructionDataset, engine: TransformersEngine
+    experiment: Experiment, base: ModelSnapshot, items: InstructionDataset, engine: Engine
 ) -> dict[str, str]:
     """What base and fine-tuned generations must have in common, each as a text that can be compared and shown."""
+    spec, decoding = answering(experiment), experiment.generation
+    decides = {"max_new_tokens", "stop", "sampling", "batch_size"}
     return {
         "items": items.digest,
         "base": base.digest,
         "prompt": hash_value(experiment.prompt.model_dump()),
-        "decoding": canonical_json(experiment.generation.model_dump(mode="json")),
+        "decoding": canonical_json(decoding.model_dump(mode="json", include=decides)),
         "engine": canonical_json({engine.name: engine.versions()}),
-        "device": experiment.model.device,
-        "dtype": experiment.model.dtype,
-        "quantization": experiment.model.quantization,
+        "device": spec.device,
+        "dtype": spec.dtype,
+        "quantization": spec.quantization,
+        "attention": spec.attention if engine.name == "transformers" else engine.name,
     }
+
+
+def _trained_on(adapter: AdapterSnapshot) -> dict[str, str]:
+    """Precision and quantisation of the base that the adapter was trained on, by its own manifest."""
+    model = json.loads(adapter.path("training_manifest.json").read_text())["model"]
+    return {name: model[name] for name in ("dtype", "quantization")}

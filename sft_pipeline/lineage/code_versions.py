@@ -8,8 +8,29 @@ from sft_pipeline.provenance.code import code_hash
 
 _ROWS = ("dataset/table.py", "dataset/text.py")
 _PAGE = ("report/data_html.py", "report/data_plots.py", "report/data_template.py", "report/excerpt.py")
-_ANSWER = ("model/loader.py", "model/greedy.py", "generation/engine.py")
-_SUCCESS = (*_ANSWER, "generation/success.py", "evaluation/scoring.py", "evaluation/scorers")
+_GATE_PAGE = (
+    "report/gate_json.py",
+    "report/gate_text.py",
+    "report/gate_plots.py",
+    "report/gate_distributions.py",
+    "report/gate_html.py",
+    "report/gate_template.py",
+    "report/gate_items.py",
+    "report/page_style.py",
+    "report/data_html.py",
+    "report/excerpt.py",
+)
+_ANSWER = ("model/loader.py", "model/greedy.py", "generation/engines")
+_GENERATIONS = (*_ANSWER, "generation/answers.py", "generation/partial.py")
+_SUCCESS = (
+    *_ANSWER,
+    "generation/success.py",
+    "evaluation/scoring.py",
+    "evaluation/scorers",
+    "evaluation/limited.py",
+    "evaluation/math_equality.py",
+    "evaluation/labels.py",
+)
 _PLAN = (
     "training/plan.py",
     "training/plan_rows.py",
@@ -64,10 +85,18 @@ MODULES: dict[str, tuple[str, ...]] = {
         "training/schedule.py",
         "report/training_plots.py",
     ),
-    "base_generations": (*_ANSWER, "generation/answers.py"),
-    "sft_generations": (*_ANSWER, "generation/answers.py"),
-    "checkpoint_series": (*_SUCCESS, "generation/series.py", "evaluation/statistics.py", "report/series_plot.py"),
-    "gate_report": ("evaluation", "report/gate_html.py", "report/gate_plots.py", "report/gate_text.py"),
+    "base_generations": _GENERATIONS,
+    "sft_generations": _GENERATIONS,
+    "checkpoint_series": (
+        *_SUCCESS,
+        "generation/answers.py",
+        "generation/partial.py",
+        "generation/series.py",
+        "evaluation/statistics.py",
+        "report/series_plot.py",
+        "report/series_table.py",
+    ),
+    "gate_report": ("evaluation", *_GATE_PAGE),
 }
 """Modules by asset, relative to the package; `splits` serves train, dev and test."""
 

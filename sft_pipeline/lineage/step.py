@@ -87,9 +87,13 @@ def produce_one(
     upstream: Mapping[str, Artifact],
     make: Callable[[Path, Path], A],
     reusable: bool = True,
+    asset: str | None = None,
 ) -> dg.MaterializeResult[A]:
-    """`produce` for a step with one asset: `make` takes its empty output folder and the step's own folder."""
-    name = context.asset_key.path[-1]
+    """`produce` for one asset: `make` takes its empty output folder and the step's own folder.
+
+    `asset` names it where the step makes several that are reused each for itself.
+    """
+    name = asset or context.asset_key.path[-1]
     (result,) = produce(
         context,
         project,

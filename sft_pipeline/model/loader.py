@@ -19,7 +19,7 @@ from sft_pipeline.provenance.code import code_hash
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _MARKER = re.compile(r"<\|[^|<>\s]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 """Spellings of chat-template tokens: ChatML and Llama 3, Llama 2, Gemma."""
@@ -103,6 +103,13 @@ def load_tokenizer(folder: Path) -> CleanTokenizer:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return CleanTokenizer(tokenizer, _template_tokens(tokenizer, templates), had_template=any(templates))
+
+
+def load_config(folder: Path) -> "PretrainedConfig":
+    """The model's configuration in `folder`, without its weights."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def shipped_ids(folder: Path, texts: Sequence[str]) -> list[list[int]] | None:

@@ -19,9 +19,12 @@ def plan_from_artifacts(
     train: InstructionDataset,
     dev: InstructionDataset,
     test: InstructionDataset,
+    root: Path,
     out: Path,
 ) -> TrainingPlan:
     """The plan with everything measured: token lengths of the train split, the base's success on the dev split.
+
+    `root` is the project's root, where relative files of the scorers' options start.
 
     Raises:
         PreconditionError: the test split leaks, so that no gate over it could be believed.
@@ -31,16 +34,17 @@ def plan_from_artifacts(
             "the test split " + (f"leaks: {test.proof.against}" if test.proof else "carries no leakage proof") + ". "
             "Materialize the splits again; if it stays so, look at leakage_proof.json in the split's folder."
         )
-    from sft_pipeline.generation.engine import TransformersEngine
+    from sft_pipeline.generation.engines import open_engine
     from sft_pipeline.generation.success import successes
 
-    engine = TransformersEngine(base, experiment.model)
+    with open_engine(experiment, base) as engine:
+        headroom = successes(engine, experiment, dev, root)
     return plan.make(
         experiment,
         data.lengths(experiment, engine.tokenizer, read_table(train.path(InstructionDataset.ROWS))),
         test.types,
         json.loads(base.path("config.json").read_text()),
-        successes(engine, experiment, dev),
+        headroom,
         out,
         module_names(base.root),
     )

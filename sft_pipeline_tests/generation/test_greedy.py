@@ -7,7 +7,7 @@ import pytest
 
 from sft_pipeline.experiment import BaseModelSpec, FolderBase
 from sft_pipeline.model import loader
-from sft_pipeline.model.greedy import _finish, complete
+from sft_pipeline.model.greedy import complete, finish
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_an_answer_ends_before_a_stop_string(loaded):
 def test_the_limit_of_new_tokens_is_a_finish_reason_of_its_own(loaded):
     _, tokenizer = loaded
     ids = tokenizer.encode("one two three")
-    assert _finish(ids, tokenizer, (), len(ids)).finish_reason == "length"
-    ended = _finish([*ids, tokenizer.end, tokenizer.end], tokenizer, (), 50)
+    assert finish(ids, tokenizer, (), len(ids)).finish_reason == "length"
+    ended = finish([*ids, tokenizer.end, tokenizer.end], tokenizer, (), 50)
     assert ended.finish_reason == "stop" and ended.text == "one two three" and ended.tokens == len(ids)
 
 

@@ -65,6 +65,30 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     assert healed.versions["lora_adapter"] == first.versions["lora_adapter"] and "lora_adapter" not in healed.reused
 
 
+def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engine(
+    toy_project, materialize, monkeypatch
+):
+    from sft_pipeline.generation import engines
+
+    opened, real = [], engines.open_engine
+    monkeypatch.setattr(engines, "open_engine", lambda *given: opened.append(given) or real(*given))
+    alone = materialize(toy_project, "*base_generations")
+    assert alone.result.success and "base_generations" in alone.made
+    assert not {"lora_adapter", "training_report", "sft_generations"} & alone.made.keys()
+    missing = materialize(toy_project, "sft_generations")
+    assert "training_report of experiment toy was never materialized" in missing.failure("generations")
+
+    assert materialize(toy_project, "training_report,lora_adapter").result.success
+    opened.clear()
+    both = materialize(toy_project, "base_generations,sft_generations", tags={"sft_pipeline/recompute": "true"})
+    assert both.result.success and both.reused == set() and len(opened) == 1
+    assert both.versions["base_generations"] == alone.versions["base_generations"]
+    assert both.versions["sft_generations"] != both.versions["base_generations"]
+    # What stands needs no engine.
+    again = materialize(toy_project, "base_generations,sft_generations")
+    assert again.reused == {"base_generations", "sft_generations"} and len(opened) == 1
+
+
 def test_everything_is_fresh_after_a_run(toy_project, instance, materialize):
     from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
     from dagster._core.loader import LoadingContextForTest

@@ -1,7 +1,13 @@
 """What comes from data is text in the Dagster UI, whatever it looks like."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from sft_pipeline.artifacts import SeriesPoint, SeriesReport
+from sft_pipeline.evaluation.judged import decide_outputs
+from sft_pipeline.experiment import Evaluation
 from sft_pipeline.lineage import metadata
 
 
@@ -17,3 +23,40 @@ def test_a_cell_holds_no_markup_and_ends_no_row(text):
     for sign in "[]!*_~$|":
         assert cell.replace("\\\\", "").replace("\\" + sign, "").count(sign) == 0
     assert "<script" not in cell and "\r" not in cell and "\x07" not in cell
+
+
+def test_a_gate_report_shows_verdict_reasons_two_small_pictures_and_the_way_to_its_page(tmp_path):
+    def rows(name, right):
+        path = tmp_path / f"{name}.jsonl"
+        evil = [
+            {"id": str(k), "type": "[a](b)|", "output": f"![x](http://evil) {k}", "success": k % 5 < right}
+            for k in range(60)
+        ]
+        path.write_text("\n".join(map(json.dumps, evil)))
+        return path
+
+    out = tmp_path / "out"
+    out.mkdir()
+    report = decide_outputs(rows("base", 1), rows("sft", 4), None, Evaluation(scorers={}), tmp_path, out)
+    shown = metadata.describe(report)
+    assert (shown["verdict"], shown["p"], shown["lift"]) == (report.verdict, report.p, report.overall.lift)
+    low, high = report.overall.lift_interval
+    assert shown["lift interval"] == f"{100 * low:+.1f} to {100 * high:+.1f} points"
+    assert Path(shown["report"].value) == out / "gate.html"
+    worst = shown["reasons"].value.splitlines()[2]
+    assert worst.split(" | ")[1] == next(
+        o for o in ("refused", "fail", "pass") if o in {r.outcome for r in report.reasons}
+    )
+    pictures = [name for name, value in shown.items() if "data:image/png;base64" in str(getattr(value, "value", ""))]
+    assert pictures == ["rates", "differences"]
+    assert all(len(shown[name].value) < 4 / 3 * metadata.PICTURE + 100 for name in pictures)
+    texts = [value.value for name, value in shown.items() if hasattr(value, "value") and name not in pictures]
+    assert all(len(text) < 10_000 and "[a](b)" not in text for text in texts)
+
+
+def test_a_series_shows_its_table_the_choice_and_what_a_reader_must_know():
+    points = tuple(SeriesPoint(step=s, n=10, successes=k, low=0.0, high=1.0) for s, k in ((0, 1), (50, 7), (100, 6)))
+    shown = metadata.describe(SeriesReport(root=Path("."), split="test", points=points, notes=("Chosen on test.",)))
+    assert shown["best step"] == 50 and "most successes" in shown["choice"]
+    assert "50 (best) | 7 of 10 | 70.00 %" in shown["series"].value
+    assert "Chosen on test." in shown["notes"].value

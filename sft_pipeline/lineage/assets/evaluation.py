@@ -1,5 +1,9 @@
 """Generations of base and fine-tuned model, the checkpoint series, and the gate."""
 
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
 import dagster as dg
 
 from sft_pipeline.artifacts import (
@@ -17,16 +21,27 @@ from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
-from sft_pipeline.provenance.environment import library_versions
+
+GENERATIONS = {
+    "base_generations": "The base model's answers to the test split.",
+    "sft_generations": "The fine-tuned model's answers to the same items, by the same engine and decoding.",
+}
+
+ON_BASE = ("base_model", "test_split", "base_model_guard")
+"""What the answers of either model need."""
 
 
 def _decoding(experiment: Experiment) -> dict:
     """What the answers depend on besides the models: another library version may answer differently."""
+    from sft_pipeline.generation.engines import answering, engine_versions
+
+    with user_errors():
+        engine = engine_versions(experiment)
     return {
         "prompt": experiment.prompt,
         "generation": experiment.generation,
-        "model": experiment.model.loading,
-        "libraries": library_versions("torch", "transformers", "peft", "bitsandbytes"),
+        "model": answering(experiment).loading,
+        "engine": engine,
     }
 
 
@@ -39,54 +54,71 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         "op_tags": CUDA,
     }
 
-    # A plan that cannot work stops the base's answers too: nobody would use them.
-    @dg.asset(**on_model, deps=["training_plan"], code_version=code_version("base_generations"))
-    def base_generations(
+    # Both are made in one step, so that the engine starts once. Adapter and diagnosis are no inputs of the step: it could
+    # then not answer with the base alone before there is an adapter.
+    @dg.multi_asset(
+        name="generations",
+        partitions_def=partitions,
+        group_name=EVALUATION,
+        op_tags=CUDA,
+        can_subset=True,
+        deps=["training_plan", "lora_adapter", "training_report"],
+        outs={
+            name: dg.AssetOut(
+                dagster_type=Generations,
+                is_required=False,
+                kinds={"pytorch"},
+                code_version=code_version(name),
+                description=text,
+            )
+            for name, text in GENERATIONS.items()
+        },
+        internal_asset_deps={
+            # A plan that cannot work stops the base's answers too: nobody would use them.
+            "base_generations": {dg.AssetKey(name) for name in (*ON_BASE, "training_plan")},
+            "sft_generations": {dg.AssetKey(name) for name in (*ON_BASE, "lora_adapter", "training_report")},
+        },
+    )
+    def generations(
         context: dg.AssetExecutionContext,
         project: Project,
         base_model: ModelSnapshot,
         test_split: InstructionDataset,
         base_model_guard: GuardReport,
-    ) -> dg.MaterializeResult[Generations]:
-        """The base model's greedy answers to the test split."""
+    ):
         from sft_pipeline.generation.answers import check, generate
+        from sft_pipeline.generation.engines import open_engine
 
-        with user_errors():
-            check(test_split, base_model_guard)
         experiment = project.experiment(context.partition_key)
-        return produce_one(
-            context,
-            project,
-            Generations,
-            depends=_decoding(experiment),
-            upstream={"base_model": base_model, "test_split": test_split},
-            make=lambda out, work: generate(experiment, "base", base_model, None, test_split, out),
-        )
+        with ExitStack() as stack:
+            # Stored answers that still stand need no engine.
+            engine = cache(lambda: stack.enter_context(open_engine(experiment, base_model)))
 
-    @dg.asset(**on_model, code_version=code_version("sft_generations"))
-    def sft_generations(
-        context: dg.AssetExecutionContext,
-        project: Project,
-        base_model: ModelSnapshot,
-        lora_adapter: AdapterSnapshot,
-        test_split: InstructionDataset,
-        base_model_guard: GuardReport,
-        training_report: TrainingReport,
-    ) -> dg.MaterializeResult[Generations]:
-        """The fine-tuned model's greedy answers to the same items, by the same engine and decoding."""
-        from sft_pipeline.generation.answers import check, generate
+            def made(name: str, model: str, adapter: AdapterSnapshot | None) -> dg.MaterializeResult:
+                inputs = {"base_model": base_model, "test_split": test_split}
+                return produce_one(
+                    context,
+                    project,
+                    Generations,
+                    depends=_decoding(experiment),
+                    upstream=inputs | ({"lora_adapter": adapter} if adapter else {}),
+                    make=lambda out, work: generate(
+                        experiment, model, base_model, adapter, test_split, engine(), work, out
+                    ),
+                    asset=name,
+                )
 
-        with user_errors():
-            check(test_split, base_model_guard, training_report)
-        experiment = project.experiment(context.partition_key)
-        return produce_one(
-            context,
-            project,
-            Generations,
-            depends=_decoding(experiment),
-            upstream={"base_model": base_model, "lora_adapter": lora_adapter, "test_split": test_split},
-            make=lambda out, work: generate(experiment, "sft", base_model, lora_adapter, test_split, out),
-        )
+            if "base_generations" in context.selected_output_names:
+                with user_errors():
+                    check(test_split, base_model_guard)
+                yield made("base_generations", "base", None)
+            if "sft_generations" in context.selected_output_names:
+                with user_errors():
+                    store = project.artifacts()
+                    training = store.get("training_report", context.partition_key, TrainingReport)
+                    adapter = store.get("lora_adapter", context.partition_key, AdapterSnapshot)
+                    check(test_split, base_model_guard, training)
+                yield made("sft_generations", "sft", adapter)
 
     @dg.asset(**on_model, deps=["training_report"], code_version=code_version("checkpoint_series"))
     def checkpoint_series(
@@ -95,18 +127,29 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         base_model: ModelSnapshot,
         lora_adapter: AdapterSnapshot,
         dev_split: InstructionDataset,
+        test_split: InstructionDataset,
     ) -> dg.MaterializeResult[SeriesReport]:
-        """Success on the dev split at the base, at each kept checkpoint and at the end."""
+        """Success on the declared split (dev by default) at the base, at each kept checkpoint and at the end."""
+        from sft_pipeline.evaluation.scoring import outside_files
         from sft_pipeline.generation.series import series
 
         experiment = project.experiment(context.partition_key)
+        root, declared = Path(project.root), experiment.evaluation.series
+        items = test_split if declared.split == "test" else dev_split
+        with user_errors():
+            brought = outside_files(experiment.evaluation, root)
+        judging = {
+            "scorers": _scorers(experiment),
+            "run_code": experiment.evaluation.run_code,
+            "outside_files": brought,
+        }
         return produce_one(
             context,
             project,
             SeriesReport,
-            depends={**_decoding(experiment), "scorers": _scorers(experiment)},
-            upstream={"base_model": base_model, "lora_adapter": lora_adapter, "dev_split": dev_split},
-            make=lambda out, work: series(experiment, base_model, lora_adapter, dev_split, out),
+            depends={**_decoding(experiment), **judging, "series": declared},
+            upstream={"base_model": base_model, "lora_adapter": lora_adapter, f"{declared.split}_split": items},
+            make=lambda out, work: series(experiment, base_model, lora_adapter, items, root, work, out),
         )
 
     @dg.asset(
@@ -126,13 +169,18 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[GateReport]:
         """Is the adapter better than its base? Verdict, paired statistics and every reason."""
         from sft_pipeline.evaluation.gate import decide
+        from sft_pipeline.evaluation.scoring import outside_files
 
         experiment = project.experiment(context.partition_key)
+        root = Path(project.root)
+        with user_errors():
+            # Judgements and human labels that lie outside of the store: the verdict changes with what they say.
+            brought = outside_files(experiment.evaluation, root)
         return produce_one(
             context,
             project,
             GateReport,
-            depends={"evaluation": experiment.evaluation},
+            depends={"evaluation": experiment.evaluation, "outside_files": brought},
             upstream={
                 "test_split": test_split,
                 "base_generations": base_generations,
@@ -147,11 +195,12 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 base_model_guard,
                 training_report,
                 experiment,
+                root,
                 out,
             ),
         )
 
-    return [base_generations, sft_generations, checkpoint_series, gate_report]
+    return [generations, checkpoint_series, gate_report]
 
 
 def _scorers(experiment: Experiment) -> dict:

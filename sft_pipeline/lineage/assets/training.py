@@ -15,7 +15,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, TRAINING
 
@@ -40,9 +40,12 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         base_model_guard: GuardReport,
     ) -> dg.MaterializeResult[TrainingPlan]:
         """Can the run work? Steps, coverage, schedule, memory, headroom of the base, power of the gate."""
+        from sft_pipeline.evaluation.scoring import outside_files
         from sft_pipeline.training import plan_inputs
 
         experiment = project.experiment(context.partition_key)
+        with user_errors():
+            outside = outside_files(experiment.evaluation, Path(project.root))
         return produce_one(
             context,
             project,
@@ -53,6 +56,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "training": experiment.training,
                 "generation": experiment.generation,
                 "evaluation": experiment.evaluation,
+                "outside_files": outside,
             },
             upstream={
                 "train_split": train_split,
@@ -62,7 +66,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "base_model_guard": base_model_guard,
             },
             make=lambda out, work: plan_inputs.plan_from_artifacts(
-                experiment, base_model, train_split, dev_split, test_split, out
+                experiment, base_model, train_split, dev_split, test_split, Path(project.root), out
             ),
         )
 

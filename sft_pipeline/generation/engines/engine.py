@@ -1,0 +1,83 @@
+"""What an engine is."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+from sft_pipeline.errors import ModelError
+from sft_pipeline.experiment import Generation
+from sft_pipeline.model.greedy import Completion
+from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.provenance.hashing import hash_file, hash_value
+
+
+class Engine(ABC):
+    """One loaded base model that answers with or without an adapter.
+
+    The same decoding gives the same answers by every engine, up to the last bits of the arithmetic: stop strings, limits,
+    the end of sequence and what is counted are decided by `model.greedy`.
+    """
+
+    name: ClassVar[str]
+    by_length: ClassVar[bool]
+    """Whether chunks should hold prompts of similar length."""
+    tokenizer: CleanTokenizer
+
+    @staticmethod
+    @abstractmethod
+    def versions() -> dict[str, str]:
+        """Versions of the libraries that decide what comes out."""
+
+    @abstractmethod
+    def chunk(self, decoding: Generation) -> int:
+        """Prompts to hand over at once, so that nothing is lost against handing over all of them."""
+
+    @abstractmethod
+    def answer(
+        self,
+        prompts: Sequence[str],
+        decoding: Generation,
+        *,
+        adapter: Path | None = None,
+        batch_size: int | None = None,
+    ) -> list[Completion]:
+        """Answers in the order of `prompts`.
+
+        Args:
+            prompts: rendered prompts.
+            decoding: limits, stop strings and sampling.
+            adapter: folder of the adapter; None is the base model.
+            batch_size: prompts that are computed together, where it should be another number than usual.
+
+        Raises:
+            ModelError: a prompt or the adapter cannot be used.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the device; the engine answers no more."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def adapter_content(folder: Path) -> str:
+    """Hash of what an adapter's folder holds: the same path may hold another adapter later.
+
+    Raises:
+        ModelError: there is no adapter in the folder.
+    """
+    files = [folder / "adapter_config.json", folder / "adapter_model.safetensors"]
+    if missing := [path.name for path in files if not path.is_file()]:
+        raise ModelError(f"{folder} is not an adapter: {' and '.join(missing)} missing.")
+    return hash_value([hash_file(path) for path in files])
+
+
+def adapter_config(folder: Path) -> dict:
+    """The adapter's own configuration."""
+    return json.loads((folder / "adapter_config.json").read_text())

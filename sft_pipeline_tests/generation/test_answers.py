@@ -1,0 +1,124 @@
+"""Generation of a split's answers: what is written, and that a killed one goes on with the same bytes."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sft_pipeline.artifacts import Generations
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.experiment import Sampling
+from sft_pipeline.generation.answers import generate
+from sft_pipeline.generation.engines import open_engine
+from sft_pipeline.generation.partial import FILE
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from sft_pipeline import artifacts
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.generation.answers import generate
+from sft_pipeline.generation.engines import open_engine
+
+given = json.loads(Path(sys.argv[1]).read_text())
+experiment = Experiment.model_validate_json(given["experiment"])
+base = artifacts.ModelSnapshot.model_validate(given["base"])
+items = artifacts.InstructionDataset.model_validate(given["items"])
+with open_engine(experiment, base) as engine:
+    generate(experiment, "base", base, None, items, engine, Path(given["work"]), Path(given["out"]))
+"""
+
+
+def long(experiment, **changes):
+    """The experiment with answers long enough that a kill falls between two batches."""
+    decoding = experiment.generation.model_copy(update={"max_new_tokens": 120} | changes)
+    return experiment.model_copy(update={"generation": decoding})
+
+
+@pytest.fixture
+def run(ending_base, items, tmp_path):
+    """Generates with the given experiment and work folder; gives the artifact."""
+    count = iter(range(100))
+
+    def run(experiment, work, adapter=None):
+        out = tmp_path / f"out {next(count)}"
+        out.mkdir()
+        work.mkdir(exist_ok=True)
+        with open_engine(experiment, ending_base) as engine:
+            return generate(experiment, "sft" if adapter else "base", ending_base, adapter, items, engine, work, out)
+
+    return run
+
+
+def content(made):
+    return made.path(Generations.ROWS).read_bytes()
+
+
+def test_answers_come_in_the_order_of_the_items_with_everything_about_them(run, experiment, adapter, items, tmp_path):
+    base, sft = run(experiment, tmp_path / "a"), run(experiment, tmp_path / "b", adapter)
+    rows = read_table(base.path(Generations.ROWS))
+    assert list(rows[0]) == ["id", "prompt", "output", "tokens", "finish_reason", "mean_logprob"]
+    assert [row["id"] for row in rows] == [row["id"] for row in read_table(items.path("rows.parquet"))]
+    assert all(row["mean_logprob"] < 0 for row in rows if row["tokens"])
+    assert base.conditions == sft.conditions and content(base) != content(sft)
+    assert json.loads(base.conditions["decoding"]) == {
+        "batch_size": 4,
+        "max_new_tokens": 12,
+        "sampling": None,
+        "stop": [],
+    }
+    assert base.trained_on == {} and sft.trained_on == {"dtype": "bfloat16", "quantization": "nf4"}
+    assert base.flip_rate is not None
+    drawn = experiment.generation.model_copy(update={"sampling": Sampling(seed=1)})
+    sampled = run(experiment.model_copy(update={"generation": drawn}), tmp_path / "c")
+    assert sampled.flip_rate is None and json.loads(sampled.conditions["decoding"])["sampling"]["seed"] == 1
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(seed=2)])
+def test_a_killed_generation_goes_on_and_ends_with_the_same_bytes(
+    run, experiment, ending_base, items, tmp_path, sampling
+):
+    experiment = long(experiment, sampling=sampling)
+    whole = run(experiment, tmp_path / "whole")
+    for name in ("work", "out"):
+        (tmp_path / name).mkdir()
+    given = {
+        name: {**a.model_dump(mode="json"), "root": str(a.root)}
+        for name, a in [("base", ending_base), ("items", items)]
+    }
+    given |= {"experiment": experiment.model_dump_json(), "work": str(tmp_path / "work"), "out": str(tmp_path / "out")}
+    (tmp_path / "given.json").write_text(json.dumps(given))
+    file = tmp_path / "work" / FILE
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, tmp_path / "given.json"], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not file.exists() or file.read_bytes().count(b"\n") < 3:
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL and not any((tmp_path / "out").iterdir())
+    with open(file, "ab") as stream:  # what a kill in the middle of a write leaves
+        stream.write(b'[{"text":"half')
+
+    resumed = run(experiment, tmp_path / "work")
+    assert 8 <= resumed.measurements["resumed_answers"] < len(read_table(whole.path(Generations.ROWS)))
+    assert content(resumed) == content(whole) and resumed.digest == whole.digest
+    assert run(experiment, tmp_path / "work").measurements["resumed_answers"] == whole.rows
+    assert file.read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
+
+
+def test_answers_of_another_configuration_are_thrown_away_with_a_word(run, experiment, adapter, tmp_path, caplog):
+    work = tmp_path / "work"
+    run(experiment, work)
+    with caplog.at_level(logging.WARNING):
+        other = run(long(experiment, max_new_tokens=5), work)
+        tuned = run(long(experiment, max_new_tokens=5), work, adapter)
+    assert [r.message for r in caplog.records if "another configuration" in r.message].__len__() == 2
+    assert other.measurements["resumed_answers"] == tuned.measurements["resumed_answers"] == 0
+    assert content(other) == content(run(long(experiment, max_new_tokens=5), tmp_path / "fresh"))
+    os.truncate(work / FILE, 20)
+    assert content(run(experiment, work)) == content(run(experiment, tmp_path / "second"))

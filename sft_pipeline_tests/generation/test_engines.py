@@ -1,0 +1,168 @@
+"""Both engines against each other: the same answers token by token, whatever adapter was served before."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sft_pipeline.errors import ModelError
+from sft_pipeline.experiment import Generation, Sampling
+from sft_pipeline.generation.engines import vllm_engine
+from sft_pipeline.generation.engines.transformers_engine import TransformersEngine
+from sft_pipeline.generation.engines.vllm_engine import VllmEngine
+from sft_pipeline_tests.generation.conftest import PROMPTS, SPEC, random_adapter
+
+DECODING = Generation(max_new_tokens=24, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def transformers(ending_base):
+    with TransformersEngine(ending_base, SPEC) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def vllm(ending_base, vllm_here):
+    with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
+        yield engine
+
+
+@pytest.fixture(params=["transformers", "vllm"])
+def engine(request):
+    return request.getfixturevalue(request.param)
+
+
+def comparable(answers):
+    return [(a.text, a.tokens, a.finish_reason) for a in answers]
+
+
+def spanning(tokenizer, answers):
+    """A string that begins in one token and ends in the next, and that some of the answers hold."""
+    for answer in answers:
+        pieces = [tokenizer.decode([i]) for i in tokenizer.encode(answer.text)]
+        for first, second in zip(pieces[1:], pieces[2:], strict=False):
+            if len(first) > 1 and second.strip():
+                return first[-1] + second[0]
+    raise AssertionError("no answer has two tokens to span")
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_both_engines_answer_the_same_base_and_adapter_in_any_order(transformers, vllm, adapters, stopped):
+    first, second = adapters
+    decoding = DECODING
+    if stopped:
+        stop = spanning(transformers.tokenizer, transformers.answer(PROMPTS, DECODING))
+        decoding = DECODING.model_copy(update={"stop": (stop, "qzq")})
+    reasons, texts = set(), {}
+    for adapter in (None, first, None, second, first, None):
+        expected = transformers.answer(PROMPTS, decoding, adapter=adapter)
+        found = vllm.answer(PROMPTS, decoding, adapter=adapter)
+        assert comparable(found) == comparable(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert a.mean_logprob == (
+                b.mean_logprob if b.mean_logprob is None else pytest.approx(b.mean_logprob, abs=1e-4)
+            )
+        assert texts.setdefault(adapter, comparable(found)) == comparable(found)
+        reasons |= {a.finish_reason for a in found}
+    assert reasons == {"stop", "length"}
+    assert len({str(answers) for answers in texts.values()}) == 3, "an adapter changed nothing: this proves nothing"
+    if stopped:
+        whole = [comparable(transformers.answer(PROMPTS, DECODING, adapter=a)) for a in (None, first, second)]
+        assert whole != list(texts.values()), "no answer met the stop string"
+
+
+def test_an_answer_ends_where_the_context_ends(engine):
+    words = "the people of the coast sold a drum and " * 300
+    ids = engine.tokenizer.encode(words)[:509]
+    prompt = engine.tokenizer.decode(ids)
+    assert len(engine.tokenizer.encode(prompt)) == 509
+    (answer,) = engine.answer([prompt], DECODING.model_copy(update={"max_new_tokens": 8}))
+    assert answer.tokens <= 3
+    with pytest.raises(ModelError, match="number 2 with .* tokens"):
+        engine.answer(["a", words], DECODING)
+
+
+def test_the_mean_log_probability_is_that_of_the_model_itself(transformers):
+    import torch
+
+    tokenizer, model = transformers.tokenizer, transformers._model
+    for prompt, answer in zip(PROMPTS[:6], transformers.answer(PROMPTS[:6], DECODING), strict=True):
+        ids, chosen = tokenizer.encode(prompt), []
+        for _ in range(answer.tokens):
+            with torch.inference_mode():
+                scores = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            ids = [*ids, int(scores.argmax())]
+            chosen.append(scores.max().item())
+        expected = pytest.approx(sum(chosen) / len(chosen), abs=1e-4) if chosen else None
+        assert answer.mean_logprob == expected
+
+
+def test_a_temperature_does_not_touch_the_log_probability(engine):
+    surest = Sampling(temperature=0.3, top_k=1)
+    drawn = engine.answer(PROMPTS, DECODING.model_copy(update={"sampling": surest}))
+    assert drawn == engine.answer(PROMPTS, DECODING)
+
+
+def test_a_sample_depends_on_its_seed_and_on_nothing_before_it(engine):
+    def draw(seed):
+        decoding = DECODING.model_copy(update={"sampling": Sampling(temperature=1.0, seed=seed)})
+        return comparable(engine.answer(PROMPTS, decoding))
+
+    first, other, again = draw(3), draw(4), draw(3)
+    assert first == again != other
+    assert first != comparable(engine.answer(PROMPTS, DECODING))
+
+
+def test_an_adapter_that_is_replaced_in_its_folder_is_served_anew(engine, adapters, tmp_path):
+    shutil.copytree(adapters[0], tmp_path / "adapter")
+    first = engine.answer(PROMPTS, DECODING, adapter=tmp_path / "adapter")
+    shutil.rmtree(tmp_path / "adapter")
+    shutil.copytree(adapters[1], tmp_path / "adapter")
+    second = engine.answer(PROMPTS, DECODING, adapter=tmp_path / "adapter")
+    assert comparable(first) == comparable(engine.answer(PROMPTS, DECODING, adapter=adapters[0]))
+    assert comparable(second) == comparable(engine.answer(PROMPTS, DECODING, adapter=adapters[1]))
+
+
+def test_vllm_refuses_an_adapter_that_it_cannot_serve_and_goes_on(vllm, ending_base, adapters, tmp_path):
+    wide = random_adapter(ending_base, tmp_path / "wide", 1, r=16)
+    dora = random_adapter(ending_base, tmp_path / "dora", 1, use_dora=True)
+    for folder, problem in [(wide, "rank 16.* up to 8"), (dora, "use_dora"), (tmp_path / "none", "missing")]:
+        with pytest.raises(ModelError, match=problem):
+            vllm.answer(PROMPTS, DECODING, adapter=folder)
+    assert vllm.answer(PROMPTS[:1], DECODING, adapter=adapters[0])
+
+
+def test_a_vllm_that_falls_silent_or_dies_is_an_error_with_its_last_lines(ending_base, vllm_here, monkeypatch):
+    with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
+        engine.answer(PROMPTS[:1], DECODING)
+        child = engine._child._process.pid
+        monkeypatch.setattr(vllm_engine, "SILENT_SECONDS", 1)
+        os.kill(child, signal.SIGSTOP)
+        with pytest.raises(ModelError, match="no sign of life for 1 s.*last lines"):
+            engine.answer(PROMPTS[:1], DECODING)
+        assert not os.path.exists(f"/proc/{child}")
+        with pytest.raises(ModelError, match="open the engine again"):
+            engine.answer(PROMPTS[:1], DECODING)
+    with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
+        engine._options["model"] = "/nowhere"
+        with pytest.raises(ModelError, match=r"(?s)vLLM failed: .*last lines.*nowhere"):
+            engine.answer(PROMPTS[:1], DECODING)
+
+
+def test_no_vllm_outlives_its_parent(vllm_here, tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from sft_pipeline.generation.engines.vllm_process import VllmProcess\n"
+        "print(VllmProcess(Path(sys.argv[1]), True)._process.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, tmp_path / "log.txt"], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{child}"), (tmp_path / "log.txt").read_text()
