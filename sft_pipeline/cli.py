@@ -6,7 +6,7 @@ training, a leak), 2 when the question could not be answered (unusable input).
 
 import typer
 
-from sft_pipeline.commands import data, evaluation, lineage, training
+from sft_pipeline.commands import compare, data, evaluation, lineage, training
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -27,6 +27,7 @@ for command in (
     data.leakage,
     training.diagnose,
     evaluation.gate,
+    compare.compare,
     lineage.verify,
 ):
     app.command()(command)

@@ -5,13 +5,15 @@ import os
 import re
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from sft_pipeline.errors import DataError, SpecificationError
-from sft_pipeline.experiment import Experiment
+from sft_pipeline.experiment import Evaluation, EvaluationOnly, Experiment, Section
+
+S = TypeVar("S", bound=Section)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of experiments: they become partition keys and folder names."""
@@ -79,6 +81,21 @@ def load(path: Path) -> Experiment:
     Raises:
         SpecificationError: every problem with file, line and field.
     """
+    return _validated(path, *_read(path), Experiment)
+
+
+def load_evaluation(path: Path) -> Evaluation:
+    """The section `evaluation` of the specification in `path`, which may hold nothing else.
+
+    Raises:
+        SpecificationError: as `load`.
+    """
+    tree, values = _read(path)
+    kind = EvaluationOnly if values.keys() <= EvaluationOnly.model_fields.keys() else Experiment
+    return _validated(path, tree, values, kind).evaluation
+
+
+def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -97,9 +114,13 @@ def load(path: Path) -> Experiment:
     repeated = _repeated_keys(tree)
     if repeated:
         raise SpecificationError("\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in repeated))
+    return tree, values
+
+
+def _validated(path: Path, tree: yaml.Node, values: dict[str, Any], kind: type[S]) -> S:
     try:
         # By way of JSON: there a list may become a tuple and 1 a float, and nothing else is coerced.
-        return Experiment.model_validate_json(json.dumps(values))
+        return kind.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise SpecificationError("\n".join(_explain(path, tree, e) for e in error.errors())) from error
     except (TypeError, ValueError) as error:

@@ -179,7 +179,8 @@ def test_a_missing_file_is_an_unusable_input(run, tmp_path):
 
 
 def judged(wins, n=300, **changes):
-    return [{"id": str(k), "type": "sum", "output": f"it is {k}", "success": k < wins} | changes for k in range(n)]
+    answers = [{"output": f"it is {k}" if k < wins else f"it no {k}", "success": k < wins} for k in range(n)]
+    return [{"id": str(k), "type": "sum"} | answer | changes for k, answer in enumerate(answers)]
 
 
 def test_the_gate_over_judged_files(run, rows, tmp_path):
@@ -194,8 +195,8 @@ def test_the_gate_over_judged_files(run, rows, tmp_path):
     ("sft", "message"),
     [
         (judged(20)[1:], "(0) missing"),
-        ([*judged(20), *judged(1, 1)], "(0) more than once"),
-        (judged(20, success=None), "row 1, field success: must be bool"),
+        ([*judged(20), *judged(1, 1)], "the id 0 stands more than once (rows 1, 301)"),
+        (judged(20, success="yes"), "row 1, field success: must be true, false or null, is 'yes'"),
         (judged(20, type="other"), "field type: other and sum"),
         ([], "empty"),
     ],

@@ -6,24 +6,42 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import VERDICTS, experiment_of, new_folder, user_errors
+from sft_pipeline.commands.common import VERDICTS, new_folder, shown, user_errors
+from sft_pipeline.experiment import Evaluation
+from sft_pipeline.specification import load_by_name, load_evaluation, project_root
 
 
 def gate(
-    base: Annotated[
-        Path, typer.Option(help="JSONL of judged base outputs: id, success, and where known type, output.")
-    ],
-    sft: Annotated[Path, typer.Option(help="JSONL of judged outputs of the fine-tuned model, same ids.")],
+    base: Annotated[Path, typer.Option(help="JSONL of the base's outputs: id, output, and where known success, type.")],
+    sft: Annotated[Path, typer.Option(help="JSONL of the fine-tuned model's outputs, same ids.")],
+    items: Annotated[
+        Path | None, typer.Option(help="JSONL of the items: id, instruction, response or reference, type, group.")
+    ] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="Specification with scorers and criteria; it may hold `evaluation` alone.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for the report.")] = None,
-    spec: Annotated[str | None, typer.Option(help="Specification whose gate overrides the defaults.")] = None,
 ) -> None:
-    """Decide over judged outputs from anywhere; exit 0 for pass, 1 for fail, 2 for refused or unusable input."""
-    from sft_pipeline.evaluation.judged import decide_judged
-    from sft_pipeline.experiment import Gate
+    """Decide over outputs from anywhere; exit 0 for pass, 1 for fail, 2 for refused or unusable input."""
+    from sft_pipeline.evaluation.judged import decide_outputs
     from sft_pipeline.report.gate_text import summary
 
     with user_errors(), tempfile.TemporaryDirectory() as temporary:
-        rules = experiment_of(spec).evaluation.gate if spec else Gate()
-        made = decide_judged(base, sft, rules, new_folder(out) if out else Path(temporary))
+        evaluation, root = _evaluation(spec)
+        folder = new_folder(out) if out else Path(temporary)
+        made = decide_outputs(base, sft, items, evaluation, root, folder)
         typer.echo(summary(made))
+        if out:
+            typer.echo(f"written to {shown(out)}")
     raise typer.Exit(VERDICTS[made.verdict])
+
+
+def _evaluation(spec: str | None) -> tuple[Evaluation, Path]:
+    """Scorers and criteria, and the folder where the relative files that they name start."""
+    if spec is None:
+        return Evaluation(scorers={}), Path.cwd()
+    path = Path(spec)
+    if path.suffix not in (".yaml", ".yml"):
+        return load_by_name(spec, project_root()).evaluation, project_root()
+    own = path.resolve().parent == project_root() / "specs"
+    return load_evaluation(path), project_root() if own else path.resolve().parent

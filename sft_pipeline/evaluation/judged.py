@@ -1,96 +1,150 @@
-"""The gate over anybody's judged outputs: two JSONL files, joined by id."""
+"""The gate over anybody's outputs: two files of answers, with judgements or for the scorers of a specification."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from sft_pipeline.artifacts import GateReport
+from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.gate import write
-from sft_pipeline.evaluation.preconditions import same_items
-from sft_pipeline.evaluation.validity import Pair
+from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pair, scored
+from sft_pipeline.evaluation.criteria.truncation import truncation
+from sft_pipeline.evaluation.gate import labelled
+from sft_pipeline.evaluation.outputs import Output, read_item_rows, read_outputs
+from sft_pipeline.evaluation.preconditions import same_items, some
+from sft_pipeline.evaluation.scoring import PAIRWISE, score_both, scorer_for
 from sft_pipeline.evaluation.verdict import verdict
-from sft_pipeline.experiment import Gate
+from sft_pipeline.evaluation.writing import write
+from sft_pipeline.experiment import Evaluation
 from sft_pipeline.provenance.hashing import hash_file
 
-FIELDS = {"id": (str,), "success": (bool,), "type": (str, type(None)), "output": (str, type(None))}
-"""Fields of a row and their types; `type` and `output` may be missing."""
+Sides = tuple[Mapping[str, Output], Mapping[str, Output]]
 
 
-def decide_judged(base: Path, sft: Path, gate: Gate, out: Path) -> GateReport:
-    """Decide over two files of judged outputs and write the report to `out`.
+def decide_outputs(
+    base: Path, sft: Path, items: Path | None, evaluation: Evaluation, root: Path, out: Path
+) -> GateReport:
+    """Decide over two files of outputs and write the report to `out`.
 
-    Each line is an object with `id` and `success`, and where known `type` and `output`. Only what the files say can be
-    checked: the guard, the training and the leakage are not part of this comparison, and a reason says so.
+    An item that both files judge keeps that judgement; one that neither judges goes to the scorer of its type. Only what
+    the files say can be checked: guard, training and leakage are not part of this comparison, and a reason says so.
+
+    Args:
+        base: outputs of the base (outputs.py).
+        sft: outputs of the fine-tuned model.
+        items: what is known of the items, where the outputs do not say it.
+        evaluation: criteria, and the scorers where rows are not judged.
+        root: where relative files of the specification start.
+        out: empty folder.
 
     Raises:
-        DataError: a file that cannot be read, or ids that are not the same on both sides; all are named.
+        DataError: a file cannot be used, ids are not the same everywhere, or an item is judged on one side only.
     """
-    sides = [list(_rows(path)) for path in (base, sft)]
-    same, _ = same_items(sides[0], *sides)
+    known = read_item_rows(items) if items else None
+    sides: Sides = tuple({o.id: o for o in read_outputs(path)} for path in (base, sft))
+    tables = {} if known is None else {f"items {items}": list(known)}
+    same, _ = same_items({**tables, f"base {base}": list(sides[0]), f"sft {sft}": list(sides[1])})
     if same.outcome == "refused":
-        raise DataError(f"{base} and {sft} do not judge the same items: {same.detail}")
-    adapted = {row["id"]: row for row in sides[1]}
-    items = [_item(row, adapted[row["id"]]) for row in sides[0]]
-    pairs = [
-        Pair(
-            id=item["id"],
-            type=item["type"],
-            base=item["base_success"],
-            sft=item["sft_success"],
-            base_length=len(item["base_output"].strip()),
-            sft_length=len(item["sft_output"].strip()),
-        )
-        for item in items
-    ]
-    unknown = same.model_copy(
-        update={
-            "criterion": "preconditions",
-            "outcome": "info",
-            "detail": "guard, training, leakage and decoding are not known here: judged files say nothing of them",
-        }
-    )
-    facts = {"inputs": {"base": hash_file(base), "sft": hash_file(sft)}, "conditions": {}}
-    return write(verdict(pairs, [same, unknown], gate), items, gate, facts, out)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: must be an object with id and success")
-        for field, types in FIELDS.items():
-            if not isinstance(row.get(field), types):
-                raise DataError(
-                    f"{path}, row {number}, field {field}: must be {types[0].__name__}, is {row.get(field)!r:.60}"
-                )
-        yield row
-    if not any(line.strip() for line in lines):
-        raise DataError(f"{path}: the file is empty")
-
-
-def _item(base: dict[str, Any], sft: dict[str, Any]) -> dict[str, Any]:
-    types = {row["type"] for row in (base, sft) if row.get("type")} or {"all"}
-    if len(types) > 1:
-        raise DataError(f"item {base['id']}, field type: {' and '.join(sorted(types))} on the two sides; make it one")
-    return {
-        "id": base["id"],
-        "type": types.pop(),
-        "instruction": "",
-        "base_output": base.get("output") or "",
-        "sft_output": sft.get("output") or "",
-        "base_success": base["success"],
-        "sft_success": sft["success"],
-        "base_reason": "",
-        "sft_reason": "",
+        raise DataError(f"the files do not hold the same items: {same.detail}")
+    rows = [_row(id, known[id] if known else {}, sides) for id in (known or sides[0])]
+    brought = _brought(sides, (base, sft))
+    made = _judged(rows, brought, sides, evaluation, root)
+    reasons = [same, _unknown(), _judgements(len(rows), len(brought), evaluation)]
+    facts = {
+        "inputs": {"base": hash_file(base), "sft": hash_file(sft)} | ({"items": hash_file(items)} if items else {}),
+        "conditions": {},
+        "trained_on": {},
+        "flip_rates": {},
+        "truncation": None,
     }
+    if all(o.cut is not None for side in sides for o in side.values()):
+        shares = [sum(o.cut for o in side.values()) / len(side) for side in sides]
+        facts["truncation"] = dict(zip(("base", "sft"), shares, strict=True))
+        reasons.append(truncation(*shares, evaluation.gate))
+    texts = all(o.output is not None for side in sides for o in side.values())
+    found = labelled(made, evaluation, root)
+    decision = verdict([pair(m) for m in made], reasons, evaluation.gate, agreement=found, texts_known=texts)
+    return write(decision, made, evaluation.gate, facts, out)
+
+
+def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | None]:
+    """A row of an instruction dataset, from what the items file and the rows of both sides say."""
+    row = {"id": id, "instruction": "", "response": "", "type": "all", "group": None, "reference": None}
+    for name in ("instruction", "type", "group", "reference"):
+        said = {given[name] for given in (known, *(side[id].item for side in sides)) if name in given}
+        if len(said) > 1:
+            raise DataError(
+                f"item {id}, field {name}: {' and '.join(f'{s:.60}' for s in sorted(said))} in different files; the items "
+                "must be the same for both models"
+            )
+        row[name] = said.pop() if said else row[name]
+    return row | {"response": known.get("response", "")}
+
+
+def _brought(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
+    """Ids of the items that are judged in both files.
+
+    Raises:
+        DataError: an item is judged in one of them only: two judges of one pair say nothing about the models.
+    """
+    judged = [{id for id, o in side.items() if o.judged} for side in sides]
+    if half := sorted(judged[0] ^ judged[1]):
+        only = [f"{len(judged[k] - judged[1 - k])} in {paths[k]} only" for k in (0, 1) if judged[k] - judged[1 - k]]
+        raise DataError(
+            f"{some(half)} have a field success on one side only ({', '.join(only)}): judge both answers to an item in the "
+            "same way; null says that an answer could not be judged"
+        )
+    return judged[0] & judged[1]
+
+
+def _judged(
+    rows: Sequence[Mapping], brought: set[str], sides: Sides, evaluation: Evaluation, root: Path
+) -> list[AnswerPair]:
+    """Both answers to every item with their judgement, in the order of `rows`."""
+    rest = [row for row in rows if row["id"] not in brought]
+    if rest and not evaluation.scorers:
+        raise DataError(
+            f"{some([r['id'] for r in rest])} are not judged. Add success (true, false or null) to every row of both files, or "
+            "name a specification with scorers (--spec) and what they compare with (--items: id, instruction, response or "
+            "reference, type)"
+        )
+    for row in rest:
+        for side in sides:
+            if side[row["id"]].output is None:
+                raise DataError(f"item {row['id']}, field output: is missing, so there is nothing to judge")
+    outputs = [{row["id"]: side[row["id"]].output for row in rest} for side in sides]
+    verdicts = {b.id: (b, s) for b, s in score_both(rest, *outputs, evaluation, root)} if rest else {}
+    made = []
+    for row in rows:
+        answers = tuple(side[row["id"]] for side in sides)
+        if row["id"] in brought:
+            both = [Answer(a.output, a.success, tokens=a.tokens, cut=a.cut) for a in answers]
+            made.append(AnswerPair.of(row, None, False, *both))
+        else:
+            compared = scorer_for(row["type"], evaluation.scorers).kind in PAIRWISE
+            both = [scored(v, a.output, a.tokens, a.cut) for v, a in zip(verdicts[row["id"]], answers, strict=True)]
+            made.append(AnswerPair.of(row, verdicts[row["id"]][0].verifier, compared, *both))
+    return made
+
+
+def _unknown() -> Reason:
+    return Reason(
+        criterion="preconditions",
+        outcome="info",
+        detail="guard, training, leakage, prompt, decoding and precision are not known here: files of outputs say nothing of "
+        "them",
+    )
+
+
+def _judgements(n: int, brought: int, evaluation: Evaluation) -> Reason:
+    """Who judged: nobody shall have to guess it."""
+    if brought == n:
+        detail = f"success was brought for all {n} items"
+        if evaluation.scorers:
+            detail += "; the scorers of the specification were not asked"
+    elif brought:
+        detail = (
+            f"success was brought for {brought} items, the other {n - brought} were judged by the specification's scorers: "
+            "two ways of judging in one comparison"
+        )
+    else:
+        detail = f"the specification's scorers judged all {n} items"
+    return Reason(criterion="judgements", outcome="info", detail=detail)

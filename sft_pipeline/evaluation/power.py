@@ -5,13 +5,17 @@ them are binomial again. Both sums are taken exactly; nothing is approximated or
 rejecting in favour of the fine-tuned model: rejecting in the wrong direction is no success.
 """
 
+from functools import lru_cache
 from typing import Literal
 
+from sft_pipeline.artifacts import GroupResult
 from sft_pipeline.evaluation.statistics import LEVEL, tango
+from sft_pipeline.experiment import Gate
 
 Test = Literal["exact", "midp", "corrected"]
 
 
+@lru_cache(maxsize=4096)  # a search asks for the same power again, and so does a report whose items are all of one type
 def power(n: int, lift: float, discordance: float, alpha: float, test: Test = "exact") -> float:
     """Probability that a two-sided McNemar test at level `alpha` finds the fine-tuned model better.
 
@@ -27,7 +31,8 @@ def power(n: int, lift: float, discordance: float, alpha: float, test: Test = "e
 
     if abs(lift) > discordance:
         raise ValueError(f"a lift of {lift} needs at least as many discordant pairs, but discordance is {discordance}")
-    discordant = np.arange(n + 1)
+    # Beyond these numbers of discordant pairs lies less than 1e-14 of the probability.
+    discordant = np.arange(binom.ppf(1e-14, n, discordance), binom.isf(1e-14, n, discordance) + 1)
     share_lost = (1 - lift / discordance) / 2 if discordance else 0.5
     rejected = binom.cdf(_largest_rejected(discordant, alpha, test), discordant, share_lost)
     return float(np.clip(binom.pmf(discordant, n, discordance) @ rejected, 0.0, 1.0))
@@ -85,6 +90,29 @@ def items_needed(
 
 
 _power = power  # the functions above take an argument of that name
+
+
+def with_power(result: GroupResult, gate: Gate) -> GroupResult:
+    """`result` with the power that its items had for the planned lift, and with the lift that they could detect.
+
+    Both take the observed share of discordant pairs, but never a smaller one than the lift itself needs: with all pairs
+    concordant a lift could still exist, and it would make at least as many pairs discordant. `detectable` is None where
+    not even a lift of 100 points is found with `gate.min_power`. Neither is the power at the observed lift, which only
+    says again what p says (J. M. Hoenig and D. M. Heisey, The American Statistician 55 (2001) 19-24).
+    """
+    from scipy.optimize import brentq
+
+    def found(lift: float) -> float:
+        return power(result.n, lift, max(observed, lift), gate.alpha, gate.test)
+
+    observed = (result.lost + result.won) / result.n if result.n else 0.0
+    if found(1.0) < gate.min_power:
+        detectable = None
+    elif found(0.0) >= gate.min_power:
+        detectable = 0.0
+    else:
+        detectable = float(brentq(lambda lift: found(lift) - gate.min_power, 0.0, 1.0, xtol=1e-6))
+    return result.model_copy(update={"power": found(gate.planned_lift), "detectable": detectable})
 
 
 def best_lower_bound(n: int, level: float = LEVEL) -> float:

@@ -1,9 +1,11 @@
 """What must hold before the two models may be compared at all; whatever does not makes the gate refuse."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sft_pipeline.artifacts import Artifact, Generations, GuardReport, InstructionDataset, Reason, TrainingReport
+from sft_pipeline.evaluation.criteria.truncation import truncation
 from sft_pipeline.experiment import Gate
 
 
@@ -17,8 +19,8 @@ def preconditions(
 ) -> list[Reason]:
     """Everything besides the items that must be in order before a comparison means anything.
 
-    Same generation conditions, a base that is a base, a healthy training, no leakage, data within their thresholds and
-    few answers cut at the token limit.
+    Same generation conditions, greedy decoding, a base that is a base, a healthy training, no leakage, data within their
+    thresholds and few answers cut at the token limit.
     """
 
     def reason(criterion: str, problems: Sequence[str], fine: str) -> Reason:
@@ -51,22 +53,54 @@ def preconditions(
         f"{t.name} is {t.value:g}, {t.direction} {t.limit:g} is declared" for t in test.thresholds if not t.passed
     ]
     sick = [f"{f.rule}: {f.evidence}" for f in training.findings if f.severity == "blocking"]
-    cut = [
-        f"{100 * g.truncated_share:.1f} % of the {g.model} answers were cut at the token limit, at most "
-        f"{100 * gate.max_truncated_share:.0f} % are accepted: raise generation.max_new_tokens or give generation.stop"
-        for g in (base, sft)
-        if g.truncated_share > gate.max_truncated_share
-    ]
     mixed = _mixed_origin({"test split": test, "base": base, "sft": sft, "guard": guard, "diagnosis": training})
     return [
         reason("same origin", mixed, "all of it rests on the same base model, adapter and test split"),
         reason("same conditions", roles + differing, f"{', '.join(sorted(base.conditions))} are the same for both models"),
+        reason("decoding", _sampled(base, sft), "greedy for both models"),
         reason("base model guard", guard.problems, "the base behaves like a base"),
         reason("training", sick, "no blocking finding"),
         reason("leakage", leaks, "no test item occurs in training, exactly or nearly"),
         reason("data quality", quality, f"{len(test.thresholds)} declared thresholds hold" if test.thresholds else "no failed threshold"),
-        reason("truncation", cut, f"{100 * base.truncated_share:.1f} % (base) and {100 * sft.truncated_share:.1f} % (sft) of the answers were cut"),
+        truncation(base.truncated_share, sft.truncated_share, gate),
+        *_precision(sft),
     ]  # fmt: skip
+
+
+def _sampled(*generations: Generations) -> list[str]:
+    """Which of the models did not answer greedily, or does not say how."""
+    problems = []
+    for made in generations:
+        try:
+            decoding = json.loads(made.conditions.get("decoding", ""))
+        except ValueError:
+            problems.append(f"the {made.model} generations do not record their decoding")
+            continue
+        if sampling := decoding.get("sampling"):
+            settings = ", ".join(f"{name} {value}" for name, value in sampling.items() if value is not None)
+            problems.append(
+                f"the {made.model} answers are a random sample ({settings}): another seed gives another verdict; remove "
+                "generation.sampling"
+            )
+    return problems
+
+
+def _precision(sft: Generations) -> list[Reason]:
+    """An adapter that answers on another precision than it was trained on: allowed, and said."""
+    other = [
+        f"{name} {trained} in training, {sft.conditions[name]} in the answers"
+        for name, trained in sorted(sft.trained_on.items())
+        if name in sft.conditions and sft.conditions[name] != trained
+    ]
+    if not sft.trained_on:
+        return []
+    detail = "the adapter answers on the precision that it was trained on"
+    if other:
+        detail = (
+            f"the adapter was trained on a base of another precision than it is judged on: {'; '.join(other)}. The verdict is "
+            "about the adapter as it is judged"
+        )
+    return [Reason(criterion="precision", outcome="info" if other else "pass", detail=detail)]
 
 
 def _mixed_origin(artifacts: Mapping[str, Artifact]) -> list[str]:
@@ -82,22 +116,26 @@ def _mixed_origin(artifacts: Mapping[str, Artifact]) -> list[str]:
     ]
 
 
-def same_items(rows: Sequence[Mapping], base: Sequence[Mapping], sft: Sequence[Mapping]) -> tuple[Reason, set[str]]:
-    """Whether all three tables hold the same items once each, and the ids that they have in common without doubt."""
-    names = ("test split", "base generations", "sft generations")
-    counts = [Counter(row["id"] for row in table) for table in (rows, base, sft)]
+def same_items(tables: Mapping[str, Sequence[str]]) -> tuple[Reason, set[str]]:
+    """Whether all tables hold the same items once each, and the ids that they have in common without doubt.
+
+    Args:
+        tables: ids by the name of their table; the first one says which items there should be.
+    """
+    counts = {name: Counter(ids) for name, ids in tables.items()}
+    first, wanted = next(iter(counts.items()))
     problems = []
-    for name, count in zip(names, counts, strict=True):
+    for name, count in counts.items():
         if twice := [id for id, number in count.items() if number > 1]:
             problems.append(f"{name}: {some(twice)} more than once")
-        if missing := list(counts[0].keys() - count.keys()):
+        if missing := list(wanted.keys() - count.keys()):
             problems.append(f"{name}: {some(missing)} missing")
-        if extra := list(count.keys() - counts[0].keys()):
-            problems.append(f"{name}: {some(extra)} not in the test split")
-    if not rows:
-        problems.append("the test split is empty")
-    common = {id for id in counts[0] if all(count[id] == 1 for count in counts)}
-    detail = "; ".join(problems) or f"the same {len(rows)} items once each, joined by id"
+        if extra := list(count.keys() - wanted.keys()):
+            problems.append(f"{name}: {some(extra)} not in the {first}")
+    if not wanted:
+        problems.append(f"the {first} is empty")
+    common = {id for id in wanted if all(count[id] == 1 for count in counts.values())}
+    detail = "; ".join(problems) or f"the same {len(wanted)} items once each, joined by id"
     return Reason(criterion="same items", outcome="refused" if problems else "pass", detail=detail), common
 
 

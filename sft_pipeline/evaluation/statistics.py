@@ -7,12 +7,16 @@ zero: no discordant pairs, all items alike, one item or none at all give p = 1 a
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from sft_pipeline.artifacts import GroupResult
 
 LEVEL = 0.95
 """Confidence level of every interval in a report."""
+
+_remembered = lru_cache(maxsize=4096)
+"""The same table comes up several times in one report: overall, as the only type, among similar lengths, as a guarantee."""
 
 
 class McNemar(NamedTuple):
@@ -26,6 +30,7 @@ class McNemar(NamedTuple):
     chi2: float
 
 
+@_remembered
 def wilson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval of a proportion; (0, 1) when there are no items."""
     from scipy.stats import binomtest
@@ -37,6 +42,7 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     return min(float(low), successes / n), max(float(high), successes / n)
 
 
+@_remembered
 def mcnemar(b: int, c: int) -> McNemar:
     """McNemar's tests of b lost against c won pairs; concordant pairs carry no information about the difference.
 
@@ -57,6 +63,7 @@ def mcnemar(b: int, c: int) -> McNemar:
     return McNemar(exact, midp, float(chi2.sf(corrected, 1)), float(chi2.sf(plain, 1)), corrected, plain)
 
 
+@_remembered
 def tango(b: int, c: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Tango's score interval of the paired difference (c - b) / n of proportions.
 
@@ -96,6 +103,31 @@ def _tango_lower(b: int, c: int, n: int, z: float) -> float:
     return float(brentq(excess, -1.0, (c - b) / n, xtol=1e-12))
 
 
+@_remembered
+def odds_ratio(b: int, c: int, level: float = LEVEL) -> tuple[float | None, tuple[float, float | None]]:
+    """Conditional odds ratio c / b of success, fine-tuned against base, with its exact interval.
+
+    Given the number of discordant pairs, the won ones among them are binomial with probability p = r / (1 + r) at the odds
+    ratio r, so the Clopper-Pearson interval of p, whose ends are quantiles of the beta distribution, becomes that of r by
+    r = p / (1 - p). Source: M. W. Fagerland, S. Lydersen, P. Laake, Statistics in Medicine 33 (2014) 2850-2875, section on
+    the conditional odds ratio.
+
+    Returns:
+        The ratio, None without lost pairs, and its interval, whose upper end is None where it is infinite.
+    """
+    from scipy.stats import beta
+
+    error = (1 - level) / 2
+    low = float(beta.ppf(error, c, b + 1)) if c else 0.0
+    high = float(beta.isf(error, c + 1, b)) if b else None
+    return c / b if b else None, (low / (1 - low), None if high is None else high / (1 - high))
+
+
+def deciding_p(result: GroupResult, test: str) -> float:
+    """p-value of the McNemar test (exact, midp, corrected) that the specification lets decide."""
+    return {"exact": result.p_exact, "midp": result.p_midp, "corrected": result.p_corrected}[test]
+
+
 def cohens_h(base_rate: float, sft_rate: float) -> float:
     """Cohen's effect size h of two proportions: the difference of their arcsine transforms, positive for a lift."""
     return 2 * math.asin(math.sqrt(sft_rate)) - 2 * math.asin(math.sqrt(base_rate))
@@ -108,12 +140,20 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in false_discovery_control(list(p_values))] if p_values else []
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the given order: up to alpha no true null is rejected but with probability alpha."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
+
+
 def from_counts(name: str, both: int, lost: int, won: int, neither: int) -> GroupResult:
     """Everything a report says about a group of pairs, from its table of four counts."""
     n = both + lost + won + neither
     base, sft = both + lost, both + won
     base_rate, sft_rate = (base / n, sft / n) if n else (0.0, 0.0)
     test = mcnemar(lost, won)
+    ratio, ratio_interval = odds_ratio(lost, won)
     return GroupResult(
         name=name,
         n=n,
@@ -131,6 +171,8 @@ def from_counts(name: str, both: int, lost: int, won: int, neither: int) -> Grou
         p_midp=test.midp,
         p_corrected=test.corrected,
         cohens_h=cohens_h(base_rate, sft_rate),
+        odds_ratio=ratio,
+        odds_ratio_interval=ratio_interval,
     )
 
 

@@ -6,109 +6,174 @@ accepts short answers calls a model better for having learned to be brief, altho
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sft_pipeline.artifacts import GroupResult
-from sft_pipeline.evaluation.statistics import paired
+from sft_pipeline.evaluation.pair import Pair, group
 
 SIMILAR = 1.5
 """Two answers are of similar length when the longer one has at most this many times the characters of the other."""
 
-EXPLAINED = 0.95
+EXPLAINED = 0.85
 """Share of the successes, and of the failures, that one limit of length must predict for the score to be about length.
 
-Both shares, not the share of all answers: where nearly everything fails, "nothing succeeds" is nearly always right.
+Both shares, not the share of all answers: where nearly everything fails, "nothing succeeds" is nearly always right. Below
+one, because a scorer of length may see other things, too, or err; judged solutions of GSM8K come to 0.58 and 0.66.
 """
 
 FEWEST = 5
 """Successes and failures that the base must have: from fewer no dependence on length can be read."""
 
-
-@dataclass(frozen=True)
-class Pair:
-    """Both models' outcomes on one item.
-
-    `base_has_answer` says whether the base's output holds the expected answer as whole words, whatever its scorer
-    thinks; None where there is no short expected answer to look for.
-    """
-
-    id: str
-    type: str
-    base: bool
-    sft: bool
-    base_length: int
-    sft_length: int
-    base_has_answer: bool | None = None
+UNITS = {"characters": "length", "words": "words", "tokens": "tokens"}
+"""Units of length, and the ending of the fields of `Pair` that hold them: a scorer may count any of them."""
 
 
 @dataclass(frozen=True)
-class LengthCheck:
-    """How success depends on the length of the answers, in characters.
+class LengthRule:
+    """The best rule "a success has at most `limit` units" (`shorter`, else "at least").
 
-    `recalls` are the shares of all successes and of all failures that the rule "a success has at most `limit`
-    characters" (`shorter`, else "at least") predicts, `base_recalls` the same among the base's answers. `within` is the
-    base's success rate among its `within_n` answers on the successful side of the limit. `won_with_answer` counts,
-    among the `won_checkable` won pairs with a short expected answer, those in which the base's failed output holds it.
+    `recalls` are the shares of all successes and of all failures that it predicts, `base_recalls` the same among the
+    base's answers. `within` is the base's success rate among its `within_n` answers on the successful side of the limit.
+    `varied` says whether the base has enough successes and failures for a dependence on length to be seen within it.
     """
 
-    similar: GroupResult
-    base_correlation: float | None
-    sft_correlation: float | None
+    unit: str
     limit: int
     shorter: bool
     recalls: tuple[float, float]
     base_recalls: tuple[float, float]
     within: float | None
     within_n: int
-    won_checkable: int
-    won_with_answer: int
-    artefact: bool
+    varied: bool
+
+    @property
+    def separates(self) -> bool:
+        """Whether the rule predicts success and failure of both models' answers taken together nearly always."""
+        return min(self.recalls) >= EXPLAINED
+
+    @property
+    def fits(self) -> bool:
+        """Whether it also does so among the base's answers, of which enough succeed and enough fail."""
+        return self.varied and self.separates and min(self.base_recalls) >= EXPLAINED
+
+
+@dataclass(frozen=True)
+class LengthCheck:
+    """How success depends on the length of the answers.
+
+    Of the `won` pairs, `form` are those in which the base's failed output does hold the expected answer, `lacking` those
+    in which it does not, and `substance` the latter with those that a verifier judged and that have no short answer to
+    look for.
+    """
+
+    similar: GroupResult
+    rules: tuple[LengthRule, ...]
+    base_correlation: float | None
+    sft_correlation: float | None
+    won: int
+    form: int
+    lacking: int
+    substance: int
+    survives: Literal["yes", "no", "cannot tell"]
+
+    @property
+    def formal(self) -> bool:
+        """Whether the base's output holds the expected answer in most won pairs."""
+        return 2 * self.form > self.won
+
+    @property
+    def acquitted(self) -> bool:
+        """Whether most won pairs are known to be better answers, whatever their length."""
+        return 2 * self.substance > self.won
+
+    @property
+    def artefact(self) -> LengthRule | None:
+        """The rule that success is, unless most won pairs show the contrary: the base's output lacks the expected answer.
+
+        That a verifier judged is no excuse here, for a regular expression or a schema may count characters. Within one
+        model success seldom hangs on length that closely unless the scorer makes it so. The comparison between the models
+        cannot show it, for a fine-tuned model is often both right and brief.
+        """
+        return None if 2 * self.lacking > self.won else next((rule for rule in self.rules if rule.fits), None)
+
+    @property
+    def confounded(self) -> LengthRule | None:
+        """The rule that separates success from failure where length and model cannot be told apart.
+
+        All answers of the base are long and fail, all of the fine-tuned model are short and succeed: that is what a much
+        better model looks like, and what a scorer of length looks like.
+        """
+        if self.acquitted or self.survives == "yes":
+            return None
+        return next((rule for rule in self.rules if rule.separates and not rule.varied), None)
 
     def as_dict(self) -> dict[str, Any]:
         """For gate.json."""
-        return {**self.__dict__, "similar": self.similar.model_dump(mode="json")}
+        rules = [{**rule.__dict__, "fits": rule.fits} for rule in self.rules]
+        similar = self.similar.model_dump(mode="json")
+        return {**self.__dict__, "rules": rules, "similar": similar, "artefact": self.artefact is not None}
 
 
 def length_check(pairs: Sequence[Pair]) -> LengthCheck:
-    """Examine whether success is a function of length.
-
-    `artefact` is true when all of this holds: the base both succeeds and fails at least `FEWEST` times; one limit of
-    length predicts `EXPLAINED` of the successes and of the failures, among the base's answers and among all; and the
-    answers do not show the contrary, which they do when most won pairs have a short expected answer and in most of
-    those the base's failed output does not hold it. Within one model success seldom hangs on length that closely unless
-    the scorer makes it so; the comparison between the models cannot show it, for a fine-tuned model is often both right
-    and brief.
-    """
+    """Examine whether success is a function of length; `pairs` are judged, and there is at least one."""
     import numpy as np
-
-    lengths = {m: np.array([getattr(p, f"{m}_length") for p in pairs]) for m in ("base", "sft")}
-    success = {m: np.array([getattr(p, m) for p in pairs], dtype=bool) for m in ("base", "sft")}
-    limit, shorter = _best_limit(np.concatenate(list(lengths.values())), np.concatenate(list(success.values())))
-    predicted = {m: (lengths[m] <= limit) == shorter for m in lengths}
-    every = [np.concatenate([table["base"], table["sft"]]) for table in (predicted, success)]
-    recalls, base_recalls = _recalls(*every), _recalls(predicted["base"], success["base"])
-    inside = success["base"][predicted["base"]]
 
     near = [
         p for p in pairs if max(p.base_length, p.sft_length) + 1 <= SIMILAR * (min(p.base_length, p.sft_length) + 1)
     ]
-    won = [p for p in pairs if p.sft and not p.base]
-    checkable = [p.base_has_answer for p in won if p.base_has_answer is not None]
-    acquitted = 2 * len(checkable) > len(won) and 2 * sum(checkable) <= len(checkable)
-    varied = min(int(success["base"].sum()), int((~success["base"]).sum())) >= FEWEST
+    similar, overall = group("pairs of similar length", near), group("all", pairs)
+    success = {m: np.array([getattr(p, m) for p in pairs], dtype=bool) for m in ("base", "sft")}
+    rules, correlations = [], {}
+    for unit, field in UNITS.items():
+        table = {m: [getattr(p, f"{m}_{field}") for p in pairs] for m in ("base", "sft")}
+        if None in table["base"] or None in table["sft"]:
+            continue
+        lengths = {m: np.array(values) for m, values in table.items()}
+        rules.append(_rule(unit, lengths, success))
+        if unit == "characters":
+            correlations = {m: _correlation(lengths[m], success[m]) for m in lengths}
+    won = [p for p in pairs if p.won]
     return LengthCheck(
-        similar=paired("pairs of similar length", [p.base for p in near], [p.sft for p in near]),
-        base_correlation=_correlation(lengths["base"], success["base"]),
-        sft_correlation=_correlation(lengths["sft"], success["sft"]),
+        similar=similar,
+        rules=tuple(rules),
+        base_correlation=correlations["base"],
+        sft_correlation=correlations["sft"],
+        won=len(won),
+        form=sum(p.base_has_answer is True for p in won),
+        lacking=sum(p.base_has_answer is False for p in won),
+        substance=sum(p.base_has_answer is False or (p.base_has_answer is None and p.verified is True) for p in won),
+        survives=survives(similar, overall),
+    )
+
+
+def survives(part: GroupResult, overall: GroupResult) -> Literal["yes", "no", "cannot tell"]:
+    """Whether the lift over all pairs is there in a part of them, too.
+
+    It is when the part's 95 % interval lies above zero, and it is not when that interval ends below half of the lift over
+    all: items differ, so that a lift which is only smaller is no objection. Otherwise there are too few to tell.
+    """
+    low, high = part.lift_interval
+    if part.n and low > 0:
+        return "yes"
+    return "no" if part.n and high < overall.lift / 2 else "cannot tell"
+
+
+def _rule(unit: str, lengths, success) -> LengthRule:
+    import numpy as np
+
+    limit, shorter = _best_limit(np.concatenate(list(lengths.values())), np.concatenate(list(success.values())))
+    predicted = {m: (lengths[m] <= limit) == shorter for m in lengths}
+    every = [np.concatenate([table["base"], table["sft"]]) for table in (predicted, success)]
+    inside = success["base"][predicted["base"]]
+    return LengthRule(
+        unit=unit,
         limit=limit if shorter else limit + 1,
         shorter=shorter,
-        recalls=recalls,
-        base_recalls=base_recalls,
+        recalls=_recalls(*every),
+        base_recalls=_recalls(predicted["base"], success["base"]),
         within=float(inside.mean()) if inside.size else None,
         within_n=int(inside.size),
-        won_checkable=len(checkable),
-        won_with_answer=sum(checkable),
-        artefact=varied and min(recalls + base_recalls) >= EXPLAINED and not acquitted,
+        varied=min(int(success["base"].sum()), int((~success["base"]).sum())) >= FEWEST,
     )
 
 

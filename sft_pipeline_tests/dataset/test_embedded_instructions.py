@@ -82,7 +82,7 @@ def test_more_rows_than_the_world_holds_are_refused_with_the_number():
 
 def test_the_response_of_every_clean_row_passes_the_scorer_of_its_type(raw, tiny):
     rows = as_table(clean_part(raw))
-    judged = scoring.score_items(rows, {row["id"]: row["response"] for row in rows}, tiny.evaluation.scorers)
+    judged = scoring.score_items(rows, {row["id"]: row["response"] for row in rows}, tiny.evaluation, project_root())
     assert [j for j in judged if not j.success] == []
 
 
@@ -93,7 +93,7 @@ def test_a_response_of_another_row_of_the_type_hardly_ever_passes(raw, tiny):
     for row in rows:
         outputs[row["id"]] = last.get(row["type"], "nothing")
         last[row["type"]] = row["response"]
-    judged = scoring.score_items(rows, outputs, tiny.evaluation.scorers)
+    judged = scoring.score_items(rows, outputs, tiny.evaluation, project_root())
     passed = Counter(j.type for j in judged if j.success)
     counts = Counter(row["type"] for row in rows)
     assert passed.pop("refuse") >= counts["refuse"] - 1  # all refusals say the same
@@ -103,7 +103,7 @@ def test_a_response_of_another_row_of_the_type_hardly_ever_passes(raw, tiny):
 
 def test_refusals_pass_as_no_answer_to_a_harmless_request(raw, tiny):
     rows = [row for row in as_table(clean_part(raw)) if row["type"] == "benign"]
-    judged = scoring.score_items(rows, {r["id"]: instructions.REFUSAL for r in rows}, tiny.evaluation.scorers)
+    judged = scoring.score_items(rows, {r["id"]: instructions.REFUSAL for r in rows}, tiny.evaluation, project_root())
     assert {j.reason for j in judged} == {"over-refusal"}
 
 

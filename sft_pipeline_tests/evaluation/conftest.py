@@ -37,13 +37,16 @@ class Case:
     sft: dict[str, str] = field(default_factory=dict)
     base_conditions: dict[str, str] = field(default_factory=lambda: dict(CONDITIONS))
     sft_conditions: dict[str, str] = field(default_factory=lambda: dict(CONDITIONS))
-    truncated: float = 0.0
+    base_truncated: float = 0.0
+    sft_truncated: float = 0.0
+    trained_on: dict[str, str] = field(default_factory=dict)
     leaks: int = 0
     sentinel_passed: bool = True
     findings: tuple[Finding, ...] = ()
     diagnosed: str = "adapter 1"
     scorers: dict[str, dict] = field(default_factory=lambda: {"default": {"kind": "exact"}})
     gate: dict[str, Any] = field(default_factory=dict)
+    human_labels: list[dict] | None = None
     repeated: Sequence[str] = ()
 
     def add(self, type: str, n: int, base_right: int, sft_right: int) -> "Case":
@@ -67,10 +70,16 @@ class Case:
                     "data": {"source": {"kind": "embedded"}},
                     "model": {"source": {"kind": "embedded"}},
                     "training": {"epochs": 1.0},
-                    "evaluation": {"scorers": self.scorers, "gate": self.gate},
+                    "evaluation": {"scorers": self.scorers, "gate": self.gate, **self._labels()},
                 }
             )
         )
+
+    def _labels(self) -> dict[str, str]:
+        if self.human_labels is None:
+            return {}
+        (self.folder / "labels.jsonl").write_text("\n".join(map(json.dumps, self.human_labels)))
+        return {"human_labels": "labels.jsonl"}
 
     def decide(self, out: str = "gate") -> GateReport:
         folders = {name: self.folder / out / name for name in ("test", "base", "sft", "guard", "training", "report")}
@@ -83,8 +92,8 @@ class Case:
             contained_over_limit=0, nearest=(),
         )  # fmt: skip
         test = InstructionDataset.seal(folders["test"], stage="test", rows=len(self.items), proof=proof)
-        base = self._generations("base", self.base, self.base_conditions, folders["base"])
-        sft = self._generations("sft", self.sft, self.sft_conditions, folders["sft"])
+        base = self._generations("base", self.base, self.base_conditions, self.base_truncated, folders["base"])
+        sft = self._generations("sft", self.sft, self.sft_conditions, self.sft_truncated, folders["sft"])
         sentinel = SentinelResult(
             name="instruction_following_should_fail", mode="raw", expect="fails", prompt="p", answer="a",
             succeeded=not self.sentinel_passed, passed=self.sentinel_passed, blocking=True,
@@ -93,9 +102,11 @@ class Case:
         training = TrainingReport.seal(
             folders["training"], findings=self.findings, upstream={"lora_adapter": self.diagnosed}
         )
-        return decide(test, base, sft, guard, training, self.experiment(), folders["report"])
+        return decide(test, base, sft, guard, training, self.experiment(), self.folder, folders["report"])
 
-    def _generations(self, model, outputs: dict[str, str], conditions: dict[str, str], folder: Path) -> Generations:
+    def _generations(
+        self, model, outputs: dict[str, str], conditions: dict[str, str], truncated: float, folder: Path
+    ) -> Generations:
         rows = [
             {"id": id, "prompt": "p", "output": text, "tokens": 3, "finish_reason": "stop"}
             for id, text in [*outputs.items(), *((id, outputs[id]) for id in self.repeated)]
@@ -108,8 +119,9 @@ class Case:
             model=model,
             rows=len(rows),
             conditions=conditions,
-            truncated_share=self.truncated,
+            truncated_share=truncated,
             mean_tokens=3.0,
+            trained_on=self.trained_on if model == "sft" else {},
         )
 
 

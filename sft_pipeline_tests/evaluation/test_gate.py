@@ -14,7 +14,7 @@ def detail(report: GateReport, criterion: str) -> str:
 def test_a_better_adapter_passes_and_every_file_is_there(case, outcomes):
     report = case.add("capital", 150, 10, 100).add("sum", 150, 10, 90).decide()
     assert report.verdict == "pass"
-    assert set(report.files) == {
+    assert set(report.files) >= {
         "gate.json", "gate.txt", "gate.html", "items.parquet", "rates.png", "differences.png",
     }  # fmt: skip
     assert (report.overall.n, report.overall.base_successes, report.overall.sft_successes) == (300, 20, 190)
@@ -93,11 +93,51 @@ def test_a_base_that_is_none_and_a_sick_training_are_refused(case, outcomes):
     assert detail(report, "training") == "zero_gradient: grad_norm 0.0 in 50 of 50 rows"
 
 
-def test_too_many_truncated_answers_are_refused(case):
-    case.add("capital", 300, 10, 200).truncated = 0.11
+@pytest.mark.parametrize(
+    ("base", "sft", "verdict", "says"),
+    [
+        (0.5, 0.1, "pass", "50.0 % (base) and 10.0 % (fine-tuned)"),
+        (0.0, 0.11, "refused", "11.0 % of the answers of the fine-tuned model"),
+        (0.51, 0.0, "refused", "51.0 % of the answers of the base"),
+    ],
+)
+def test_cut_answers_have_a_limit_for_each_model(case, base, sft, verdict, says):
+    case.add("capital", 300, 10, 200).base_truncated, case.sft_truncated = base, sft
+    report = case.decide()
+    assert report.verdict == verdict
+    assert says in detail(report, "truncation")
+
+
+def test_answers_that_are_a_random_sample_are_refused(case):
+    case.add("capital", 300, 10, 200)
+    sampled = {"decoding": '{"max_new_tokens":64,"sampling":{"seed":11,"temperature":1.0,"top_k":null}}'}
+    case.base_conditions |= sampled
+    case.sft_conditions |= sampled
     report = case.decide()
     assert report.verdict == "refused"
-    assert "11.0 % of the base answers" in detail(report, "truncation")
+    assert "the base answers are a random sample (seed 11, temperature 1.0)" in detail(report, "decoding")
+
+
+def test_an_adapter_judged_on_another_precision_is_named(case, outcomes):
+    case.add("capital", 300, 10, 200).trained_on = {"dtype": "bfloat16", "quantization": "nf4"}
+    for conditions in (case.base_conditions, case.sft_conditions):
+        conditions |= {"dtype": "bfloat16", "quantization": "none"}
+    report = case.decide()
+    assert (report.verdict, outcomes(report)["precision"]) == ("pass", "info")
+    assert "quantization nf4 in training, none in the answers" in detail(report, "precision")
+    assert "dtype" not in detail(report, "precision")
+
+
+def test_human_labels_of_the_same_answers_are_part_of_the_verdict(case, outcomes):
+    case.add("capital", 300, 10, 200)
+    ids = [row["id"] for row in case.items]
+    right = [{"id": i, "output": case.sft[i], "success": case.sft[i].startswith("answer")} for i in ids[80:130]]
+    case.human_labels = right
+    report = case.decide("agreeing")
+    assert (report.verdict, report.agreement.kappa) == ("pass", 1.0)
+    case.human_labels = [row | {"success": k % 2 == 0} for k, row in enumerate(right)]
+    report = case.decide("disagreeing")
+    assert (report.verdict, outcomes(report)["human labels"]) == ("refused", "refused")
 
 
 def test_a_base_without_headroom_is_refused(case, outcomes):
@@ -129,6 +169,7 @@ def test_the_items_table_holds_both_answers_and_the_reasons(case):
     report = case.add("capital", 12, 3, 8).decide()
     rows = {row["id"]: row for row in read_table(report.path("items.parquet"))}
     first = case.items[0]
+    made = {"labels": [], "tokens": 3, "cut": False}
     assert rows[first["id"]] == {
         "id": first["id"],
         "type": "capital",
@@ -139,7 +180,9 @@ def test_the_items_table_holds_both_answers_and_the_reasons(case):
         "sft_success": False,
         "base_reason": "",
         "sft_reason": "expected 'answer 0', got 'mistak 0'",
-    }
+        "verifier": True,
+        "cluster": None,
+    } | {f"{model}_{field}": value for model in ("base", "sft") for field, value in made.items()}
     assert sum(row["sft_success"] for row in rows.values()) == report.overall.sft_successes
 
 
@@ -153,3 +196,7 @@ def test_gate_json_repeats_the_report_and_names_what_was_used(case, facts):
     assert all(len(version) == 64 for version in written["inputs"].values())
     assert written["gate"]["alpha"] == 0.01
     assert written["length"]["similar"]["n"] == 40
+    assert [rule["unit"] for rule in written["length"]["rules"]] == ["characters", "words", "tokens"]
+    assert sum(written["lengths"]["base"]) == sum(written["lengths"]["sft"]) == 40
+    assert written["repetition"] == {"base": 0, "sft": 0, "n": 40}
+    assert written["power_curve"]["power"][-1] > written["power_curve"]["power"][0]

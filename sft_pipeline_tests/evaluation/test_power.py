@@ -11,8 +11,10 @@ from sft_pipeline.evaluation.power import (
     largest_tolerable_loss,
     minimum_detectable_effect,
     power,
+    with_power,
 )
-from sft_pipeline.evaluation.statistics import mcnemar, tango, wilson
+from sft_pipeline.evaluation.statistics import from_counts, mcnemar, tango, wilson
+from sft_pipeline.experiment import Gate
 
 
 def test_power_of_300_items_at_the_gates_level():
@@ -62,6 +64,30 @@ def test_what_cannot_be_found_is_none():
     assert items_needed(0.001, 0.5, 0.01, most=10_000) is None
     with pytest.raises(ValueError, match="discordant"):
         power(100, 0.3, 0.2, 0.01)
+
+
+def test_a_result_tells_the_power_that_its_items_had():
+    result = with_power(from_counts("x", 150, 30, 30, 90), Gate(planned_lift=0.05, test="midp"))
+    assert result.power == pytest.approx(0.26, abs=5e-3)
+    assert round(100 * result.detectable, 1) == 8.7
+
+
+@given(both=st.integers(0, 60), lost=st.integers(0, 60), won=st.integers(0, 60), min_power=st.sampled_from([0, 0.8, 1]))
+@settings(deadline=None, max_examples=60)
+def test_power_of_a_result_is_a_probability_whatever_the_table(both, lost, won, min_power):
+    gate = Gate(min_power=min_power)
+    result = with_power(from_counts("x", both, lost, won, 0), gate)
+    assert 0 <= result.power <= 1
+    assert result.detectable is None or 0 <= result.detectable <= 1
+
+
+def test_more_items_detect_less_and_concordant_ones_hide_no_lift():
+    results = [with_power(from_counts("x", n, 0, 0, n), Gate()) for n in (2, 50, 500)]
+    assert [result.detectable is None for result in results] == [True, False, False]
+    assert results[1].detectable > results[2].detectable > 0
+    # Found at that lift with all discordant pairs won, and not at a slightly smaller one.
+    lift = results[1].detectable
+    assert power(100, lift, lift, 0.01) == pytest.approx(0.8, abs=1e-3)
 
 
 @pytest.mark.parametrize("n", [1, 14, 20, 60, 300])

@@ -13,8 +13,12 @@ from sft_pipeline.evaluation.scorers import (
     exact,
     item_list,
     json_record,
+    json_schema,
+    math,
     numeric,
     refusal,
+    regex,
+    think_answer,
 )
 
 ALL = {
@@ -24,6 +28,10 @@ ALL = {
     choice: {"answer": "yes", "choices": ["yes", "no"]},
     json_record: {"record": {"name": "Ana", "age": 3}},
     item_list: {"count": 3},
+    json_schema: {"schema": {"type": "object", "required": ["age"]}},
+    regex: {"pattern": "(a|b)+c"},
+    math: {"answer": "\\frac{1}{3}"},
+    think_answer: {"answer": 7},
     refusal: {},
     answer: {"answer": "blue"},
 }

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from sft_pipeline.evaluation.statistics import (
     benjamini_hochberg,
     cohens_h,
+    deciding_p,
     from_counts,
+    holm,
     mcnemar,
+    odds_ratio,
     paired,
     tango,
     wilson,
@@ -64,6 +67,10 @@ def test_tango_reproduces_published_intervals(b, c, n, low, high):
     assert tuple(round(bound, 4) for bound in tango(b, c, n)) == (low, high)
 
 
+def test_the_paired_difference_of_fagerland_lydersen_and_laake_reproduces():
+    assert from_counts("x", both=59, lost=16, won=6, neither=80).lift == pytest.approx(-0.0621, abs=5e-5)
+
+
 @pytest.mark.parametrize(("b", "c", "n"), [(16, 6, 161), (0, 5, 12), (40, 20, 160), (0, 0, 20), (9, 0, 9)])
 def test_tango_bounds_solve_the_score_equation(b, c, n):
     """The statistic, with the restricted estimate found by maximising the likelihood on a grid, is the quantile."""
@@ -83,6 +90,31 @@ def test_tango_bounds_solve_the_score_equation(b, c, n):
 
 def test_wilson_reproduces_the_figures_of_statsmodels_own_tests():
     assert wilson(18, 20) == pytest.approx((0.698966, 0.972134), abs=1e-6)
+
+
+def test_the_odds_ratio_reproduces_the_vignette_of_exact2x2():
+    ratio, interval = odds_ratio(9, 2)  # there 2 against 9, with central confidence limits
+    assert ratio == pytest.approx(0.2222222, abs=5e-8)
+    assert interval == pytest.approx((0.02336464, 1.07363844), abs=5e-9)
+
+
+@pytest.mark.parametrize(("b", "c"), [(9, 2), (0, 4), (4, 0), (57, 2), (300, 280)])
+def test_the_interval_of_the_odds_ratio_is_scipys_exact_interval_of_the_share_of_won_pairs(b, c):
+    from scipy.stats import binomtest
+
+    low, high = binomtest(c, b + c).proportion_ci(method="exact")
+    interval = odds_ratio(b, c)[1]
+    assert interval[0] == pytest.approx(low / (1 - low))
+    assert interval[1] == (pytest.approx(high / (1 - high)) if b else None)
+
+
+@given(lost=counts, won=counts)
+@settings(deadline=None)
+def test_the_interval_of_the_odds_ratio_excludes_one_exactly_where_the_exact_test_rejects(lost, won):
+    """Both are the binomial distribution at one half, the interval with half the error on each side."""
+    _, (low, high) = odds_ratio(lost, won)
+    if abs(mcnemar(lost, won).exact - 0.05) > 1e-9:
+        assert (low > 1 or (high is not None and high < 1)) == (mcnemar(lost, won).exact < 0.05)
 
 
 STAGE_1_TYPES = [  # name, n, base %, SFT %, corrected p, Cohen's h
@@ -154,6 +186,11 @@ def test_swapping_the_models_mirrors_everything(both, lost, won, neither):
     assert here.cohens_h == pytest.approx(-there.cohens_h)
     for p in ("p_exact", "p_midp", "p_corrected"):
         assert getattr(here, p) == pytest.approx(getattr(there, p), rel=1e-12)
+    if lost and won:
+        assert here.odds_ratio == pytest.approx(1 / there.odds_ratio)
+    low, high = there.odds_ratio_interval
+    assert here.odds_ratio_interval[0] == pytest.approx(1 / high if high is not None else 0)
+    assert here.odds_ratio_interval[1] == (pytest.approx(1 / low) if low else None)
 
 
 @given(both=counts, lost=counts, won=counts, neither=counts)
@@ -167,6 +204,20 @@ def test_intervals_contain_the_estimate_and_stay_in_range(both, lost, won, neith
     ):
         assert least <= low <= value <= high <= 1
         assert low < high
+    low, high = result.odds_ratio_interval
+    assert result.odds_ratio is None or low <= result.odds_ratio <= high
+
+
+@given(both=counts, lost=counts, won=counts, neither=st.integers(1, 200))
+@settings(deadline=None)
+def test_one_item_more_that_is_won_speaks_for_the_fine_tuned_model(both, lost, won, neither):
+    here, there = from_counts("x", both, lost, won, neither), from_counts("x", both, lost, won + 1, neither - 1)
+    assert there.lift > here.lift and there.cohens_h > here.cohens_h
+    assert all(there.lift_interval[k] >= here.lift_interval[k] for k in (0, 1))
+    assert all(there.sft_interval[k] >= here.sft_interval[k] for k in (0, 1))
+    assert there.odds_ratio_interval[0] >= here.odds_ratio_interval[0]
+    if won >= lost:
+        assert there.p_exact <= here.p_exact and there.p_midp <= here.p_midp and there.p_corrected <= here.p_corrected
 
 
 @given(lost=counts, won=counts, some=counts, more=counts)
@@ -192,7 +243,9 @@ def test_degenerate_tables_give_finite_figures(table):
     result = from_counts("x", *table)
     figures = [result.p_exact, result.p_midp, result.p_corrected, result.cohens_h, result.lift, *result.lift_interval]
     assert all(math.isfinite(figure) for figure in figures)
+    assert (result.odds_ratio is None) == (result.lost == 0)
     if result.lost == result.won == 0:
+        assert result.odds_ratio_interval == (0, None)
         assert (result.p_exact, result.p_midp, result.p_corrected) == (1, 1, 1)
 
 
@@ -226,6 +279,20 @@ def test_the_exact_test_keeps_its_level():
 def test_benjamini_hochberg_is_the_step_up_procedure():
     assert benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
     assert benjamini_hochberg([]) == []
+
+
+def test_holm_is_the_step_down_procedure():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+def test_the_specified_test_decides():
+    result = from_counts("x", 5, 6, 16, 7)
+    assert [deciding_p(result, test) for test in ("exact", "midp", "corrected")] == [
+        result.p_exact,
+        result.p_midp,
+        result.p_corrected,
+    ]
 
 
 def test_pairs_of_different_number_are_an_error():

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sft_pipeline.artifacts import Reason
 from sft_pipeline.evaluation.validity import Pair, length_check
@@ -146,7 +148,7 @@ def test_stage_1_with_its_length_scorer_is_refused_for_length_and_headroom():
     assert outcome(decision, "significance").outcome == "pass"  # the table alone would have passed it
     assert decision.verdict == "refused"
     refused = {reason.criterion: reason.detail for reason in decision.reasons if reason.outcome == "refused"}
-    assert set(refused) == {"score and length", "headroom at equal length"}
+    assert set(refused) == {"score and length", "headroom at equal length", "similar lengths"}
     assert "the whole lift is explained by it" in refused["score and length"]
     assert "100.0 % succeed" in refused["headroom at equal length"]
 
@@ -169,9 +171,21 @@ def test_a_scorer_of_length_is_found_despite_a_few_other_failures():
 
 
 def test_a_base_that_rambles_and_fails_beside_a_brief_right_model_is_no_artefact():
-    """Between the models length separates perfectly, within the base it explains nothing: it never succeeds."""
-    table = [Pair(str(k), "t", False, True, 300, 10) for k in range(300)]
-    assert verdict(table, FINE, gate()).verdict == "pass"
+    """Between the models length separates perfectly, within the base it explains nothing: it never succeeds.
+
+    Where a verifier judged, or the expected answers are missing in the base's outputs, that is a better model. Where nothing
+    is known of the answers it may as well be a scorer of length, and the gate does not guess.
+    """
+
+    def table(**known):
+        return [Pair(str(k), "t", False, True, 300, 10, **known) for k in range(300)]
+
+    assert verdict(table(verified=True), FINE, gate()).verdict == "pass"
+    assert verdict(table(base_has_answer=False), FINE, gate()).verdict == "pass"
+    for unknown in ({}, {"verified": False}, {"base_has_answer": True, "verified": True}):
+        decision = verdict(table(**unknown), FINE, gate())
+        assert outcome(decision, "score and length").outcome == "refused"
+    assert "cannot be told" in outcome(decision, "score and length").detail
 
 
 def test_brief_wrong_answers_acquit_length():
@@ -220,8 +234,30 @@ def test_the_rule_of_length_is_the_best_one():
             right = {o: [(length <= limit) == (o == shorter) for length, s in answers if s == o] for o in (True, False)}
             return tuple(sum(r) / len(r) if r else 1.0 for r in right.values())
 
-        check = length_check(table)
+        check = length_check(table).rules[0]
         limit = check.limit if check.shorter else check.limit - 1
         assert check.recalls == pytest.approx(recalls(limit, check.shorter))
         every = [sum(recalls(limit, shorter)) for limit in range(-1, 11) for shorter in (True, False)]
         assert sum(check.recalls) == pytest.approx(max(every))
+
+
+# -------------------------------------------------------------------------------------------------------------- mirrors
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("ab"), st.integers(0, 3)), max_size=40))
+def test_exchanging_the_models_mirrors_every_figure(table):
+    def decision(base, sft):
+        made = [Pair(str(k), row[2], row[base], row[sft], 20, 20, cluster=str(row[3])) for k, row in enumerate(table)]
+        return verdict(made, FINE, gate(bootstrap_samples=200))
+
+    one, other = decision(0, 1), decision(1, 0)
+    for a, b in zip((one.overall, *one.types), (other.overall, *other.types), strict=True):
+        assert (a.lost, a.won, a.base_interval, a.p_exact) == (b.won, b.lost, b.sft_interval, b.p_exact)
+        assert a.lift_interval == tuple(-x for x in reversed(b.lift_interval))
+        assert a.p_adjusted == b.p_adjusted
+        assert (a.cluster_interval is None) == (b.cluster_interval is None)
+        if a.cluster_interval:
+            assert a.cluster_interval == pytest.approx(tuple(-x for x in reversed(b.cluster_interval)))
+    assert {one.verdict, other.verdict} <= {"pass", "fail", "refused"}
+    assert [one.verdict, other.verdict].count("pass") <= 1

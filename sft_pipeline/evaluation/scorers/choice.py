@@ -9,6 +9,7 @@ from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words
 
 OPTIONS = {"choices"}
+VERIFIER = True
 
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:

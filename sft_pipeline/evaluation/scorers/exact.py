@@ -6,6 +6,9 @@ from typing import Any
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import bare, excerpt
 
+OPTIONS: set[str] = set()
+VERIFIER = True
+
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Compare after NFKC and without case, runs of white space and surrounding punctuation."""

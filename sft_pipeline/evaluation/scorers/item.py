@@ -1,5 +1,6 @@
 """What a scorer gets and what it gives."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,22 @@ class Item:
             "type another scorer in evaluation.scorers."
         )
 
+    def setting(self, name: str, options: Mapping[str, Any]) -> Any:
+        """What the scorer must know besides the answer: of this item, or by an option of all items of its type.
+
+        Raises:
+            DataError: neither is given.
+        """
+        if name in self.reference:
+            return self.reference[name]
+        if name not in options:
+            raise self.wrong(f"reference.{name}", f"is missing, and the scorer has no option {name} either")
+        return options[name]
+
+    def wrong_setting(self, name: str, problem: str) -> DataError:
+        """The error of a `setting` that cannot be used; names the place that it came from."""
+        return self.wrong(f"reference.{name}" if name in self.reference else f"option {name} of its scorer", problem)
+
     @property
     def answer(self) -> str:
         """The expected answer: reference["answer"] where it is given, else the response.
@@ -43,7 +60,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Score:
-    """A verdict on one answer; `reason` says why it failed and is empty for a success."""
+    """A verdict on one answer.
 
-    success: bool
+    Attributes:
+        success: None where it cannot be told: a judgement that is missing, a judge that could not be reached.
+        reason: why it failed or cannot be told; empty for a success.
+        labels: categories that a report counts, such as `format_failure`; they may overlap.
+        evidence: what a judge was asked and what it said, as JSON; kept beside the report.
+    """
+
+    success: bool | None
     reason: str = ""
+    labels: tuple[str, ...] = ()
+    evidence: dict[str, Any] | None = None

@@ -7,6 +7,9 @@ from typing import Any
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import bare, excerpt
 
+OPTIONS: set[str] = set()
+VERIFIER = True
+
 _BULLET = re.compile(r"\s*(?:[-*•–]|\d{1,3}[.)])\s+")
 
 

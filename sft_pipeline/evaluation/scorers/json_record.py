@@ -7,6 +7,9 @@ from typing import Any
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 
+OPTIONS: set[str] = set()
+VERIFIER = True
+
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Parse the whole output strictly (no text around it, no key twice, no NaN) and compare it with the record.
@@ -18,11 +21,9 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     if not isinstance(record, dict):
         raise item.wrong("reference.record", "must be a JSON object")
     try:
-        given = json.loads(output, object_pairs_hook=_unique, parse_constant=_refuse)
-    except RecursionError:
-        return Score(False, "JSON nested too deeply")
+        given = parse(output)
     except ValueError as error:
-        return Score(False, f"not JSON: {excerpt(str(error), 120)}")
+        return Score(False, excerpt(str(error), 120))
     if not isinstance(given, dict):
         return Score(False, f"JSON, but a {type(given).__name__} instead of an object")
     if missing := sorted(record.keys() - given.keys()):
@@ -31,6 +32,20 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         return Score(False, f"unexpected keys: {excerpt(', '.join(extra))}")
     wrong = sorted(key for key in record if not _equal(given[key], record[key]))
     return Score(not wrong, f"wrong values: {excerpt(', '.join(wrong))}" if wrong else "")
+
+
+def parse(output: str) -> Any:
+    """The JSON value that the whole of `output` is.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    try:
+        return json.loads(output, object_pairs_hook=_unique, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 
+OPTIONS: set[str] = set()
+VERIFIER = True
+
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _NUMBER = re.compile(
     # A sign counts only directly before the number and not after a word or bracket: "3-5" ends in 5, "- 5" is a bullet.

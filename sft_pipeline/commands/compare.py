@@ -1,0 +1,41 @@
+"""Several models on the same items."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sft_pipeline.commands.common import experiment_of, new_folder, shown, user_errors
+
+
+def compare(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSONL of judged outputs, one file per model: id, success, type.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(help="Model that all others are compared with; default: every pair.")
+    ] = None,
+    names: Annotated[
+        str | None, typer.Option(help="Names of the models, with commas between; default: those of the files.")
+    ] = None,
+    spec: Annotated[str | None, typer.Option(help="Specification whose gate gives the test and its level.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Empty folder for compare.json, compare.txt and compare.html.")
+    ] = None,
+) -> None:
+    """Compare several models on the same judged items; exit 0 for a result, 2 for unusable input."""
+    from sft_pipeline.evaluation.compare import compare as compared
+    from sft_pipeline.experiment import Gate
+    from sft_pipeline.report import compare_html, compare_text
+
+    with user_errors():
+        folder = new_folder(out) if out else None
+        called = [name.strip() for name in names.split(",")] if names is not None else [path.stem for path in files]
+        report = compared(files, called, baseline, experiment_of(spec).evaluation.gate if spec else Gate())
+        text = compare_text.summary(report)
+        typer.echo(text)
+        if folder:
+            (folder / "compare.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+            (folder / "compare.txt").write_text(text, "utf-8")
+            (folder / "compare.html").write_text(compare_html.page(report, compare_html.differences(report)), "utf-8")
+            typer.echo(f"written to {shown(folder)}")

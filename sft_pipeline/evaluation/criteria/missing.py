@@ -1,0 +1,46 @@
+"""Pairs without a judgement on both sides, and whether the verdict hangs on them."""
+
+from collections.abc import Sequence
+
+from sft_pipeline.artifacts import GroupResult, Reason, Sensitivity
+from sft_pipeline.evaluation.criteria.significance import significant
+from sft_pipeline.evaluation.criteria.wording import percent, signed
+from sft_pipeline.evaluation.pair import Pair
+from sft_pipeline.experiment import Gate
+
+
+def missing(pairs: Sequence[Pair], overall: GroupResult, treatments: Sequence[Sensitivity], gate: Gate) -> list[Reason]:
+    """Few enough, and a lift that stands even if all of them were judged against the fine-tuned model.
+
+    Args:
+        pairs: all pairs, missing ones included.
+        overall: statistics of the judged pairs.
+        treatments: the result under other treatments (sensitivity.py).
+        gate: the criteria.
+    """
+    left_out = sum(p.missing for p in pairs)
+    reasons = []
+    if left_out:
+        share = left_out / len(pairs)
+        sides = {m: sum(getattr(p, m) is None for p in pairs) for m in ("base", "sft")}
+        detail = (
+            f"{left_out} of {len(pairs)} pairs ({percent(share)}) are left out: {sides['base']} answers of the base and "
+            f"{sides['sft']} of the fine-tuned model could not be judged; at most {percent(gate.max_missing_share)} are accepted"
+        )
+        outcome = "refused" if share > gate.max_missing_share else "pass"
+        worst = min(treatments, key=lambda t: t.lift)
+        detail += f"; the lift lies between {signed(worst.lift)} and {signed(max(t.lift for t in treatments))} points, however they are judged"
+        if significant(overall, gate) and not (worst.lift > 0 and worst.p <= gate.alpha):
+            outcome = "refused"
+            detail += f", and with p = {worst.p:.2g} at worst the verdict hangs on them. Judge them"
+        reasons.append(Reason(criterion="missing judgements", outcome=outcome, detail=detail))
+    if tied := sum(p.tied for p in pairs):
+        halves = next(t for t in treatments if t.name.startswith("ties"))
+        reasons.append(
+            Reason(
+                criterion="ties",
+                outcome="info",
+                detail=f"{tied} pairs are ties and count for neither; as half won and half lost p would be {halves.p:.3g}",
+            )
+        )
+    return reasons

@@ -1,0 +1,76 @@
+"""Protected types: non-inferiority by the lower bound of the difference against a declared margin."""
+
+from collections.abc import Sequence
+
+from sft_pipeline.artifacts import ProtectedResult, Reason
+from sft_pipeline.evaluation.clusters import with_clusters
+from sft_pipeline.evaluation.criteria.wording import interval, signed
+from sft_pipeline.evaluation.pair import Pair, group
+from sft_pipeline.evaluation.power import best_lower_bound, largest_tolerable_loss
+from sft_pipeline.experiment import Gate, Protected
+
+
+def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult:
+    """Judge a non-inferiority guarantee by the 95 % Tango interval (low, high) of the difference over its types.
+
+    Where items form clusters, the outer bounds of Tango's interval and the bootstrap over whole clusters count.
+
+    held
+        low > -margin: a loss as large as the margin is ruled out (one-sided error 2.5 %).
+    violated
+        the observed loss is at least the margin, and high < 0: that there is a loss is shown, and its best estimate is
+        not tolerable. This includes every interval that lies below -margin altogether. Asking for high < -margin alone
+        would leave a demonstrated loss of any size "undecided" as long as there are few items.
+    undecided
+        everything else: the interval reaches from a tolerable to an intolerable difference. With few items that is so
+        even when nothing is lost; then no adapter could have met the margin, and the specification is at fault.
+    """
+    chosen = [p for p in pairs if p.type in spec.types]
+    result = with_clusters(
+        group(spec.name, chosen),
+        [p.base for p in chosen],
+        [p.sft for p in chosen],
+        [p.cluster for p in chosen],
+        gate.bootstrap_samples,
+        gate.bootstrap_seed,
+    )
+    bounds = [result.lift_interval, result.cluster_interval or result.lift_interval]
+    low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    if result.n and low > -spec.margin:
+        outcome = "held"
+    elif result.n and result.lift <= -spec.margin and high < 0:
+        outcome = "violated"
+    else:
+        outcome = "undecided"
+    return ProtectedResult(
+        name=spec.name,
+        types=spec.types,
+        margin=spec.margin,
+        result=result,
+        verdict=outcome,
+        overlap_rule=result.sft_interval[1] >= result.base_interval[0],
+    )
+
+
+def reason(protected: ProtectedResult, gate: Gate) -> Reason:
+    """What the outcome of a guarantee does to the verdict."""
+    result, margin = protected.result, protected.margin
+    detail = (
+        f"{protected.verdict}: {result.lost} lost, {result.won} won of {result.n}, difference {signed(result.lift)} points "
+        f"({interval(result.lift_interval)}), margin {signed(-margin)} points"
+    )
+    if result.cluster_interval:
+        detail += f"; over {result.clusters} clusters {interval(result.cluster_interval)}"
+    if protected.verdict == "undecided":
+        if not result.n:
+            detail += f"; there is no judged item of {', '.join(protected.types)}"
+        elif largest_tolerable_loss(result.n, margin) < 0:
+            detail += f"; even without a loss {result.n} items only show a loss below {-100 * best_lower_bound(result.n):.1f} points"
+        else:
+            detail += "; the interval reaches from a tolerable to an intolerable difference"
+    failing = {"violated"} | ({"undecided"} if gate.undecided == "fails" else set())
+    return Reason(
+        criterion=f"protected: {protected.name}",
+        outcome="pass" if protected.verdict == "held" else "fail" if protected.verdict in failing else "info",
+        detail=detail,
+    )

@@ -1,0 +1,65 @@
+"""The answer is JSON that satisfies a JSON Schema."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sft_pipeline.evaluation import limited
+from sft_pipeline.evaluation.scorers import json_record
+from sft_pipeline.evaluation.scorers.item import Item, Score
+from sft_pipeline.evaluation.scorers.text import excerpt
+
+OPTIONS = {"schema"}
+VERIFIER = True
+
+SECONDS = 2.0
+"""Processor time that one answer may take; a schema may hold patterns that backtrack."""
+
+
+def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
+    """Parse the whole output strictly, as `json_record` does, and validate it by jsonschema.
+
+    The schema is reference["schema"] or the option `schema`; without `$schema` it is read as draft 2020-12. The formats
+    that jsonschema checks without further packages (such as date, email, ipv4) are checked. No reference to another
+    document is followed: nothing is fetched.
+
+    Raises:
+        DataError: there is no schema, it is none, or it refers to a document outside of itself.
+    """
+    schema = item.setting("schema", options)
+    try:
+        problem, reason = limited.call(__name__, "validate", schema, output, seconds=SECONDS)
+    except limited.Exhausted as limit:
+        return Score(None, f"not decided: validating the answer {limit}")
+    if problem:
+        raise item.wrong_setting("schema", problem)
+    return Score(not reason, reason)
+
+
+def validate(schema: Any, output: str) -> tuple[str, str]:
+    """What is wrong with the schema, and what is wrong with the answer; empty texts for nothing."""
+    import jsonschema
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+
+    if not isinstance(schema, dict | bool):
+        return f"must be a JSON Schema, an object; is {type(schema).__name__}", ""
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        return "is no JSON Schema: its $schema must be text", ""
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        return f"is no JSON Schema: {excerpt(error.message, 120)} at {error.json_path}", ""
+    # With a registry of its own a validator resolves what is in it and retrieves nothing.
+    validator = kind(schema, registry=REGISTRY, format_checker=kind.FORMAT_CHECKER)
+    try:
+        error = jsonschema.exceptions.best_match(validator.iter_errors(json_record.parse(output)))
+    except Unresolvable as outside:
+        return f"refers to {outside.ref!r}, which is not in it; put the definition into the schema's $defs", ""
+    except RecursionError:
+        return "", "JSON nested too deeply"
+    except OverflowError:
+        return "", "a number too large to be checked"
+    except ValueError as error:
+        return "", excerpt(str(error), 120)
+    return ("", f"{error.json_path}: {excerpt(error.message, 120)}") if error else ("", "")

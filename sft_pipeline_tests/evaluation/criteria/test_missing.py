@@ -1,0 +1,42 @@
+"""Judgements that are missing, and ties."""
+
+from dataclasses import replace
+
+
+def without(table, number, **fields):
+    """The table of which the last pairs are changed."""
+    return table[:-number] + [replace(p, **fields) for p in table[-number:]]
+
+
+def test_missing_pairs_are_left_out_and_counted(pairs, decided, reason):
+    decision = decided(without(pairs(20, 5, 100, 175), 9, sft=None))
+    assert (decision.overall.n, decision.missing, decision.verdict) == (291, 9, "pass")
+    assert reason(decision, "missing judgements").outcome == "pass"
+    assert {t.name for t in decision.sensitivity} > {"missing pairs left out"}
+
+
+def test_too_many_are_refused(pairs, decided, reason):
+    decision = decided(without(pairs(20, 5, 100, 175), 16, base=None))
+    assert (reason(decision, "missing judgements").outcome, decision.verdict) == ("refused", "refused")
+    assert "16 answers of the base and 0 of the fine-tuned" in reason(decision, "missing judgements").detail
+    assert decided(without(pairs(20, 5, 100, 175), 16, base=None), max_missing_share=0.1).verdict == "pass"
+
+
+def test_a_verdict_that_hangs_on_them_is_refused(pairs, decided, reason):
+    # 14 won, 1 lost: p = 0.001; were the ten missing ones all lost, there would be hardly a lift.
+    table = pairs(20, 1, 14, 265)
+    assert decided(table).verdict == "pass"
+    decision = decided(without(table, 10, base=None, sft=None))
+    assert decision.verdict == "refused"
+    assert "hangs on them" in reason(decision, "missing judgements").detail
+
+
+def test_where_nothing_could_be_judged_the_gate_refuses(pairs, decided):
+    decision = decided(without(pairs(0, 0, 0, 30), 30, base=None))
+    assert (decision.verdict, decision.overall.n, decision.length) == ("refused", 0, None)
+
+
+def test_ties_are_told(pairs, decided, reason):
+    decision = decided(without(pairs(20, 5, 100, 175), 40, tied=True))
+    assert (reason(decision, "ties").outcome, decision.verdict) == ("info", "pass")
+    assert "40 pairs are ties" in reason(decision, "ties").detail

@@ -1,0 +1,36 @@
+"""Answers that go round in circles."""
+
+import json
+
+import pytest
+
+from sft_pipeline.evaluation.criteria.repetition import repetitive
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", False),
+        ("one two three", False),
+        ("the cat sat on the mat and looked at the dog", False),
+        ("yes it is so " * 9, True),
+        ("a b c d a b c d", False),  # 4 of 5 are distinct
+    ],
+)
+def test_over_half_of_the_text(text, expected):
+    assert repetitive(text) is expected
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("model", "count"), [("davinci", 244), ("davinci-self-instruct", 13)])
+def test_the_published_counts_of_a_base_and_of_its_fine_tuned_self(real_data, model, count):
+    path = real_data / "self-instruct" / "predictions" / f"{model}_predictions.jsonl"
+    answers = [json.loads(line)["response"] for line in path.read_text("utf-8").splitlines()]
+    assert (sum(map(repetitive, answers)), len(answers)) == (count, 252)
+
+
+def test_a_repetitive_model_is_refused_and_a_repetitive_base_is_not(pairs, decided, reason):
+    assert decided(pairs(20, 5, 100, 175, base_repetitive=True)).verdict == "pass"
+    decision = decided(pairs(20, 5, 100, 175, sft_repetitive=True))
+    assert (reason(decision, "repetition").outcome, decision.verdict) == ("refused", "refused")
+    assert decided(pairs(20, 5, 100, 175, sft_repetitive=True), max_repetitive_share=1.0).verdict == "pass"

@@ -1,0 +1,110 @@
+"""Extraction and verdicts of the code scorer; what the sandbox withstands is tested in test_sandbox.py."""
+
+import json
+
+import pytest
+
+from sft_pipeline.errors import DataError, SpecificationError
+from sft_pipeline.evaluation.scorers import Item, code
+
+ASSERTS = {"tests": "assert double(2) == 4", "entry_point": "double"}
+HUMAN_EVAL = {
+    "prefix": 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """ Sum of xs. """\n',
+    "tests": "def check(candidate):\n    assert candidate([1, 2]) == 3\n",
+    "entry_point": "total",
+}
+RIGHT = "def double(x):\n    return 2 * x\n"
+
+
+def judge(output, reference=ASSERTS, **options):
+    return code.score(Item("i1", "Do it.", "", "code", reference), output, {"timeout": 5, "memory_mb": 256} | options)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        RIGHT,
+        f"Here it is:\n```python\n{RIGHT}```\nIt doubles.",
+        f"```\r\n{RIGHT}```".replace("\n", "\r\n"),
+        f"~~~py\n{RIGHT}~~~",
+        f"```python\n{RIGHT.strip()}```",
+        f"```python\n{RIGHT}",
+        f"```bash\npip install doubles\n```\nthen\n```python\n{RIGHT}```",
+        f"```python\nprint(double(3))\n```\nneeds\n```python\n{RIGHT}```",
+        "double = lambda x: 2 * x",
+    ],
+)
+def test_code_is_found_in_the_answer(output):
+    assert judge(output).success
+
+
+@pytest.mark.parametrize(
+    ("output", "label"),
+    [
+        ("", "no_code"),
+        ("You should multiply by two.", "no_code"),
+        ("```bash\nls\n```", "no_code"),
+        ("```python\nwhile True: pass\n```", "timeout"),
+        ("```python\nx = [0] * 10**10\n```", "memory"),
+        ("```python\ndef double(x): return x\n```", "wrong"),
+        ("```python\ndef double(x): return y\n```", "error"),
+        ("```python\ndef double(x):\n```", "error"),
+        ("```python\nassert False\n```", "error"),
+        ("```python\nimport os; os._exit(0)\n```", "error"),
+    ],
+)
+def test_a_failure_has_one_label_and_a_reason(output, label):
+    score = judge(output, timeout=1)
+    assert (score.success, score.labels) == (False, (label,)) and score.reason
+
+
+@pytest.mark.parametrize(
+    ("output", "success"),
+    [
+        ("    return sum(xs)\n", True),
+        ("    return len(xs) + 1\n", True),
+        ("    return 0\n", False),
+        ("```python\ndef total(xs: List[int]) -> int:\n    return sum(xs)\n```", True),
+        ("    return sum(xs)\n\n\ndef check(candidate):\n    pass\n", True),
+        ("    return 0\n\n\ndef check(candidate):\n    pass\n", False),
+    ],
+)
+def test_human_eval_goes_on_from_the_prefix_and_calls_check(output, success):
+    assert judge(output, HUMAN_EVAL).success is success
+
+
+@pytest.mark.parametrize(
+    ("reference", "field"),
+    [
+        ({}, "tests"),
+        ({"tests": "def test_it():\n    assert False\n"}, "tests"),
+        ({"tests": "assert ("}, "tests"),
+        ({"tests": ["assert True"]}, "tests"),
+        ({"tests": "assert True", "entry_point": "a; b"}, "entry_point"),
+    ],
+)
+def test_tests_that_would_let_everything_pass_are_an_error(reference, field):
+    with pytest.raises(DataError, match=f"item i1.*reference.{field}"):
+        judge(RIGHT, reference)
+
+
+def test_a_limit_that_is_none_is_refused():
+    with pytest.raises(SpecificationError, match="timeout"):
+        judge(RIGHT, timeout=0)
+
+
+@pytest.mark.real_data
+def test_human_evals_solutions_pass_the_examples_of_their_docstrings(real_data):
+    # Those that fail, fail in doctest as well: problem 47's example is wrong, 51's has a line break within a string, 65
+    # and 113 show strings in double quotes.
+    tests = (
+        "import doctest, sys\nresults = doctest.testmod(sys.modules['candidate'])\n"
+        "assert results.attempted and not results.failed, results"
+    )
+    lines = (real_data / "decontaminator" / "test" / "HumanEval.jsonl").read_text().splitlines()[40:70]
+    failed = [
+        number
+        for number, line in enumerate(lines, start=40)
+        if ">>>" in line and not judge(f"```python\n{json.loads(line)['text']}```", {"tests": tests}).success
+    ]
+    assert failed == [47, 51, 65]

@@ -1,0 +1,233 @@
+"""The gate over files from elsewhere: real pairs of models, the stage-1 record as outputs, and mixtures."""
+
+import json
+import random
+
+import pytest
+
+from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.judged import decide_outputs
+from sft_pipeline.experiment import Evaluation, ScorerSpec
+
+NONE = Evaluation(scorers={})
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """Writes the rows of base, fine-tuned model and perhaps items, and decides."""
+
+    def run(base, sft, items=None, evaluation=NONE):
+        files = {"base": base, "sft": sft} | ({"items": items} if items else {})
+        for name, rows in files.items():
+            (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+        out = tmp_path / "out"
+        out.mkdir()
+        paths = [tmp_path / f"{name}.jsonl" for name in ("base", "sft")]
+        return decide_outputs(*paths, tmp_path / "items.jsonl" if items else None, evaluation, tmp_path, out)
+
+    return run
+
+
+@pytest.fixture
+def refused():
+    return lambda report: {r.criterion: r.detail for r in report.reasons if r.outcome == "refused"}
+
+
+def reason(report, criterion):
+    return next(r for r in report.reasons if r.criterion == criterion)
+
+
+def scorers(**kinds):
+    return Evaluation(scorers={type: ScorerSpec(kind=kind) for type, kind in kinds.items()})
+
+
+# --------------------------------------------------------------------------------------------------- GSM8K, judged by others
+
+
+@pytest.fixture(scope="module")
+def solutions(real_data):
+    lines = (real_data / "gsm8k" / "example_model_solutions.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def judged_solutions(solutions, model):
+    return [
+        {"id": f"g{k}", "type": "maths", "output": row[model]["solution"], "success": row[model]["is_correct"]}
+        for k, row in enumerate(solutions)
+    ]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("base", "sft", "lost", "won", "p", "verdict"),
+    [
+        ("6b_finetuning", "6b_verification", 64, 293, 3.93e-36, "pass"),
+        ("6b_verification", "175b_finetuning", 209, 152, 0.00315, "fail"),
+    ],
+)
+def test_the_judged_solutions_of_gsm8k(solutions, decided, base, sft, lost, won, p, verdict):
+    one, other = judged_solutions(solutions, base), judged_solutions(solutions, sft)
+    random.Random(1).shuffle(other)  # joined by id
+    report = decided(one, other)
+    assert (report.overall.lost, report.overall.won, report.overall.n) == (lost, won, 1319)
+    assert report.overall.p_exact == pytest.approx(p, rel=5e-3)
+    assert report.verdict == verdict
+
+
+@pytest.mark.real_data
+def test_the_numeric_scorer_judges_gsm8k_as_its_authors_did(solutions, decided):
+    unjudged = [
+        [{"id": k, "output": row[model]["solution"]} for k, row in enumerate(solutions)]
+        for model in ("6b_finetuning", "6b_verification")
+    ]
+    items = [
+        {"id": k, "type": "maths", "instruction": row["question"], "answer": row["ground_truth"].rpartition("A: ")[2]}
+        for k, row in enumerate(solutions)
+    ]
+    report = decided(*unjudged, items, scorers(maths="numeric"))
+    assert (report.overall.lost, report.overall.won, report.verdict) == (64, 293, "pass")
+    assert reason(report, "verified items").outcome == "pass"
+
+
+@pytest.mark.real_data
+def test_the_same_answers_under_two_judges_are_no_two_models(real_data, decided, refused):
+    def rows(name):
+        lines = (real_data / "ifeval" / f"eval_results_{name}.jsonl").read_text("utf-8").splitlines()
+        values = map(json.loads, lines)
+        return [
+            {"id": k, "output": v["response"], "success": v["follow_all_instructions"]} for k, v in enumerate(values)
+        ]
+
+    report = decided(rows("strict"), rows("loose"))
+    assert report.overall.p_exact < 0.01
+    assert set(refused(report)) == {"same answer, same judgement"}
+
+
+# ------------------------------------------------------------------------------- the stage-1 record, from its description
+
+WORDS = [
+    "river", "stone", "cloud", "market", "garden", "window", "letter", "bridge", "corner", "summer", "winter", "paper",
+    "candle", "forest", "island", "harbour", "mountain", "village", "teacher", "painter", "singer", "farmer", "doctor",
+]  # fmt: skip
+
+
+def stage_1():
+    """300 items of which the base answers all rightly, 57 at more than 500 characters; the fine-tuned model is brief."""
+    rng = random.Random(1)
+    sizes = {"template": 164, "creative": 20, "factual": 28, "instruction-following": 31, "list": 37, "explanation": 20}
+    long_base = {"template": 52, "factual": 1, "list": 1, "explanation": 3}
+
+    def text(answer, least, most):
+        # Each sentence its own words: elaboration, not repetition.
+        length, said = rng.randint(least, most), f"The answer is {answer}."
+        while len(said) < length:
+            said += f" {rng.choice(WORDS)} {rng.choice(WORDS)} {rng.choice(WORDS)} {rng.randint(1, 999)}"
+        return said
+
+    items, base, sft = [], [], []
+    for type, n in sizes.items():
+        for k in range(n):
+            id, answer = f"{type}-{k}", f"{WORDS[k % len(WORDS)]} {k}"
+            items.append({"id": id, "type": type, "instruction": f"Question {k} of {type}?", "response": answer})
+            long = k < long_base.get(type, 0)
+            base.append({"id": id, "output": text(answer, 501, 900) if long else text(answer, 40, 470)})
+            long = type == "template" and k >= n - 2
+            sft.append({"id": id, "output": text(answer, 501, 600) if long else text(answer, 30, 370)})
+    return items, base, sft
+
+
+def scored_by_length(rows):
+    return [row | {"success": len(row["output"]) <= 500} for row in rows]
+
+
+def test_stage_1_as_it_was_scored_is_refused_for_length_and_headroom(decided, refused):
+    items, base, sft = stage_1()
+    report = decided(scored_by_length(base), scored_by_length(sft), items)
+    overall = report.overall
+    assert (overall.base_successes, overall.sft_successes, overall.lost, overall.won) == (243, 298, 2, 57)
+    assert overall.p_corrected == pytest.approx(2.06e-12, rel=5e-3)
+    assert report.verdict == "refused"
+    reasons = refused(report)
+    assert {"score and length", "headroom at equal length"} <= set(reasons)
+    assert "predicts 100.0 % of all successes and 100.0 % of all failures" in reasons["score and length"]
+    assert "in 57 of 57 won pairs" in reason(report, "form or substance").detail
+
+
+def test_stage_1_without_the_expected_answers_is_refused_too(decided, refused):
+    _, base, sft = stage_1()
+    assert "score and length" in refused(decided(scored_by_length(base), scored_by_length(sft)))
+
+
+def test_stage_1_with_a_right_scorer_fails(decided):
+    items, base, sft = stage_1()
+    report = decided(base, sft, items, scorers(default="contains"))
+    assert (report.overall.base_successes, report.verdict) == (300, "fail")
+    assert reason(report, "headroom").outcome == "fail"
+
+
+# ------------------------------------------------------------------------------------------------------------- mixtures
+
+
+def rows(n, wins, **fields):
+    return [{"id": str(k), "output": f"answer {k}" if k < wins else f"mistak {k}"} | fields for k in range(n)]
+
+
+def items_of(n):
+    return [{"id": str(k), "type": "sum", "instruction": f"{k}?", "response": f"answer {k}"} for k in range(n)]
+
+
+def judged(table):
+    return [row | {"success": row["output"].startswith("answer")} for row in table]
+
+
+def test_brought_judgements_stand_and_the_rest_is_scored_and_that_is_said(decided):
+    one, other = rows(300, 20), rows(300, 200)
+    base, sft = judged(one[:100]) + one[100:], judged(other[:100]) + other[100:]
+    report = decided(base, sft, items_of(300), scorers(sum="exact"))
+    assert (report.overall.base_successes, report.overall.sft_successes, report.verdict) == (20, 200, "pass")
+    assert "brought for 100 items, the other 200" in reason(report, "judgements").detail
+
+
+def test_a_judgement_on_one_side_only_is_no_judgement_of_a_pair(decided):
+    with pytest.raises(DataError, match=r"300 items \(0, 1, 10, …\) have a field success on one side only"):
+        decided(judged(rows(300, 20)), rows(300, 200), items_of(300), scorers(sum="exact"))
+
+
+def test_unjudged_rows_without_a_scorer_say_what_is_missing(decided):
+    with pytest.raises(DataError, match=r"300 items \(0, 1, 10, …\) are not judged. Add success .*--items"):
+        decided(rows(300, 20), rows(300, 200), items_of(300))
+
+
+def test_null_is_a_judgement_that_could_not_be_made(decided):
+    sft = [row | {"success": None} if k < 3 else row for k, row in enumerate(judged(rows(300, 200)))]
+    report = decided(judged(rows(300, 20)), sft)
+    assert (report.missing, report.overall.n, report.verdict) == (3, 297, "pass")
+
+
+def test_cut_answers_count_where_the_rows_tell_of_them(decided, refused):
+    sft = [row | {"finish_reason": "length" if k < 31 else "stop"} for k, row in enumerate(judged(rows(300, 200)))]
+    base = [row | {"finish_reason": "stop"} for row in judged(rows(300, 20))]
+    assert set(refused(decided(base, sft))) == {"truncation"}
+
+
+def test_two_prompts_for_one_item_are_no_comparison(decided):
+    base = [row | {"instruction": "What is it?"} for row in judged(rows(300, 20))]
+    sft = [row | {"instruction": "Think first. What is it?"} for row in judged(rows(300, 200))]
+    with pytest.raises(DataError, match="item 0, field instruction: .* in different files"):
+        decided(base, sft)
+
+
+def test_items_that_share_a_group_are_clusters(decided):
+    groups = [{"id": str(k), "group": f"text {k % 3}"} for k in range(300)]
+    report = decided(judged(rows(300, 20)), judged(rows(300, 200)), groups)
+    assert report.overall.clusters == 3
+
+
+def test_a_megabyte_of_html_is_shown_escaped(decided):
+    evil = "<script>alert(1)</script>" * 40_000
+    base, sft = judged(rows(300, 20)), judged(rows(300, 200))
+    sft[0]["output"] = evil
+    report = decided(base, sft)
+    page = report.path("gate.html").read_text("utf-8")
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+    assert len(page) < 3_000_000

@@ -1,0 +1,131 @@
+"""Programs that loop, fork, eat, spy and cheat, in the real sandbox."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.evaluation.sandbox import FENCES, run
+
+RIGHT = "def double(x):\n    return 2 * x\n"
+TESTS = "assert double(2) == 4"
+
+
+def outcome(code, tests=TESTS, seconds=5.0):
+    return run(code, tests, seconds, memory_mb=256)
+
+
+@pytest.fixture(scope="module")
+def fences():
+    return set(outcome(RIGHT).fences)
+
+
+def test_right_code_passes_and_wrong_code_fails_its_test():
+    assert outcome(RIGHT).passed
+    wrong = outcome("def double(x):\n    return x\n")
+    assert (wrong.passed, wrong.error, wrong.phase) == (False, "AssertionError", "tests")
+
+
+def test_code_has_the_standard_library_and_a_folder_to_write_in():
+    use = "import dataclasses, decimal, hashlib, json, math, random, re, sqlite3, typing\nopen('a', 'w').write('x')\n"
+    check = "import os\nassert os.listdir('.') == ['a']\n"
+    assert outcome(use + check + RIGHT).passed
+    assert outcome("import pytest").error == "ModuleNotFoundError"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys\nsys.exit(0)",
+        "import os\nos._exit(0)",
+        "raise SystemExit",
+        "def double(x):\n    import sys\n    sys.exit(0)",
+        "def double(x):\n    import os\n    os._exit(0)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)",
+        "import ctypes\nctypes.string_at(0)",
+        "print('passed', flush=True)\nimport os\nos._exit(0)",
+        "import os\nfor fd in range(1, 30):\n    try:\n        os.write(fd, b'\\n' + b'0' * 32)\n    except OSError:\n"
+        "        pass\nos._exit(0)",
+        "import atexit, sys\natexit.register(print, 'passed')\nsys.exit(0)",
+        "import os\nos.execv('/bin/true', ['true'])",
+    ],
+)
+def test_leaving_before_the_tests_are_through_is_no_success(code):
+    assert not outcome(code).passed
+
+
+@pytest.mark.parametrize(
+    "code", ["while True: pass", "import time\ntime.sleep(60)", "while True:\n    try: 1 / 0\n    except: 1"]
+)
+def test_what_does_not_end_is_ended_on_time(code):
+    started = time.monotonic()
+    assert outcome(code, seconds=1).timed_out
+    assert time.monotonic() - started < 3
+
+
+def test_not_one_process_or_thread_can_be_added():
+    assert outcome("import os\nwhile True:\n    os.fork()").error == "BlockingIOError"
+    assert outcome("import threading\nthreading.Thread(target=print).start()").error == "RuntimeError"
+    assert outcome("import os\ntry:\n    os.setresuid(0, 0, 0)\nfinally:\n    os.fork()").error == "BlockingIOError"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not hold a limit of address space")
+@pytest.mark.parametrize("code", ["x = [0] * 10**10", "x = []\nwhile True:\n    x.append(bytes(10**6))"])
+def test_a_memory_hog_gets_a_memory_error(code):
+    assert outcome(code).error == "MemoryError"
+
+
+def test_the_environment_is_empty_and_that_of_the_parent_out_of_reach(monkeypatch, fences):
+    monkeypatch.setenv("PLANTED_SECRET", "hunter2")
+    assert outcome("import os\nassert 'PLANTED_SECRET' not in os.environ, 'seen'\n" + RIGHT).passed
+    if "files" in fences:
+        for process in ("self", os.getpid()):
+            assert outcome(f"open('/proc/{process}/environ').read()").error == "PermissionError"
+
+
+def test_files_elsewhere_can_be_neither_written_nor_read(tmp_path, fences):
+    if "files" not in fences:
+        pytest.skip("no Landlock here")
+    tmp_path.chmod(0o777)
+    (tmp_path / "mine").write_text("mine")
+    for code in (
+        f"open({str(tmp_path / 'new')!r}, 'w')",
+        f"open({str(tmp_path / 'mine')!r})",
+        f"import os\nos.remove({str(tmp_path / 'mine')!r})",
+        f"import os\nos.truncate({str(tmp_path / 'mine')!r}, 0)",
+        f"import os\nos.listdir({str(Path.home())!r})",
+    ):
+        assert outcome(code).error == "PermissionError", code
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"] and (tmp_path / "mine").read_text() == "mine"
+
+
+def test_there_is_no_network_and_no_signal_to_others(fences):
+    if "network" in fences:
+        send = "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_{}).{}(('127.0.0.1', 9))"
+        assert outcome(send.format("STREAM", "connect")).error in ("PermissionError", "OSError")
+        assert outcome(send.format("DGRAM", "connect")).error == "OSError"
+    if "signals" in fences:
+        assert outcome(f"import os\nos.kill({os.getpid()}, 0)").error == "PermissionError"
+
+
+def test_much_output_is_drained_and_cut():
+    done = outcome("print('x' * 100_000_000)\n" + RIGHT)
+    assert done.passed and len(done.output) <= 10_000
+    assert outcome("open('a', 'wb').write(bytes(2 << 20))").error == "OSError"
+
+
+def test_an_exception_with_a_message_from_hell_is_reported():
+    assert outcome("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E").error == "E"
+    assert outcome("raise ValueError('\\ud800')").message == "?"
+    assert outcome("def double(:").error == "SyntaxError"
+
+
+def test_a_machine_without_a_fence_is_named(caplog, monkeypatch, tmp_path):
+    child = Path(__file__).parents[2] / "sft_pipeline" / "evaluation" / "sandbox_child.py"
+    bare = tmp_path / "child.py"
+    bare.write_text(child.read_text().replace('_fences() if sys.platform == "linux" else []', "[]"))
+    monkeypatch.setattr("sft_pipeline.evaluation.sandbox._CHILD", bare)
+    assert outcome(RIGHT).passed
+    assert [name for name in FENCES if f"fence around {name}" in caplog.text] == list(FENCES)
