@@ -35,13 +35,13 @@ def describe(artifact: a.Artifact) -> dict[str, Any]:
     return general | _SHOW[type(artifact)](artifact)
 
 
-def table(rows: Sequence[Mapping[str, Any]], limit: int = 40) -> dg.MetadataValue:
-    """A Markdown table; what comes from data is escaped and shortened."""
+def table(rows: Sequence[Mapping[str, Any]], limit: int = 40, longest: int = 160) -> dg.MetadataValue:
+    """A Markdown table; what comes from data is escaped and shortened to `longest` characters a cell."""
     if not rows:
         return dg.MetadataValue.md("nothing")
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows[:limit]]
+    lines += ["| " + " | ".join(_cell(row[name], longest) for name in names) + " |" for row in rows[:limit]]
     if len(rows) > limit:
         lines.append(f"\n… and {len(rows) - limit} more")
     return dg.MetadataValue.md("\n".join(lines))
@@ -55,17 +55,13 @@ def picture(path: Path) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(data).decode()})")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, longest: int = 160) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    text = text if len(text) <= 160 else text[:159] + "…"
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
     text = _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split("\r"))).replace("`", "'"))
     return _CONTROL.sub("\ufffd", text.replace("\n", "<br>"))
-
-
-def _percent(interval: tuple[float, float]) -> str:
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
 
 
 def _rate(rate: float, interval: tuple[float, float], sign: str = "") -> str:
@@ -236,15 +232,23 @@ def _generations(made: a.Generations) -> dict[str, Any]:
     }
     if made.flip_rate is not None:
         shown["flip rate"] = made.flip_rate
+    if made.mean_logprob is not None:
+        shown["mean log-probability"] = made.mean_logprob
     return shown
 
 
 def _series(report: a.SeriesReport) -> dict[str, Any]:
-    rows = [
-        {"step": p.step, "success": f"{p.successes / p.n:.1%}", "95 % interval": _percent((p.low, p.high)), "n": p.n}
-        for p in report.points
-    ]
-    return {"best step": report.best.step, "series": table(rows), **_pictures(report)}
+    from sft_pipeline.report.series_table import best, rows
+
+    shown = {
+        "best step": report.best.step,
+        "choice": best(report),
+        "split": report.split,
+        "series": table(rows(report)),
+    }
+    if report.notes:
+        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note, 400)}" for note in report.notes))
+    return shown | _pictures(report)
 
 
 def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
@@ -268,11 +272,16 @@ def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
 
 
 def _gate(report: a.GateReport) -> dict[str, Any]:
-    return {
+    from sft_pipeline.report.gate_text import ordered
+
+    low, high = report.overall.lift_interval
+    shown = {
         "verdict": report.verdict,
         "p": report.p,
         "lift": report.overall.lift,
-        "lift interval": _percent(report.overall.lift_interval),
+        "lift interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
+        "report": dg.MetadataValue.path(str(report.path("gate.html"))),
+        "reasons": table([r.model_dump() for r in ordered(report)], longest=400),
         "results": results([report.overall, *report.types]),
         "protected types": table(
             [
@@ -287,9 +296,23 @@ def _gate(report: a.GateReport) -> dict[str, Any]:
                 for p in report.protected
             ]
         ),
-        "reasons": table([r.model_dump() for r in report.reasons]),
-        **_pictures(report),
     }
+    if report.missing:
+        shown["not judged"] = report.missing
+    if report.sensitivity:
+        rows = [
+            {"treatment": s.name, "lift": _rate(s.lift, s.lift_interval, "+"), "n": s.n, "p": s.p}
+            for s in report.sensitivity
+        ]
+        shown["sensitivity"] = table(rows)
+    if report.agreement:
+        shown["agreement with human labels"] = table([report.agreement.model_dump()])
+    if report.labels:
+        names = sorted({label for found in report.labels.values() for label in found})
+        counts = ({m: report.labels.get(m, {}).get(label, 0) for m in ("base", "sft")} for label in names)
+        shown["labels"] = table([{"label": label, **count} for label, count in zip(names, counts, strict=True)])
+    # Two are enough to see what happened; the page has all of them.
+    return shown | {name: picture(report.path(f"{name}.png")) for name in ("rates", "differences")}
 
 
 def _pictures(artifact: a.Artifact) -> dict[str, Any]:

@@ -70,20 +70,12 @@ def shown(text: str, matched: str = "") -> Markup:
     return Markup("").join([*parts, _visible(text[end:])])
 
 
-# C0 and C1 controls (except tab and line feed), soft hyphen, zero-width space, marks, embeddings, overrides and isolates
-# of the writing direction, word joiner and other invisible operators, byte order mark, tag characters. The zero-width
-# joiners stay: emoji and several scripts are written with them.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
-)
-
-
 def _visible(text: str) -> Markup:
-    return Markup(_HIDDEN.sub(_sign, str(escape(text))))
+    return Markup(excerpt.HIDDEN.sub(_sign, str(escape(text))))
 
 
 def _sign(found: re.Match[str]) -> str:
-    return f'<span class="control">U+{ord(found[0]):04X}</span>'
+    return f'<span class="control">{excerpt.sign(found[0])}</span>'
 
 
 _LEVELS = {"exact": "exact", "pair": "near, by pair", "instruction": "near, by instruction"}

@@ -1,10 +1,32 @@
-"""The part of a long text that shows why it was matched."""
+"""The part of a long text that shows why it was matched, and signs for what a text hides."""
 
 import re
 from functools import lru_cache
 
 LONGEST = 400
 """Characters of an excerpt."""
+
+
+# C0 and C1 controls (except tab and line feed), soft hyphen, zero-width space, marks, embeddings, overrides and isolates
+# of the writing direction, word joiner and other invisible operators and fillers, byte order mark, variation selectors
+# (but for the two of emoji), tag characters, halves of a surrogate pair. The zero-width joiners stay where emoji and
+# several scripts are written with them; beside Latin letters they only hide.
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e01ef]"
+    "|(?<=[ -\u024f])[\u200c\u200d]|[\u200c\u200d](?=[ -\u024f])"
+)
+"""A character that is invisible or turns the writing direction."""
+
+
+def sign(character: str) -> str:
+    """What stands for a hidden character: U+202E."""
+    return f"U+{ord(character):04X}"
+
+
+def visible(text: str) -> str:
+    """`text` with a sign for everything hidden, in pointed brackets, for a terminal or another plain text."""
+    return HIDDEN.sub(lambda found: f"⟨{sign(found[0])}⟩", text)
 
 
 def places(text: str, matched: str) -> list[tuple[int, int]]:

@@ -3,61 +3,155 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
-from sft_pipeline.artifacts import GateReport
-from sft_pipeline.report import page_style
-from sft_pipeline.report.gate_template import SCRIPT, STYLE, TEMPLATE
+from sft_pipeline.artifacts import GateReport, GroupResult
+from sft_pipeline.provenance.hashing import canonical_json
+from sft_pipeline.report import data_html, gate_items, page_style
+from sft_pipeline.report.gate_json import GateJson
+from sft_pipeline.report.gate_template import CHECKS, HEAD, STYLE, USED
 from sft_pipeline.report.gate_text import HEADLINE, ordered, points
 
-SHOWN = 1500
-"""Most items in the page's table, lost and won ones first; items.parquet has all of them."""
-
-LONGEST = 2000
-"""Characters of a text that the page shows."""
+PICTURES = {
+    "rates.png": ("Success rates", "Success rates of base and fine-tuned model by type with Wilson 95 % intervals"),
+    "differences.png": ("Paired differences", "Paired differences by type and guarantee with Tango 95 % intervals"),
+    "discordance.png": ("Won and lost", "Numbers of items won and lost by type"),
+    "lengths.png": ("Length of the answers", "Distribution of the answers' lengths by model and success"),
+    "power.png": ("What the test can find", "Power of the test by true lift, with the planned and the observed lift"),
+}
+"""Caption and alternative text by file name; a report may lack some of them. The figures stand in the page's tables."""
 
 
 def page(
-    report: GateReport, items: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes], facts: Mapping[str, Any]
+    report: GateReport, figures: GateJson, items: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes]
 ) -> str:
     """The page as HTML.
 
     Args:
         report: the verdict and its statistics.
+        figures: content of gate.json.
         items: rows of items.parquet.
         pictures: PNG bytes by file name.
-        facts: content of gate.json, for the hashes of what was used.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["points"] = points
-    by_outcome = sorted(items, key=lambda i: (_rank(i), i["type"], i["id"]))
-    return environment.from_string(TEMPLATE).render(
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "odds": _odds,
+        "percent": lambda count, n: f"{100 * count / (n or 1):.1f} %",
+        "points": points,
+        "shown": lambda text: data_html.shown(_cut(text)),
+        "span": lambda interval: f"{points(interval[0])} to {points(interval[1])}",
+        "text": gate_items.text,
+    }
+    picked, outcomes = gate_items.chosen(items)
+    script = gate_items.SCRIPT
+    return environment.from_string(HEAD + CHECKS + gate_items.TEMPLATE + USED).render(
         report=report,
+        figures=figures,
         reasons=ordered(report),
         headline=HEADLINE[report.verdict],
-        items=[{**item, "outcome": _OUTCOMES[_rank(item)]} for item in by_outcome[:SHOWN]],
+        treatments=_treatments(figures),
+        answers=_answers(figures, items),
+        criteria=canonical_json(figures.gate.model_dump(mode="json")),
+        items=picked,
+        outcomes=outcomes,
+        types=sorted({item["type"] for item in picked}),
         total=len(items),
-        cut=_cut,
-        pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
-        facts=facts,
+        pictures=[(*PICTURES[name], base64.b64encode(data).decode()) for name, data in pictures.items()],
         # Only this script may run: whatever a model writes, the browser executes none of it.
-        script=Markup(SCRIPT),
-        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
-        style=Markup(page_style.STYLE + STYLE),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(page_style.STYLE + STYLE + gate_items.STYLE),
     )
 
 
-_OUTCOMES = ("lost", "won", "both fail", "both succeed")
+class _Treatment(NamedTuple):
+    """The overall result looked at in another way."""
+
+    name: str
+    n: int
+    base_successes: int
+    sft_successes: int
+    lift: float
+    lift_interval: tuple[float, float]
+    p: float | None
 
 
-def _rank(item: Mapping[str, Any]) -> int:
-    if item["base_success"] != item["sft_success"]:
-        return 0 if item["base_success"] else 1
-    return 3 if item["base_success"] else 2
+def _treatments(figures: GateJson) -> list[_Treatment]:
+    """Every other way in which the report looks at the lift, after the one that decides; empty without any."""
+    overall = figures.overall
+    found = [_of(overall, "as decided", figures.test)]
+    if overall.cluster_interval:
+        name = f"interval by bootstrap over {overall.clusters:,} clusters"
+        found.append(found[0]._replace(name=name, lift_interval=overall.cluster_interval, p=overall.cluster_p))
+    if figures.length and figures.length.similar.n:
+        found.append(_of(figures.length.similar, "answers of similar length only", figures.test))
+    if figures.verified:
+        found.append(_of(figures.verified, "items judged by verifiers only", figures.test))
+    # The first of them leaves out what is missing: that is what decides.
+    for s in figures.sensitivity[1:]:
+        found.append(_Treatment(s.name, s.n, s.base_successes, s.sft_successes, s.lift, s.lift_interval, s.p))
+    return found if len(found) > 1 else []
+
+
+def _of(group: GroupResult, name: str, test: str) -> _Treatment:
+    p = {"exact": group.p_exact, "midp": group.p_midp, "corrected": group.p_corrected}[test]
+    return _Treatment(name, group.n, group.base_successes, group.sft_successes, group.lift, group.lift_interval, p)
+
+
+def _answers(figures: GateJson, items: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """What the answers of both models look like: name of the figure, base, fine-tuned."""
+    n = len(items)
+    rows = []
+    if figures.lengths:
+        both = [figures.lengths.quantiles[m] for m in ("base", "sft")]
+        rows.append(("median length, characters", *(f"{q.p50:,.0f}" for q in both)))
+        rows.append(("5 to 95 % of the lengths", *(f"{q.p05:,.0f} to {q.p95:,.0f}" for q in both)))
+        rows.append(("longest, characters", *(f"{q.max:,.0f}" for q in both)))
+    for name, success in (("", (True, False, None)), (" of successes", (True,)), (" of failures", (False,))):
+        means = [_mean_tokens(items, model, success) for model in ("base", "sft")]
+        if any(means):
+            rows.append((f"mean tokens{name}", *means))
+    if figures.repetition:
+        counts = figures.repetition.base, figures.repetition.sft
+        rows.append(("repetitive answers", *(_share(count, figures.repetition.n) for count in counts)))
+    if figures.truncation:
+        rows.append(("cut at the limit of new tokens", *(f"{100 * share:.1f} %" for share in (figures.truncation.base, figures.truncation.sft))))  # fmt: skip
+    flips = figures.flip_rates.base, figures.flip_rates.sft
+    if flips != (None, None):
+        rows.append(("text differs in a second run", *("–" if f is None else f"{100 * f:.1f} %" for f in flips)))
+    labels = [figures.labels.get(model, {}) for model in ("base", "sft")]
+    for label in sorted({name for found in labels for name in found}, key=lambda x: -max(f.get(x, 0) for f in labels)):
+        rows.append((f"label: {label.replace('_', ' ')}", *(_share(found.get(label, 0), n) for found in labels)))
+    return rows
+
+
+def _mean_tokens(items: Sequence[Mapping[str, Any]], model: str, success: Sequence[bool | None]) -> str:
+    known = [i[f"{model}_tokens"] for i in items if i[f"{model}_success"] in success]
+    known = [tokens for tokens in known if tokens is not None]
+    return f"{fmean(known):,.1f}" if known else ""
+
+
+def _share(count: int, n: int) -> str:
+    return f"{count:,} ({100 * count / (n or 1):.1f} %)"
+
+
+def _odds(group: GroupResult) -> tuple[str, str]:
+    """The odds ratio and its interval; infinite without a lost pair, nothing without any discordant one."""
+    low, high = group.odds_ratio_interval
+    if not group.won + group.lost:
+        return "–", ""
+    return _ratio(group.odds_ratio), f"{_ratio(low)} to {_ratio(high)}"
+
+
+def _ratio(odds: float | None) -> str:
+    return "∞" if odds is None else f"{odds:.3g}" if odds < 100 else f"{odds:,.0f}"
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
+    longest = gate_items.LONGEST
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"

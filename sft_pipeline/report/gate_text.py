@@ -3,6 +3,7 @@
 import textwrap
 
 from sft_pipeline.artifacts import GateReport, GroupResult, Reason
+from sft_pipeline.report.excerpt import visible
 
 HEADLINE = {
     "pass": "PASS: the fine-tuned model is better than its base",
@@ -38,7 +39,8 @@ def summary(report: GateReport) -> str:
         )
     if report.types:
         lines += ["", *_table(report)]
-    return "\n".join(lines) + "\n"
+    # A name in the data must not command the terminal.
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def ordered(report: GateReport) -> list[Reason]:
