@@ -5,13 +5,15 @@ import os
 import re
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
 from sft_pipeline.errors import DataError, SpecificationError
-from sft_pipeline.experiment import Experiment
+
+if TYPE_CHECKING:  # building the schema takes a tenth of a second, and loading the code location reads no specification
+    from sft_pipeline.experiment import Experiment
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of experiments: they become partition keys and folder names."""
@@ -60,7 +62,7 @@ def experiment_names(root: Path) -> list[str]:
     return names
 
 
-def load_by_name(name: str, root: Path) -> Experiment:
+def load_by_name(name: str, root: Path) -> "Experiment":
     """The experiment that `root`/specs/`name`.yaml describes.
 
     Raises:
@@ -73,12 +75,14 @@ def load_by_name(name: str, root: Path) -> Experiment:
     return load(path)
 
 
-def load(path: Path) -> Experiment:
+def load(path: Path) -> "Experiment":
     """Read and validate the specification in `path`.
 
     Raises:
         SpecificationError: every problem with file, line and field.
     """
+    from sft_pipeline.experiment import Experiment
+
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -142,6 +146,8 @@ def _locate(tree: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list
 
 def _siblings(location: tuple[str | int, ...]) -> list[str]:
     """Keys that are allowed where `location` points, from the JSON Schema."""
+    from sft_pipeline.experiment import Experiment
+
     schema = Experiment.model_json_schema()
     options = [schema]
     for step in location[:-1]:

@@ -1,5 +1,7 @@
 """Generations of base and fine-tuned model, the checkpoint series, and the gate."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from sft_pipeline.artifacts import (
@@ -12,15 +14,17 @@ from sft_pipeline.artifacts import (
     SeriesReport,
     TrainingReport,
 )
-from sft_pipeline.experiment import Experiment
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
 from sft_pipeline.provenance.environment import library_versions
 
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
-def _decoding(experiment: Experiment) -> dict:
+
+def _decoding(experiment: "Experiment") -> dict:
     """What the answers depend on besides the models: another library version may answer differently."""
     return {
         "prompt": experiment.prompt,
@@ -154,5 +158,5 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     return [base_generations, sft_generations, checkpoint_series, gate_report]
 
 
-def _scorers(experiment: Experiment) -> dict:
+def _scorers(experiment: "Experiment") -> dict:
     return {name: spec.model_dump(mode="json") for name, spec in experiment.evaluation.scorers.items()}
