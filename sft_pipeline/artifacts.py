@@ -19,7 +19,7 @@ from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
 class Frozen(BaseModel):
     """A value that cannot be changed and has no unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class FileRef(Frozen):
@@ -391,7 +391,7 @@ class AdapterSnapshot(Artifact):
     trainable_parameters: int
     loss_first: float
     loss_last: float
-    dev_loss: float | None = None
+    dev_loss: float | None = Field(None, description="Dev loss at `step`, or at the last evaluation before it.")
     checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints, without that of the adapter.")
     masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
 

@@ -5,9 +5,11 @@ coerced from a wrong type, and every field says what it does: the JSON Schema fo
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from sft_pipeline.prompt import insert
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -16,7 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """A part of a specification: unknown keys are refused and nothing can be changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True)
 
 
 class Prompt(Section):
@@ -36,7 +38,7 @@ class Prompt(Section):
 
     def render(self, instruction: str) -> str:
         """The prompt for `instruction`; the text is inserted, never evaluated as a template."""
-        return self.template.replace("{instruction}", instruction)
+        return insert(self.template, instruction)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -472,7 +474,22 @@ class SuccessCriteria(Section):
 
 
 class Training(Section):
-    """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/trainer.py."""
+    """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/options.py."""
+
+    ASIDE: ClassVar[frozenset[str]] = frozenset(
+        {
+            # These stop, warn or judge: what they let through is trained the same.
+            "max_truncated_share",
+            "max_masked_share",
+            "min_coverage",
+            "max_coverage",
+            "minimum",
+            "optimal",
+            "tokens_per_second",  # the plan's estimate of the time
+            "report_to",  # where else the series go; they are no part of the adapter's digest
+        }
+    )
+    """Fields that decide nothing of the adapter: another value neither trains anew nor refuses a resume."""
 
     lora: Lora = Field(Lora(), description="The adapter.")
     epochs: float | None = Field(
@@ -539,6 +556,8 @@ class Training(Section):
     def _length_of_run(self) -> "Training":
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("give exactly one of epochs and max_steps")
+        if twice := sorted({name for name in self.report_to if self.report_to.count(name) > 1}):
+            raise ValueError(f"report_to names {', '.join(twice)} more than once")
         if self.early_stopping and self.adapter != "best":
             raise ValueError("early_stopping keeps the best state: set adapter: best")
         every = self.eval_steps or self.save_steps
@@ -550,6 +569,15 @@ class Training(Section):
         if self.fsdp and self.processes == 1:
             raise ValueError("fsdp shards over processes: set processes to the number of devices")
         return self
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide weights, log or files of the adapter, as plain values.
+
+        Among them what is only kept or shown of a run (`adapter`, `keep_checkpoints`, `validation_prompts`, the
+        intervals): a resumed run has to leave the same folder as an uninterrupted one.
+        """
+        return self.model_dump(mode="json", exclude=set(self.ASIDE))
 
     @property
     def effective_batch(self) -> int:

@@ -5,15 +5,17 @@ import os
 import re
 from pathlib import Path
 from string import Template
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from sft_pipeline.errors import DataError, SpecificationError
-from sft_pipeline.experiment import Evaluation, EvaluationOnly, Experiment, Section
 
-S = TypeVar("S", bound=Section)
+if TYPE_CHECKING:  # building the schema takes a tenth of a second, and loading the code location reads no specification
+    from sft_pipeline.experiment import Evaluation, Experiment, Section
+
+S = TypeVar("S", bound="Section")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of experiments: they become partition keys and folder names."""
@@ -62,7 +64,7 @@ def experiment_names(root: Path) -> list[str]:
     return names
 
 
-def load_by_name(name: str, root: Path) -> Experiment:
+def load_by_name(name: str, root: Path) -> "Experiment":
     """The experiment that `root`/specs/`name`.yaml describes.
 
     Raises:
@@ -75,21 +77,25 @@ def load_by_name(name: str, root: Path) -> Experiment:
     return load(path)
 
 
-def load(path: Path) -> Experiment:
+def load(path: Path) -> "Experiment":
     """Read and validate the specification in `path`.
 
     Raises:
         SpecificationError: every problem with file, line and field.
     """
+    from sft_pipeline.experiment import Experiment
+
     return _validated(path, *_read(path), Experiment)
 
 
-def load_evaluation(path: Path) -> Evaluation:
+def load_evaluation(path: Path) -> "Evaluation":
     """The section `evaluation` of the specification in `path`, which may hold nothing else.
 
     Raises:
         SpecificationError: as `load`.
     """
+    from sft_pipeline.experiment import EvaluationOnly, Experiment
+
     tree, values = _read(path)
     kind = EvaluationOnly if values.keys() <= EvaluationOnly.model_fields.keys() else Experiment
     return _validated(path, tree, values, kind).evaluation
@@ -108,6 +114,8 @@ def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:
         line = f":{mark.line + 1}" if mark else ""
         raise SpecificationError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(values, dict):
+        from sft_pipeline.experiment import Experiment
+
         raise SpecificationError(
             f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
         )
@@ -163,6 +171,8 @@ def _locate(tree: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list
 
 def _siblings(location: tuple[str | int, ...]) -> list[str]:
     """Keys that are allowed where `location` points, from the JSON Schema."""
+    from sft_pipeline.experiment import Experiment
+
     schema = Experiment.model_json_schema()
     options = [schema]
     for step in location[:-1]:

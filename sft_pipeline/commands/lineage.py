@@ -42,15 +42,43 @@ def run(
                 env=os.environ | {"DAGSTER_HOME": str(home)},
                 stderr=stream,
             )
-            # A pod that is pre-empted tells this process; the run has to hear of it, so that a training can save.
-            signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-            code = process.wait()
+            code = _ended(process)
         after = Store(default_store()).pointer("gate_report", name)
     if after is not None and after != before:
         report(name)  # leaves with the verdict's exit code
     if code:
         typer.secho(f"the run stopped; see the lines above and {shown(log)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(2 if code else 0)
+
+
+def _ended(process: subprocess.Popen) -> int:
+    """Exit code of the run's process, waited for also after SIGTERM and Ctrl-C, so that a training can save.
+
+    A pod that is pre-empted tells this process alone, so the run has to hear of it. A second signal gives the waiting
+    up, and the run ends by itself.
+    """
+
+    def tell(number: int, frame: object) -> None:
+        if number in told:
+            typer.secho("not waiting any longer; the run still ends in the background", err=True)
+            raise typer.Exit(128 + number)
+        told.append(number)
+        process.send_signal(number)
+        name = signal.Signals(number).name
+        typer.secho(
+            f"\n{name}: the run is ending, a training saves a checkpoint first; the same command goes on from there. "
+            f"Once more {'Ctrl-C' if number == signal.SIGINT else name} returns at once.",
+            fg=typer.colors.YELLOW,
+            err=True,
+        )
+
+    told: list[int] = []
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:

@@ -28,10 +28,13 @@ def plan(spec: Spec) -> None:
 
 
 def diagnose(
-    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the folder of the run.")],
+    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the run's folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the curves.")] = None,
 ) -> None:
-    """Say whether a training was healthy; exit 1 when it was not."""
+    """Say whether a training was healthy.
+
+    Exit 0: healthy. Exit 1: sick, or undecided because the log holds too few rows. Exit 2: no usable log.
+    """
     from sft_pipeline.training.curves import log_history
     from sft_pipeline.training.diagnosis import diagnose as examine
 

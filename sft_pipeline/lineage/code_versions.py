@@ -1,106 +1,65 @@
 """Which code an asset's result depends on: its `code_version`, from the sources themselves.
 
-A version that is raised by hand is forgotten by hand, and then an old result passes for a new one. The hash ignores
-comments and docstrings. Plots and texts count as code too: they are part of what is stored.
+A version that is raised by hand is forgotten by hand, and so is a list of modules; then an old result passes for a new
+one. So an asset only names where its work begins: what that imports counts, and what is left out says why. The hash
+ignores comments and docstrings. Plots and texts count as code too: they are part of what is stored.
 """
 
-from sft_pipeline.provenance.code import code_hash
+from sft_pipeline.provenance.code import code_hash, with_imports
 
-_ROWS = ("dataset/table.py", "dataset/text.py")
-_PAGE = ("report/data_html.py", "report/data_plots.py", "report/data_template.py", "report/excerpt.py")
-_GATE_PAGE = (
-    "report/gate_json.py",
-    "report/gate_text.py",
-    "report/gate_plots.py",
-    "report/gate_distributions.py",
-    "report/gate_html.py",
-    "report/gate_template.py",
-    "report/gate_items.py",
-    "report/page_style.py",
-    "report/data_html.py",
-    "report/excerpt.py",
-)
-_ANSWER = ("model/loader.py", "model/greedy.py", "generation/engines")
-_GENERATIONS = (*_ANSWER, "generation/answers.py", "generation/partial.py")
-_SUCCESS = (
-    *_ANSWER,
-    "generation/success.py",
-    "evaluation/scoring.py",
-    "evaluation/scorers",
-    "evaluation/limited.py",
-    "evaluation/math_equality.py",
-    "evaluation/labels.py",
-)
-_PLAN = (
-    "training/plan.py",
-    "training/plan_rows.py",
-    "training/plan_schedule.py",
-    "training/plan_device.py",
-    "training/plan_gate.py",
-    "training/rules/rate.py",
-    "training/plan_inputs.py",
-    "training/schedule.py",
-    "training/shapes.py",
-    "training/memory.py",
-    "model/snapshot.py",
-    "evaluation/power.py",
-    "report/plan_text.py",
-    "report/training_plots.py",
-)
-_TRAIN = (
-    "training/schedule.py",  # the order of the rows decides the weights
-    "training/trainer.py",
-    "training/options.py",
-    "training/assembly.py",
-    "training/processes.py",
-    "training/data.py",
-    "training/mask_audit.py",
-    "report/mask_html.py",
-    "training/callbacks",
-    "training/checkpoints.py",
-    "training/manifest.py",
-    "model/loader.py",
-)
+SCORERS = ("evaluation/scorers", "evaluation/math_equality.py", "evaluation/sandbox_child.py")
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "raw_dataset": (*_ROWS, "dataset/source", "dataset/embedded"),
-    "clean_dataset": (
-        *_ROWS,
-        *_PAGE,
-        "dataset/cleaning",
-        "dataset/filters",
-        "dataset/duplicates",
-        "dataset/croissant.py",
-        "model/critic.py",
-    ),
-    "splits": (*_ROWS, "dataset/split", "dataset/leakage", "dataset/duplicates", "dataset/croissant.py"),
-    "base_model": ("model/snapshot.py", "model/tiny.py", "dataset/embedded/world.py", "dataset/embedded/corpus.py"),
-    "base_model_guard": ("model/guard.py", "model/loader.py", "model/greedy.py"),
-    "training_plan": (*_PLAN, *_SUCCESS),
-    "lora_adapter": _TRAIN,
-    "training_report": (
-        "training/diagnosis.py",
-        "training/curves.py",
-        "training/rules",
-        "training/schedule.py",
-        "report/training_plots.py",
-    ),
-    "base_generations": _GENERATIONS,
-    "sft_generations": _GENERATIONS,
-    "checkpoint_series": (
-        *_SUCCESS,
-        "generation/answers.py",
-        "generation/partial.py",
-        "generation/series.py",
-        "evaluation/statistics.py",
-        "report/series_plot.py",
-        "report/series_table.py",
-    ),
-    "gate_report": ("evaluation", *_GATE_PAGE),
+    "raw_dataset": ("dataset/source/__init__.py",),
+    "clean_dataset": ("dataset/cleaning/__init__.py", "model/critic.py", "model/loader.py"),
+    "splits": ("dataset/split/__init__.py",),
+    "base_model": ("model/snapshot.py",),
+    "base_model_guard": ("model/guard.py",),
+    "training_plan": ("training/plan_inputs.py", "generation/engines", *SCORERS),
+    "lora_adapter": ("training/trainer.py",),
+    "training_report": ("training/diagnosis.py",),
+    "base_generations": ("generation/answers.py", "generation/engines"),
+    "sft_generations": ("generation/answers.py", "generation/engines"),
+    "checkpoint_series": ("generation/series.py", "generation/engines", *SCORERS),
+    "gate_report": ("evaluation/gate.py", *SCORERS),
 }
-"""Modules by asset, relative to the package; `splits` serves train, dev and test."""
+"""Where an asset's work begins, relative to the package; `splits` serves train, dev and test.
+
+The scorers are named because evaluation/scoring.py imports them by the name that stands in the specification, what they run
+in processes of its own and the engines because no import leads there.
+"""
+
+LEFT_OUT: dict[str, str] = {
+    "__init__.py": "the number of a release makes no other result",
+    "artifacts.py": "types; the versions that they make are in the key",
+    "dataset/progress.py": "what is shown while it runs",
+    "errors.py": "no result comes of an error",
+    "experiment.py": "the schema; the values, defaults included, are in the key",
+    "provenance/code.py": "says which code it is",
+    "provenance/durable.py": "when bytes reach the disk, not which",
+    "provenance/environment.py": "a record of the machine",
+    "provenance/hashing.py": "another hash makes another key by itself",
+    "provenance/store.py": "where artifacts lie",
+    "specification.py": "reads the values that are in the key",
+}
+"""Modules that count for no asset, and why not; what they import counts all the same."""
+
+BORDERS: dict[str, dict[str, str]] = {
+    "clean_dataset": {"dataset/source": "refuses rows that could not be read; those that could are an input"},
+    "training_plan": {"model/tiny.py": "makes the embedded base, whose version is in the key"},
+    "lora_adapter": {
+        "training/diagnosis.py": "words the message of a lost run, which leaves no adapter",
+        "report/data_html.py": "the page of the data; lends the mask audit `shown`, which marks white space",
+    },
+}
+"""Modules that are imported on the way to an asset without deciding anything of it, and why not."""
+
+
+def counted(asset: str) -> set[str]:
+    """The modules on which the result of `asset` depends."""
+    return with_imports(*MODULES[asset], stop=BORDERS.get(asset, {})) - LEFT_OUT.keys()
 
 
 def code_version(asset: str) -> str:
     """The version of the code behind `asset`."""
-    return code_hash(*MODULES[asset])
+    return code_hash(*sorted(counted(asset)))

@@ -70,13 +70,14 @@ def _progress(instance: dg.DagsterInstance, tag: dict[str, str]) -> Iterator[Non
 
 
 def _follow(instance: dg.DagsterInstance, tag: dict[str, str], done: threading.Event) -> None:
-    started, shown, last_look, bar = time.monotonic(), 0, False, False
+    started, cursor, last_look, bar = time.monotonic(), None, False, False
     while not last_look:
         last_look = done.wait(POLL)
         for run in instance.get_runs(dg.RunsFilter(tags=tag), limit=1):
-            events = instance.all_logs(run.run_id)
-            for event in events[shown:]:
-                if line := _line(event):
+            new = instance.get_records_for_run(run.run_id, cursor)
+            cursor = new.cursor
+            for record in new.records:
+                if line := _line(record.event_log_entry):
                     text = f"{time.monotonic() - started:7.1f} s  {line}"
                     if sys.stdout.isatty() and (drawn := _bar(text, shutil.get_terminal_size().columns)):
                         print(f"\r{drawn}\x1b[K", end="", flush=True)  # over the last one; the rest of the line goes
@@ -84,7 +85,6 @@ def _follow(instance: dg.DagsterInstance, tag: dict[str, str], done: threading.E
                     else:
                         print(f"\n{text}" if bar else text, flush=True)
                         bar = False
-            shown = len(events)
     if bar:
         print(flush=True)
 

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load_by_name
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 
 @contextmanager
@@ -27,7 +30,7 @@ class Project(dg.ConfigurableResource):
     root: str
     store: str
 
-    def experiment(self, name: str) -> Experiment:
+    def experiment(self, name: str) -> "Experiment":
         """The experiment that the partition key names, read from its file now."""
         with user_errors():
             return load_by_name(name, Path(self.root))

@@ -8,10 +8,14 @@ a gate over it measures the format.
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot, SentinelResult
 from sft_pipeline.experiment import BaseModelSpec, Prompt, Sentinel
 from sft_pipeline.model import loader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PROBE = "In 1987, Zoë's 23 friends paid $4.50 (or so)... didn't they?\n\n  THEN: 東京 → naïve_case 007!"
 """Text in which tokenizers differ: digits, contractions, accents, spaces, line breaks, other scripts."""
@@ -79,7 +83,7 @@ def structural_checks(
         "tokenizer_as_shipped": ""
         if other is None
         else f"{other[:60]!r} is encoded otherwise than tokenizer.json says: another pre-tokenizer or other merges",
-        "chat_template_disabled": "" if inner.chat_template is None else "the tokenizer still has a chat template",
+        "chat_template_disabled": _template_in_force(inner),
         "no_template_token_ids": ""
         if not template_ids
         else "chat-template tokens in the input: " + ", ".join(tokenizer.template_tokens[i] for i in template_ids),
@@ -89,6 +93,17 @@ def structural_checks(
         "model, or name its own end in tokenizer_config.json (eos_token).",
         "no_special_token_delta": delta,
     }
+
+
+def _template_in_force(inner: "PreTrainedTokenizerBase") -> str:
+    """Why a conversation would still be put into a template; an empty string where that is refused."""
+    if inner.chat_template is not None:
+        return "the tokenizer still has a chat template"
+    try:  # some classes (Mistral's) bring a template of their own, whatever the attribute says
+        rendered = inner.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    except ValueError:
+        return ""
+    return f"the tokenizer's class brings a chat template: the message 'x' becomes {rendered!r}"
 
 
 def judge(sentinel: Sentinel, mode: str, prompt: str, answer: str, format_may_follow: bool) -> SentinelResult:

@@ -1,40 +1,98 @@
 """Versions of the project's own code: what an asset's result depends on besides its inputs."""
 
-import ast
+import marshal
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import SourceFileLoader
+from inspect import CO_OPTIMIZED
 from pathlib import Path
+from types import CodeType
 
-from sft_pipeline.provenance.hashing import hash_value
+from sft_pipeline.provenance.hashing import hash_bytes, hash_value
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A module as it counts: the hash of what it does, and the names that it imports."""
+
+    meaning: str
+    imports: frozenset[str]
+
+
 def code_hash(*modules: str) -> str:
-    """Hash of what the named modules do: comments, docstrings and layout do not count.
+    """Hash of what the named modules do: comments, layout and the wording of docstrings do not count.
+
+    It is made from the bytecode, so another minor version of Python gives another hash.
 
     Args:
-        modules: paths relative to the package, such as `dataset/split.py`; a folder stands for all files below it.
+        modules: paths relative to the package, such as `dataset/table.py`; a folder stands for all files below it.
 
     Returns:
         The first 12 hexadecimal digits: it is read by people in the Dagster UI.
     """
-    files: list[Path] = []
-    for module in modules:
-        path = PACKAGE / module
-        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return hash_value({p.relative_to(PACKAGE).as_posix(): _meaning(p) for p in files})[:12]
+    return hash_value({_name(path): _source(path).meaning for path in _files(modules)})[:12]
+
+
+def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
+    """The named modules and every module of the package that they import, directly or through others.
+
+    An import within a function counts like any other. What `importlib` imports by a name that is made at run time
+    cannot be seen.
+
+    Args:
+        modules: as in `code_hash`.
+        stop: modules, or folders, that are neither taken nor looked into.
+    """
+    stopped = set(_files(stop))
+    found, waiting = set(), _files(modules)
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path not in stopped:
+            found.add(path)
+            waiting += [file for name in _source(path).imports for file in _modules(PACKAGE, name)]
+    return {_name(path) for path in found}
+
+
+def _files(modules: Collection[str]) -> list[Path]:
+    paths = [PACKAGE / module for module in modules]
+    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
 
 
 @cache
-def _meaning(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def _modules(package: Path, name: str) -> tuple[Path, ...]:
+    """The file of the module or package `name`; none where it names something in a module."""
+    place = package.joinpath(*name.split(".")[1:])
+    return tuple(file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+
+
+@cache
+def _source(path: Path) -> _Source:
+    # The bytecode, which Python keeps beside the source for itself: to parse the whole package would be a quarter of what
+    # loading the code location costs.
+    code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+    text = path.read_text(encoding="utf-8")
+    own = rf"({PACKAGE.name}[\w.]*)"
+    imports = set(re.findall(rf"^[ ]*import {own}", text, re.MULTILINE))
+    for module, names in re.findall(rf"^[ ]*from {own} import (\([^)]*\)|[^\n#]*)", text, re.MULTILINE):
+        imports |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
+    return _Source(hash_bytes(marshal.dumps(_stripped(code), 0)), frozenset(imports))
+
+
+def _stripped(code: CodeType) -> CodeType:
+    """The code without file name, positions and docstrings; marshal's version 0 spells it the same in every process."""
+    consts = [_stripped(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    # Where the compiler puts a docstring: first in a function and in a module, after its name in a class.
+    function = bool(code.co_flags & CO_OPTIMIZED)
+    at = 0 if function or code.co_name == "<module>" else 1
+    documented = not code.co_name.startswith("<") if function else "__doc__" in code.co_names
+    if documented and len(consts) > at and isinstance(consts[at], str):
+        consts[at] = None
+    return code.replace(co_filename="", co_linetable=b"", co_firstlineno=1, co_consts=tuple(consts))

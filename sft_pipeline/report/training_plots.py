@@ -69,12 +69,13 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], path: Path) -> None:
+def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], verdict: str, path: Path) -> None:
     """Draw the curves of a run with the findings at the curve that they speak of.
 
     Args:
         series: lists of (step, value) by the names loss, dev, norm, rate and accuracy.
         findings: what the rules found; each stands below the title of its panel, in the colour of its severity.
+        verdict: healthy, sick or undecided: the title.
         path: PNG file.
     """
     notes: dict[str, list[Finding]] = {title: [] for title in ("loss", *_PANELS)}
@@ -118,7 +119,7 @@ def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], path: Path
     if len({value for _, value in dev}) > 1:
         panels["loss"].plot(*min(dev, key=lambda point: point[1]), "*", color="tab:green", markersize=11)
     blocking = sum(f.severity == "blocking" for f in findings)
-    title = f"sick: {blocking} finding{'s' if blocking != 1 else ''}" if blocking else "healthy"
+    title = f"{verdict}: {blocking} finding{'s' if blocking != 1 else ''}" if blocking else verdict
     figure.suptitle(title, color=_COLOURS["blocking"] if blocking else "tab:green", fontweight="bold")
     _save(figure, path)
 

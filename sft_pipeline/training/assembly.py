@@ -35,7 +35,7 @@ def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end,
     training_plots.curves(rows, out / "loss.png")
 
     losses = [float(row["loss"]) for row in rows if "loss" in row]
-    dev_losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
+    dev_losses = [(row["step"], row["eval_loss"]) for row in rows if "eval_loss" in row]
     tokens = max(row.get("num_tokens", 0) for row in rows)
     measurements = {
         "seconds": round(end.seconds, 2),
@@ -45,7 +45,7 @@ def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end,
         "resumed_at_step": start.step if start else 0,
     }
     made = options(experiment, plan, bool(dev_losses))
-    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements)
+    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements, end.step, chosen)
     return AdapterSnapshot.seal(
         out,
         steps=end.step,
@@ -54,7 +54,8 @@ def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end,
         trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
         loss_first=losses[0],
         loss_last=losses[-1],
-        dev_loss=dev_losses[-1] if dev_losses else None,
+        # That of the chosen step; the last step need not have an evaluation, then that of the one before it.
+        dev_loss=next((loss for step, loss in reversed(dev_losses) if step <= chosen), None),
         checkpoints=tuple(steps),
         masked_rows=len(encoded.masked),
         measurements=measurements,

@@ -43,10 +43,14 @@ def fingerprint(
     train: InstructionDataset,
     dev: InstructionDataset,
 ) -> str:
-    """Hash of everything that the weights at a given step depend on."""
+    """Hash of everything that weights, log and files of the training depend on.
+
+    What is only kept of it counts too, for a resumed run has to leave what an uninterrupted one leaves. In the lineage
+    nothing is lost by that: the same fields are in the key, and another key is another work folder.
+    """
     return hash_value(
         {
-            "training": experiment.training.model_dump(mode="json"),
+            "training": experiment.training.deciding,
             "prompt": experiment.prompt.model_dump(mode="json"),
             "model": experiment.model.loading,
             "steps": [plan.steps, plan.warmup_steps],

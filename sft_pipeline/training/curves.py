@@ -16,6 +16,9 @@ Series = list[tuple[float, float]]
 REWARD_KEYS = ("reward", "rewards/chosen", "kl", "objective/kl")
 """Keys of trainers that learn from rewards or preferences: their loss is no cross entropy."""
 
+SCORE_KEYS = ("eval_accuracy", "eval_f1", "eval_wer", "eval_cer")
+"""Keys of evaluations that measure labels or transcripts, where a loss of nearly 0 can be deserved."""
+
 
 @dataclass(frozen=True)
 class Log:
@@ -29,6 +32,7 @@ class Log:
         accuracy: token accuracy in training.
         epoch: passes over the data.
         rewards: the log is one of reinforcement or preference learning.
+        scored: the evaluations measure labels or transcripts besides the loss.
     """
 
     loss: Series
@@ -39,6 +43,7 @@ class Log:
     epoch: Series
     several_dev_sets: bool = False
     rewards: bool = False
+    scored: bool = False
 
     @property
     def finite(self) -> list[float]:
@@ -123,6 +128,7 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         epoch=series("epoch"),
         several_dev_sets=len(sets) > 1,
         rewards=any(key in row for _, row in rows for key in REWARD_KEYS),
+        scored=any(key in row for _, row in rows for key in SCORE_KEYS),
     )
 
 
@@ -137,24 +143,39 @@ def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
 
 
 def log_history(path: Path) -> list[dict[str, Any]]:
-    """The log rows in `path`: a trainer_state.json, a list of its rows, or a folder with one, or with checkpoint-N/ that have one.
+    """The log rows in `path`: a trainer_state.json, a list of its rows, or the folder of a run.
+
+    In a folder its own trainer_state.json is taken, the run's last word, or else that of the newest checkpoint-N folder.
 
     Raises:
-        DataError: there is none, or it is not what a Hugging Face trainer writes.
+        DataError: there is none, it is not what a Hugging Face trainer writes, or it holds no rows.
     """
-    file = path
-    if path.is_dir():
-        numbered = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
-        newest = sorted(numbered, key=lambda p: int(p.parent.name[11:]))[-1:]
-        found = [p for p in (path / "trainer_state.json", *newest) if p.is_file()]
-        if not found:
-            raise DataError(f"{path}: no trainer_state.json in this folder or in a checkpoint-N folder of it")
-        file = found[0]
+    file = _state_file(path)
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
-        rows = state if isinstance(state, list) and state else state["log_history"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: not a trainer_state.json with a log_history: {error!r}") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); {_WANTED}") from error
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON ({error}); {_WANTED}") from error
+    rows = state.get("log_history") if isinstance(state, dict) else state
+    if rows is None:
+        raise DataError(f"{file}: no field log_history, so not the state of a Hugging Face trainer; {_WANTED}")
     if not isinstance(rows, list):
-        raise DataError(f"{file}: log_history is {type(rows).__name__}, not a list of rows")
+        raise DataError(f"{file}: log_history is {type(rows).__name__}, not a list of rows; {_WANTED}")
+    if not rows:
+        raise DataError(f"{file}: log_history is empty; set logging_steps below the number of steps and train again")
     return rows
+
+
+_WANTED = "give a trainer_state.json, or a folder that holds one or checkpoint-N folders with one"
+
+
+def _state_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    numbered = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
+    newest = sorted(numbered, key=lambda p: int(p.parent.name[11:]))[-1:]
+    found = [p for p in (path / "trainer_state.json", *newest) if p.is_file()]
+    if not found:
+        raise DataError(f"{path}: no trainer_state.json in this folder or in a checkpoint-N folder of it; {_WANTED}")
+    return found[0]

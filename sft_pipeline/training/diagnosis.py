@@ -1,7 +1,7 @@
 """Whether a training was healthy, from its log rows alone; works on the log history of any Hugging Face trainer.
 
 Each rule (`rules/`) looks at one thing and says what it saw, with the numbers, and what to do. A blocking finding means
-sick.
+sick, or that the log holds too little to tell.
 """
 
 import json
@@ -19,6 +19,9 @@ from sft_pipeline.training.rules import dev, gradient, loss, rate
 from sft_pipeline.training.rules.criteria import criteria
 
 ORDER = ("blocking", "warning", "info")
+
+TOO_LITTLE = {"no_log", "few_log_rows"}
+"""Rules that block because nothing can be told, not because something was found."""
 
 
 def diagnose(
@@ -47,7 +50,7 @@ def diagnose(
         json.dumps(report.model_dump(mode="json", include={"findings", "metrics"}), indent=1)
     )
     (out / "diagnosis.txt").write_text(text(report))
-    training_plots.diagnosis(vars(read(log_history)), report.findings, out / "curves.png")
+    training_plots.diagnosis(vars(read(log_history)), report.findings, verdict(report.findings), out / "curves.png")
     return TrainingReport.seal(out, findings=report.findings, metrics=report.metrics)
 
 
@@ -64,8 +67,8 @@ def judge(
             Finding(
                 rule="no_log",
                 severity="blocking",
-                evidence="the log holds no training loss: nothing can be said of this run",
-                remedy="set logging_steps below the number of steps",
+                evidence="too few log rows to judge: the log holds no training loss",
+                remedy="set logging_steps to a tenth of the steps or less",
             )
         ]
         return found, {"log_rows": float(len(log.loss))}
@@ -92,9 +95,15 @@ def judge(
     return sorted(found, key=lambda f: ORDER.index(f.severity)), _metrics(log)
 
 
+def verdict(findings: Sequence[Finding]) -> str:
+    """`healthy`, `sick`, or `undecided` where all that blocks is that the log holds too little."""
+    blocking = {finding.rule for finding in findings if finding.severity == "blocking"}
+    return "healthy" if not blocking else "undecided" if blocking <= TOO_LITTLE else "sick"
+
+
 def text(report: TrainingReport) -> str:
     """The verdict with every finding, for a terminal."""
-    lines = ["healthy" if report.healthy else "sick", ""]
+    lines = [verdict(report.findings), ""]
     for f in report.findings:
         lines += [f"{f.severity}: {f.evidence}  [{f.rule}]", *([f"  → {f.remedy}"] if f.remedy else [])]
     lines += ["", *(f"{name:<22}{value:.6g}" for name, value in report.metrics.items())]

@@ -38,8 +38,25 @@ def write(
     encoded: Encoded,
     options: Mapping[str, Any],
     measurements: Mapping[str, Any],
+    steps: int,
+    step: int,
 ) -> None:
-    """Write `training_manifest.json` and `TRAINING_SUCCESS` into `out`, which holds the finished adapter."""
+    """Write `training_manifest.json` and `TRAINING_SUCCESS` into `out`, which holds the finished adapter.
+
+    Args:
+        out: the artifact's folder.
+        experiment: the specification.
+        base: the base model's files.
+        guard: the guard's report on that base.
+        plan: the plan; what it planned stands in the manifest as such.
+        train: training rows.
+        dev: rows for the evaluations.
+        encoded: what became of the training rows.
+        options: keywords of TRL's SFTConfig.
+        measurements: times and memory.
+        steps: steps that were made, fewer than planned after an early stop.
+        step: step whose weights the adapter holds.
+    """
     made = environment.record()
     adapter = {path.name: hash_file(path) for path in sorted((out / "adapter").iterdir())}
     manifest = {
@@ -66,6 +83,7 @@ def write(
             "warmup_steps": plan.warmup_steps,
             "coverage": plan.coverage,
         },
+        "result": {"steps": steps, "step": step},
         "guard": {"digest": guard.digest, "passed": guard.passed, "loader": guard.loader},
         "trainer_options": dict(options),
         "measurements": dict(measurements),
@@ -76,7 +94,8 @@ def write(
     success = {
         "adapter": "adapter",
         "sha256": adapter["adapter_model.safetensors"],
-        "steps": plan.steps,
+        "steps": steps,
+        "step": step,
         "commit": made["commit"],
         "guard": {
             "passed": guard.passed,

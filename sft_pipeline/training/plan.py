@@ -60,7 +60,7 @@ def make(
         *rows.findings,
         *plan_rows.batches(rows.count, training),
         *plan_schedule.rates(steps, warmup, negligible, experiment, layout),
-        *plan_schedule.intervals(steps, training),
+        *plan_schedule.intervals(steps, training, base_success[1] if base_success else None),
         *plan_device.adapter(layout, experiment, modules),
         *plan_device.positions(rows.longest, architecture or {}),
         *plan_device.memory_limit(needed, experiment),

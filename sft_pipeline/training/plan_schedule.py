@@ -51,9 +51,15 @@ def rates(
     return found
 
 
-def intervals(steps: int, training: Training) -> list[Finding]:
-    """Saving, logging and evaluating often enough for a resume, a diagnosis and an early stop."""
-    found = []
+def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
+    """Saving, logging and evaluating often enough for a resume, a diagnosis, an early stop and a choice.
+
+    Args:
+        steps: planned steps.
+        training: the hyperparameters.
+        dev_rows: rows of the dev split; None where they are not known.
+    """
+    found = _no_best(steps, training, dev_rows)
     if training.save_steps > steps:
         found.append(
             Finding(
@@ -86,3 +92,23 @@ def intervals(steps: int, training: Training) -> list[Finding]:
             )
         )
     return found
+
+
+def _no_best(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
+    """`adapter: best` where no checkpoint would have an evaluation: the last one would pass for the best."""
+    if training.adapter != "best":
+        return []
+    every = training.eval_steps or training.save_steps
+    if dev_rows == 0:
+        evidence = "adapter: best takes the checkpoint with the lowest dev loss, but the dev split has no rows"
+        remedy = "set data.split.dev_size to 1 or more, or training.adapter to last"
+    elif steps < training.save_steps and steps % every:  # the end is saved, too
+        evidence = (
+            f"adapter: best takes the checkpoint with the lowest dev loss, but none of the {steps:,} steps has both: "
+            f"evaluations come every {every:,} steps, checkpoints every {training.save_steps:,} and at the end"
+        )
+        remedy = f"set eval_steps and save_steps to {max(1, steps // 4)}, or training.adapter to last"
+    else:
+        return []
+    early = " without early_stopping" if training.early_stopping else ""
+    return [Finding(rule="no_best", severity="blocking", evidence=evidence, remedy=remedy + early)]

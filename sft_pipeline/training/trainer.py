@@ -64,12 +64,15 @@ def train(
 
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
     callbacks.refuse_lost(work, run)
+    if experiment.training.processes > 1:
+        processes.await_killed(work)
     start = checkpoints.newest(work, run)
     if start is None or not start.final:
+        job = processes.Job(experiment, base, plan, train, dev, work, start)
         if experiment.training.processes > 1:
-            processes.launch(experiment, base, plan, train, dev, work, start, on_log)
+            processes.launch(job, on_log)
         else:
-            _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log)
+            _run(job, tokenizer, encoded, dev_encoded, on_log)
     end = checkpoints.newest(work, run)
     if end is None or not end.final:
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
@@ -78,24 +81,15 @@ def train(
         return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
 
 
-def train_here(
-    experiment: Experiment,
-    base: ModelSnapshot,
-    plan: TrainingPlan,
-    train: InstructionDataset,
-    dev: InstructionDataset,
-    work: Path,
-    start: checkpoints.Checkpoint | None,
-    on_log: Callable[[dict[str, Any]], None] | None,
-) -> None:
-    """This process's part of a training over several, see processes.py; the arguments are those of `train`."""
+def train_here(job: processes.Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
+    """This process's part of a training over several, see processes.py."""
     from sft_pipeline.model.loader import load_tokenizer
 
-    tokenizer = load_tokenizer(base.root)
-    encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
-    dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
-    run = checkpoints.fingerprint(experiment, base, plan, train, dev)
-    _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log)
+    tokenizer = load_tokenizer(job.base.root)
+    encoded, dev_encoded = (
+        data.encode(job.experiment, tokenizer, read_table(split.path(split.ROWS))) for split in (job.train, job.dev)
+    )
+    _run(job, tokenizer, encoded, dev_encoded, on_log)
 
 
 def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
@@ -180,11 +174,12 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
     return trainer
 
 
-def _run(experiment, base, plan, tokenizer, encoded, dev, dev_encoded, work, run, start, on_log) -> None:
-    """Train from `start`, or from the beginning, to the plan's last step."""
+def _run(job: processes.Job, tokenizer, encoded, dev_encoded, on_log) -> None:
+    """Train from the job's start, or from the beginning, to the plan's last step."""
+    experiment, plan, work, start = job.experiment, job.plan, job.work, job.start
     with callbacks.explained(experiment, work):
-        trainer = build(experiment, base, plan, tokenizer, encoded, dev_encoded, work)
+        trainer = build(experiment, job.base, plan, tokenizer, encoded, dev_encoded, work)
     if start:
         logger.info("resuming at step %d of %d", start.step, plan.steps)
-    with callbacks.around(trainer, experiment, tokenizer, dev, work, run, start, on_log):
+    with callbacks.around(trainer, experiment, tokenizer, job.dev, work, job.fingerprint, start, on_log):
         trainer.train(resume_from_checkpoint=str(start.folder) if start else None)

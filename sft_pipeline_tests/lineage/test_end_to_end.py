@@ -73,22 +73,32 @@ def test_the_embedded_default_passes_its_gate(place, tmp_path):
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_training_goes_on_where_it_stopped(toy_project, place, tmp_path, how):
+@pytest.mark.parametrize(("how", "everyone"), [(signal.SIGKILL, True), (signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_an_interrupted_training_goes_on_where_it_stopped(toy_project, place, tmp_path, how, everyone):
+    """A terminal's Ctrl-C reaches every process of the run; `kill` reaches the command alone."""
     spec = toy_project / "specs" / "toy.yaml"
     text = spec.read_text().replace("max_steps: 40", "max_steps: 300").replace("save_steps: 20", "save_steps: 10")
     spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
     environment = place | {"SFT_PIPELINE_ROOT": str(toy_project), "SFT_PIPELINE_CACHE": str(tmp_path / "cache")}
     running = subprocess.Popen(
-        command("run", "toy"), env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command("run", "toy"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     work = tmp_path / "store" / "work" / "lora_adapter"
     deadline = time.monotonic() + 240
     while not list(work.rglob("COMPLETE.json")):
         assert running.poll() is None and time.monotonic() < deadline, running.stdout.read()
         time.sleep(0.05)
-    os.killpg(running.pid, how)
-    running.wait(60)
+    with dg.DagsterInstance.from_config(place["DAGSTER_HOME"]) as instance:
+        (os.killpg if everyone else os.kill)(running.pid, how)
+        running.wait(60)
+        if how != signal.SIGKILL:
+            assert instance.get_runs()[0].is_finished, "the prompt came back before the run had ended"
+            assert f"{how.name}: the run is ending" in running.stderr.read() and running.returncode == 2
     store = Store(tmp_path / "store")
     assert store.pointer("lora_adapter", "toy") is None, "the training was over before it was interrupted"
 

@@ -1,6 +1,9 @@
-"""What the terminal shows of a run."""
+"""What the terminal and the event log show of a run."""
 
-from sft_pipeline.lineage.launch import BAR, _bar
+import threading
+
+from sft_pipeline.lineage.assets import training
+from sft_pipeline.lineage.launch import BAR, LAUNCH, _bar, _follow
 from sft_pipeline.training import callbacks
 
 
@@ -14,3 +17,38 @@ def test_a_log_row_of_a_training_becomes_a_bar_that_fits_into_the_terminal():
     assert len(_bar(f"1 s  {callbacks.line(row | {'step': 200})}", 80)) < 80
     for other in ({"step": 50, "steps": 200, "eval_loss": 1.7}, {"step": 200, "steps": 200, "train_runtime": 9.0}):
         assert _bar(f"   12.3 s    {callbacks.line(other)}", 200) == ""
+
+
+def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_always(monkeypatch):
+    now, lines = 0.0, []
+    monkeypatch.setattr(training.time, "monotonic", lambda: now)
+    on_log = training.thinned(lines.append)
+    for step in range(1, 1001):
+        now += training.EVERY / 100
+        on_log({"step": step, "steps": 1000, "loss": 1.0})
+        if step % 500 == 0:
+            on_log({"step": step, "steps": 1000, "eval_loss": 1.0})
+    assert lines[0].startswith("training 1/1000 ") and lines[-2].startswith("training 1000/1000 ")
+    assert [line.split()[1] for line in lines if line.startswith("dev")] == ["500/1000", "1000/1000"]
+    assert 10 <= len(lines) <= 14
+
+
+def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instance, monkeypatch, capsys):
+    run = materialize(toy_project, "raw_dataset", tags={LAUNCH: "it"}).result
+    read, looks, done = [], [], threading.Event()
+    records = instance.get_records_for_run
+
+    def counted(*given):
+        found = records(*given)
+        read.append(len(found.records))
+        return found
+
+    def wait(seconds):
+        looks.append(seconds)
+        return len(looks) == 5
+
+    monkeypatch.setattr(instance, "get_records_for_run", counted)
+    monkeypatch.setattr(done, "wait", wait)
+    _follow(instance, {LAUNCH: "it"}, done)
+    assert read == [len(instance.all_logs(run.run_id)), 0, 0, 0, 0]
+    assert capsys.readouterr().out.count("raw_dataset           made") == 1

@@ -41,6 +41,11 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     assert evaluated.versions["lora_adapter"] == first.versions["lora_adapter"]
     assert evaluated.versions["gate_report"] != first.versions["gate_report"]
 
+    # Another limit of the training: its plan and its diagnosis are made anew, the adapter is not.
+    edit(toy_project, "min_coverage: 0.01", "min_coverage: 0.02")
+    limited = materialize(toy_project)
+    assert set(LINEAGE) - limited.reused == {"training_plan", "training_report"}
+
     # Another decoding: no training, but all answers. Without the base's new ones the gate is not even reached.
     edit(toy_project, "max_new_tokens: 6", "max_new_tokens: 5")
     half = materialize(toy_project, "sft_generations+")

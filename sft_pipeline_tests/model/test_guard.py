@@ -69,6 +69,24 @@ def test_an_end_of_sequence_that_belongs_to_a_chat_template_stops_the_guard(insp
     assert "STOP no_template_end" in text and "no sentinel was run: a check above failed" in text
 
 
+def test_a_chat_template_that_is_still_in_force_stops_the_guard(toy_base):
+    from transformers import PreTrainedTokenizerFast
+
+    class Mistrals(PreTrainedTokenizerFast):
+        def apply_chat_template(self, conversation, tokenize):
+            return f"[INST]{conversation[0]['content']}[/INST]"
+
+    def checked(inner):
+        tokenizer = loader.CleanTokenizer(inner, {}, had_template=False)
+        return guard.structural_checks(tokenizer, [guard.PROBE], False)["chat_template_disabled"]
+
+    clean = loader.load_tokenizer(toy_base.root).inner
+    assert checked(clean) == ""
+    assert "becomes '[INST]x[/INST]'" in checked(Mistrals.from_pretrained(toy_base.root))
+    clean.chat_template = "{{ messages }}"
+    assert "still has a chat template" in checked(clean)
+
+
 def test_special_tokens_that_replace_others_are_a_delta_too(toy_base):
     class Replacing:
         chat_template = None
@@ -79,6 +97,9 @@ def test_special_tokens_that_replace_others_are_a_delta_too(toy_base):
 
         def convert_ids_to_tokens(self, token_id):
             return str(token_id)
+
+        def apply_chat_template(self, conversation, tokenize):
+            raise ValueError("no template")
 
         eos_token_id = 0
 

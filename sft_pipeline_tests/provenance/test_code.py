@@ -1,30 +1,142 @@
 """Code versions follow what the code does."""
 
-from sft_pipeline.lineage.code_versions import MODULES, code_version
+import ast
+
+import pytest
+
+from sft_pipeline.lineage.code_versions import BORDERS, LEFT_OUT, MODULES, code_version, counted
 from sft_pipeline.provenance import code
 
 
-def test_every_module_behind_an_asset_exists():
-    for modules in MODULES.values():
-        for module in modules:
-            assert (code.PACKAGE / module).exists(), module
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Writes a package of its own, files by path, and gives the version of its module `start.py`."""
 
-
-def test_comments_and_docstrings_do_not_count_and_code_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(code, "PACKAGE", tmp_path)
-    versions = []
-    for name, text in {
-        "a": '"""Doc."""\ndef f(x):\n    """Doc."""\n    return x  # why\n',
-        "b": '"""Other."""\n\n\ndef f(x):\n    return x\n',
-        "c": "def f(x):\n    return x + 1\n",
-    }.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "m.py").write_text(text)
+    def version(stop=(), **files):
+        folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "it"
+        (folder / "deep").mkdir(parents=True)
         monkeypatch.setattr(code, "PACKAGE", folder)
-        versions.append(code.code_hash("m.py"))
-    assert versions[0] == versions[1] != versions[2]
+        for name, text in files.items():
+            (folder / f"{name.replace('__', '/')}.py").write_text(text)
+        return code.code_hash(*sorted(code.with_imports("start.py", stop=stop)))
+
+    return version
+
+
+def test_comments_and_docstrings_do_not_count(package):
+    first = package(start='"""Doc."""\ndef f(x):\n    """Doc."""\n    return x  # why\nclass A:\n    """Doc."""\n')
+    other = package(start='"""Other."""\n\n\ndef f(x):\n    return x\nclass A:\n    """Other."""\n    # No.\n')
+    assert first == other
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(x):\n    return x + {}\n",
+        "def f(x):\n    return '{}'\n",
+        "f = lambda: '{}'\n",
+        "f = ['{}' for x in y]\n",
+        "f = sum('{}' for x in y)\n",
+        "x = '{}'\n",
+        "class A:\n    x = '{}'\n",
+        "class A:\n    def f(self):\n        x = '{}'\n",
+    ],
+)
+def test_code_and_its_constants_count(package, text):
+    assert package(start=text.format(1)) != package(start=text.format(2))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from it.deep import other",
+        "from it.deep.other import value",
+        "import it.deep.other",
+        "def f():\n    if f:\n        try:\n            from it.deep import other\n        finally:\n            pass\n",
+        "class A:\n    def f(self):\n        with self:\n            from it.deep.other import value\n",
+        "match 1:\n    case 1:\n        import it.middle\n",
+    ],
+)
+def test_what_is_imported_counts_wherever_the_import_stands(package, start):
+    files = {"start": start, "middle": "from it.deep import other"}
+    one = package(**files, deep__other="value = 1")
+    assert one != package(**files, deep__other="value = 2")
+    stop = ("deep/other.py",)
+    assert package(stop, **files, deep__other="value = 1") == package(stop, **files, deep__other="value = 2")
+
+
+def test_what_is_not_imported_does_not_count(package):
+    assert package(start="import os", other="a = 1") == package(start="import os", other="a = 2")
+
+
+def test_the_work_of_an_asset_begins_where_its_definition_says():
+    """Whatever an asset's function imports from the domain is counted, or left out for a stated reason."""
+    begun = by_asset()
+    assert begun.keys() == MODULES.keys()
+    for asset, modules in begun.items():
+        assert modules <= counted(asset) | LEFT_OUT.keys() | borders(asset), asset
+
+
+def test_the_imports_of_the_real_modules_are_followed():
+    """An independent walk over every statement and expression finds no module that is neither counted nor named."""
+    for asset in MODULES:
+        for module in counted(asset):
+            reached = imported(ast.parse((code.PACKAGE / module).read_text()))
+            assert reached <= counted(asset) | LEFT_OUT.keys() | borders(asset), (asset, module)
+    training = {"prompt.py", "dataset/table.py", "model/greedy.py", "report/training_plots.py", "training/schedule.py"}
+    assert training <= counted("lora_adapter")
+    assert not any(module.startswith("training/rules/") for module in counted("lora_adapter"))
+
+
+def test_what_is_left_out_is_there_and_would_be_counted():
+    everything = set().union(*(code.with_imports(*modules) for modules in MODULES.values()))
+    assert LEFT_OUT.keys() <= everything
+    for asset, modules in by_asset().items():
+        assert all(set(below(border)) & code.with_imports(*modules) for border in BORDERS.get(asset, {})), asset
+
+
+def test_modules_that_are_imported_by_a_made_up_name_are_named():
+    """`importlib.import_module` hides an import from the walk: only scorers, and what they call, are imported that way."""
+    files = code.PACKAGE.rglob("*.py")
+    hiding = {f.relative_to(code.PACKAGE).as_posix() for f in files if "import_module(" in f.read_text()}
+    assert hiding == {"evaluation/scoring.py", "evaluation/limited.py"}
+    scorers = {*below("evaluation/scorers"), "evaluation/math_equality.py", "evaluation/sandbox_child.py"}
+    assert all(scorers <= counted(asset) for asset in MODULES if "evaluation/scoring.py" in counted(asset))
 
 
 def test_versions_are_short_and_differ_between_assets():
     assert len({code_version(asset) for asset in MODULES}) >= len(MODULES) - 1  # base and SFT answers share their code
+
+
+def by_asset():
+    """Files of the domain that each asset's function imports."""
+    files = (code.PACKAGE / "lineage" / "assets").glob("*.py")
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
+    functions = {node.name: imported(node) for node in nodes if isinstance(node, ast.FunctionDef)}
+    joint = dict.fromkeys(("base_generations", "sft_generations"), functions["generations"])
+    return {name: modules for name, modules in functions.items() if name in MODULES} | joint
+
+
+def borders(asset):
+    """Files at which the walk of `asset` stops."""
+    return {file for border in BORDERS.get(asset, {}) for file in below(border)}
+
+
+def imported(tree):
+    """Files of the package that `tree` imports, relative to it."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    paths = {name.replace(".", "/").removeprefix("sft_pipeline/") for name in names if name.startswith("sft_pipeline.")}
+    files = {file for path in paths for file in (f"{path}.py", f"{path}/__init__.py")}
+    return {file for file in files if (code.PACKAGE / file).is_file()}
+
+
+def below(module):
+    """Files of a module or of a folder."""
+    path = code.PACKAGE / module
+    files = path.rglob("*.py") if path.is_dir() else [path]
+    return [file.relative_to(code.PACKAGE).as_posix() for file in files]

@@ -9,7 +9,7 @@ import pytest
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Training
 from sft_pipeline.training.curves import log_history
-from sft_pipeline.training.diagnosis import diagnose, judge
+from sft_pipeline.training.diagnosis import diagnose, judge, verdict
 
 
 def run(losses, dev=(), norms=0.5, every=10, rates=None, epochs=None):
@@ -27,6 +27,12 @@ def run(losses, dev=(), norms=0.5, every=10, rates=None, epochs=None):
 def falling(count=40, start=2.0, end=1.0, noise=0.02, seed=0):
     generator = random.Random(seed)
     return [end + (start - end) * math.exp(-5 * i / count) + generator.gauss(0, noise) for i in range(count)]
+
+
+def sure(scored):
+    """A run that is certain of its rows and of dev's; with a measure of its labels it may be right to be."""
+    log = run([2.0 * math.exp(-0.3 * i) for i in range(40)], dev=[(100, 0.1), (250, 1e-3), (400, 5e-4)])
+    return [row | {"eval_f1": 0.99} if scored and "eval_loss" in row else row for row in log]
 
 
 def rules(log, severity="blocking", **known):
@@ -84,7 +90,16 @@ def test_the_record_s_healthy_run():
         (run([x * 16 for x in falling()]), {"loss_level"}),
         (run([1.6, 11.8, 11.6, *[10.37] * 7]), {"not_learning", "divergence", "loss_level"}),
         (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.3), (400, 1.6)]), {"overfitting"}),
+        (run(falling(), dev=[(100, 0.8), (200, 0.75), (300, 0.8), (400, 0.87)]), {"overfitting"}),
         (run(falling(), rates=[0.0] * 40), {"learning_rate"}),
+        (run(falling(), rates=[1e-9] * 40), {"learning_rate"}),
+        (run(falling(), rates=[0.5] * 40), {"learning_rate"}),
+        (run(falling(), norms=[0.5] * 12 + [60.0] * 28), {"exploding_gradient"}),
+        (run(falling(), norms=[5e4] * 40), {"exploding_gradient"}),
+        (run([2.0 * 0.78**i for i in range(40)]), {"memorised"}),
+        (run(falling(start=2.0, end=0.1), epochs=10), {"memorised"}),
+        (sure(scored=False), {"memorised"}),
+        (run(falling(2)), {"few_log_rows"}),
         (run(falling(), dev=[(100, 9.9), (250, 9.5), (400, 9.2)]), {"loss_scales"}),
         ([], {"no_log"}),
     ],
@@ -99,27 +114,31 @@ def test_one_fault_at_a_time_is_found_and_nothing_else_blocks(log, expected):
     [
         (run(falling(), norms=[0.5] * 20 + [math.nan] + [0.5] * 19), "info non_finite_gradient"),
         (run([*falling(20), 9.0, *falling(19, 1.2, 1.0)]), "warning loss_spikes"),
-        (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.2), (400, 1.3)]), "warning overfitting"),
+        (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.15), (400, 1.2)]), "warning overfitting"),
         (run(falling(60, 2.0, 1.2, noise=0.4)), "warning noise"),
         (run(falling(), norms=0.0), "warning gradient_norm_unmeasured"),
         (run([2.7 - 0.0004 * i for i in range(40)], dev=[(100, 2.7), (400, 2.5)]), "warning slow_learning"),
         (run([3.0, *falling(60, 1.2, 1.2, noise=0.004)], rates=[1e-4] * 60 + [9e-5]), "info plateau"),
         (run(falling(), rates=[1e-4] * 20 + [1e-7] * 20), "warning rate_spent"),
-        (run(falling(), rates=[5.0] * 40), "warning learning_rate"),
+        (run(falling(), rates=[2e-2] * 40), "warning learning_rate"),
         (run(falling(), epochs=0.05), "warning coverage"),
-        (run(falling(start=2.0, end=0.1), epochs=10), "warning memorised"),
+        (run(falling(start=2.0, end=0.1, noise=0.002), epochs=3), "warning memorised"),
         ([{"step": i, "loss": 0.0, "reward": 0.1 * i, "grad_norm": 0.3} for i in range(20)], "info reward_log"),
-        (run(falling(start=0.2, end=0.001, noise=0.0001)), "warning memorised"),
+        (sure(scored=True), "warning memorised"),
         (run(falling(4)), "warning few_log_rows"),
         (run([1.0 - 0.02 * i / 39 for i in range(40)]), "warning slow_learning"),
         ([{"step": i, "loss": x} for i, x in enumerate(falling())], "info gradient_norm_missing"),
-        (run(falling(), norms=[0.5] * 36 + [50.0] * 4), "warning exploding_gradient"),
+        (run(falling(), norms=[0.5] * 36 + [20.0] * 4), "warning exploding_gradient"),
     ],
 )
 def test_what_is_worth_saying_but_not_sick(log, expected):
     severity, rule = expected.split()
     assert rule in rules(log, severity)
     assert not rules(log)
+
+
+def test_a_norm_that_grows_below_the_clip_is_no_explosion():
+    assert "exploding_gradient" not in rules(run(falling(), norms=[0.02] * 10 + [0.8] * 30), "warning")
 
 
 def test_per_step_logs_that_are_noisy_but_fall_are_healthy():
@@ -163,6 +182,25 @@ def test_any_logging_style_is_read():
     assert judge(without_steps)[1]["last_step"] == 40 and not rules(without_steps)
 
 
+def test_too_few_rows_are_no_verdict_and_two_rows_can_still_be_sick(tmp_path):
+    report = diagnose(run([2.0, 1.5]), tmp_path)
+    assert not report.healthy and verdict(report.findings) == "undecided"
+    assert (tmp_path / "diagnosis.txt").read_text().startswith("undecided\n\nblocking: too few log rows to judge: 2 of")
+    assert verdict(judge(run([2.0, math.nan]))[0]) == "sick"
+    assert verdict(judge(run([2.0, 1.5], dev=[(10, 2.0), (20, 1.6), (30, 1.4)]))[0]) == "healthy"
+
+
+def test_an_answer_that_earns_no_reward_has_no_gradient_and_the_run_is_sound():
+    rows = [
+        {"step": i, "loss": 0.0, "reward": 0.1, "grad_norm": 0.0 if i % 9 < 5 and i < 40 else 0.3} for i in range(90)
+    ]
+    assert not rules(rows)
+    without = [
+        {key: value for key, value in row.items() if key != "reward"} | {"loss": 1 - row["step"] / 200} for row in rows
+    ]
+    assert rules(without) == {"zero_gradient"}
+
+
 def test_several_evaluation_sets_are_averaged():
     rows = run(falling())
     for step, easy, hard in ((200, 1.0, 5.0), (400, 0.8, 4.6)):
@@ -188,10 +226,17 @@ def test_a_log_is_found_in_a_run_s_folder(tmp_path):
     assert log_history(tmp_path)[0]["step"] == 1000
     (tmp_path / "trainer_state.json").write_text('{"log_history": [{"step": 7, "loss": NaN}]}')
     assert log_history(tmp_path)[0]["step"] == 7 and math.isnan(log_history(tmp_path)[0]["loss"])
-    for bad in ("{}", "[1", '{"log_history": {}}'):
+    for bad, message in (
+        ("{}", "no field log_history"),
+        ("[1", "not JSON"),
+        ('{"log_history": {}}', "log_history is dict"),
+        ('{"log_history": []}', "is empty; set logging_steps"),
+    ):
         (tmp_path / "trainer_state.json").write_text(bad)
-        with pytest.raises(DataError, match=r"trainer_state\.json"):
+        with pytest.raises(DataError, match=rf"trainer_state\.json: .*{message}"):
             log_history(tmp_path)
+    with pytest.raises(DataError, match=r"No such file.*give a trainer_state\.json, or a folder"):
+        log_history(tmp_path / "none.json")
 
 
 def criteria(**fields):

@@ -6,6 +6,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import checkpoints, trainer
 from sft_pipeline.training.callbacks import without_improvement
 
@@ -42,6 +43,11 @@ def test_the_adapter_is_the_best_one_and_the_end_comes_early(overfitted):
     # what is stored as the adapter is the sealed adapter of that step
     kept = overfitted["work"] / "kept" / str(adapter.step) / "adapter_model.safetensors"
     assert adapter.path("adapter/adapter_model.safetensors").read_bytes() == kept.read_bytes()
+    # and what is said of it is said of that step
+    assert adapter.dev_loss == losses[adapter.step] < losses[adapter.steps]
+    told = {"steps": adapter.steps, "step": adapter.step}
+    assert json.loads(adapter.path("training_manifest.json").read_text())["result"] == told
+    assert told.items() <= json.loads(adapter.path("TRAINING_SUCCESS").read_text()).items()
 
 
 def test_a_run_that_was_killed_after_its_early_end_is_not_trained_further(overfitted, tmp_path):
@@ -50,6 +56,31 @@ def test_a_run_that_was_killed_after_its_early_end_is_not_trained_further(overfi
     steps = []
     again = trainer.train(*(overfitted | {"out": tmp_path / "again"}).values(), on_log=steps.append)
     assert not steps and again.digest == ended.digest
+
+
+def test_a_dev_loss_that_is_no_number_is_a_lost_run_and_no_early_end(toy, prepared, monkeypatch):
+    arguments = prepared(
+        toy(max_steps=12, min_coverage=0.1, save_steps=3, adapter="best", early_stopping={"patience": 1})
+    )
+    build = trainer.build
+
+    def without_dev_loss(*given):
+        made = build(*given)
+        compute_loss = made.compute_loss
+
+        def spoilt(model, *rest, **options):
+            found = compute_loss(model, *rest, **options)
+            return found if model.training or made.state.global_step < 6 else found * math.nan
+
+        made.compute_loss = spoilt
+        return made
+
+    monkeypatch.setattr(trainer, "build", without_dev_loss)
+    with pytest.raises(TrainingError, match="eval_loss is nan at step 6"):
+        trainer.train(*arguments.values())
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    saved = checkpoints.newest(arguments["work"], run)
+    assert saved.step == 3 and not saved.final, "the lost state would be taken up as the training's end"
 
 
 def test_only_the_wanted_checkpoints_are_kept(toy, prepared, tmp_path):

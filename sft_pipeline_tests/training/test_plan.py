@@ -225,6 +225,23 @@ def test_an_option_that_does_nothing_here_is_said(toy, made, model, training, ru
     assert rule in {f.rule for f in made(toy(model=model, **training), lengths).findings}
 
 
+@pytest.mark.parametrize(
+    ("training", "dev", "said"),
+    [
+        ({"save_steps": 50}, None, ""),
+        ({"save_steps": 60, "eval_steps": 10}, None, ""),  # the end is saved and has an evaluation
+        ({"save_steps": 60}, None, "every 60 steps, checkpoints every 60 and at the end"),
+        ({"save_steps": 60, "eval_steps": 15}, (0, 10), "evaluations come every 15 steps"),
+        ({"save_steps": 10}, (0, 0), "the dev split has no rows"),
+    ],
+)
+def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, dev, said):
+    options = {"lengths": [(20, 10)] * 100, "base": dev}  # 50 steps
+    found = blocking(made(toy(**training, adapter="best", early_stopping={"patience": 2}), **options)).get("no_best")
+    assert (said in found.evidence and "adapter to last without early_stopping" in found.remedy) if said else not found
+    assert "no_best" not in blocking(made(toy(**training), **options))
+
+
 def test_padding_by_batching(toy, made):
     lengths = [(5, 5 + (i * 37) % 190) for i in range(800)]
     plain, grouped, packed = (

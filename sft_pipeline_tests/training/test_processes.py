@@ -1,11 +1,36 @@
 """Two processes train what one does."""
 
 import json
+import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from sft_pipeline.errors import TrainingError
-from sft_pipeline.training import trainer
+from sft_pipeline.training import checkpoints, processes, trainer
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from sft_pipeline.artifacts import GuardReport
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.training import processes, trainer
+
+job = processes.Job.read(Path(sys.argv[1]))
+guard = GuardReport(root=job.work, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
+
+def say(row):
+    if row["step"] == 30:
+        print("now", flush=True)
+
+try:
+    trainer.train(job.experiment, job.base, guard, job.plan, job.train, job.dev, job.work, Path(sys.argv[2]), on_log=say)
+except TrainingError as error:
+    print(error)
+    raise SystemExit(3)
+"""
 
 
 @pytest.mark.slow
@@ -33,6 +58,53 @@ def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, tmp_path
     experiment = toy(processes=2, lora={"target_modules": ("no_such_module",)})
     with pytest.raises(TrainingError, match="no_such_module"):
         trainer.train(*(arguments | {"experiment": experiment}).values())
+
+
+@pytest.fixture
+def running(toy, prepared, tmp_path):
+    """A training of 400 steps in two processes that is beyond its first checkpoint: its arguments and its launcher."""
+    arguments = prepared(toy(processes=2, batch_size=2, max_steps=400, save_steps=20, logging_steps=10, eval_steps=200))
+    (tmp_path / "first").mkdir()
+    parts = {name: value for name, value in arguments.items() if name not in ("guard", "out")}
+    processes.Job(**parts, start=None).write(tmp_path / "job.json")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "job.json"), str(tmp_path / "first")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout.readline() == "now\n", launcher.stderr.read()[-3000:]
+        yield arguments, launcher
+
+
+def alive(work):
+    """Processes that were launched to train in `work`, the elastic launcher included."""
+    return [
+        p.pid for p in psutil.process_iter(["cmdline"]) if str(work / "processes.json") in (p.info["cmdline"] or ())
+    ]
+
+
+@pytest.mark.slow
+def test_no_process_outlives_a_launcher_that_is_killed(running):
+    arguments, launcher = running
+    work = arguments["work"]
+    assert len(alive(work)) == 3
+    launcher.kill()
+    processes.await_killed(work)
+    assert not alive(work)
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    reached = checkpoints.newest(work, run).step
+    assert 20 <= reached < 400
+    assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == reached
+
+
+@pytest.mark.slow
+def test_an_interrupted_launcher_ends_when_its_processes_have_saved_a_checkpoint(running):
+    arguments, launcher = running
+    launcher.send_signal(signal.SIGINT)
+    said, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == 3, errors[-3000:]
+    assert not alive(arguments["work"])
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    step = checkpoints.newest(arguments["work"], run).step
+    assert f"interrupted by SIGINT; the checkpoint of step {step} of 400 is complete" in said
+    assert f"at step {step} of 400, checkpoint saved" in (arguments["work"] / processes.LOG).read_text()
 
 
 def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, tmp_path):

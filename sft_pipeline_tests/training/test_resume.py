@@ -76,6 +76,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(killed, t
     assert not (work / "checkpoint-12").exists() and not (work / "kept" / "12").exists()
     assert (work / "kept" / "4").is_dir() and not (work / "checkpoint-4").exists()
 
+    same = {"epochs": 2.0, "save_steps": 4, "logging_steps": 5, "batching": "grouped", "lora": {"dropout": 0.1}}
+    limits = toy(**same, min_coverage=0.5, max_masked_share=0.1, minimum={"max_perplexity": 9.0}, report_to=())
+    assert checkpoints.fingerprint(limits, *(killed[name] for name in names[1:])) == run
     other = killed | {"experiment": toy(epochs=2.0, save_steps=4, learning_rate=1e-3)}
     with pytest.raises(TrainingError, match="checkpoint of another training"):
         trainer.train(*other.values())

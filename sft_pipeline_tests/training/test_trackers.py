@@ -74,6 +74,12 @@ def mlflow(folder: Path, run: str) -> dict[str, dict[int, float]]:
     return series
 
 
+def holding(arguments, *secrets: str) -> list[Path]:
+    """Files of the training, in its work folder and in its artifact, that hold one of the secrets."""
+    files = [p for name in ("work", "out") for p in arguments[name].rglob("*") if p.is_file()]
+    return [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
+
+
 def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_path):
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow")
@@ -142,9 +148,22 @@ def test_a_tracker_that_is_not_installed_stops_before_any_work(toy, prepared, mo
 
 def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy, prepared, monkeypatch, caplog):
     pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sec@ret-1@127.0.0.1:9/base?token=secret-2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     arguments = prepared(toy(max_steps=2, min_coverage=0.01, report_to=("tensorboard", "mlflow")))
     assert trainer.train(*arguments.values()).steps == 2
-    assert "mlflow gets nothing of this training" in caplog.text
+    assert "mlflow gets nothing of this training" in caplog.text and "127.0.0.1" in caplog.text
+    assert "ret-1" not in caplog.text and "secret-2" not in caplog.text
+    assert not holding(arguments, "ret-1", "secret-2")
     assert tensorboard(arguments["work"] / "tensorboard")["train/loss"]
+
+
+def test_credentials_of_a_place_that_works_are_in_no_file_and_no_log(toy, prepared, monkeypatch, tmp_path, caplog):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://me:secret-1@localhost{tmp_path}/runs")
+    arguments = prepared(toy(max_steps=2, min_coverage=0.01, report_to=("mlflow",)))
+    adapter = trainer.train(*arguments.values())
+    ids = json.loads(adapter.path(IDS).read_text())["mlflow"]
+    assert ids["tracking_uri"] == f"file://localhost{tmp_path}/runs"
+    assert mlflow(tmp_path / "runs", ids["run_id"])["train/loss"]
+    assert "secret-1" not in caplog.text and not holding(arguments, "secret-1")

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -16,7 +17,6 @@ from sft_pipeline.artifacts import (
     SeriesReport,
     TrainingReport,
 )
-from sft_pipeline.experiment import Experiment
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
@@ -30,8 +30,11 @@ GENERATIONS = {
 ON_BASE = ("base_model", "test_split", "base_model_guard")
 """What the answers of either model need."""
 
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
-def _decoding(experiment: Experiment) -> dict:
+
+def _decoding(experiment: "Experiment") -> dict:
     """What the answers depend on besides the models: another library version may answer differently."""
     from sft_pipeline.generation.engines import answering, engine_versions
 
@@ -203,5 +206,5 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     return [generations, checkpoint_series, gate_report]
 
 
-def _scorers(experiment: Experiment) -> dict:
+def _scorers(experiment: "Experiment") -> dict:
     return {name: spec.model_dump(mode="json") for name, spec in experiment.evaluation.scorers.items()}

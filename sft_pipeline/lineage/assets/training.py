@@ -1,6 +1,8 @@
 """Plan, adapter and diagnosis."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,28 @@ from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, TRAINING
+
+EVERY = 5.0
+"""Seconds between two training rows, and between two dev rows, in the event log."""
+
+
+def thinned(say: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
+    """Takes log rows and says the first and the last of each kind, and between them one in `EVERY` seconds.
+
+    The event log is a database row and more for each line; the artifact's own log has all of them.
+    """
+    from sft_pipeline.training import callbacks
+
+    said: dict[bool, float] = {}
+
+    def on_log(row: dict[str, Any]) -> None:
+        now, kind = time.monotonic(), "eval_loss" in row
+        due = kind not in said or now - said[kind] >= EVERY or row["step"] == row["steps"]
+        if due and (text := callbacks.line(row)):
+            said[kind] = now
+            say(text)
+
+    return on_log
 
 
 def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -90,11 +114,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         A killed training goes on at its newest complete checkpoint when it is materialized again.
         """
-        from sft_pipeline.training import callbacks, trainer
-
-        def say(row: dict[str, Any]) -> None:
-            if text := callbacks.line(row):
-                context.log.info(text)
+        from sft_pipeline.training import trainer
 
         experiment = project.experiment(context.partition_key)
         return produce_one(
@@ -104,7 +124,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             depends={
                 "prompt": experiment.prompt,
                 "model": experiment.model.loading,
-                "training": experiment.training,
+                "training": experiment.training.deciding,
             },
             upstream={
                 "train_split": train_split,
@@ -122,7 +142,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 dev_split,
                 work,
                 out,
-                on_log=say,
+                on_log=thinned(context.log.info),
             ),
         )
 

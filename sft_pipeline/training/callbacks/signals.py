@@ -8,7 +8,7 @@ checkpoint would be lost. A process group may see both signals, so a second one 
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -55,21 +55,31 @@ def interruption() -> "TrainerCallback":
 
         @contextmanager
         def listening(self) -> Iterator[None]:
-            """Take the signals as notices; only the main thread can."""
-            if threading.current_thread() is not threading.main_thread():
-                yield
-                return
-            before = {number: signal.getsignal(number) for number in SIGNALS}
+            """Take the signals as notices."""
 
-            def note(number, frame):  # nothing more: the signal may have come in the middle of anything
-                self.received = signal.Signals(number).name
+            def note(name: str) -> None:
+                self.received = name
 
-            for number in SIGNALS:
-                signal.signal(number, note)
-            try:
+            with notices(note):
                 yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler or signal.SIG_DFL)
 
     return Interruption()
+
+
+@contextmanager
+def notices(note: Callable[[str], None]) -> Iterator[None]:
+    """Call `note` with the name of each signal that comes, in place of what it did before; only the main thread can.
+
+    A signal may come in the middle of anything, so `note` has to be short.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: note(signal.Signals(number).name))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

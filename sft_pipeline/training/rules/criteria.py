@@ -11,14 +11,20 @@ def criteria(log: Log, training: Training | None) -> list[Finding]:
     """Criteria that were missed: those of `training.minimum` make the run sick, those of `training.optimal` do not."""
     if training is None:
         return []
-    return _missed(log, training.minimum, "minimum", training.adapter) + _missed(
-        log, training.optimal, "optimal", training.adapter
-    )
+    result = _dev_loss(log, training)
+    return _missed(log, training.minimum, "minimum", result) + _missed(log, training.optimal, "optimal", result)
 
 
-def _missed(log: Log, wanted: SuccessCriteria, name: str, adapter: str) -> list[Finding]:
+def _dev_loss(log: Log, training: Training) -> float | None:
+    """Dev loss of the state that is the result: only one that was saved can be the best (training/assembly.py)."""
+    saved = [value for step, value in log.finite_dev if step % training.save_steps == 0 or step == log.loss[-1][0]]
+    if training.adapter == "best" and saved:
+        return min(saved)
+    return log.finite_dev[-1][1] if log.finite_dev else None
+
+
+def _missed(log: Log, wanted: SuccessCriteria, name: str, result: float | None) -> list[Finding]:
     dev = [value for _, value in log.finite_dev]
-    result = (min(dev) if adapter == "best" else dev[-1]) if dev else None
     accuracy = [value for _, value in log.accuracy if math.isfinite(value)]
     gain = last(accuracy) - first(accuracy) if accuracy else None
     dev_drop = dev[0] - result if len(dev) > 1 and result is not None else None

@@ -10,6 +10,10 @@ from sft_pipeline.training.curves import Log
 ZERO_ROWS = 5
 """Consecutive log rows with a gradient norm of exactly 0 that prove that nothing is trained."""
 
+GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
+"""Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
+clip, below which a norm harms nothing however much it grew; and a norm that no sound run has, whatever it began with."""
+
 UNMEASURED_FALL = 0.1
 """Fall of the loss, relative, that a run without gradients cannot have: then the norm was not measured."""
 
@@ -44,7 +48,8 @@ def zero(log: Log) -> list[Finding]:
         remedy = "some launchers record 0 for a norm they do not compute; log the real norm to see exploding gradients"
         return [Finding(rule="gradient_norm_unmeasured", severity="warning", evidence=evidence, remedy=remedy)]
     longest = max(len(list(run)) for is_zero, run in groupby(log.norm, lambda point: point[1] == 0.0) if is_zero)
-    sick = longest >= ZERO_ROWS or zeros > max(1, len(log.norm) / 2)
+    # With rewards a step has no gradient whenever the answers to a prompt are all as good as each other.
+    sick = zeros > max(1, len(log.norm) / 2) or (longest >= ZERO_ROWS and not log.rewards)
     remedy = (
         "no trainable weight reaches the loss: check that the adapter is attached and requires gradients, that gradient "
         "checkpointing keeps them (enable_input_require_grads), and that labels are not all masked"
@@ -54,13 +59,39 @@ def zero(log: Log) -> list[Finding]:
 
 
 def exploding(log: Log) -> list[Finding]:
-    """A gradient norm that has grown by an order of magnitude at the end; whether it did harm, the loss tells."""
+    """A gradient norm that has grown by an order of magnitude and stays there, or is out of any proportion.
+
+    The level before is the lower quartile of the first third after the warm-up, so that an explosion which begins within
+    it does not raise its own measure.
+    """
     norms = [value for _, value in log.norm if math.isfinite(value)]
-    if len(norms) < 10 or not median(norms):
+    n = len(norms)
+    if n < 10:
         return []
-    tail = median(norms[-math.ceil(len(norms) / 10) :])
-    if tail < 10 * median(norms):
+    late = median(norms[-(n // 3) :])
+    remedy = "lower the learning rate, lengthen the warm-up, and look at the rows where it begins"
+    if late > ABSURD:
+        evidence = (
+            f"the gradient norm is {late:.3g} in the last third; clipping at 1 leaves {1 / late:.1g} of each gradient"
+        )
+        return [Finding(rule="exploding_gradient", severity="blocking", evidence=evidence, remedy=remedy)]
+    warm_up = min(_warm_up(log), n // 10)
+    level = sorted(norms[warm_up : n // 3 + warm_up])[(n // 3) // 4]
+    large = [value > max(GROWN * level, CLIP) for value in norms]
+    tail = median(norms[-math.ceil(n / 10) :])
+    if not level or not (sum(large) >= n / 3 or tail > max(GROWN * level, CLIP)):
         return []
-    evidence = f"the gradient norm ends at {tail:.3g}, {tail / median(norms):.0f} times its median over the run"
-    remedy = "lower the learning rate or max_grad_norm"
-    return [Finding(rule="exploding_gradient", severity="warning", evidence=evidence, remedy=remedy)]
+    top = median(value for value, is_large in zip(norms, large, strict=True) if is_large)
+    sustained = sum(large) >= n / 3 or (tail > GROWN**2 * level and all(large[-3:]))
+    evidence = (
+        f"the gradient norm is around {top:.3g} at {sum(large)} of {n} log rows, {top / level:.0f} times the {level:.3g} "
+        f"after the warm-up, and ends at {tail:.3g}"
+    )
+    severity = "blocking" if sustained and top > GROWN * CLIP else "warning"
+    return [Finding(rule="exploding_gradient", severity=severity, evidence=evidence, remedy=remedy)]
+
+
+def _warm_up(log: Log) -> int:
+    """Log rows before the learning rate reaches its peak."""
+    rates = [value for _, value in log.rate if math.isfinite(value)]
+    return next((i for i, value in enumerate(rates) if value >= 0.99 * max(rates)), 0)

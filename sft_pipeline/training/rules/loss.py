@@ -12,8 +12,12 @@ FLAT, SLOW = 0.01, 0.03
 NOISE = 0.15
 """Scatter of the training loss from row to row, relative to its level, that is large."""
 
-RESOLVED = 0.015
-"""Standard error of the fall up to which a run that shows none is called flat: a fall worth having is several times it."""
+RESOLVED = 0.02
+"""Upper end of the fall's 95 % interval below which a run that shows none is called flat: more than a fall of 2 % is
+ruled out, and whoever trains wants several times that."""
+
+TREND = 4.0
+"""Standard errors that the fall of a poor and noisy loss has to amount to."""
 
 BROKEN = 7.0
 """Cross entropy (nats per token) that no pretrained language model ends a training with: below one in a thousand per
@@ -22,8 +26,16 @@ token. Only a loss that is summed over accumulation steps, or a broken input, is
 POOR = 5.0
 """Level of a loss (nats per token) at which noise without a trend is no small-batch noise of a working model."""
 
-FEW, VERY_FEW = 10, 5
-"""Log rows below which the other rules see little, and below which they see next to nothing."""
+FEW, VERY_FEW, UNDECIDABLE = 10, 5, 3
+"""Log rows below which the other rules see little, next to nothing, and no course at all."""
+
+NOTHING_LEFT, BY_HEART = 1e-3, 0.01
+"""Loss (nats per token) at the end of a run, and over its last third. 1e-3 is a probability of 0.999 per token, which no
+text allows: the labels leak, or the rows are known by heart. At 0.01 without a dev loss nothing speaks against that."""
+
+PASSES, WORN = 5, 0.15
+"""Epochs without a dev loss after which a loss below 0.15 nats, and a tenth of its start, is taken for learning by heart:
+public runs of up to three epochs end there on tables and labels, those of twenty and more on anything."""
 
 
 def not_finite(log: Log) -> list[Finding]:
@@ -43,7 +55,7 @@ def not_learning(log: Log) -> list[Finding]:
     losses = log.finite
     if len(losses) < 3 or log.rewards or not log.start:
         return []
-    from scipy.stats import spearmanr
+    from scipy.stats import spearmanr, t
 
     n, third = len(losses), len(losses) // 3
     # Two estimates of the fall: the thirds of the run, which noise hardly moves, and its two ends, which show what was
@@ -66,12 +78,14 @@ def not_learning(log: Log) -> list[Finding]:
         evidence += f"; the dev loss falls by {dev_fall:.1%}"
         return [Finding(rule="slow_learning", severity="warning", evidence=evidence, remedy=remedy)]
     rises = fall < -max(FLAT, 4 * error)
-    if rises or (fall < FLAT and error <= RESOLVED):
+    margin = t.ppf(0.975, max(1, 2 * third - 2)) * error
+    if rises or (fall < FLAT and max(fall, 0.0) + margin < RESOLVED):
         evidence += ": it does not fall"
         return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
     # A steep course looks like scatter when rows are few: where nearly every row is lower than the last, it is a fall.
     steady = len(set(losses)) > 1 and spearmanr(range(n), losses).statistic < -0.7
-    if not steady and (fall < max(FLAT, 2 * error) or (log.scatter > NOISE and median(losses) > POOR)):
+    poor = log.scatter > NOISE and median(losses) > POOR and fall < TREND * error
+    if not steady and (poor or fall < max(FLAT, 2 * error)):
         evidence += (
             f"; it scatters by {log.scatter:.0%} of its level from row to row, and no clear fall can be told from that"
         )
@@ -81,6 +95,9 @@ def not_learning(log: Log) -> list[Finding]:
         if median(losses) > POOR:
             return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
         return [Finding(rule="noise", severity="warning", evidence=evidence, remedy=remedy)]
+    if 1 - late / early < 2 * FLAT and ends < SLOW and len(dev) > 1 and dev_fall < FLAT:
+        evidence += f"; the dev loss falls by {dev_fall:.1%}: neither shows that anything is learned"
+        return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
     if fall < SLOW:
         return [Finding(rule="slow_learning", severity="warning", evidence=evidence, remedy=remedy)]
     return []
@@ -103,7 +120,7 @@ def divergence(log: Log) -> list[Finding]:
     windows = [(median(losses[i : i + width]), i) for i in range(len(losses) - width + 1)]
     best, at = min(windows)
     # The best window is the luckiest of many and the end is one: both have to be outside of what the noise does.
-    if log.end - best > max(0.5 * best, 0.1, 4 * noise * math.sqrt(1 / width + 1 / ends[1])):
+    if log.end - best > max(0.5 * best, 0.1, 5 * noise * math.sqrt(1 / width + 1 / ends[1])):
         evidence = f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and ends at {log.end:.4g}"
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
     inner = range(width, len(losses) - width)  # the course at both ends is no spike
@@ -125,13 +142,23 @@ def vanished(log: Log) -> list[Finding]:
         evidence = f"the training loss is exactly 0 at {zeros} of {len(log.loss)} log rows"
         remedy = "labels are all masked, or float16 overflowed: look at the mask audit and the precision"
         return [Finding(rule="zero_loss", severity="blocking", evidence=evidence, remedy=remedy)]
+    losses, dev = log.finite, log.finite_dev
     passes = log.epoch[-1][1] if log.epoch else 0.0
-    if log.end < 0.01 or (passes > 2 and log.end < min(0.1 * log.start, 0.2)):
-        evidence = f"the training loss ends at {log.end:.2g}, from {log.start:.4g}"
-        evidence += f", after {passes:.1f} epochs" if passes else ""
-        remedy = "the rows are learned by heart: fewer epochs; look for duplicates among the rows; compare with dev"
-        return [Finding(rule="memorised", severity="warning", evidence=evidence, remedy=remedy)]
-    return []
+    third = median(losses[-max(1, len(losses) // 3) :])
+    worn = passes > PASSES and third < min(WORN, 0.1 * log.start)
+    low_dev = bool(dev) and dev[-1][1] < 10 * max(third, NOTHING_LEFT)
+    lost = log.end < NOTHING_LEFT or (low_dev and dev[-1][1] < NOTHING_LEFT) or (not dev and (third < BY_HEART or worn))
+    if not lost and log.end >= BY_HEART and (passes <= 2 or log.end >= min(0.1 * log.start, 0.2)):
+        return []
+    evidence = f"the training loss goes from {log.start:.4g} to {log.end:.2g}, with {third:.2g} in the last third"
+    evidence += f", after {passes:.1f} epochs" if passes else ""
+    evidence += f"; the dev loss ends at {dev[-1][1]:.2g}" if dev else "; no dev loss says what it is worth"
+    remedy = (
+        "look for answers that stand in the prompt and for rows that dev shares, or for repeated rows; fewer epochs"
+    )
+    # A classifier can be as sure, of rows that it never saw as well: its own measure tells.
+    severity = "blocking" if lost and len(losses) >= UNDECIDABLE and not (low_dev and log.scored) else "warning"
+    return [Finding(rule="memorised", severity=severity, evidence=evidence, remedy=remedy)]
 
 
 def level(log: Log) -> list[Finding]:
@@ -158,10 +185,15 @@ def reward_log(log: Log) -> list[Finding]:
 
 
 def few_rows(log: Log) -> list[Finding]:
-    """A log with too few rows for the other rules to say much."""
-    n = len(log.loss)
+    """A log with too few rows for the other rules to say much, or anything: a course takes three points."""
+    n, evaluations = len(log.loss), len(log.dev)
     if n >= FEW:
         return []
-    evidence = f"only {n} log row{'s' if n != 1 else ''}: the other rules see little"
+    evidence = f"only {n} log row{'s' if n != 1 else ''}"
+    if max(n, evaluations) < UNDECIDABLE:
+        evidence = f"too few log rows to judge: {n} of training and {evaluations} of evaluation"
+        remedy = "set logging_steps to a tenth of the steps or less, and evaluate at least three times"
+        return [Finding(rule="few_log_rows", severity="blocking", evidence=evidence, remedy=remedy)]
+    evidence += ": the other rules see little"
     severity = "warning" if n < VERY_FEW else "info"
     return [Finding(rule="few_log_rows", severity=severity, evidence=evidence, remedy="lower logging_steps")]

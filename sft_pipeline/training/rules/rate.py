@@ -9,9 +9,13 @@ from sft_pipeline.training.curves import Log
 from sft_pipeline.training.rules.loss import SLOW
 from sft_pipeline.training.schedule import NEGLIGIBLE
 
-LOWEST, HIGHEST = 1e-6, 3e-2
-"""Peak learning rates between which runs are found that work: full fine-tuning of large models at 1e-6, prefixes of a
-frozen model at 2e-2."""
+LOWEST, HIGHEST = 1e-6, 1e-2
+"""Peak learning rates between which fine-tuning by AdamW is found to work: large models at 1e-6, toy ones at 4e-3."""
+
+NOTHING, TOO_HIGH = 1e-8, 3e-2
+"""Peak learning rates below and above which nothing works: a step of AdamW moves a weight by about the rate, so 10,000
+steps at 1e-8 move it by 1e-4, half a percent of a usual weight (0.02), while one step at 3e-2 is larger than the weight.
+Prompts and prefixes beside a frozen model are trained with 2e-2 to 3e-2."""
 
 QLORA = (1e-4, 5e-4)
 """Peak learning rates that an adapter on a quantised base is usually trained with: 1e-4 to 2e-4 in the records."""
@@ -36,9 +40,11 @@ def out_of_range(log: Log) -> list[Finding]:
         return [Finding(rule="learning_rate_low", severity="warning", evidence=evidence, remedy=remedy)]
     if LOWEST <= peak <= HIGHEST:
         return []
-    evidence = f"the peak learning rate is {peak:g}, outside of {LOWEST:g} to {HIGHEST:g}"
-    remedy = "2e-4 is a common start for an adapter, 1e-5 to 2e-5 for all weights"
-    return [Finding(rule="learning_rate", severity="warning", evidence=evidence, remedy=remedy)]
+    lost = not NOTHING <= peak <= TOO_HIGH
+    low, high = (NOTHING, TOO_HIGH) if lost else (LOWEST, HIGHEST)
+    evidence = f"the peak learning rate is {peak:g}, outside of {low:g} to {high:g}"
+    remedy = "with AdamW 2e-4 is a common start for an adapter, 1e-5 to 2e-5 for all weights"
+    return [Finding(rule="learning_rate", severity="blocking" if lost else "warning", evidence=evidence, remedy=remedy)]
 
 
 def spent(log: Log) -> list[Finding]:

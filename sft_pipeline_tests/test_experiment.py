@@ -1,0 +1,74 @@
+"""Which fields of the training section decide the adapter."""
+
+import pytest
+from pydantic import ValidationError
+
+from sft_pipeline.experiment import EarlyStopping, Lora, SuccessCriteria, Training
+
+BASIS = {"epochs": 1.0, "adapter": "best", "processes": 2}
+
+DECIDING = {
+    # the weights
+    "lora": Lora(r=3),
+    "epochs": 2.0,
+    "max_steps": 7,
+    "batch_size": 3,
+    "gradient_accumulation": 3,
+    "learning_rate": 1e-3,
+    "schedule": "linear",
+    "warmup_ratio": 0.5,
+    "warmup_steps": 3,
+    "weight_decay": 0.1,
+    "max_grad_norm": 0.5,
+    "optimizer": "adamw_8bit",
+    "max_length": 99,
+    "batching": "plain",
+    "gradient_checkpointing": True,
+    "early_stopping": EarlyStopping(),
+    "processes": 3,
+    "fsdp": True,
+    "seed": 12,
+    # the log, which a resumed run continues, and with it the choice of a checkpoint
+    "eval_batch_size": 3,
+    "logging_steps": 3,
+    "eval_steps": 50,
+    "save_steps": 50,
+    # what is kept in the adapter's folder
+    "adapter": "last",
+    "keep_checkpoints": "last",
+    "validation_prompts": 1,
+}
+"""A value other than the default for each field of which another value makes another adapter, log or folder."""
+
+ASIDE = {
+    "max_truncated_share": 0.5,
+    "max_masked_share": 0.5,
+    "min_coverage": 0.5,
+    "max_coverage": 5.0,
+    "minimum": SuccessCriteria(min_loss_drop=0.1),
+    "optimal": SuccessCriteria(min_loss_drop=0.2),
+    "tokens_per_second": 100.0,
+    "report_to": (),
+}
+"""The same for the fields that only stop, warn, estimate or report."""
+
+
+def test_every_field_of_the_training_section_is_on_one_side():
+    # Whoever adds a field decides here whether another value of it has to train anew.
+    assert not DECIDING.keys() & ASIDE.keys()
+    assert DECIDING.keys() | ASIDE.keys() == Training.model_fields.keys()
+    assert set(ASIDE) == Training.ASIDE
+
+
+@pytest.mark.parametrize(("field", "value"), (DECIDING | ASIDE).items())
+def test_another_value_trains_anew_exactly_where_it_decides(field, value):
+    basis = Training(**BASIS)
+    changed = {**BASIS, field: value} if field != "max_steps" else {"adapter": "best", "processes": 2, "max_steps": 7}
+    other = Training(**changed)
+    assert other != basis
+    assert (other.deciding != basis.deciding) == (field in DECIDING)
+
+
+def test_a_tracker_that_is_named_twice_is_an_error():
+    with pytest.raises(ValidationError, match="report_to names wandb more than once"):
+        Training(epochs=1.0, report_to=("wandb", "tensorboard", "wandb"))
