@@ -8,6 +8,7 @@ from sft_pipeline.evaluation.criteria.repetition import repetitive
 from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.evaluation.scorers.text import bare, folded, has_words
 from sft_pipeline.evaluation.scoring import Judged, item
+from sft_pipeline.provenance.hashing import canonical_json
 
 LOOKED_FOR = 8
 """An expected answer of at most this many words is looked for in an output."""
@@ -19,7 +20,10 @@ other words, so that its absence proves nothing where no verifier judged."""
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of one model with its judgement; `output`, `tokens` and `cut` are None where they are not known."""
+    """An answer of one model with its judgement; `output`, `tokens` and `cut` are None where they are not known.
+
+    `cut_success` and `length_free` are those of `Judged`.
+    """
 
     output: str | None
     success: bool | None
@@ -28,6 +32,8 @@ class Answer:
     evidence: dict[str, Any] | None = None
     tokens: int | None = None
     cut: bool | None = None
+    cut_success: bool | None = None
+    length_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class AnswerPair:
         id: of the item.
         type: of the item.
         instruction: of the item, empty where it is not known.
-        expected: the expected answer (reference.answer, or the response), empty where it is not known.
+        expected: the expected answer (reference.record as JSON, reference.answer, or the response), empty where it is not
+            known.
         cluster: of the item, where it belongs to one.
         verifier: whether a verifier judged; None where success was brought.
         compared: whether a judge saw both answers, so that success belongs to the pair and not to the answer.
@@ -61,7 +68,10 @@ class AnswerPair:
         cls, row: Mapping[str, Any], verifier: bool | None, compared: bool, base: Answer, sft: Answer
     ) -> "AnswerPair":
         """The pair of answers to a row of an instruction dataset (dataset/table.py)."""
-        expected = item(row).reference.get("answer", row["response"])
+        reference = item(row).reference
+        expected = reference.get("answer", row["response"])
+        if isinstance(reference.get("record"), dict):
+            expected = canonical_json(reference["record"])
         return cls(
             id=row["id"],
             type=row["type"],
@@ -98,7 +108,17 @@ class AnswerPair:
 
 def scored(judged: Judged, output: str, tokens: int | None, cut: bool | None) -> Answer:
     """An answer with the judgement of its scorer."""
-    return Answer(output, judged.success, judged.reason, judged.labels, judged.evidence, tokens, cut)
+    return Answer(
+        output,
+        judged.success,
+        judged.reason,
+        judged.labels,
+        judged.evidence,
+        tokens,
+        cut,
+        judged.cut_success,
+        judged.length_free,
+    )
 
 
 def pair(made: AnswerPair) -> Pair:
@@ -112,8 +132,15 @@ def pair(made: AnswerPair) -> Pair:
         sft=made.sft.success,
         base_length=len(base.strip()),
         sft_length=len(sft.strip()),
-        base_has_answer=_holds(base, made.expected, made.verifier),
+        base_has_answer=_has_answer(made.base, made.expected, made.verifier),
+        sft_has_answer=_has_answer(made.sft, made.expected, made.verifier),
+        base_cut_success=made.base.cut_success,
+        sft_cut_success=made.sft.cut_success,
         verified=made.verifier,
+        length_free=made.base.length_free,
+        compared=made.compared,
+        expected=made.expected,
+        sft_text=made.sft.output,
         cluster=made.cluster,
         tied="tie" in made.base.labels and "tie" in made.sft.labels,
         same_text=made.base.output is not None and made.base.output == made.sft.output,
@@ -126,6 +153,12 @@ def pair(made: AnswerPair) -> Pair:
         base_cut=made.base.cut,
         sft_cut=made.sft.cut,
     )
+
+
+def _has_answer(answer: Answer, expected: str, verifier: bool | None) -> bool | None:
+    if answer.cut_success or (verifier and answer.success):
+        return True
+    return _holds(answer.output or "", expected, verifier)
 
 
 def _holds(output: str, expected: str, verifier: bool | None) -> bool | None:

@@ -47,7 +47,7 @@ def decide_outputs(
     rows = [_row(id, known[id] if known else {}, sides) for id in (known or sides[0])]
     brought = _brought(sides, (base, sft))
     made = _judged(rows, brought, sides, evaluation, root)
-    reasons = [same, _unknown(), _judgements(len(rows), len(brought), evaluation)]
+    reasons = [same, _unknown(), *_prompts(sides), _judgements(len(rows), len(brought), evaluation)]
     facts = {
         "inputs": {"base": hash_file(base), "sft": hash_file(sft)} | ({"items": hash_file(items)} if items else {}),
         "conditions": {},
@@ -55,10 +55,12 @@ def decide_outputs(
         "flip_rates": {},
         "truncation": None,
     }
-    if all(o.cut is not None for side in sides for o in side.values()):
-        shares = [sum(o.cut for o in side.values()) / len(side) for side in sides]
-        facts["truncation"] = dict(zip(("base", "sft"), shares, strict=True))
-        reasons.append(truncation(*shares, evaluation.gate))
+    said = [[o.cut for o in side.values() if o.cut is not None] for side in sides]
+    if any(said):
+        shares = [sum(cut) / len(cut) if cut else None for cut in said]
+        if all(said):
+            facts["truncation"] = dict(zip(("base", "sft"), shares, strict=True))
+        reasons.append(_truncation(shares, [len(rows) - len(cut) for cut in said], evaluation))
     texts = all(o.output is not None for side in sides for o in side.values())
     found = labelled(made, evaluation, root)
     decision = verdict([pair(m) for m in made], reasons, evaluation.gate, agreement=found, texts_known=texts)
@@ -125,12 +127,39 @@ def _judged(
     return made
 
 
+def _truncation(shares: Sequence[float | None], silent: Sequence[int], evaluation: Evaluation) -> Reason:
+    """The shares of cut answers among the rows that tell, and how many do not."""
+    found = truncation(*shares, evaluation.gate, "generate with a higher limit of new tokens or with stop strings")
+    if not any(silent):
+        return found
+    untold = f"; {silent[0]} rows of the base and {silent[1]} of the fine-tuned model have no finish_reason"
+    return found.model_copy(update={"detail": found.detail + untold})
+
+
+def _prompts(sides: Sides) -> list[Reason]:
+    """Whether both models were given the same prompt, as far as both files say what it was."""
+    both = [(id, o.prompt, sides[1][id].prompt) for id, o in sides[0].items()]
+    both = [(id, *prompts) for id, *prompts in both if None not in prompts]
+    if not both:
+        return []
+    differ = [id for id, base, sft in both if base != sft]
+    return [
+        Reason(
+            criterion="same prompt",
+            outcome="refused" if differ else "pass",
+            detail=f"{some(differ)} have another prompt for the base than for the fine-tuned model: give both the same"
+            if differ
+            else f"the same for both models in all {len(both)} items of which both files say it",
+        )
+    ]
+
+
 def _unknown() -> Reason:
     return Reason(
         criterion="preconditions",
         outcome="info",
-        detail="guard, training, leakage, prompt, decoding and precision are not known here: files of outputs say nothing of "
-        "them",
+        detail="guard, training, leakage, decoding and precision are not known here, and the prompt only where both files "
+        "have a field prompt",
     )
 
 

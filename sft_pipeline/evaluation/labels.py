@@ -53,6 +53,8 @@ def _label(line: str, place: str) -> tuple[tuple[str, str], Label]:
         raise DataError(f"{place}: not JSON: {error}") from error
     if not isinstance(row, dict):
         raise DataError(f"{place}: must be an object with id, output and success")
+    if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
+        row["id"] = str(row["id"])  # as in files of outputs
     for field in ("id", "output"):
         if not isinstance(row.get(field), str):
             raise DataError(f"{place}, field {field}: must be text, is {row.get(field)!r:.60}")

@@ -29,6 +29,7 @@ class Output:
         output: the model's answer; None where the row has none.
         tokens: generated tokens, where the row says it.
         cut: whether finish_reason is "length"; None where the row does not say it.
+        prompt: what the model was given, as JSON; None where the row does not say it.
         item: what the row says of its item: type, instruction, group, reference (JSON text).
     """
 
@@ -39,6 +40,7 @@ class Output:
     output: str | None
     tokens: int | None = None
     cut: bool | None = None
+    prompt: str | None = None
     item: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -176,6 +178,7 @@ def _output(row: _Row) -> Output:
         output=row.text("output"),
         tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None,
         cut=None if finish is None else finish == "length",
+        prompt=None if row.values.get("prompt") is None else canonical_json(row.values["prompt"]),
         item=row.item(),
     )
 
@@ -187,6 +190,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
         text = data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     reader, count = JsonReader(), 0

@@ -23,9 +23,18 @@ class Pair:
         sft_words: the same of the fine-tuned model.
         base_tokens: generated tokens.
         sft_tokens: the same of the fine-tuned model.
-        base_has_answer: whether the base's output holds the expected answer as whole words, whatever its scorer thinks;
-            None where there is no short expected answer to look for.
+        base_has_answer: whether the base's output holds the expected answer, whatever its scorer thinks: a verifier finds it
+            right, be it in a part of the output, or it stands there as whole words; None where there is no short expected
+            answer to look for.
+        sft_has_answer: the same of the fine-tuned model.
+        base_cut_success: whether the base's answer succeeds, be it without what stands around it (form.py); None where its
+            scorer does not take the whole output.
+        sft_cut_success: the same of the fine-tuned model.
         verified: whether a verifier judged, which checks against a ground truth; None where success was brought.
+        length_free: the scorer cannot measure length, because it compares with expected content or looks for phrases.
+        compared: a judge saw both answers.
+        expected: the expected answer, empty where it is not known.
+        sft_text: the fine-tuned model's answer; None where it is not known.
         cluster: of the item; None is a cluster of its own.
         tied: a judge that compared both answers found none better.
         base_repetitive: repeated 4-grams make up over half of the base's answer, and the expected one has no such form.
@@ -42,6 +51,13 @@ class Pair:
     sft_length: int
     base_has_answer: bool | None = None
     verified: bool | None = None
+    sft_has_answer: bool | None = None
+    base_cut_success: bool | None = None
+    sft_cut_success: bool | None = None
+    length_free: bool = False
+    compared: bool = False
+    expected: str = ""
+    sft_text: str | None = None
     cluster: str | None = None
     tied: bool = False
     same_text: bool = False

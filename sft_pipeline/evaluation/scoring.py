@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft_pipeline.errors import DataError, SpecificationError
+from sft_pipeline.evaluation import form
 from sft_pipeline.evaluation.scorers import Item, Score
 from sft_pipeline.experiment import Evaluation, ScorerSpec
 from sft_pipeline.provenance.hashing import hash_file
@@ -28,8 +29,10 @@ class Judged(NamedTuple):
     success: bool | None
     reason: str = ""
     labels: tuple[str, ...] = ()
-    verifier: bool = False  # whether the scorer checks against a ground truth: heuristics and opinions do not
+    verifier: bool | None = False  # whether the scorer checks against a ground truth; None where it brings a judgement
     evidence: dict[str, Any] | None = None
+    cut_success: bool | None = None  # the verdict on a failed answer without what stands around it (form.py)
+    length_free: bool = False  # the scorer cannot measure length (form.py)
 
 
 def scorer_for(type: str, scorers: Mapping[str, ScorerSpec]) -> ScorerSpec:
@@ -104,7 +107,7 @@ def score_both(
     return [
         compared[i.id]
         if i.id in compared
-        else (_single(i, base_outputs[i.id], scorers[i.type]), _single(i, sft_outputs[i.id], scorers[i.type]))
+        else (_of_pair(i, base_outputs[i.id], scorers[i.type]), _of_pair(i, sft_outputs[i.id], scorers[i.type]))
         for i in items
     ]
 
@@ -194,6 +197,18 @@ def _single(item: Item, output: str, spec: ScorerSpec) -> Judged:
     if spec.kind in PAIRWISE:
         return _judged(item, Score(None, "judged in pairs only"), spec)
     return _judged(item, _module(spec.kind).score(item, output, spec.options), spec)
+
+
+def _of_pair(item: Item, output: str, spec: ScorerSpec) -> Judged:
+    """The verdict with what the gate asks of a scorer besides: is it about form, can it be about length?"""
+    judged = _single(item, output, spec)
+    right = judged.success
+    if right is False and spec.kind in form.KINDS:
+        score = _module(spec.kind).score
+        right = any(score(item, part, spec.options).success for part in form.cuts(output))
+    return judged._replace(
+        cut_success=right if spec.kind in form.KINDS else None, length_free=form.length_free(item, spec)
+    )
 
 
 def _judged(item: Item, score: Score, spec: ScorerSpec) -> Judged:

@@ -61,9 +61,10 @@ class LengthRule:
 class LengthCheck:
     """How success depends on the length of the answers.
 
-    Of the `won` pairs, `form` are those in which the base's failed output does hold the expected answer, `lacking` those
-    in which it does not, and `substance` the latter with those that a verifier judged and that have no short answer to
-    look for.
+    Of the `won` pairs, `form` are those in which the base's failed output does hold the expected answer. `lacking` are those
+    in which it does not, or in which no short answer can be looked for and the scorer cannot measure length; `substance`
+    are the latter with all that a verifier judged. A pair counts for neither where the fine-tuned model's own output lacks
+    the expected answer.
     """
 
     similar: GroupResult
@@ -88,9 +89,9 @@ class LengthCheck:
 
     @property
     def artefact(self) -> LengthRule | None:
-        """The rule that success is, unless most won pairs show the contrary: the base's output lacks the expected answer.
+        """The rule that success is, unless most won pairs show the contrary (`lacking`).
 
-        That a verifier judged is no excuse here, for a regular expression or a schema may count characters. Within one
+        That any verifier judged is no excuse here, for a regular expression or a schema may count characters. Within one
         model success seldom hangs on length that closely unless the scorer makes it so. The comparison between the models
         cannot show it, for a fine-tuned model is often both right and brief.
         """
@@ -129,10 +130,13 @@ def length_check(pairs: Sequence[Pair]) -> LengthCheck:
         if None in table["base"] or None in table["sft"]:
             continue
         lengths = {m: np.array(values) for m, values in table.items()}
-        rules.append(_rule(unit, lengths, success))
+        said = {m: np.array([getattr(p, f"{m}_length") > 0 for p in pairs]) for m in lengths}
+        if any(mask.any() for mask in said.values()):  # nothing can be right about an empty answer, so it tells nothing
+            rules.append(_rule(unit, *({m: table[m][said[m]] for m in said} for table in (lengths, success))))
         if unit == "characters":
             correlations = {m: _correlation(lengths[m], success[m]) for m in lengths}
     won = [p for p in pairs if p.won]
+    known = [p for p in won if p.sft_has_answer is not False]
     return LengthCheck(
         similar=similar,
         rules=tuple(rules),
@@ -140,10 +144,15 @@ def length_check(pairs: Sequence[Pair]) -> LengthCheck:
         sft_correlation=correlations["sft"],
         won=len(won),
         form=sum(p.base_has_answer is True for p in won),
-        lacking=sum(p.base_has_answer is False for p in won),
-        substance=sum(p.base_has_answer is False or (p.base_has_answer is None and p.verified is True) for p in won),
+        lacking=sum(_known_wrong(p, p.length_free) for p in known),
+        substance=sum(_known_wrong(p, p.length_free or p.verified is True) for p in known),
         survives=survives(similar, overall),
     )
+
+
+def _known_wrong(pair: Pair, by_scorer: bool) -> bool:
+    """Whether the base's failed answer is known to be wrong: it lacks the expected one, or its scorer is to be believed."""
+    return pair.base_has_answer is False or (pair.base_has_answer is None and by_scorer)
 
 
 def survives(part: GroupResult, overall: GroupResult) -> Literal["yes", "no", "cannot tell"]:

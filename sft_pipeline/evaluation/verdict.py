@@ -14,10 +14,11 @@ from sft_pipeline.evaluation.criteria import protected as guarantees
 from sft_pipeline.evaluation.criteria.agreement import agreement as agreement_reasons
 from sft_pipeline.evaluation.criteria.agreement import trusted
 from sft_pipeline.evaluation.criteria.consistency import consistency
+from sft_pipeline.evaluation.criteria.expected import expected
 from sft_pipeline.evaluation.criteria.headroom import headroom
 from sft_pipeline.evaluation.criteria.length import length as length_reasons
 from sft_pipeline.evaluation.criteria.missing import missing
-from sft_pipeline.evaluation.criteria.repetition import repetition
+from sft_pipeline.evaluation.criteria.repetition import one_answer, repetition
 from sft_pipeline.evaluation.criteria.significance import clusters, discoveries, min_lift, power, significance, width
 from sft_pipeline.evaluation.criteria.truncation import uncut
 from sft_pipeline.evaluation.criteria.verified import verified
@@ -72,7 +73,7 @@ def verdict(
     judged = [p for p in pairs if not p.missing]
     overall = _counted("all", judged, gate)
     types = _by_type(judged, gate)
-    results = tuple(guarantees.judge(p, judged, gate) for p in gate.protected)
+    results = tuple(guarantees.judge(p, pairs, gate) for p in gate.protected)
     treatments = sensitivity([p.base for p in pairs], [p.sft for p in pairs], gate, [p.tied for p in pairs])
     supported = trusted(agreement, gate)
     part, by_verifiers = verified(judged, overall, gate, supported)
@@ -80,12 +81,14 @@ def verdict(
 
     reasons = [*preconditions, headroom(overall, gate), *missing(pairs, overall, treatments, gate)]
     reasons += [*agreement_reasons(agreement, gate), *consistency(judged, overall, gate), by_verifiers]
+    reasons += expected(judged, overall, supported)
     if check:
-        reasons += [*length_reasons(judged, overall, check, gate, supported), repetition(pairs, gate), *uncut(judged)]
+        reasons += [*length_reasons(judged, overall, check, gate, supported), repetition(pairs, gate)]
+        reasons += [*one_answer(judged, overall, supported), *uncut(judged)]
     elif judged:
         reasons.append(_unread(overall))
     reasons += [significance(overall, gate), *clusters(overall, gate), min_lift(overall, gate), width(overall, gate)]
-    reasons += [guarantees.reason(result, gate) for result in results]
+    reasons += [guarantees.reason(result, pairs, gate) for result in results]
     reasons += [discoveries(types, gate), *power(overall, gate)]
     outcomes = {reason.outcome for reason in reasons}
     return Decision(

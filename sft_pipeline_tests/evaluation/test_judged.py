@@ -150,7 +150,7 @@ def test_stage_1_as_it_was_scored_is_refused_for_length_and_headroom(decided, re
     reasons = refused(report)
     assert {"score and length", "headroom at equal length"} <= set(reasons)
     assert "predicts 100.0 % of all successes and 100.0 % of all failures" in reasons["score and length"]
-    assert "in 57 of 57 won pairs" in reason(report, "form or substance").detail
+    assert "in 57 of 57 won pairs" in reason(report, "answer in the output").detail
 
 
 def test_stage_1_without_the_expected_answers_is_refused_too(decided, refused):
@@ -208,6 +208,81 @@ def test_cut_answers_count_where_the_rows_tell_of_them(decided, refused):
     sft = [row | {"finish_reason": "length" if k < 31 else "stop"} for k, row in enumerate(judged(rows(300, 200)))]
     base = [row | {"finish_reason": "stop"} for row in judged(rows(300, 20))]
     assert set(refused(decided(base, sft))) == {"truncation"}
+
+
+def test_rows_that_do_not_say_whether_they_were_cut_do_not_hide_the_others(decided, refused):
+    sft = [row | ({"finish_reason": "length"} if k else {}) for k, row in enumerate(judged(rows(300, 200)))]
+    said = refused(decided(judged(rows(300, 20)), sft))
+    assert set(said) == {"truncation"}
+    assert "300 rows of the base and 1 of the fine-tuned model have no finish_reason" in said["truncation"]
+    assert "generation.max_new_tokens" not in said["truncation"]
+
+
+def test_other_prompts_for_the_two_models_are_refused(decided, refused):
+    base = [row | {"prompt": f"Q: {row['id']}"} for row in judged(rows(300, 20))]
+    sft = [row | {"prompt": f"Q: {row['id']}" if k else "Translate: 0"} for k, row in enumerate(judged(rows(300, 200)))]
+    assert refused(decided(base, sft)) == {
+        "same prompt": "1 items (0) have another prompt for the base than for the fine-tuned model: give both the same"
+    }
+
+
+def test_judgements_that_contradict_the_expected_answers_are_refused(decided, refused):
+    sft = [row | {"output": f"number {row['id']}"} for row in judged(rows(300, 200))]
+    assert "judgements and expected answers" in refused(decided(judged(rows(300, 20)), sft, items_of(300)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong", "around"),
+    [
+        ("exact", "a long and right answer to question {} of the list", "wrong", "{}\n\nQuestion: and then?"),
+        (
+            "exact",
+            "a long and right answer to question {} of the list",
+            "wrong",
+            "Here it is:\n\n```\n{}\n```\nAnything else?",
+        ),
+        ("json_record", '{{"n": {}}}', '{{"n": -1}}', "{}\n\nQuestion: and then?"),
+        ("json_record", '{{"n": {}}}', '{{"n": -1}}', "```json\n{}\n```"),
+    ],
+)
+def test_a_base_that_is_as_good_in_another_form_is_found_by_its_own_scorer(
+    decided, refused, kind, right, wrong, around
+):
+    items = [
+        {
+            "id": k,
+            "type": "t",
+            "reference": {"record": {"n": k}} if kind == "json_record" else {"answer": right.format(k)},
+        }
+        for k in range(300)
+    ]
+    base = [{"id": k, "output": around.format(right.format(k) if k < 210 else wrong.format())} for k in range(300)]
+    sft = [{"id": k, "output": right.format(k) if k >= 90 else wrong.format()} for k in range(300)]
+    assert "form or substance" in refused(decided(base, sft, items, scorers(t=kind)))
+
+
+def test_a_schema_that_counts_no_characters_is_no_scorer_of_length(decided, refused):
+    def table(prose, schema):
+        items = [{"id": k, "type": "t", "reference": {"schema": schema}} for k in range(300)]
+        rng = random.Random(3)
+        said = " ".join(rng.choices(WORDS, k=60))
+        base = [{"id": k, "output": said[k % 90 :] if k < prose else json.dumps({"n": k})} for k in range(300)]
+        return (
+            base,
+            [{"id": k, "output": json.dumps({"n": k + 1})} for k in range(300)],
+            items,
+            scorers(t="json_schema"),
+        )
+
+    assert decided(*table(200, {"required": ["n"]})).verdict == "pass"
+
+
+def test_a_schema_with_a_limit_of_characters_stays_suspect(decided, refused):
+    rng = random.Random(3)
+    items = [{"id": k, "type": "t", "reference": {"schema": {"type": "string", "maxLength": 60}}} for k in range(300)]
+    base = [{"id": k, "output": json.dumps(" ".join(rng.choices(WORDS, k=4 if k < 60 else 40)))} for k in range(300)]
+    sft = [{"id": k, "output": json.dumps(" ".join(rng.choices(WORDS, k=4)))} for k in range(300)]
+    assert "score and length" in refused(decided(base, sft, items, scorers(t="json_schema")))
 
 
 def test_two_prompts_for_one_item_are_no_comparison(decided):

@@ -69,7 +69,7 @@ def test_what_is_not_is_named_by_file_row_and_field(written, content, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="none.jsonl"):
+    with pytest.raises(DataError, match="none.jsonl: there is no such file"):
         read_outputs(tmp_path / "none.jsonl")
 
 

@@ -1,8 +1,9 @@
 """Protected types: non-inferiority by the lower bound of the difference against a declared margin."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sft_pipeline.artifacts import ProtectedResult, Reason
+from sft_pipeline.artifacts import GroupResult, ProtectedResult, Reason
 from sft_pipeline.evaluation.clusters import with_clusters
 from sft_pipeline.evaluation.criteria.wording import interval, signed
 from sft_pipeline.evaluation.pair import Pair, group
@@ -13,7 +14,9 @@ from sft_pipeline.experiment import Gate, Protected
 def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult:
     """Judge a non-inferiority guarantee by the 95 % Tango interval (low, high) of the difference over its types.
 
-    Where items form clusters, the outer bounds of Tango's interval and the bootstrap over whole clusters count.
+    Where items form clusters, the outer bounds of Tango's interval and the bootstrap over whole clusters count. `pairs` may
+    be missing: `low` is the least of the judged pairs and of all pairs with what is missing held against the fine-tuned
+    model, for otherwise a guarantee could be had by not judging.
 
     held
         low > -margin: a loss as large as the margin is ruled out (one-sided error 2.5 %).
@@ -26,16 +29,12 @@ def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult
         even when nothing is lost; then no adapter could have met the margin, and the specification is at fault.
     """
     chosen = [p for p in pairs if p.type in spec.types]
-    result = with_clusters(
-        group(spec.name, chosen),
-        [p.base for p in chosen],
-        [p.sft for p in chosen],
-        [p.cluster for p in chosen],
-        gate.bootstrap_samples,
-        gate.bootstrap_seed,
-    )
-    bounds = [result.lift_interval, result.cluster_interval or result.lift_interval]
-    low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    judged = [p for p in chosen if not p.missing]
+    result = _counted(spec.name, judged, gate)
+    low, high = _bounds(result)
+    if len(judged) < len(chosen):
+        worst = [replace(p, base=p.base is not False, sft=p.sft is True) for p in chosen]
+        low = min(low, _bounds(_counted(spec.name, worst, gate))[0])
     if result.n and low > -spec.margin:
         outcome = "held"
     elif result.n and result.lift <= -spec.margin and high < 0:
@@ -52,7 +51,17 @@ def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult
     )
 
 
-def reason(protected: ProtectedResult, gate: Gate) -> Reason:
+def _counted(name: str, pairs: Sequence[Pair], gate: Gate) -> GroupResult:
+    columns = [p.base for p in pairs], [p.sft for p in pairs], [p.cluster for p in pairs]
+    return with_clusters(group(name, pairs), *columns, gate.bootstrap_samples, gate.bootstrap_seed)
+
+
+def _bounds(result: GroupResult) -> tuple[float, float]:
+    bounds = [result.lift_interval, result.cluster_interval or result.lift_interval]
+    return min(b[0] for b in bounds), max(b[1] for b in bounds)
+
+
+def reason(protected: ProtectedResult, pairs: Sequence[Pair], gate: Gate) -> Reason:
     """What the outcome of a guarantee does to the verdict."""
     result, margin = protected.result, protected.margin
     detail = (
@@ -61,9 +70,14 @@ def reason(protected: ProtectedResult, gate: Gate) -> Reason:
     )
     if result.cluster_interval:
         detail += f"; over {result.clusters} clusters {interval(result.cluster_interval)}"
+    left_out = sum(p.missing and p.type in protected.types for p in pairs)
+    if left_out:
+        detail += f"; {left_out} more could not be judged and are held against the fine-tuned model"
     if protected.verdict == "undecided":
         if not result.n:
             detail += f"; there is no judged item of {', '.join(protected.types)}"
+        elif left_out:
+            detail += ": judge them"
         elif largest_tolerable_loss(result.n, margin) < 0:
             detail += f"; even without a loss {result.n} items only show a loss below {-100 * best_lower_bound(result.n):.1f} points"
         else:

@@ -1,14 +1,19 @@
-"""Degenerate repetition: a model that goes round in circles."""
+"""Degenerate repetition: a model that goes round in circles, or gives one answer to everything."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from sft_pipeline.artifacts import Reason
+from sft_pipeline.artifacts import GroupResult, Reason
 from sft_pipeline.evaluation.criteria.wording import percent
 from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.experiment import Gate
 
 HALF = 0.5
 """Share of repeated 4-grams above which a text counts as degenerate."""
+
+
+MOST_ALIKE = 0.5
+"""Share of the items that may have one and the same answer, unless one is expected as often."""
 
 
 def repetitive(text: str) -> bool:
@@ -37,3 +42,27 @@ def repetition(pairs: Sequence[Pair], gate: Gate) -> Reason:
             else ""
         ),
     )
+
+
+def one_answer(pairs: Sequence[Pair], overall: GroupResult, trusted: bool) -> list[Reason]:
+    """A lift of a model that gives one text to most items is refused: whatever was scored, it is no answer to them.
+
+    Not so where as many items expect one and the same answer, or where human labels agree with the scores (`trusted`):
+    a model that is to refuse may do so in the same words.
+    """
+    texts = Counter(p.sft_text for p in pairs if p.sft_text is not None)
+    if overall.lift <= 0 or not texts:
+        return []
+    count = texts.most_common(1)[0][1]
+    asked = Counter(p.expected for p in pairs if p.expected)
+    alike = asked.most_common(1)[0][1] if asked else 0
+    if count <= MOST_ALIKE * len(pairs) or alike > MOST_ALIKE * count:
+        return []
+    detail = f"the fine-tuned model gives one and the same text to {count} of {len(pairs)} items"
+    if trusted:
+        return [Reason(criterion="one answer", outcome="info", detail=f"{detail}; human labels agree with the scores")]
+    detail += (
+        f", at most {percent(MOST_ALIKE)} are accepted unless the expected answers repeat as well: that answers no question. "
+        "Look at the items; where it is right, give the expected answers or human labels"
+    )
+    return [Reason(criterion="one answer", outcome="refused", detail=detail)]

@@ -14,8 +14,9 @@ def verified(
 ) -> tuple[GroupResult | None, Reason]:
     """The statistics of the verified pairs, where there are some and not all, and the reason.
 
-    A lift that is not there among them (see `survives`) rests on heuristics: refused unless human
-    labels agree with the scorers (`trusted`).
+    A lift that is not there among them (see `survives`) rests on heuristics, as one does that nothing else judged: refused
+    unless human labels agree with the scorers (`trusted`). A judge that compared both answers is an opinion and no
+    heuristic, and judgements that were brought are taken as they are.
     """
 
     def reason(outcome: str, detail: str) -> Reason:
@@ -30,6 +31,12 @@ def verified(
         return None, reason(
             "info",
             "success was brought with the answers: how they were judged is not known here. Have a sample labelled",
+        )
+    if all(p.verified is False and not p.compared for p in pairs) and overall.lift > 0 and not trusted:
+        return None, reason(
+            "refused",
+            "only heuristics judged, which look for phrases and see no quality. Have a sample of the answers labelled "
+            f"(evaluation.human_labels, kappa of at least {gate.min_kappa:g}), or add items that a verifier judges",
         )
     if not known:
         labels = "" if trusted else f" Human labels (kappa of at least {gate.min_kappa:g}) would support it"

@@ -9,7 +9,7 @@ from sft_pipeline.evaluation.labels import Label, read_labels
 from sft_pipeline.evaluation.scorers.item import Item, Score
 
 OPTIONS = {"file"}
-VERIFIER = False
+VERIFIER = None  # whoever judged may have verified
 
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:

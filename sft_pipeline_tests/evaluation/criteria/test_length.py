@@ -88,16 +88,70 @@ def test_a_lift_that_is_absent_at_similar_length_needs_a_reason_to_be_believed(d
 def test_a_right_answer_in_the_wrong_form_is_told(decided, reason, pairs):
     decision = decided(pairs(20, 5, 60, 175) + pairs(won=40, type="u", base_has_answer=True))
     assert decision.verdict == "pass"
-    assert "in 40 of 100 won pairs" in reason(decision, "form or substance").detail
-    assert "Without those pairs the lift is +21.2 points" in reason(decision, "form or substance").detail
+    assert "in 40 of 100 won pairs" in reason(decision, "answer in the output").detail
+    assert "counted as a success, the lift would be +18.3 points" in reason(decision, "answer in the output").detail
 
 
 def test_a_lift_that_is_all_form_is_refused(decided, reason, pairs):
     """A base that never stops fails an exact match although its first line is right; a stop string would do as well."""
     rightly = pairs(20, 5, 4, 171, verified=True)
     decision = decided(rightly + pairs(won=100, type="u", base_has_answer=True, verified=True))
+    assert (reason(decision, "answer in the output").outcome, decision.verdict) == ("refused", "refused")
+    assert "same stop strings" in reason(decision, "answer in the output").detail
+
+
+def test_a_base_that_holds_the_answer_where_the_adapter_errs_counts_as_a_loss(decided, reason, pairs):
+    """Left aside, such pairs would vanish, and only the adapter's wins would remain."""
+    table = pairs(20, 5, 40, 35) + pairs(won=60, type="u", base_has_answer=True)
+    assert decided(table).verdict == "pass"
+    decision = decided(table + pairs(neither=100, type="v", base_has_answer=True, sft_has_answer=False))
+    assert reason(decision, "answer in the output").outcome == "refused"
+    assert "40 won, 105 lost" in reason(decision, "answer in the output").detail
+
+
+def test_the_adapters_own_answers_in_the_wrong_form_count_as_well(decided, reason, pairs):
+    table = pairs(20, 5, 4, 141) + pairs(won=100, type="u", base_has_answer=True)
+    assert decided(table).verdict == "refused"
+    decision = decided(table + pairs(neither=30, type="v", base_has_answer=False, sft_has_answer=True))
+    assert "34 won, 5 lost" in reason(decision, "answer in the output").detail
+    assert decision.verdict == "pass"
+
+
+def test_answers_found_by_accident_in_fewer_than_half_of_the_wins_refuse_nothing(decided, reason, pairs):
+    table = pairs(20, 5, 60, 115) + pairs(won=40, type="u", base_has_answer=True)
+    decision = decided(table + pairs(neither=60, type="v", base_has_answer=True))
+    assert "60 won, 65 lost" in reason(decision, "answer in the output").detail
+    assert (reason(decision, "answer in the output").outcome, decision.verdict) == ("info", "pass")
+
+
+def test_a_lift_that_is_gone_when_both_answers_are_cut_is_refused(decided, reason, pairs):
+    """Fewer than half of the wins are form, and still nothing is left of the lift."""
+    known = {"verified": True, "base_cut_success": False, "sft_cut_success": False}
+    table = pairs(60, 40, 60, 80, **known) + pairs(won=50, type="u", **known | {"base_cut_success": True})
+    decision = decided(table)
     assert (reason(decision, "form or substance").outcome, decision.verdict) == ("refused", "refused")
-    assert "same stop strings" in reason(decision, "form or substance").detail
+    assert "50 failed answers of the base and 0 of the fine-tuned model" in reason(decision, "form or substance").detail
+    assert decided(pairs(60, 40, 110, 80, **known)).verdict == "pass"
+
+
+def by_a_limit(**known):
+    """Success is at most 100 characters, within the base too; further fields of the won pairs as given."""
+    table = [Pair(f"a{k}", "t", True, True, 60 + k, 60 + k) for k in range(30)]
+    table += [Pair(f"b{k}", "t", False, False, 200 + k, 200 + k) for k in range(30)]
+    return table + [Pair(f"c{k}", "t", False, True, 200 + k, 40 + k % 50, **known) for k in range(200)]
+
+
+@pytest.mark.parametrize("known", [{"base_has_answer": False}, {"length_free": True, "verified": True}])
+def test_what_is_known_of_the_wins_acquits_only_if_the_winning_answer_is_right(decided, known):
+    assert decided(by_a_limit(**known)).verdict == "pass"
+    assert "score and length" in refused(decided(by_a_limit(sft_has_answer=False, **known)))
+
+
+def test_empty_answers_are_no_rule_of_length(decided):
+    rng = random.Random(9)
+    table = [Pair(f"a{k}", "t", False, True, 0, rng.randint(30, 60)) for k in range(150)]
+    table += [Pair(f"b{k}", "t", k < 100, True, *(rng.randint(30, 60) for _ in "bs")) for k in range(110)]
+    assert decided(table).length.artefact is None
 
 
 def test_a_scorer_of_length_that_errs_at_times_leaves_no_lift_at_similar_length(decided):

@@ -34,3 +34,9 @@ def test_a_repetitive_model_is_refused_and_a_repetitive_base_is_not(pairs, decid
     decision = decided(pairs(20, 5, 100, 175, sft_repetitive=True))
     assert (reason(decision, "repetition").outcome, decision.verdict) == ("refused", "refused")
     assert decided(pairs(20, 5, 100, 175, sft_repetitive=True), max_repetitive_share=1.0).verdict == "pass"
+
+
+def test_one_text_for_most_items_is_refused_unless_one_answer_is_expected_as_often(pairs, decided, reason):
+    decision = decided(pairs(20, 5, 100, 175, sft_text="The total is 18."))
+    assert (reason(decision, "one answer").outcome, decision.verdict) == ("refused", "refused")
+    assert decided(pairs(20, 5, 100, 175, sft_text="yes", expected="yes")).verdict == "pass"

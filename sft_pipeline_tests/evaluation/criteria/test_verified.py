@@ -31,10 +31,17 @@ def test_a_lift_that_survives_passes_and_few_verified_items_do_not_tell(pairs, d
 
 @pytest.mark.parametrize(
     ("known", "outcome", "says"),
-    [(True, "pass", "all items"), (False, "info", "heuristics or opinions"), (None, "info", "not known here")],
+    [(True, "pass", "all items"), (None, "info", "not known here")],
 )
 def test_one_way_of_judging_is_named(pairs, decided, reason, known, outcome, says):
     decision = decided(pairs(20, 5, 100, 175, verified=known))
     assert reason(decision, "verified items").outcome == outcome
     assert says in reason(decision, "verified items").detail
     assert (decision.verified, decision.verdict) == (None, "pass")
+
+
+def test_heuristics_alone_are_no_evidence_and_a_judge_of_pairs_or_human_labels_are(pairs, decided, reason):
+    table = pairs(20, 5, 100, 175, verified=False)
+    assert reason(decided(table), "verified items").outcome == "refused"
+    assert decided(table, agreement=Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0))).verdict == "pass"
+    assert decided(pairs(20, 5, 100, 175, verified=False, compared=True)).verdict == "pass"

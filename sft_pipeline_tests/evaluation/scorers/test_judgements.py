@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.scorers import judgements
+from sft_pipeline.evaluation.scorers import Item, judgements
 
 
 @pytest.fixture
@@ -37,6 +37,11 @@ def test_a_judgement_belongs_to_the_text_that_was_read(judge, written):
         assert (score.success, score.reason) == (None, "no judgement of this output in the file")
 
 
+def test_an_id_that_is_a_whole_number_is_its_digits(judge, written):
+    options = written({"id": 7, "output": "x", "success": True})
+    assert judgements.score(Item("7", "", "", "t"), "x", options).success is True
+
+
 def test_a_file_that_changed_is_read_again(judge, written, tmp_path):
     import os
 
@@ -57,7 +62,7 @@ GOOD = {"id": "i1", "output": "x", "success": True}
         ([GOOD, GOOD | {"success": False}], "row 2: the same output of item i1 is judged in row 1 already"),
         (["{"], "row 1: not JSON"),
         (["[1]"], "row 1: must be an object with id, output and success"),
-        ([{"id": 5, "output": "x", "success": True}], "row 1, field id: must be text, is 5"),
+        ([{"id": 5.5, "output": "x", "success": True}], "row 1, field id: must be text, is 5.5"),
         ([{"id": "i1", "success": True}], "row 1, field output: must be text, is None"),
         ([{"id": "i1", "output": "x"}], "row 1, field success: must be true, false or null, is 'missing'"),
         ([GOOD | {"success": 1}], "row 1, field success: must be true, false or null, is 1"),
