@@ -13,6 +13,19 @@ from sft_pipeline.prompt import insert
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
+
+
+def _compiles(pattern: str, name: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{name} is no regular expression: {error}") from error
+
+
+def _once(names: tuple[str, ...], field: str) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{field} names {', '.join(twice)} more than once")
 
 
 class Section(BaseModel):
@@ -247,10 +260,7 @@ class Quality(Section):
     @model_validator(mode="after")
     def _scope_compiles(self) -> "Quality":
         for name, pattern in self.scope.items():
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"scope {name!r} is no regular expression: {error}") from error
+            _compiles(pattern, f"scope {name!r}")
         return self
 
 
@@ -340,7 +350,7 @@ class EmbeddedBase(Section):
 
     kind: Literal["embedded"]
     world_seed: int = Field(7, description="Seed of the world that the text tells about.")
-    seed: int = Field(1, description="Seed of the weights, the text and the order of the batches.")
+    seed: Seed = Field(1, description="Seed of the weights, the text and the order of the batches.")
     documents: Positive = Field(60_000, description="Documents of the training text.")
     vocabulary: Positive = Field(1280, description="Size of the byte-level BPE vocabulary.")
     hidden_size: Positive = Field(128, description="Width of the model.")
@@ -380,6 +390,37 @@ class Sentinel(Section):
     matches: str = Field(description="Regular expression (case ignored) that a successful answer matches.")
     in_format: bool = Field(True, description="Run it in the training format too.")
 
+    @model_validator(mode="after")
+    def _matches_compiles(self) -> "Sentinel":
+        _compiles(self.matches, "matches")
+        return self
+
+
+class Architecture(Section):
+    """Sizes of a Llama-like decoder without biases, named as in config.json."""
+
+    hidden_size: Positive = Field(description="Width of the model.")
+    intermediate_size: Positive = Field(description="Width of the feed-forward layers.")
+    num_hidden_layers: Positive = Field(description="Layers.")
+    num_attention_heads: Positive = Field(description="Attention heads.")
+    num_key_value_heads: Positive | None = Field(None, description="Key and value heads; default: as many as heads.")
+    head_dim: Positive | None = Field(None, description="Width of a head; default: hidden_size / num_attention_heads.")
+    vocab_size: Positive = Field(description="Entries of the embedding.")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Architecture":
+        if self.head_dim is None and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) is no multiple of num_attention_heads ({self.num_attention_heads}): "
+                "state head_dim"
+            )
+        if self.num_attention_heads % (self.num_key_value_heads or 1):
+            raise ValueError(
+                f"num_attention_heads ({self.num_attention_heads}) is no multiple of num_key_value_heads "
+                f"({self.num_key_value_heads})"
+            )
+        return self
+
 
 class BaseModelSpec(Section):
     """The base model, how it is loaded, and how it must behave."""
@@ -413,10 +454,8 @@ class BaseModelSpec(Section):
     device_memory_gb: float | None = Field(
         None, gt=0, description="Memory of one device in 1e9 bytes; a plan that needs more is refused."
     )
-    architecture: dict[str, int] | None = Field(
-        None,
-        description="hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads and "
-        "vocab_size, so that a plan can be made without the model.",
+    architecture: Architecture | None = Field(
+        None, description="Sizes of the model, so that a plan can be made without it."
     )
     sentinels: tuple[Sentinel, ...] = Field((), description="Sentinel prompts with the expected behaviour.")
     sentinel_new_tokens: Positive = Field(24, description="New tokens per sentinel answer.")
@@ -455,6 +494,12 @@ class Lora(Section):
         "none",
         description="Always none: trained biases would change the base under its adapter, and the gate compares the two.",
     )
+
+    @model_validator(mode="after")
+    def _modules_once(self) -> "Lora":
+        if isinstance(self.target_modules, tuple):
+            _once(self.target_modules, "target_modules")
+        return self
 
 
 class EarlyStopping(Section):
@@ -548,7 +593,9 @@ class Training(Section):
     )
     minimum: SuccessCriteria = Field(SuccessCriteria(), description="Without this the training counts as failed.")
     optimal: SuccessCriteria = Field(SuccessCriteria(), description="Short of this the report says so, no more.")
-    seed: int = Field(11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows.")
+    seed: Seed = Field(
+        11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows."
+    )
     max_coverage: float = Field(20.0, gt=0, description="Planned passes over the data above which the plan warns.")
     min_coverage: float = Field(1.0, gt=0, description="Planned passes over the data below which the plan is refused.")
 
@@ -556,8 +603,7 @@ class Training(Section):
     def _length_of_run(self) -> "Training":
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("give exactly one of epochs and max_steps")
-        if twice := sorted({name for name in self.report_to if self.report_to.count(name) > 1}):
-            raise ValueError(f"report_to names {', '.join(twice)} more than once")
+        _once(self.report_to, "report_to")
         if self.early_stopping and self.adapter != "best":
             raise ValueError("early_stopping keeps the best state: set adapter: best")
         every = self.eval_steps or self.save_steps

@@ -12,8 +12,8 @@ from sft_pipeline.commands.common import Spec, experiment_of, new_folder, user_e
 def plan(spec: Spec) -> None:
     """Print the training plan; exit 1 when it is refused.
 
-    Works without the data and without the model where the specification states them (data.expected,
-    model.architecture); what was materialized for the experiment is used where it is there.
+    A specification that states its data (data.expected) is planned from that and from model.architecture alone, without
+    data and model. Any other is planned from what was materialized for the experiment: splits and base model.
     """
     from sft_pipeline.provenance.store import Store, default_store
     from sft_pipeline.report.plan_text import summary

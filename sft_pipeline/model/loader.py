@@ -6,11 +6,11 @@ position is an error. A test finds every other module that loads a model by itse
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sft_pipeline
 from sft_pipeline.errors import ModelError
@@ -145,7 +145,7 @@ def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "
     (bitsandbytes' guide to FSDP-QLoRA).
 
     Raises:
-        ModelError: the device is missing, or the weights cannot be loaded.
+        ModelError: the device is missing, the weights cannot be loaded, or they are not those that config.json describes.
     """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -156,22 +156,65 @@ def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "
     if spec.quantization != "none":
         options["quantization_config"] = _quantization(spec, sharded)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=getattr(torch, spec.dtype),
             device_map=None if sharded else {"": spec.device},
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # refused below, with the names
             attn_implementation=spec.attention,
             **options,
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"{folder}: the base model cannot be loaded: {error}") from error
+    _require_complete(folder, loaded | {"mismatched_keys": [*loaded["mismatched_keys"], *_other_shapes(model)]})
     _keep_backward(model)
     # What a model ships (a temperature, a repetition penalty) would fill every field that a decoding leaves open.
     model.generation_config = GenerationConfig()
     return model.eval()
+
+
+def _require_complete(folder: Path, loaded: Mapping[str, Collection[Any]]) -> None:
+    """Make sure that every weight came from the files and every weight of the files went into the model.
+
+    transformers only warns: what is missing it draws at random, and what config.json leaves no place for it drops. Tied
+    weights and buffers that a model computes itself (inv_freq, position_ids) it leaves out of these lists.
+
+    Raises:
+        ModelError: weights are missing, left over, or of another shape.
+    """
+    problems = []
+    for kind, said in (
+        ("missing_keys", "not in the files, so they would be random"),
+        ("unexpected_keys", "in the files, but config.json has no place for them"),
+        ("mismatched_keys", "of another shape than config.json says"),
+    ):
+        if names := sorted(key if isinstance(key, str) else key[0] for key in loaded[kind]):
+            more = ", …" if len(names) > 3 else ""
+            problems.append(f"{len(names)} are {said} ({', '.join(names[:3])}{more})")
+    if problems:
+        raise ModelError(
+            f"{folder}: the weights are not those that config.json describes: {'; '.join(problems)}. Take weights and "
+            "config.json from the same revision of the model, complete."
+        )
+
+
+def _other_shapes(model: "PreTrainedModel") -> list[str]:
+    """Names of the linear layers whose weights are no outputs × inputs; where it quantises transformers compares none."""
+    import torch
+
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            # 4-bit weights are packed to a column; their state keeps the shape that they had.
+            state = getattr(module.weight, "quant_state", None)
+            shape = state.shape if state is not None else module.weight.shape
+            if tuple(shape) != (module.out_features, module.in_features):
+                found.append(f"{name}.weight")
+    return found
 
 
 def require_device(device: str) -> None:

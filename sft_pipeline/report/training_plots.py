@@ -18,23 +18,24 @@ _PANELS = {
 """Parts of the names of the rules that speak of a panel's curve; all others speak of the loss."""
 
 
-def schedule(rates: Sequence[float], warmup: int, path: Path, negligible: int | None = None) -> None:
+def schedule(
+    points: Sequence[int], rates: Sequence[float], warmup: int, path: Path, negligible: int | None = None
+) -> None:
     """Draw the learning rate over the steps.
 
     Args:
-        rates: one value per step and the final one.
+        points: steps, rising from 0 to the last; each tenth of the run is among them.
+        rates: the learning rate at each of them.
         warmup: steps of warm-up.
         path: PNG file.
         negligible: step from which on the rate is below 1 % of its peak.
     """
     figure = _figure(7, 3)
     axes = figure.add_subplot()
-    steps = len(rates) - 1
-    axes.plot(range(len(rates)), rates)
+    steps, at = points[-1], dict(zip(points, rates, strict=True))
+    axes.plot(points, rates)
     tenths = [round(steps * k / 10) for k in range(11)]
-    axes.plot(
-        tenths, [rates[step] for step in tenths], "o", markersize=4, color="tab:blue", label="each tenth of the run"
-    )
+    axes.plot(tenths, [at[step] for step in tenths], "o", markersize=4, color="tab:blue", label="each tenth of the run")
     if warmup:
         axes.axvline(warmup, color="grey", linestyle=":", label=f"warm-up ends at step {warmup:,}")
     if negligible is not None and negligible < steps:

@@ -94,7 +94,7 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
     Numbers may be texts. A row without a step, as some trainers write it, is given the number of training rows so far.
 
     Raises:
-        DataError: a row is no object, or a figure of it is no number.
+        DataError: a row is no object, a figure of it is no number, or a step, an epoch or a learning rate is not finite.
     """
     rows: list[tuple[float, Mapping[str, Any]]] = []
     counted = 0
@@ -137,9 +137,17 @@ def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
     if value is None:
         return None
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"row {number} of the log history: {key} is {value!r}, not a number") from None
+        if isinstance(value, bool):
+            raise TypeError
+        read = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"row {number} of the log history: {key} is {value!r:.40}, not a number") from None
+    # A loss or a gradient that is no number is what happened; these the trainer sets itself.
+    if key in ("step", "epoch", "learning_rate") and not math.isfinite(read):
+        raise DataError(
+            f"row {number} of the log history: {key} is {read}, which no trainer writes; is the file intact?"
+        )
+    return read
 
 
 def log_history(path: Path) -> list[dict[str, Any]]:

@@ -53,7 +53,9 @@ def make(
     rates = [schedule.learning_rate(round(steps * k / 10), steps, warmup, training) for k in range(11)]
     negligible = schedule.negligible_from(steps, warmup, training)
     coverage = schedule.samples_seen(rows.count, training) / rows.count
-    layout = shapes(architecture or experiment.model.architecture or {})
+    stated = experiment.model.architecture
+    config = architecture or (stated.model_dump(exclude_none=True) if stated else {})
+    layout = shapes(config)
     needed = memory.estimate(layout, experiment.model, training, rows.longest) if layout else {}
     figures, gate_findings = plan_gate.power_of(test_items, experiment.evaluation.gate)
     findings = [
@@ -62,7 +64,7 @@ def make(
         *plan_schedule.rates(steps, warmup, negligible, experiment, layout),
         *plan_schedule.intervals(steps, training, base_success[1] if base_success else None),
         *plan_device.adapter(layout, experiment, modules),
-        *plan_device.positions(rows.longest, architecture or {}),
+        *plan_device.positions(rows.longest, config),
         *plan_device.memory_limit(needed, experiment),
         *plan_device.logits(layout, experiment, rows.longest),
         *plan_device.idle_options(experiment, layout),
@@ -96,8 +98,9 @@ def make(
         json.dumps(plan.model_dump(mode="json", exclude={"files", "measurements"}), indent=1)
     )
     (out / "plan.txt").write_text(plan_text.summary(plan))
-    curve = [schedule.learning_rate(step, steps, warmup, training) for step in range(steps + 1)]
-    training_plots.schedule(curve, warmup, out / "schedule.png", negligible)
+    points = schedule.sampled_steps(steps, warmup)
+    curve = [schedule.learning_rate(step, steps, warmup, training) for step in points]
+    training_plots.schedule(points, curve, warmup, out / "schedule.png", negligible)
     return type(plan).seal(
         out, **{name: getattr(plan, name) for name in type(plan).model_fields if name not in ("root", "files")}
     )

@@ -149,6 +149,13 @@ def idle_options(experiment: Experiment, layout: Shapes | None) -> list[Finding]
             "set model.attention to sdpa",
             "warning",
         )
+    if training.fsdp and training.validation_prompts:
+        say(
+            "validation_prompts_idle",
+            f"the {training.validation_prompts} validation prompts are not answered under fsdp: no process holds a model "
+            "that could answer alone",
+            "set training.validation_prompts to 0; the checkpoint series shows answers afterwards",
+        )
     if training.batching != "plain" and training.batch_size == 1:
         say("batching_idle", f"batching: {training.batching} saves nothing with one row per forward pass")
     if training.gradient_checkpointing and layout and layout.layers <= 2:

@@ -53,15 +53,15 @@ def plan_from_artifacts(
 def plan_from_specification(experiment: Experiment, name: str, store: Store, out: Path) -> TrainingPlan:
     """The plan without Dagster and without loading weights.
 
-    Row count and lengths come from the specification (`data.expected`), otherwise from the materialized splits of the
-    experiment `name`. The base's success is not measured here.
+    Where the specification states `data.expected`, everything comes from the specification, and what is materialized is
+    not looked at; otherwise from the materialized splits and base of the experiment `name`. The base's success is not
+    measured here.
 
     Raises:
         PreconditionError: neither is there.
     """
-    architecture = experiment.model.architecture
     if experiment.data.expected is not None:
-        return plan.make(experiment, None, experiment.data.expected.test_rows, architecture, None, out)
+        return plan.make(experiment, None, experiment.data.expected.test_rows, None, None, out)
     try:
         train = store.get("train_split", name, InstructionDataset)
         test = store.get("test_split", name, InstructionDataset)

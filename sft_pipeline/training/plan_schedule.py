@@ -59,7 +59,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
         training: the hyperparameters.
         dev_rows: rows of the dev split; None where they are not known.
     """
-    found = _no_best(steps, training, dev_rows)
+    found = _no_best(steps, training, dev_rows) + _evaluations(steps, training, dev_rows)
     if training.save_steps > steps:
         found.append(
             Finding(
@@ -91,6 +91,30 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
                 remedy=f"set eval_steps to {max(1, steps // (4 * stop.patience))} or so",
             )
         )
+    return found
+
+
+def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
+    """Whether there are the evaluations that the declared minimum is measured by, and whether there is any."""
+    every = training.eval_steps or training.save_steps
+    count = 0 if dev_rows == 0 else steps // every
+    found = []
+    for name, needed in (("min_dev_loss_drop", 2), ("max_perplexity", 1)):
+        if getattr(training.minimum, name) is None or count >= needed:
+            continue
+        evidence = f"minimum.{name} is measured by {needed} evaluation{'s' if needed > 1 else ''} on dev or more, but "
+        if dev_rows == 0:
+            evidence += "the dev split has no rows"
+            remedy = "set data.split.dev_size to 1 or more"
+        else:
+            evidence += f"{steps:,} steps with one every {every:,} have {count}"
+            remedy = f"set eval_steps to {max(1, steps // 4):,}"
+        remedy += f", or leave minimum.{name} out: the training could not succeed"
+        found.append(Finding(rule="minimum_unmeasured", severity="blocking", evidence=evidence, remedy=remedy))
+    if every > steps and dev_rows != 0:
+        evidence = f"evaluations come every {every:,} steps, and there are {steps:,}: none ever comes"
+        remedy = f"set eval_steps to {max(1, steps // 4):,}"
+        found.append(Finding(rule="no_evaluation", severity="info", evidence=evidence, remedy=remedy))
     return found
 
 

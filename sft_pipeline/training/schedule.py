@@ -5,6 +5,7 @@ Pure arithmetic, shared by the plan and the trainer: what was planned is what is
 
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from sft_pipeline.experiment import Lora, Training
@@ -54,10 +55,21 @@ def learning_rate(step: int, steps: int, warmup: int, training: Training) -> flo
 
 def negligible_from(steps: int, warmup: int, training: Training) -> int | None:
     """First step of the tail in which the learning rate is below 1 % of its peak; None where it never is."""
-    low = steps
-    while low > warmup and learning_rate(low - 1, steps, warmup, training) < NEGLIGIBLE * training.learning_rate:
-        low -= 1
+    # After the warm-up no schedule rises again: the first step of the tail can be searched by halving.
+    low = bisect_left(
+        range(steps),
+        True,
+        lo=min(warmup, steps),
+        key=lambda step: learning_rate(step, steps, warmup, training) < NEGLIGIBLE * training.learning_rate,
+    )
     return low if low < steps else None
+
+
+def sampled_steps(steps: int, warmup: int) -> list[int]:
+    """Steps from 0 to `steps` at which a picture of the schedule is drawn: a thousand, each tenth and the warm-up's end."""
+    share = max(1, min(steps, 1000))
+    every = {steps * k // share for k in range(share + 1)}
+    return sorted(every | {round(steps * k / 10) for k in range(11)} | {min(warmup, steps)})
 
 
 def lora_scaling(lora: Lora) -> float:

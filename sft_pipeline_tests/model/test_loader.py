@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -208,6 +209,47 @@ def test_a_missing_gpu_is_an_error_and_no_fallback(toy_base):
         pytest.skip("there is a GPU")
     with pytest.raises(ModelError, match="sees no CUDA device"):
         loader.load_model(toy_base.root, SPEC.model_copy(update={"device": "cuda"}))
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+@pytest.mark.parametrize(
+    ("drop", "change", "said"),
+    [
+        ("up_proj", {}, "1 are not in the files, so they would be random (model.layers.0.mlp.up_proj.weight)"),
+        ("", {"num_hidden_layers": 1}, "are in the files, but config.json has no place for them (model.layers.1."),
+        ("", {"intermediate_size": 32}, "are of another shape than config.json says (model.layers.0.mlp.down_proj"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_configuration_are_refused(
+    toy_base, tmp_path, quantization, drop, change, said
+):
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "base"
+    shutil.copytree(toy_base.root, folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["num_hidden_layers"] == 1 and config["tie_word_embeddings"]  # the tied lm_head is not in the files
+    weights = load_file(folder / "model.safetensors")
+    second = {name.replace("layers.0", "layers.1"): value for name, value in weights.items() if "layers.0" in name}
+    kept = {name: value for name, value in weights.items() if not drop or drop not in name} | second
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    config |= {"num_hidden_layers": 2, **change}
+    config["layer_types"] = ["full_attention"] * config["num_hidden_layers"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=re.escape(said)):
+        loader.load_model(folder, SPEC.model_copy(update={"quantization": quantization, "dtype": "bfloat16"}))
+
+
+def test_buffers_that_a_model_computes_itself_may_stand_in_the_files(toy_base, tmp_path):
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "base"
+    shutil.copytree(toy_base.root, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(4, np.float32)  # as files of 2023 have it
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert loader.load_model(folder, SPEC)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

@@ -32,6 +32,12 @@ evaluation:
   scorers: {default: {kind: exact}}
 """
 
+ARCHITECTURE = (
+    "{hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 1, num_key_value_heads: 1, "
+    "vocab_size: 9"
+)
+SENTINEL = "{name: a, prompt: b, expect: fails, matches: '[a'}"
+
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
@@ -52,6 +58,15 @@ evaluation:
         ("{r: 8}", "{r: 8, target_modules: q_proj}", ["it.yaml:11", "target_modules", "all-linear"]),
         ("{r: 8}", "{r: 8, bias: all}", ["it.yaml:11", "training.lora.bias", "'none'"]),
         ("{r: 8}", "{r: 8, dropout: 1.0}", ["it.yaml:11", "training.lora.dropout", "less than 1"]),
+        ("{r: 8}", "{r: 8, target_modules: [q_proj, q_proj]}", ["training.lora", "names q_proj more than once"]),
+        ("epochs: 1", "epochs: 1\n  seed: -1", ["it.yaml:9", "training.seed", "greater than or equal to 0"]),
+        ("epochs: 1", "epochs: 1\n  seed: 4294967296", ["it.yaml:9", "training.seed", "less than 4294967296"]),
+        ("kind: folder, path: base", "kind: embedded, seed: -1", ["model.source", "seed", "or equal to 0"]),
+        ("float32", f"float32\n  architecture: {ARCHITECTURE}, layers: 2}}", ["architecture.layers", "unknown key"]),
+        ("float32", "float32\n  architecture: {hidden_size: 8}", ["architecture.vocab_size", "required"]),
+        ("float32", f"float32\n  architecture: {ARCHITECTURE[:-1]}0}}", ["architecture.vocab_size", "greater than 0"]),
+        ("float32", f"float32\n  architecture: {ARCHITECTURE}, head_dim: 0}}", ["head_dim", "greater than 0"]),
+        ("float32", f"float32\n  sentinels: [{SENTINEL}]", ["it.yaml:7", "model.sentinels.0", "no regular expression"]),
         ("float32", "float8", ["it.yaml:6", "model.dtype", "'bfloat16'"]),
         ("float32", "float32\n  attention: flash", ["it.yaml:7", "model.attention", "'flash_attention_2'"]),
         ("float32", "float32\n  int8_has_fp16_weight: true", ["it.yaml:7", "model.int8_has_fp16_weight", "False"]),

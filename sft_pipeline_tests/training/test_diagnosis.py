@@ -35,6 +35,15 @@ def sure(scored):
     return [row | {"eval_f1": 0.99} if scored and "eval_loss" in row else row for row in log]
 
 
+BLOCKS = {
+    "healthy": set(),
+    # Its loss falls from around 10.9 to 8.9 and its dev loss from 7.9 to 7.2: the level is what shows that nothing works.
+    "not learning": {"loss_level"},
+    "suspicious": {"loss_scales"},
+}
+"""The rules that block, by what the reader of a real run wrote."""
+
+
 def rules(log, severity="blocking", **known):
     return {finding.rule for finding in judge(log, **known)[0] if finding.severity == severity}
 
@@ -49,6 +58,7 @@ def test_real_runs_get_the_label_of_their_reader(real_data, tmp_path):
         out.mkdir()
         report = diagnose(json.loads((folder / name).read_text())["log_history"], out)
         assert report.healthy == (label == "healthy"), (name, report.findings)
+        assert {f.rule for f in report.findings if f.severity == "blocking"} == BLOCKS[label], name
         assert set(report.files) == {"diagnosis.json", "diagnosis.txt", "curves.png"}
         assert report.digest
 
@@ -212,6 +222,14 @@ def test_several_evaluation_sets_are_averaged():
 def test_what_is_no_log_is_refused_with_the_row():
     with pytest.raises(DataError, match="row 2 .* loss is 'much'"):
         judge([{"step": 1, "loss": 2.0}, {"step": 2, "loss": "much"}])
+    for key, value, said in (
+        ("loss", 10**400, "loss is 1000.*, not a number"),
+        ("loss", True, "loss is True, not a number"),
+        ("learning_rate", math.nan, "learning_rate is nan, which no trainer writes"),
+        ("step", math.inf, "step is inf, which no trainer writes"),
+    ):
+        with pytest.raises(DataError, match=f"row 2 .* {said}"):
+            judge([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.9, key: value}])
     with pytest.raises(DataError, match="row 1 .* str, not an object"):
         judge(["loss"])
 

@@ -1,6 +1,7 @@
 """The plan: its figures against what is known, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,8 @@ def test_time_is_what_the_declared_throughput_gives_and_never_invented(toy, made
         ({}, {"batching": "packed"}, "packed_on_cpu"),
         ({}, {"batching": "grouped", "batch_size": 1}, "batching_idle"),
         ({}, {"fsdp": True, "processes": 2}, "fsdp_idle"),
+        ({"device": "cuda"}, {"fsdp": True, "processes": 2}, "validation_prompts_idle"),
+        ({}, {"eval_steps": 51}, "no_evaluation"),  # of 50 steps
         ({"double_quantization": True}, {}, "double_quantization_idle"),
         ({"quantization": "nf4", "int8_threshold": 5.0}, {}, "int8_threshold_idle"),
         ({}, {"warmup_ratio": 0.1, "warmup_steps": 3}, "warmup_ratio_ignored"),
@@ -240,6 +243,33 @@ def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, d
     found = blocking(made(toy(**training, adapter="best", early_stopping={"patience": 2}), **options)).get("no_best")
     assert (said in found.evidence and "adapter to last without early_stopping" in found.remedy) if said else not found
     assert "no_best" not in blocking(made(toy(**training), **options))
+
+
+@pytest.mark.parametrize(
+    ("minimum", "training", "dev", "said"),
+    [
+        ({"min_dev_loss_drop": 0.1}, {"eval_steps": 26}, None, "min_dev_loss_drop is measured by 2 .* every 26 have 1"),
+        ({"min_dev_loss_drop": 0.1}, {"eval_steps": 25}, None, ""),
+        ({"max_perplexity": 20.0}, {"save_steps": 51}, None, "max_perplexity is measured by 1 .* every 51 have 0"),
+        ({"max_perplexity": 20.0}, {"eval_steps": 50}, None, ""),
+        ({"max_perplexity": 20.0}, {"eval_steps": 5}, (0, 0), "the dev split has no rows"),
+        ({"min_loss_drop": 0.1, "min_accuracy_gain": 0.1}, {"eval_steps": 51}, None, ""),
+    ],
+)
+def test_a_minimum_that_no_evaluation_could_measure_is_refused(toy, made, minimum, training, dev, said):
+    options = {"lengths": [(20, 10)] * 100, "base": dev}  # 50 steps
+    found = blocking(made(toy(minimum=minimum, **training), **options)).get("minimum_unmeasured")
+    assert re.search(said, found.evidence) if said else not found
+    assert "minimum_unmeasured" not in blocking(made(toy(optimal=minimum, **training), **options))
+
+
+def test_a_plan_of_a_billion_steps_is_made_as_fast_as_any(toy, made):
+    result = made(toy(max_steps=10**9, schedule="cosine", warmup_steps=12_345), [(20, 10)] * 100)
+    assert result.steps == 10**9 and result.path("schedule.png").stat().st_size > 0
+    assert result.negligible_from == pytest.approx(0.936e9, rel=1e-3)
+    points = schedule.sampled_steps(10**9, 12_345)
+    assert len(points) <= 2000 and {0, 12_345, 5 * 10**8, 10**9} <= set(points) and points == sorted(points)
+    assert schedule.sampled_steps(7, 2) == [*range(8)]
 
 
 def test_padding_by_batching(toy, made):

@@ -192,3 +192,32 @@ def test_a_fault_of_this_severity_is_always_seen_and_none_is_no_fault(fault, sev
         fault(log, severity)
         assert blocking(log) & rules, (seed, blocking(log))
     assert not blocking(sound(0, "adapter", 200, evaluations=8))
+
+
+@pytest.mark.parametrize("rows", [12, 50, 200])
+def test_a_gradient_of_0_beside_a_loss_that_only_scatters_is_never_taken_for_unmeasured(rows):
+    for seed in range(20):
+        generator = random.Random(seed)
+        log = sound(seed, "adapter", rows, evaluations=0)
+        standing(log, 1.0)
+        no_gradient(log, 1.0)
+        for row in log:
+            row["loss"] *= math.exp(generator.gauss(0, 0.2))
+        assert "zero_gradient" in blocking(log), seed
+
+
+def test_what_was_learned_before_the_norm_was_logged_does_not_excuse_a_gradient_of_0():
+    log = sound(1, "adapter", 200, evaluations=0)
+    for row in log[:100]:
+        row.pop("grad_norm")
+    for row in log[100:]:
+        row["loss"] = log[99]["loss"]
+        row["grad_norm"] = 0.0
+    assert "zero_gradient" in blocking(log)
+
+
+def test_a_norm_that_a_launcher_records_as_0_beside_a_loss_that_falls_was_not_measured():
+    for rows in (12, 50, 200):
+        log = sound(3, "adapter", rows, evaluations=0)
+        no_gradient(log, 1.0)
+        assert not blocking(log)

@@ -1,11 +1,13 @@
 """Gradient norm: not finite, exactly zero, growing, missing."""
 
 import math
+from dataclasses import replace
 from itertools import groupby
 from statistics import median
 
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.training.curves import Log
+from sft_pipeline.training.rules.loss import TREND, falls
 
 ZERO_ROWS = 5
 """Consecutive log rows with a gradient norm of exactly 0 that prove that nothing is trained."""
@@ -14,8 +16,10 @@ GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
 """Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
 clip, below which a norm harms nothing however much it grew; and a norm that no sound run has, whatever it began with."""
 
-UNMEASURED_FALL = 0.1
-"""Fall of the loss, relative, that a run without gradients cannot have: then the norm was not measured."""
+UNMEASURED_FALL, CHANCE, MANY = 0.1, 1e-3, 20
+"""Fall of the loss, relative, that a run without gradients cannot have unless by noise: then the norm was not measured;
+the probability with which noise may have the ranks of the losses fall as they do; log rows from which on standard errors
+can be believed."""
 
 
 def not_finite(log: Log) -> list[Finding]:
@@ -43,8 +47,8 @@ def zero(log: Log) -> list[Finding]:
     if not zeros:
         return []
     evidence = f"the gradient norm is exactly 0 at {zeros} of {len(log.norm)} log rows"
-    if zeros == len(log.norm) and len(log.finite) > 2 and log.start > 0 and log.end < (1 - UNMEASURED_FALL) * log.start:
-        evidence += f", yet the training loss falls from {log.start:.4g} to {log.end:.4g}: the norm was not measured"
+    if zeros == len(log.norm) and (fall := _fall_without_norm(log)):
+        evidence += f", yet the training loss falls by {fall:.0%} over these rows: the norm was not measured"
         remedy = "some launchers record 0 for a norm they do not compute; log the real norm to see exploding gradients"
         return [Finding(rule="gradient_norm_unmeasured", severity="warning", evidence=evidence, remedy=remedy)]
     longest = max(len(list(run)) for is_zero, run in groupby(log.norm, lambda point: point[1] == 0.0) if is_zero)
@@ -56,6 +60,28 @@ def zero(log: Log) -> list[Finding]:
     )
     evidence += f", {longest} in a row"
     return [Finding(rule="zero_gradient", severity="blocking" if sick else "warning", evidence=evidence, remedy=remedy)]
+
+
+def _fall_without_norm(log: Log) -> float:
+    """Relative fall of the loss over the rows with a norm, where it is large and no noise; otherwise 0.
+
+    A gradient of 0 lets the loss move from row to row as the rows differ, so that a few of them can lie as far apart.
+    """
+    steps = {step for step, _ in log.norm}
+    log = replace(log, loss=[point for point in log.loss if point[0] in steps])
+    if len(log.finite) < 3 or not min(log.finite) > 0:
+        return 0.0
+    from scipy.stats import spearmanr
+
+    early, late, error, ends, error_ends = falls(log)
+    fall = 1 - late / early
+    if len(set(log.finite)) == 1:
+        return 0.0
+    trend = spearmanr(range(len(log.finite)), log.finite, alternative="less").pvalue
+    # With few rows an end is one of them, and how rows scatter is itself a guess: there only the ranks can tell.
+    many = len(log.finite) >= MANY
+    told = trend < CHANCE or (many and (fall > TREND * error or ends > TREND * error_ends))
+    return max(fall, ends) if told and max(fall, ends) > UNMEASURED_FALL else 0.0
 
 
 def exploding(log: Log) -> list[Finding]:

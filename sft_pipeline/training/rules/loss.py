@@ -50,6 +50,26 @@ def not_finite(log: Log) -> list[Finding]:
     return found
 
 
+def falls(log: Log) -> tuple[float, float, float, float, float]:
+    """Two estimates of the fall of at least three training losses that begin above 0, each with its standard error.
+
+    The thirds of the run, which noise hardly moves, and its two ends, which show what was learned in the first steps but
+    are a draw of lots where rows scatter.
+
+    Returns:
+        Mean of the first and of the last third, standard error of `1 - last / first`, relative fall from the level at
+        the start to that at the end, its standard error.
+    """
+    losses, third = log.finite, len(log.finite) // 3
+    head, tail = losses[:third], losses[-third:]
+    early, late = mean(head), mean(tail)
+    # Standard error by neighbouring rows or within the thirds, whichever is larger: either can be small by chance.
+    error = max(log.scatter * math.sqrt(2 / third), math.sqrt((pvariance(head) + pvariance(tail)) / third) / early)
+    ends = (log.start - log.end) / log.start
+    rows = min(10, math.ceil(len(losses) / 20)), math.ceil(len(losses) / 10)
+    return early, late, error, ends, log.scatter * math.sqrt(1 / rows[0] + 1 / rows[1])
+
+
 def not_learning(log: Log) -> list[Finding]:
     """A training loss that does not fall, or whose fall cannot be told from its noise."""
     losses = log.finite
@@ -58,14 +78,7 @@ def not_learning(log: Log) -> list[Finding]:
     from scipy.stats import spearmanr, t
 
     n, third = len(losses), len(losses) // 3
-    # Two estimates of the fall: the thirds of the run, which noise hardly moves, and its two ends, which show what was
-    # learned in the first steps but are a draw of lots where rows scatter.
-    head, tail = losses[:third], losses[-third:]
-    early, late = mean(head), mean(tail)
-    # Standard error by neighbouring rows or within the thirds, whichever is larger: either can be small by chance.
-    error = max(log.scatter * math.sqrt(2 / third), math.sqrt((pvariance(head) + pvariance(tail)) / third) / early)
-    ends = (log.start - log.end) / log.start
-    error_ends = log.scatter * math.sqrt(1 / min(10, math.ceil(n / 20)) + 1 / math.ceil(n / 10))
+    early, late, error, ends, error_ends = falls(log)
     fall = max(1 - late / early, ends if ends > 3 * error_ends else -math.inf)
     evidence = (
         f"the training loss goes from {log.start:.4g} to {log.end:.4g} ({-ends:+.2%}), its mean from {early:.4g} in the first "
