@@ -6,7 +6,7 @@ training, a leak), 2 when the question could not be answered (unusable input).
 
 import typer
 
-from sft_pipeline.commands import data, evaluation, lineage, training
+from sft_pipeline.commands import data, evaluation, lineage, store, training
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -28,6 +28,8 @@ for command in (
     training.diagnose,
     evaluation.gate,
     lineage.verify,
+    store.gc,
+    store.restore,
 ):
     app.command()(command)
 
