@@ -10,7 +10,6 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.provenance.secrets import without_credentials
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -78,7 +78,7 @@ class Trackers:
             except Exception as error:
                 if name == "tensorboard":
                     raise
-                logger.warning("%s gets nothing of this training: %s", name, error)
+                logger.warning("%s gets nothing of this training: %s", name, without_credentials(error))
         ids |= {name: tracker.ids for name, tracker in self.open.items()}
         path.write_text(json.dumps(ids, indent=1) + "\n")
 
@@ -98,7 +98,7 @@ class Trackers:
             except Exception as error:
                 if name == "tensorboard":  # a file of our own: that is a matter of the disk
                     raise
-                logger.warning("%s gets no further rows of this training: %s", name, error)
+                logger.warning("%s gets no further rows of this training: %s", name, without_credentials(error))
                 del self.open[name]
 
     def close(self, finished: bool) -> None:
@@ -107,7 +107,7 @@ class Trackers:
             try:
                 tracker.close(finished)
             except Exception as error:
-                logger.warning("%s could not be closed: %s", name, error)
+                logger.warning("%s could not be closed: %s", name, without_credentials(error))
 
 
 def _kind(row: Mapping[str, Any]) -> tuple[int, bool]:
@@ -174,7 +174,9 @@ class _WandB:
         try:
             self.run = wandb.init(mode=mode, **options)
         except wandb.Error as error:
-            logger.warning("Weights & Biases cannot be reached, its run is kept offline: %s", error)
+            logger.warning(
+                "Weights & Biases cannot be reached, its run is kept offline: %s", without_credentials(error)
+            )
             mode = "offline"
             self.run = wandb.init(mode=mode, **options | {"resume": None})
         self.ids = {"id": identity, "project": project, "mode": mode}
@@ -210,8 +212,7 @@ class _MLflow:
             number = experiment.experiment_id if experiment else self.client.create_experiment(name)
             self.run = self.client.create_run(number, run_name=f"sft-{run[:8]}").info.run_id
             self.client.log_batch(self.run, params=[Param(k, str(v)[:500]) for k, v in config.items()])
-        shown = re.sub(r"//[^/]*@", "//", given or folder.name)  # name and password of the server stay out of the file
-        self.ids = {"run_id": self.run, "tracking_uri": shown}
+        self.ids = {"run_id": self.run, "tracking_uri": without_credentials(given or folder.name)}
 
     def log(self, step: int, series: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
