@@ -47,9 +47,9 @@ def test_no_secret_of_the_environment_is_written_anywhere(toy_project, tmp_path_
     )
     (toy_project / "specs" / "broken.yaml").write_text(broken)
     said = ""
-    for name in ("toy", "broken"):
+    for name, selection in (("toy", "*"), ("broken", "raw_dataset")):
         done = subprocess.run(
-            [sys.executable, "-m", "sft_pipeline.cli", "run", name],
+            [sys.executable, "-m", "sft_pipeline.cli", "run", name, "--select", selection],
             env=environment(
                 DAGSTER_HOME=str(home), WANDB_MODE="offline", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", **SECRETS
             ),
