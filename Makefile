@@ -5,8 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEV := $(VENV)/installed-dev
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
+export SFT_PIPELINE_STORE ?= $(CURDIR)/store
+ifeq (,$(findstring ://,$(SFT_PIPELINE_STORE)))
+# Where `make ui` serves the stored pages; what is materialized by make links to them. They come from a port of their
+# own: a page cannot act in the UI's name.
+export SFT_PIPELINE_STORE_URL ?= http://127.0.0.1:3001
+PAGES := mkdir -p $(SFT_PIPELINE_STORE)/objects; $(BIN)/python -m http.server 3001 --bind 127.0.0.1 \
+	--directory $(SFT_PIPELINE_STORE)/objects >/dev/null 2>&1 & trap "kill $$!" EXIT;
+endif
 
-.PHONY: help setup lineage test ui validate lint clean
+.PHONY: help setup lineage test ui validate lint audit clean
 
 help:
 	@echo "make lineage   set up and materialize the embedded default (specs/tiny.yaml), then print the verdict"
@@ -15,6 +23,7 @@ help:
 	@echo "make setup     only set up .venv"
 	@echo "make validate  load the code location as Dagster does"
 	@echo "make lint      ruff and the import rules"
+	@echo "make audit     known vulnerabilities of the pinned packages (needs the network)"
 
 setup: $(STAMP)
 
@@ -37,7 +46,7 @@ test: $(DEV)
 	$(BIN)/python -m pytest
 
 ui: setup
-	$(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1 --port 3000
+	@$(PAGES) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1 --port 3000
 
 validate: setup
 	$(BIN)/dagster definitions validate -w workspace.yaml
@@ -46,6 +55,12 @@ lint: $(DEV)
 	$(BIN)/ruff check sft_pipeline sft_pipeline_tests
 	$(BIN)/ruff format --check sft_pipeline sft_pipeline_tests
 	$(BIN)/lint-imports
+
+# In an environment of its own; it needs PyPI's advisory service.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) store .pytest_cache

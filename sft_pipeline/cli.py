@@ -6,7 +6,7 @@ training, a leak), 2 when the question could not be answered (unusable input).
 
 import typer
 
-from sft_pipeline.commands import compare, data, evaluation, lineage, training
+from sft_pipeline.commands import compare, data, evaluation, lineage, store, training
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -29,6 +29,8 @@ for command in (
     evaluation.gate,
     compare.compare,
     lineage.verify,
+    store.gc,
+    store.restore,
 ):
     app.command()(command)
 

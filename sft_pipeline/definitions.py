@@ -10,24 +10,26 @@ from typing import Any
 import dagster as dg
 
 from sft_pipeline.lineage.assets import build_assets
+from sft_pipeline.lineage.automation import build_schedules, build_sensors, with_freshness
 from sft_pipeline.lineage.checks import build_checks
 from sft_pipeline.lineage.executor import step_executor
 from sft_pipeline.lineage.io_managers import ArtifactIOManager
 from sft_pipeline.lineage.jobs import build_jobs
 from sft_pipeline.lineage.partitions import experiments
+from sft_pipeline.lineage.presentation import present
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.store import default_store
 from sft_pipeline.specification import project_root
 
 
 def build_defs(
-    root: Path | None = None, store: Path | None = None, resource_overrides: Mapping[str, Any] | None = None
+    root: Path | None = None, store: Path | str | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
     """The definitions over the experiments in `root`/specs.
 
     Args:
         root: folder with `specs/`; by default the project's.
-        store: the artifact store; by default the project's.
+        store: the artifact store, a folder or a URL; by default the project's.
         resource_overrides: resources that replace the ordinary ones, for tests.
     """
     root = root or project_root()
@@ -35,9 +37,11 @@ def build_defs(
     project = Project(root=str(root), store=str(store or default_store()))
     resources = {"project": project, "io_manager": ArtifactIOManager(project=project), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=build_assets(partitions),
+        assets=with_freshness(present(build_assets(partitions))),
         asset_checks=build_checks(partitions),
         jobs=build_jobs(),
+        schedules=build_schedules(),
+        sensors=build_sensors(partitions),
         resources=resources,
         executor=step_executor(),
     )

@@ -21,6 +21,10 @@ class ModelError(PipelineError):
     """A base model that cannot be used: missing weights, pickled weights, remote code."""
 
 
+class DeviceError(PipelineError):
+    """A step needs a CUDA device, and the machine offers none, or too few."""
+
+
 class StoreError(PipelineError):
     """The artifact store cannot be written or read."""
 
@@ -35,3 +39,7 @@ class PreconditionError(PipelineError):
 
 class TrainingError(PipelineError):
     """Training could not start or had to stop."""
+
+
+class NotificationError(PipelineError):
+    """A notice could not be delivered."""

@@ -13,6 +13,7 @@ from sft_pipeline.prompt import insert
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it must not lead out of the store
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 
 
@@ -301,7 +302,9 @@ class Leakage(Section):
     max_benchmark_share: Share = Field(
         0.5, description="A training row that holds more than this share of a benchmark item's n-grams is removed."
     )
-    benchmarks: dict[str, BenchmarkFile] = Field({}, description="Evaluation files by name, protected from training.")
+    benchmarks: dict[FileName, BenchmarkFile] = Field(
+        {}, description="Evaluation files by name, protected from training."
+    )
     semantic: Semantic | None = Field(None, description="Compare meanings too.")
 
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from sft_pipeline.errors import DataError, SpecificationError
+from sft_pipeline.provenance.secrets import is_secret
 
 if TYPE_CHECKING:  # building the schema takes a tenth of a second, and loading the code location reads no specification
     from sft_pipeline.experiment import Evaluation, Experiment, Section
@@ -48,20 +49,30 @@ def project_root() -> Path:
     return Path(named).expanduser().resolve() if named else Path(__file__).resolve().parent.parent
 
 
-def experiment_names(root: Path) -> list[str]:
-    """Names of the experiments under `root`/specs, sorted: the partition keys.
+def specifications(root: Path) -> tuple[list[str], list[str]]:
+    """Names of the experiments under `root`/specs, sorted, and a sentence for each file that cannot be one.
 
-    Raises:
-        SpecificationError: a file name that cannot be a partition key.
+    Such a file must not keep the others from being loaded: they have nothing to do with it.
     """
-    names = sorted(path.stem for path in (root / "specs").glob("*.yaml"))
-    for name in names:
-        if not NAME.fullmatch(name):
-            raise SpecificationError(
-                f"specs/{name}.yaml: the file name is the experiment's name and may hold only letters, digits, "
-                "dots, dashes and underscores."
+    names, problems = [], []
+    for path in sorted((root / "specs").glob("*.y*ml")):
+        if not path.is_file():  # a folder, or the lock of an editor
+            continue
+        if path.suffix == ".yml":
+            problems.append(f"specs/{path.name!r}: name it .yaml; it is left out.")
+        elif path.suffix == ".yaml" and not NAME.fullmatch(path.stem):
+            problems.append(
+                f"specs/{path.name!r}: the file name is the experiment's name and may hold only letters (A to Z), digits, "
+                "dots, dashes and underscores, and must begin with a letter or digit; rename it. It is left out."
             )
-    return names
+        elif path.suffix == ".yaml":
+            names.append(path.stem)
+    return names, problems
+
+
+def experiment_names(root: Path) -> list[str]:
+    """Names of the experiments under `root`/specs, sorted: the partition keys."""
+    return specifications(root)[0]
 
 
 def load_by_name(name: str, root: Path) -> "Experiment":
@@ -72,8 +83,9 @@ def load_by_name(name: str, root: Path) -> "Experiment":
     """
     path = root / "specs" / f"{name}.yaml"
     if not NAME.fullmatch(name) or not path.is_file():
-        known = ", ".join(experiment_names(root)) or "none"
-        raise SpecificationError(f"there is no experiment {name!r} under specs/ (there are: {known}).")
+        names, problems = specifications(root)
+        message = f"there is no experiment {name!r} under specs/ (there are: {', '.join(names) or 'none'})."
+        raise SpecificationError("\n".join([message, *problems]))
     return load(path)
 
 
@@ -226,10 +238,15 @@ def expand_path(text: str, root: Path) -> Path:
     """A path of a specification: ${VARIABLES} of the environment expand, relative paths start at `root`.
 
     Raises:
-        DataError: a variable is not set.
+        DataError: a variable is not set, or holds a secret by its name: paths are shown in messages and metadata.
     """
     try:
-        expanded = Template(text).substitute(os.environ)
+        template = Template(text)
+        if secret := next((name for name in template.get_identifiers() if is_secret(name)), None):
+            raise DataError(
+                f"{text}: {secret} looks like a secret, and a path is shown to everybody; use another variable."
+            )
+        expanded = template.substitute(os.environ)
     except KeyError as error:
         raise DataError(
             f"{text}: the environment variable {error.args[0]} is not set; set it to the folder it stands for."

@@ -1,6 +1,7 @@
 """Fixtures that every part of the suite shares."""
 
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,28 @@ def toy_project(tmp_path, monkeypatch):
     monkeypatch.setenv("SFT_PIPELINE_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("SFT_PIPELINE_CACHE", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """A real S3-compatible server with the bucket `artifacts`: start, stop, and the URL of a store in it."""
+    from sft_pipeline_tests.s3_server import Server
+
+    server = Server()
+    server.start()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "planted-key",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
+        "SFT_PIPELINE_WORK": str(tmp_path / "work"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SFT_PIPELINE_CACHE", raising=False)
+    import fsspec
+
+    fsspec.filesystem("s3").clear_instance_cache()  # an instance keeps the endpoint of the test before
+    urllib.request.urlopen(urllib.request.Request(f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST"))
+    server.fs.mkdir("artifacts")
+    yield server
+    server.stop()

@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sft_pipeline.commands.common import VERDICTS, shown, user_errors
+from sft_pipeline.commands.dagster_home import dagster_home
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.specification import experiment_names, load_by_name, project_root
+from sft_pipeline.specification import load_by_name, project_root, specifications
 
 
 def run(
@@ -28,18 +28,15 @@ def run(
 
     with user_errors():
         load_by_name(name, project_root())
-        home = Path(os.environ.get("DAGSTER_HOME") or project_root() / "dagster_home").absolute()
+        home = dagster_home()
         log = home / "launch" / f"{name}.log"
-        try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PipelineError(f"DAGSTER_HOME {home} cannot be written: {error.strerror}") from error
+        log.parent.mkdir(exist_ok=True)
         before = Store(default_store()).pointer("gate_report", name)
         command = [sys.executable, "-m", "sft_pipeline.lineage.launch", name, select]
         with log.open("w") as stream:  # tracebacks and what libraries say; the event log in the UI has the rest
             process = subprocess.Popen(
                 [*command, *(["--recompute"] if recompute else [])],
-                env=os.environ | {"DAGSTER_HOME": str(home)},
+                env=os.environ | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"},
                 stderr=stream,
             )
             code = _ended(process)
@@ -97,15 +94,15 @@ def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) 
 
 def specs() -> None:
     """List the experiments and validate their specifications; exit 2 when one does not hold."""
-    bad = False
-    with user_errors():
-        for name in experiment_names(project_root()):
-            try:
-                typer.echo(f"{name:28} {load_by_name(name, project_root()).description}")
-            except PipelineError as error:
-                bad = True
-                typer.secho(str(error), fg=typer.colors.RED, err=True)
-    raise typer.Exit(2 if bad else 0)
+    names, problems = specifications(project_root())
+    for name in names:
+        try:
+            typer.echo(f"{name:28} {load_by_name(name, project_root()).description}")
+        except PipelineError as error:
+            problems.append(str(error))
+    for problem in problems:
+        typer.secho(problem, fg=typer.colors.RED, err=True)
+    raise typer.Exit(2 if problems else 0)
 
 
 def schema() -> None:
@@ -121,9 +118,11 @@ def verify(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) 
     Exit 1 when something was changed by hand or rests on something else than what is stored now.
     """
     from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.provenance.store.work import check_names
     from sft_pipeline.provenance.verification import verify_lineage
 
     with user_errors():
+        check_names(name)
         problems, checked = verify_lineage(Store(default_store()), name)
     for asset, files in checked.items():
         typer.echo(f"{asset:20} {files} files")

@@ -39,14 +39,17 @@ LEFT_OUT: dict[str, str] = {
     "provenance/durable.py": "when bytes reach the disk, not which",
     "provenance/environment.py": "a record of the machine",
     "provenance/hashing.py": "another hash makes another key by itself",
-    "provenance/store.py": "where artifacts lie",
+    "provenance/secrets.py": "what is not shown",
     "specification.py": "reads the values that are in the key",
 }
 """Modules that count for no asset, and why not; what they import counts all the same."""
 
 BORDERS: dict[str, dict[str, str]] = {
     "clean_dataset": {"dataset/source": "refuses rows that could not be read; those that could are an input"},
-    "training_plan": {"model/tiny.py": "makes the embedded base, whose version is in the key"},
+    "training_plan": {
+        "model/tiny.py": "makes the embedded base, whose version is in the key",
+        "provenance/store": "where artifacts lie",
+    },
     "lora_adapter": {
         "training/diagnosis.py": "words the message of a lost run, which leaves no adapter",
         "report/data_html.py": "the page of the data; lends the mask audit `shown`, which marks white space",

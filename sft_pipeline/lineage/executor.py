@@ -1,21 +1,65 @@
-"""How steps run: each in its own process, at most one with the model at a time.
+"""How steps run: each in its own process, CUDA steps on a device of their own.
 
-A step's own process means that the memory of its device is free when it ends. Processes are forked from a server that
-has the code location loaded already: a spawned one would spend seconds on importing it.
+`cuda_executor` is Dagster's multiprocess executor, configured, and nothing more. A step's own process means that the
+memory of its device is free when it ends. Processes are forked from a server that has the code location loaded
+already (a spawned one would spend seconds on importing it) and that sees no CUDA device: a step which is tagged for one
+takes a lease on it before it imports torch, see devices.py and step.py. The tag's limit keeps a run from starting more of
+them than there are devices; the lease holds across runs, whoever starts them.
+
+With SFT_PIPELINE_EXECUTOR=k8s every step is a Kubernetes job instead: the same op tag says what its pod asks for.
 """
+
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
-from sft_pipeline.lineage.tags import CUDA
+from sft_pipeline.errors import SpecificationError
+from sft_pipeline.lineage.devices import devices
+from sft_pipeline.lineage.tags import CUDA, DEVICE
+
+EXECUTOR = "SFT_PIPELINE_EXECUTOR"
+"""Variable that chooses the executor: `local` (default) or `k8s`."""
 
 
 def step_executor() -> dg.ExecutorDefinition:
-    """Dagster's multiprocess executor, configured."""
-    ((key, value),) = CUDA.items()
-    return dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": 2,
-            "tag_concurrency_limits": [{"key": key, "value": value, "limit": 1}],
-            "start_method": {"forkserver": {"preload_modules": ["sft_pipeline.definitions"]}},
-        }
-    )
+    """The executor that this deployment asks for.
+
+    Raises:
+        SpecificationError: SFT_PIPELINE_EXECUTOR names none, or the package of the one that it names is missing.
+    """
+    name = os.environ.get(EXECUTOR, "local")
+    if name == "local":
+        return cuda_executor
+    if name != "k8s":
+        raise SpecificationError(f"{EXECUTOR} is {name!r}; it must be local or k8s")
+    try:
+        from dagster_k8s import k8s_job_executor
+    except ImportError as error:
+        raise SpecificationError(f"{EXECUTOR} is k8s: install the extra, pip install 'sft-pipeline[k8s]'") from error
+    return k8s_job_executor
+
+
+def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    # Without a device the limit is one model at a time: two would only take each other's cores and memory.
+    cuda_steps = config["cuda_steps"] or max(1, len(devices()))
+    return {
+        "max_concurrent": config["max_concurrent"] or cuda_steps + 1,
+        "tag_concurrency_limits": [{"key": DEVICE, "value": CUDA[DEVICE], "limit": cuda_steps}],
+        "start_method": {
+            "forkserver": {"preload_modules": ["sft_pipeline.lineage.blind", "sft_pipeline.definitions"]},
+        },
+    }
+
+
+cuda_executor = dg.configured(
+    dg.multiprocess_executor,
+    name="cuda_executor",
+    config_schema={
+        "cuda_steps": dg.Field(
+            int, default_value=0, description="CUDA steps of a run at a time; 0: as many as there are devices."
+        ),
+        "max_concurrent": dg.Field(int, default_value=0, description="Steps of a run at a time; 0: one more."),
+    },
+)(_configuration)

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from sft_pipeline.artifacts import Artifact
+from sft_pipeline.lineage.presentation import report_page
 from sft_pipeline.lineage.resources import Project, user_errors
 
 
@@ -22,8 +23,11 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finally:
             # Only now may what the step kept for a restart go: a training that cannot be stored is not lost.
             store.end(asset, experiment, stored=done)
-        pages = {name: dg.MetadataValue.path(str(stored.path(name))) for name in stored.files if name.endswith(".html")}
-        context.add_output_metadata({"folder": dg.MetadataValue.path(str(stored.root)), **pages})
+        # A remote store's local folder is a cache of this machine: what is said for good is where the object lies.
+        there = f"{store.objects.named(asset, stored.root.parent.name)}/files"
+        with user_errors():
+            pages = {n: report_page(ref.path, there) for n, ref in stored.files.items() if n.endswith(".html")}
+        context.add_output_metadata({"folder": dg.MetadataValue.path(there), **pages})
 
     def load_input(self, context: dg.InputContext) -> Artifact:
         """The current artifact of the upstream asset, as the type that the consumer declares."""

@@ -51,7 +51,8 @@ def picture(path: Path) -> dg.MetadataValue:
     """The PNG at `path`, embedded while it is small enough."""
     data = path.read_bytes()
     if len(data) > PICTURE:
-        return dg.MetadataValue.path(str(path))
+        # Where it lies now is not where the store will have it.
+        return dg.MetadataValue.text(f"{path.name} in the folder of the artifact")
     return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(data).decode()})")
 
 

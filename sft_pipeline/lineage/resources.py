@@ -36,5 +36,6 @@ class Project(dg.ConfigurableResource):
             return load_by_name(name, Path(self.root))
 
     def artifacts(self) -> Store:
-        """The store that assets are written to and read from."""
-        return Store(Path(self.store))
+        """The store that assets are written to and read from: in a folder, or behind a URL."""
+        with user_errors():
+            return Store(self.store)

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,10 @@ from sft_pipeline.artifacts import Artifact
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.devices import lease
 from sft_pipeline.lineage.metadata import describe
 from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.tags import RECOMPUTE
+from sft_pipeline.lineage.tags import DEVICE, RECOMPUTE
 from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
@@ -49,9 +51,8 @@ def produce(
     """
     store = project.artifacts()
     experiment = context.partition_key
-    parts = {name: _plain(value) for name, value in depends.items()}
     versions = {name: artifact.version for name, artifact in upstream.items()}
-    key = hash_value({"assets": list(kinds), "code": code_version(code), "depends": parts, "upstream": versions})
+    key = key_of(list(kinds), code, depends, versions)
     first = next(iter(kinds))
     with user_errors():
         work = store.begin(first, experiment, key, context.log.info)
@@ -61,7 +62,8 @@ def produce(
             if kept := bool(made):
                 context.log.info(f"{', '.join(kinds)}: nothing it depends on has changed, the stored result stands")
             else:
-                made = _work(store, kinds, make, work)
+                with on_devices(context, project):
+                    made = _work(store, kinds, make, work)
                 made = {n: a.model_copy(update={"upstream": versions, "key": key}) for n, a in made.items()}
         except BaseException:
             store.end(first, experiment, stored=False)
@@ -107,6 +109,21 @@ def produce_one(
     return result
 
 
+def key_of(assets: Sequence[str], code: str, depends: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
+    """Hash of all that a step depends on: the stored artifacts carry it, and stand as long as it is the same.
+
+    Args:
+        assets: the produced assets.
+        code: key in `code_versions.MODULES`.
+        depends: parts of the specification (and whatever else) that the result depends on.
+        upstream: versions of the consumed artifacts, by asset.
+    """
+    parts = {name: _plain(value) for name, value in depends.items()}
+    return hash_value(
+        {"assets": list(assets), "code": code_version(code), "depends": parts, "upstream": dict(upstream)}
+    )
+
+
 def logged(context: dg.AssetExecutionContext) -> Progress:
     """Progress of long work in the event log: at most one line of a stage in ten seconds, and none for short work."""
     last: dict[str, float] = {}
@@ -118,6 +135,15 @@ def logged(context: dg.AssetExecutionContext) -> Progress:
             context.log.info(f"{stage}: {done:,}{f' of {total:,}' if total else ''} rows")
 
     return progress
+
+
+def on_devices(context: dg.AssetExecutionContext, project: Project):
+    """The lease on the devices that the step's work needs; nothing where the specification declares the CPU."""
+    experiment = project.experiment(context.partition_key)
+    if DEVICE not in context.op.tags or experiment.model.device != "cuda":
+        return nullcontext()
+    step = context.op.name
+    return lease(experiment.training.processes if step == "lora_adapter" else 1, context.log.info)
 
 
 def _work(store: Store, kinds, make, work: Path) -> dict[str, Artifact]:

@@ -7,7 +7,17 @@ GPU. See https://docs.dagster.io/guides/operate/managing-concurrency.
 DEVICE = "sft_pipeline/device"
 """Key of the tag that says which device a step needs."""
 
-CUDA = {DEVICE: "cuda"}
+GPU_POD = {
+    "container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
+    "pod_spec_config": {
+        "node_selector": {"nvidia.com/gpu.present": "true"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+}
+"""What the pod of such a step asks for. The label is that of NVIDIA's GPU feature discovery, the taint that of its
+operator; a cluster with others says so in the executor's `per_step_k8s_config`."""
+
+CUDA = {DEVICE: "cuda", "dagster-k8s/config": GPU_POD}
 """Op tags of a step that loads the model: one at a time for each GPU. A specification may still declare the CPU."""
 
 RECOMPUTE = "sft_pipeline/recompute"

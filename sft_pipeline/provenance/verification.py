@@ -34,7 +34,7 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
     for asset, kind in LINEAGE.items():
         try:
             if store.pointer(asset, experiment) is not None:
-                found[asset] = store.get(asset, experiment, kind)
+                found[asset] = store.get(asset, experiment, kind, cached=False)
         except StoreError as error:
             problems.append(str(error))
     for asset, artifact in found.items():

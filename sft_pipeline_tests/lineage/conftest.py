@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from sft_pipeline.definitions import build_defs
 
@@ -30,6 +31,13 @@ class Run:
     def failure(self, step):
         """Message of the step's failure."""
         return self.result.failure_data_for_node(step).user_failure_data.description
+
+
+@pytest.fixture(autouse=True)
+def no_storage_of_an_instance_that_is_gone():
+    """Dagster keeps the last instance's storage of definitions in a context variable, also when instances end crosswise."""
+    yield
+    set_defs_state_storage(None).__enter__()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from sft_pipeline.definitions import build_defs
-from sft_pipeline.lineage.tags import CUDA
+from sft_pipeline.lineage.tags import DEVICE
 from sft_pipeline.specification import experiment_names, project_root
 
 ASSETS = {
@@ -85,7 +85,7 @@ def test_every_check_blocks_and_belongs_to_an_experiment(graph):
 def test_steps_that_load_the_model_carry_the_device_tag():
     tagged = set()
     for definition in build_defs().assets:
-        if definition.op.tags.items() >= CUDA.items():
+        if definition.op.tags.get(DEVICE) == "cuda":
             tagged |= {key.path[-1] for key in definition.keys}
     assert tagged == ON_THE_DEVICE
 

@@ -19,7 +19,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.step import produce_one
+from sft_pipeline.lineage.step import on_devices, produce_one
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
 
 GENERATIONS = {
@@ -32,9 +32,10 @@ ON_BASE = ("base_model", "test_split", "base_model_guard")
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
+    from sft_pipeline.generation.engines.engine import Engine
 
 
-def _decoding(experiment: "Experiment") -> dict:
+def decoding(experiment: "Experiment") -> dict:
     """What the answers depend on besides the models: another library version may answer differently."""
     from sft_pipeline.generation.engines import answering, engine_versions
 
@@ -46,6 +47,15 @@ def _decoding(experiment: "Experiment") -> dict:
         "model": answering(experiment).loading,
         "engine": engine,
     }
+
+
+def judging(experiment: "Experiment", root: Path) -> dict:
+    """What the verdict depends on besides the answers: judgements and labels outside of the store count as they are now."""
+    from sft_pipeline.evaluation.scoring import outside_files
+
+    with user_errors():
+        brought = outside_files(experiment.evaluation, root)
+    return {"evaluation": experiment.evaluation, "outside_files": brought}
 
 
 def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -94,8 +104,12 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         experiment = project.experiment(context.partition_key)
         with ExitStack() as stack:
-            # Stored answers that still stand need no engine.
-            engine = cache(lambda: stack.enter_context(open_engine(experiment, base_model)))
+
+            @cache
+            def engine() -> "Engine":
+                """Opened once, on one device until the step ends; stored answers that still stand need none."""
+                stack.enter_context(on_devices(context, project))
+                return stack.enter_context(open_engine(experiment, base_model))
 
             def made(name: str, model: str, adapter: AdapterSnapshot | None) -> dg.MaterializeResult:
                 inputs = {"base_model": base_model, "test_split": test_split}
@@ -103,7 +117,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                     context,
                     project,
                     Generations,
-                    depends=_decoding(experiment),
+                    depends=decoding(experiment),
                     upstream=inputs | ({"lora_adapter": adapter} if adapter else {}),
                     make=lambda out, work: generate(
                         experiment, model, base_model, adapter, test_split, engine(), work, out
@@ -150,7 +164,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             context,
             project,
             SeriesReport,
-            depends={**_decoding(experiment), **judging, "series": declared},
+            depends={**decoding(experiment), **judging, "series": declared},
             upstream={"base_model": base_model, "lora_adapter": lora_adapter, f"{declared.split}_split": items},
             make=lambda out, work: series(experiment, base_model, lora_adapter, items, root, work, out),
         )
@@ -172,18 +186,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[GateReport]:
         """Is the adapter better than its base? Verdict, paired statistics and every reason."""
         from sft_pipeline.evaluation.gate import decide
-        from sft_pipeline.evaluation.scoring import outside_files
 
         experiment = project.experiment(context.partition_key)
         root = Path(project.root)
-        with user_errors():
-            # Judgements and human labels that lie outside of the store: the verdict changes with what they say.
-            brought = outside_files(experiment.evaluation, root)
         return produce_one(
             context,
             project,
             GateReport,
-            depends={"evaluation": experiment.evaluation, "outside_files": brought},
+            depends=judging(experiment, root),
             upstream={
                 "test_split": test_split,
                 "base_generations": base_generations,

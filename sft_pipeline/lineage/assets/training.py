@@ -146,7 +146,9 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             ),
         )
 
-    @dg.asset(partitions_def=partitions, group_name=TRAINING, code_version=code_version("training_report"))
+    @dg.asset(
+        partitions_def=partitions, group_name=TRAINING, kinds={"json"}, code_version=code_version("training_report")
+    )
     def training_report(
         context: dg.AssetExecutionContext, project: Project, lora_adapter: AdapterSnapshot, training_plan: TrainingPlan
     ) -> dg.MaterializeResult[TrainingReport]:

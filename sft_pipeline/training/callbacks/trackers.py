@@ -10,16 +10,15 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.provenance.secrets import without_credentials
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -79,7 +78,7 @@ class Trackers:
             except Exception as error:
                 if name == "tensorboard":
                     raise
-                logger.warning("%s gets nothing of this training: %s", name, _public(error))
+                logger.warning("%s gets nothing of this training: %s", name, without_credentials(error))
         ids |= {name: tracker.ids for name, tracker in self.open.items()}
         path.write_text(json.dumps(ids, indent=1) + "\n")
 
@@ -99,7 +98,7 @@ class Trackers:
             except Exception as error:
                 if name == "tensorboard":  # a file of our own: that is a matter of the disk
                     raise
-                logger.warning("%s gets no further rows of this training: %s", name, _public(error))
+                logger.warning("%s gets no further rows of this training: %s", name, without_credentials(error))
                 del self.open[name]
 
     def close(self, finished: bool) -> None:
@@ -108,7 +107,7 @@ class Trackers:
             try:
                 tracker.close(finished)
             except Exception as error:
-                logger.warning("%s could not be closed: %s", name, _public(error))
+                logger.warning("%s could not be closed: %s", name, without_credentials(error))
 
 
 def _kind(row: Mapping[str, Any]) -> tuple[int, bool]:
@@ -117,17 +116,6 @@ def _kind(row: Mapping[str, Any]) -> tuple[int, bool]:
 
 def _name(key: str) -> str:
     return f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}"
-
-
-def _public(error: Exception) -> str:
-    """The error's text without what may be secret in its addresses: name and password before the host, and the query."""
-    return re.sub(r"\?[^\s'\")]+", "", re.sub(r"//[^\s'\"]*@", "//", str(error)))
-
-
-def _place(address: str) -> str:
-    """The address of a service as it may be shown: without name, password and query."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def parameters(experiment: Experiment) -> dict[str, Any]:
@@ -186,7 +174,9 @@ class _WandB:
         try:
             self.run = wandb.init(mode=mode, **options)
         except wandb.Error as error:
-            logger.warning("Weights & Biases cannot be reached, its run is kept offline: %s", _public(error))
+            logger.warning(
+                "Weights & Biases cannot be reached, its run is kept offline: %s", without_credentials(error)
+            )
             mode = "offline"
             self.run = wandb.init(mode=mode, **options | {"resume": None})
         self.ids = {"id": identity, "project": project, "mode": mode}
@@ -222,7 +212,7 @@ class _MLflow:
             number = experiment.experiment_id if experiment else self.client.create_experiment(name)
             self.run = self.client.create_run(number, run_name=f"sft-{run[:8]}").info.run_id
             self.client.log_batch(self.run, params=[Param(k, str(v)[:500]) for k, v in config.items()])
-        self.ids = {"run_id": self.run, "tracking_uri": _place(given) if given else folder.name}
+        self.ids = {"run_id": self.run, "tracking_uri": without_credentials(given or folder.name)}
 
     def log(self, step: int, series: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)

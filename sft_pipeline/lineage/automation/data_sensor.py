@@ -1,0 +1,86 @@
+"""Runs the lineage again when the data file or folder of an experiment has another content than its raw dataset.
+
+Looking costs a `stat` per file. Only a file that looks another way is hashed, and only once it has looked the same at two
+ticks: one that is still being written changes in between. Times are compared, never ordered, so a clock that jumps only
+has a file hashed once more.
+"""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+
+from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.errors import PipelineError
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.lineage.automation.tick import Tick
+from sft_pipeline.lineage.resources import Project
+from sft_pipeline.provenance.hashing import hash_value
+
+NAME = "run_on_new_data"
+
+
+def build() -> dg.SensorDefinition:
+    """The sensor over the job `full_lineage`, stopped."""
+
+    @dg.sensor(
+        name=NAME,
+        job_name="full_lineage",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Runs the lineage of an experiment when the files that its raw dataset was read from have changed.",
+    )
+    def new_data(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
+        tick, root, store = Tick(context, NAME), Path(project.root), project.artifacts()
+        seen = json.loads(context.cursor) if context.cursor else {}
+        looks = {}
+        for name, experiment in tick.experiments(root).items():
+            try:
+                if experiment.data.source.kind != "file" or store.pointer("raw_dataset", name) is None:
+                    continue
+                look = looks[name] = _look(experiment, root, seen.get(name))
+                if look["content"] is None:
+                    tick.say(f"{name}: its data are new or are being written; looked at again at the next tick")
+                    continue
+                raw = store.describe("raw_dataset", name, InstructionDataset)
+            except (PipelineError, OSError) as error:
+                tick.say(f"{name}: {error}")
+                continue
+            recorded = (raw.source, *raw.notes)
+            changed = [text for text in look["content"] if not any(text in note for note in recorded)]
+            if changed and not tick.busy(name):
+                tick.ask(name, hash_value(look["content"]), f"its data have changed: {'; '.join(changed)}")
+        return tick.result(json.dumps(looks))
+
+    return new_data
+
+
+def _look(experiment: Experiment, root: Path, before: dict | None) -> dict:
+    """How the files look (`stat`), and what they hold (`content`), or None for that until they have come to rest."""
+    from sft_pipeline.dataset.source.files import find
+
+    data = experiment.data
+    paths = {"data.source.path": data.source.path}
+    paths |= {"data.test.path": data.test.path} if data.test else {}
+    paths |= {f"data.leakage.benchmarks.{name}": file.path for name, file in data.leakage.benchmarks.items()}
+
+    def listed():
+        return [find(path, root, field) for field, path in paths.items()]
+
+    def stat(files) -> str:
+        return hash_value(
+            [
+                (f.written, name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+                for f in files
+                for name, s in ((n, p.stat()) for n, p in zip(f.names, f.paths, strict=True))
+            ]
+        )
+
+    files = listed()
+    now = stat(files)
+    if before is None or before["stat"] != now:
+        return {"stat": now, "content": None}
+    if before["content"] is not None:
+        return before
+    content = [f.description() for f in files]
+    return {"stat": now, "content": content if stat(listed()) == now else None}

@@ -1,0 +1,98 @@
+"""What every tick of a sensor does: ask for runs, none of them twice, and tell what it did not ask for and why.
+
+The memory is the run storage, not the cursor: the newest run that a sensor asked for says by its tag for which content.
+So a lost cursor, a daemon that starts again and a tick that is evaluated twice ask for nothing new, while content that
+changes back and forth is asked for every time.
+"""
+
+from pathlib import Path
+
+import dagster as dg
+
+from sft_pipeline.errors import SpecificationError
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.specification import load, specifications
+
+CONTENT = "sft_pipeline/content"
+"""Run tag: hash of the content because of which a sensor asked for the run."""
+
+PARTITION = "dagster/partition"
+"""Run tag that chooses the experiment. A RunRequest's `partition_key` would do the same, but Dagster checks it against
+the partitions that the code location had when it was loaded; a run's process loads it anew and knows new ones."""
+
+SENSOR = "dagster/sensor_name"
+"""Run tag that the daemon sets."""
+
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+class Tick:
+    """One evaluation of a sensor.
+
+    Args:
+        context: the sensor's context.
+        sensor: its name, by which the runs that it asked for are found again.
+    """
+
+    def __init__(self, context: dg.SensorEvaluationContext, sensor: str):
+        self._context = context
+        self._sensor = sensor
+        self._requests: list[dg.RunRequest] = []
+        self._notes: list[str] = []
+
+    def say(self, note: str) -> None:
+        """Tell something that the operator should know: in the tick's log, and as its reason if it asks for no run."""
+        self._notes.append(note)
+
+    def experiments(self, root: Path) -> dict[str, Experiment]:
+        """The experiments under `root`/specs; those that cannot be read are told, and left out."""
+        found = {}
+        names, problems = specifications(root)
+        for problem in problems:
+            self.say(problem)
+        for name in names:
+            try:
+                found[name] = load(root / "specs" / f"{name}.yaml")
+            except SpecificationError as error:
+                self.say(str(error))
+        return found
+
+    def busy(self, experiment: str) -> bool:
+        """Whether a run of the experiment is under way, which is told: what it makes is not known yet."""
+        under_way = dg.RunsFilter(tags={PARTITION: experiment}, statuses=UNDER_WAY)
+        for run in self._context.instance.get_runs(under_way, limit=1):
+            self.say(f"{experiment}: run {run.run_id[:8]} is under way; looked at again when it has ended")
+            return True
+        return False
+
+    def ask(self, experiment: str, content: str, why: str) -> None:
+        """Ask for a run of the sensor's job, unless the newest one that it asked for was for the same content."""
+        mine = dg.RunsFilter(tags={PARTITION: experiment, SENSOR: self._sensor})
+        last = next(iter(self._context.instance.get_runs(mine, limit=1)), None)
+        if last and last.tags.get(CONTENT) == content:
+            self.say(
+                f"{experiment}: {why}; run {last.run_id[:8]} was started for exactly this and is {last.status.value}. "
+                "Materialize it by hand to try again"
+            )
+            return
+        self._context.log.info(f"{experiment}: {why}")
+        self._requests.append(
+            dg.RunRequest(
+                run_key=f"{experiment}:{content}:{last.run_id if last else 'first'}",
+                tags={PARTITION: experiment, CONTENT: content},
+            )
+        )
+
+    def result(self, cursor: str | None = None) -> dg.SensorResult:
+        """What the sensor returns."""
+        if not self._requests:
+            return dg.SensorResult(skip_reason="\n".join(self._notes) or "nothing has changed", cursor=cursor)
+        for note in self._notes:
+            self._context.log.warning(note)
+        return dg.SensorResult(run_requests=self._requests, cursor=cursor)

@@ -1,0 +1,77 @@
+"""How assets show themselves in the UI: who owns them, where they are explained, and links to their pages.
+
+One mapping over all assets. What an asset *is* (group, kinds, description) stands where it is defined.
+"""
+
+import os
+from collections.abc import Sequence
+from urllib.parse import quote, urlsplit
+
+import dagster as dg
+
+from sft_pipeline.errors import SpecificationError
+from sft_pipeline.lineage.tags import DATA, EVALUATION, MODEL, TRAINING
+
+OWNERS = "SFT_PIPELINE_OWNERS"
+"""Variable with the owners of all assets, separated by commas: `team:NAME` or e-mail addresses."""
+
+DOCS_URL = "SFT_PIPELINE_DOCS_URL"
+"""Variable with the address at which a browser reaches this project's files, such as that of a branch on a forge."""
+
+STORE_URL = "SFT_PIPELINE_STORE_URL"
+"""Variable with the address at which a browser reaches the store's `objects/`: reports become links then."""
+
+DOCS = {
+    DATA: "docs/data.md",
+    MODEL: "docs/bring_your_own.md",
+    TRAINING: "docs/training.md",
+    EVALUATION: "docs/gate.md",
+}
+"""The page that explains the assets of a group."""
+
+
+def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The assets with their owners and their page of the documentation.
+
+    Raises:
+        SpecificationError: an owner that is neither a team nor an address, or a URL that cannot be shown.
+    """
+    owners, docs = _owners(), {group: _link(DOCS_URL, page) for group, page in DOCS.items()}
+    _link(STORE_URL, "")  # a wrong one is told now, not after hours of training
+
+    def shown(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.merge_attributes(owners=owners, metadata={"docs": docs[spec.group_name]})
+
+    return list(dg.map_asset_specs(shown, assets))
+
+
+def report_page(path: str, folder: str) -> dg.MetadataValue:
+    """A page among the files of a stored artifact: a link where a browser can reach the store, otherwise its path.
+
+    Args:
+        path: POSIX path of the page among the artifact's files.
+        folder: where these lie: `…/objects/<asset>/<address>/files`.
+
+    Raises:
+        SpecificationError: SFT_PIPELINE_STORE_URL cannot be shown.
+    """
+    within = "/".join(folder.split("/")[-3:])
+    return _link(STORE_URL, f"{within}/{path}", otherwise=f"{folder}/{path}")
+
+
+def _owners() -> list[str]:
+    owners = [name.strip() for name in os.environ.get(OWNERS, "team:sft-pipeline").split(",") if name.strip()]
+    for owner in owners:
+        if "@" not in owner and not owner.startswith("team:"):
+            raise SpecificationError(f"{OWNERS}: {owner!r} is neither team:NAME nor an e-mail address.")
+    return owners
+
+
+def _link(variable: str, path: str, otherwise: str | None = None) -> dg.MetadataValue:
+    url = os.environ.get(variable)
+    if not url:
+        return dg.MetadataValue.path(otherwise or path)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
+        raise SpecificationError(f"{variable} must be an http or https address without name and password.")
+    return dg.MetadataValue.url(f"{url.rstrip('/')}/{quote(path)}")

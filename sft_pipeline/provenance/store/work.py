@@ -1,0 +1,135 @@
+"""The local side of every store: folders to write in, and the locks that keep processes apart.
+
+    work/<asset>/<experiment>/<key>/   a step's own folder, kept until its result is stored
+    scratch/                           what is being written
+    lock                               shared by writers, taken alone by gc
+
+Locks are flock(2): the kernel gives them back whatever happens to their holder.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from sft_pipeline.errors import StoreError
+from sft_pipeline.provenance.store.location import CACHE, STORE, folder
+from sft_pipeline.specification import NAME
+
+_held: dict[tuple[Path, str, str], TextIO] = {}
+"""Locks of the work folders that this process holds, by store, asset and experiment."""
+
+_scratch: dict[Path, int] = {}
+"""Scratch folders of this process, and the open folder that holds each one's lock."""
+
+
+class Work:
+    """A local folder with the work folders, the scratch folders and their locks."""
+
+    def __init__(self, root: Path, variable: str = STORE):
+        self.root = root
+        self._variable = variable
+
+    @property
+    def cache(self) -> Path:
+        """Folder for what can be made again: SFT_PIPELINE_CACHE, or `cache/` in the store's local folder."""
+        return folder(CACHE) or self.root / "cache"
+
+    def new_folder(self, prefix: str = "") -> Path:
+        """An empty folder on the store's own file system, for files that `put` will take over.
+
+        gc leaves it alone while this process, or a child of it, lives.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        for path in [path for path in _scratch if not path.exists()]:
+            os.close(_scratch.pop(path))
+        with self.writing(), self.locked():
+            parent = self.root / "scratch"
+            parent.mkdir(exist_ok=True)
+            made = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+            handle = os.open(made, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            _scratch[made] = handle
+            return made
+
+    def begin(self, asset: str, experiment: str, key: str, say: Callable[[str], None]) -> Path:
+        """Take the step's own folder, which one process holds at a time, until `end`.
+
+        It outlives a killed process, so that the next one with the same key can go on where that stopped.
+
+        Args:
+            asset: what is being made.
+            experiment: for which experiment.
+            key: hash of everything the result depends on; another key is another folder.
+            say: told when another process holds the folder and this one waits.
+
+        Raises:
+            StoreError: the store cannot be written, or a name is none.
+        """
+        check_names(asset, experiment)
+        parent = self.root / "work" / asset / experiment
+        with self.writing():
+            parent.mkdir(parents=True, exist_ok=True)
+            lock = open(lock_of(parent), "w")  # noqa: SIM115 - `end` closes it
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is making {asset} of {experiment}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _held[self.root, asset, experiment] = lock
+        own = parent / key[:16]
+        with self.writing():
+            own.mkdir(parents=True, exist_ok=True)
+        return own
+
+    def end(self, asset: str, experiment: str, *, stored: bool) -> None:
+        """Give the step's folder back; once the result is stored, all that was kept for a restart goes."""
+        check_names(asset, experiment)
+        if stored:
+            shutil.rmtree(self.root / "work" / asset / experiment, ignore_errors=True)
+        if lock := _held.pop((self.root, asset, experiment), None):
+            lock.close()
+
+    @contextmanager
+    def locked(self, *, alone: bool = False) -> Iterator[None]:
+        """Hold the store's lock: writers share it, gc holds it alone, so that gc never sees half a `put`."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / "lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn an error of the file system into one that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the artifact store {self.root} cannot be written: {error.strerror or error}. Give it space and write "
+                f"permission, or set {self._variable} to another folder."
+            ) from error
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock file of a work folder, `work/<asset>/<experiment>`."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def check_names(*names: str) -> None:
+    """Refuse an asset or experiment whose name would lead out of the store, or to a file that others cannot name.
+
+    Raises:
+        StoreError: a name holds anything but letters, digits, dots, dashes and underscores, or begins with a dot.
+    """
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise StoreError(
+                f"{name!r} cannot be the name of an asset or experiment: it must begin with a letter or digit and hold "
+                "only letters, digits, dots, dashes and underscores."
+            )

@@ -1,0 +1,86 @@
+"""The real executor over pretended devices: two runs at once, one device, and a step that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import dagster as dg
+import pytest
+
+from sft_pipeline.lineage.devices import DECLARED, LEASES, VISIBLE, lease
+from sft_pipeline_tests.lineage import pretended
+
+RUN = """
+import dagster as dg
+from sft_pipeline_tests.lineage import pretended
+with dg.DagsterInstance.get() as instance:
+    done = dg.execute_job(dg.reconstructable(pretended.pretended), instance=instance)
+    raise SystemExit(0 if done.success else 1)
+"""
+
+
+@pytest.fixture
+def start(monkeypatch, tmp_path):
+    """Starts a run of the pretended job in a process of its own."""
+    (tmp_path / "home").mkdir()
+    for name, value in {
+        "DAGSTER_HOME": str(tmp_path / "home"),
+        "PRETENDED_LOG": str(tmp_path / "log"),
+        "PRETENDED_SECONDS": "0.5",
+        LEASES: str(tmp_path / "leases"),
+        VISIBLE: "7",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(DECLARED, raising=False)
+    with dg.DagsterInstance.get():
+        pass  # two runs at once must not both make the tables
+    running = []
+
+    def start():
+        process = subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.DEVNULL)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def test_one_device_is_held_by_one_step_at_a_time_in_two_runs_and_seen_by_no_other(start, tmp_path):
+    runs = [start(), start()]
+    assert [run.wait(120) for run in runs] == [0, 0]
+    said = pretended.read(tmp_path / "log")
+    assert {line["sees"] for line in said if line["event"] == "start"} == {""}
+    assert {line["sees"] for line in said if line["event"] == "leased"} == {"7"}
+    held = sorted((line["at"], line["event"]) for line in said if line["event"] != "start")
+    assert [event for _, event in held] == ["leased", "done"] * 6
+    assert len({line["pid"] for line in said}) == 8  # every step had a process of its own
+
+
+def test_two_devices_work_at_the_same_time(start, tmp_path, monkeypatch):
+    monkeypatch.setenv(VISIBLE, "3,7")
+    monkeypatch.setenv("PRETENDED_SECONDS", "2")
+    assert start().wait(120) == 0
+    said = pretended.read(tmp_path / "log")
+    events = [line["event"] for line in sorted(said, key=lambda line: line["at"]) if line["event"] != "start"]
+    assert ("leased", "leased") in pairwise(events)
+    assert {line["sees"] for line in said if line["event"] == "leased"} == {"3", "7"}
+
+
+def test_a_killed_step_gives_its_device_back(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETENDED_SECONDS", "60")
+    run = start()
+    log = tmp_path / "log"
+    until = time.monotonic() + 60
+    while not (log.exists() and any(line["event"] == "leased" for line in pretended.read(log))):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    holder = next(line["pid"] for line in pretended.read(log) if line["event"] == "leased")
+    run.kill()  # first, or its next step takes the device
+    os.kill(holder, signal.SIGKILL)
+    with lease(1, print) as taken:
+        assert taken == ("7",)

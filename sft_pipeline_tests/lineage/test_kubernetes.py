@@ -1,0 +1,58 @@
+"""The pods that Dagster would create, built by its own code and without a cluster."""
+
+import pytest
+
+from sft_pipeline.definitions import build_defs
+from sft_pipeline.errors import SpecificationError
+from sft_pipeline.lineage.executor import EXECUTOR
+
+pytest.importorskip("dagster_k8s", reason="needs the extra k8s")
+
+
+@pytest.fixture
+def on_kubernetes(monkeypatch):
+    monkeypatch.setenv(EXECUTOR, "k8s")
+    return build_defs()
+
+
+def pod(defs, asset):
+    from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
+
+    op = defs.resolve_assets_def(asset).op
+    job = construct_dagster_k8s_job(
+        DagsterK8sJobConfig(job_image="registry/sft-pipeline:1", dagster_home="/dagster_home"),
+        args=["dagster", "api", "execute_step"],
+        job_name=f"step-{asset}".replace("_", "-"),
+        user_defined_k8s_config=get_user_defined_k8s_config(op.tags),
+    )
+    return job.to_dict()["spec"]["template"]["spec"]
+
+
+def test_steps_become_kubernetes_jobs_by_configuration_alone(on_kubernetes):
+    assert on_kubernetes.resolve_job_def("full_lineage").executor_def.name == "k8s"
+
+
+@pytest.mark.parametrize("asset", ["base_model_guard", "training_plan", "lora_adapter", "checkpoint_series"])
+def test_a_step_with_the_model_asks_for_one_gpu_on_a_node_that_has_one(on_kubernetes, asset):
+    spec = pod(on_kubernetes, asset)
+    assert spec["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert spec["node_selector"] == {"nvidia.com/gpu.present": "true"}
+    (toleration,) = spec["tolerations"]
+    assert (toleration["key"], toleration["effect"]) == ("nvidia.com/gpu", "NoSchedule")
+
+
+@pytest.mark.parametrize("asset", ["raw_dataset", "clean_dataset", "base_model", "gate_report"])
+def test_other_steps_ask_for_no_gpu(on_kubernetes, asset):
+    spec = pod(on_kubernetes, asset)
+    assert not (spec["containers"][0]["resources"] or {}).get("limits")
+    assert not spec.get("node_selector") and not spec.get("tolerations")
+
+
+def test_an_unknown_executor_is_refused(monkeypatch):
+    monkeypatch.setenv(EXECUTOR, "celery")
+    with pytest.raises(SpecificationError, match="must be local or k8s"):
+        build_defs()
+
+
+def test_the_local_executor_is_the_default():
+    assert build_defs().resolve_job_def("full_lineage").executor_def.name == "cuda_executor"

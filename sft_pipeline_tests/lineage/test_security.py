@@ -1,0 +1,199 @@
+"""Secrets stay in the environment; what data and specifications say stays text, and inside the store."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "sft_pipeline"
+
+SECRETS = {
+    "HF_TOKEN": "hf_PLANTEDhub0123456789abcdefghijklmnopq",
+    "WANDB_API_KEY": "PLANTEDwandb0123456789abcdef0123456789ab",
+    "AWS_SECRET_ACCESS_KEY": "PLANTEDaws/0123456789+abcdefghijklmnopqr",
+    "OPENAI_API_KEY": "sk-PLANTEDopenai0123456789abcdef",
+    "MLFLOW_TRACKING_URI": "http://somebody:PLANTEDmlflow@127.0.0.1:9/",
+    "SFT_PIPELINE_WEBHOOK": "http://127.0.0.1:9/hooks/PLANTEDwebhook",
+}
+"""Port 9 answers nobody: what a library says about an address that it cannot reach is part of the test."""
+
+
+def holding(folder: Path, text: str) -> list[str]:
+    """Files below `folder` with `text` in their bytes or their name."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [str(path.relative_to(folder)) for path in files if text in path.name or text.encode() in path.read_bytes()]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **more}
+
+
+@pytest.mark.slow
+def test_no_secret_of_the_environment_is_written_anywhere(toy_project, tmp_path_factory):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("wandb")
+    home = tmp_path_factory.mktemp("dagster_home")
+    (home / "dagster.yaml").write_bytes((REPOSITORY / "dagster_home" / "dagster.yaml").read_bytes())
+    toy = toy_project / "specs" / "toy.yaml"
+    toy.write_text(toy.read_text().replace("training:\n", "training:\n  report_to: [tensorboard, wandb, mlflow]\n"))
+    broken = toy.read_text().replace(
+        "{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: not/there.jsonl}"
+    )
+    (toy_project / "specs" / "broken.yaml").write_text(broken)
+    said = ""
+    for name, selection in (("toy", "*"), ("broken", "raw_dataset")):
+        done = subprocess.run(
+            [sys.executable, "-m", "sft_pipeline.cli", "run", name, "--select", selection],
+            env=environment(
+                DAGSTER_HOME=str(home), WANDB_MODE="offline", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", **SECRETS
+            ),
+            capture_output=True,
+            text=True,
+            cwd=toy_project,
+        )
+        said += done.stdout + done.stderr
+    assert "verdict" in said and "not/there.jsonl" in said, said
+    assert "mlflow gets nothing of this training" in said, "the address with the password was not even tried"
+    # The search finds what is there: in the artifacts and in Dagster's records.
+    assert holding(toy_project / "store", "TRAINING_SUCCESS") and list(toy_project.rglob("*.wandb"))
+    assert any(name.startswith("history") for name in holding(home, "not/there.jsonl"))
+    planted = {value for value in SECRETS.values()} | {"PLANTED"}
+    assert [(where, value) for value in planted for where in holding(toy_project, value)] == []
+    assert [(where, value) for value in planted for where in holding(home, value)] == []
+    assert "PLANTED" not in said
+
+
+HOSTILE = (
+    "$(touch pwned)",
+    "`touch pwned`; touch pwned",
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "{{ 7*191 }}{% for x in range(3) %}1337{% endfor %}",
+    "{instruction.__class__} %(x)s ${HF_TOKEN}",
+    "[link](javascript:alert(3)) ![](http://example.com/x.png)",
+    "../../../../pwned",
+)
+
+
+def test_hostile_text_in_data_stays_text(toy_project, materialize, monkeypatch):
+    """Rows that would run, leave or load something if anything took them for more than text."""
+    monkeypatch.chdir(toy_project)
+    monkeypatch.setenv("HF_TOKEN", SECRETS["HF_TOKEN"])
+    rows = [
+        {
+            "instruction": f"Question {n}: what is {n} plus {n * 7}? {text}",
+            "response": f"{text} makes {n * 8}.",
+            "type": text,
+        }
+        for n in range(60)
+        for text in HOSTILE
+    ]
+    (toy_project / "it; touch pwned.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    toy = toy_project / "specs" / "toy.yaml"
+    source = "{kind: file, path: 'it; touch pwned.jsonl', columns: {instruction: instruction, response: response, type: type}}"
+    toy.write_text(toy.read_text().replace("{kind: embedded, rows: 1500, world_seed: 7}", source))
+    run = materialize(toy_project, "raw_dataset,base_model,clean_dataset")
+    assert {"raw_dataset", "clean_dataset"} <= run.made.keys()
+    assert [path for path in toy_project.rglob("pwned*") if path.name == "pwned"] == []
+    pages = [path.read_text() for path in (toy_project / "store" / "objects").rglob("*.html")]
+    shown = [
+        str(value.value)
+        for m in run.made.values()
+        for value in m.metadata.values()
+        if type(value).__name__.startswith("Mark")
+    ]
+    assert pages and any("alert(1)" in page for page in pages), "the text is shown, so that the rest means something"
+    assert any("alert(1)" in text for text in shown)
+    for text in (*pages, *shown):
+        assert "<script>alert" not in text and "<img src=x" not in text and SECRETS["HF_TOKEN"] not in text
+        assert str(7 * 191) not in text.replace("1337{% endfor %}", "")
+    assert not any(re.search(r"(?<!\\)\]\((javascript|http)", text) for text in shown), "a link or a picture from data"
+
+
+def test_a_name_in_a_specification_never_becomes_a_path_outside(tmp_path):
+    from sft_pipeline.errors import SpecificationError
+    from sft_pipeline.specification import load
+    from sft_pipeline_tests.conftest import TOY
+
+    path = tmp_path / "it.yaml"
+    for name in ("../../../evil", "/evil", "a/b", ".hidden", ""):
+        path.write_text(
+            TOY.replace("model:\n", f"  leakage: {{benchmarks: {{{json.dumps(name)}: {{path: x}}}}}}\nmodel:\n", 1)
+        )
+        with pytest.raises(SpecificationError, match=r"it\.yaml:5: data\.leakage\.benchmarks"):
+            load(path)
+
+
+@pytest.mark.parametrize("command", ["report", "verify", "run", "plan"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a b", "$(id)", "ünïcode"])
+def test_a_name_on_the_command_line_never_becomes_a_path_outside(command, name, toy_project):
+    from typer.testing import CliRunner
+
+    from sft_pipeline.cli import app
+
+    done = CliRunner().invoke(app, [command, name])
+    assert done.exit_code == 2 and "error: " in done.output and repr(name) in done.output
+
+
+def test_a_path_of_a_specification_takes_no_secret_from_the_environment(monkeypatch, tmp_path):
+    from sft_pipeline.errors import DataError
+    from sft_pipeline.specification import expand_path
+
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+        with pytest.raises(DataError, match=name) as caught:
+            expand_path(f"${{{name}}}/rows.jsonl", tmp_path)
+        assert value not in str(caught.value)
+    monkeypatch.setenv("TOKENIZER_DIR", "here")
+    assert expand_path("$TOKENIZER_DIR/x", tmp_path) == tmp_path / "here" / "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("request to http://me:pass@host:5000/api failed", "request to http://host:5000/api failed"),
+        ("postgresql://u:p/a@ss@db/x", "postgresql://db/x"),
+        ("https://token@host/", "https://host/"),
+        ("see https://host/a and mail me@host", "see https://host/a and mail me@host"),
+    ],
+)
+def test_an_error_of_a_library_loses_the_credentials_of_its_urls(text, left):
+    from sft_pipeline.provenance.secrets import without_credentials
+
+    assert without_credentials(text) == left
+
+
+def test_no_code_hands_text_to_a_shell_an_interpreter_or_an_unescaped_template():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name, words = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if (
+                name in ("eval", "exec", "compile", "os.system", "os.popen", "torch.load")
+                or name.startswith(("pickle.", "subprocess.getoutput", "subprocess.getstatusoutput"))
+                or words.get("shell", "False") != "False"
+                or words.get("trust_remote_code", "False") != "False"
+                or name == "Environment"
+                and words.get("autoescape") != "True"
+                or name in ("Markup", "markupsafe.Markup")
+                and isinstance(node.args[0], ast.JoinedStr)
+                or name == "yaml.load"
+                and words.get("Loader") != "_Loader"
+                or name in ("subprocess.run", "subprocess.Popen")
+                and isinstance(node.args[0], ast.JoinedStr | ast.Constant)
+            ):
+                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)[:80]}")
+    assert found == []
+
+
+def test_the_ui_is_started_on_the_loopback_address_only():
+    commands = [line for line in (REPOSITORY / "Makefile").read_text().splitlines() if "dagster dev" in line]
+    assert commands and all("--host 127.0.0.1" in line for line in commands)

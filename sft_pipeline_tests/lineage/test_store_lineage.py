@@ -1,0 +1,101 @@
+"""The lineage over its store: behind a URL, under two code locations, and after its run process was killed."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.definitions import build_defs
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.provenance.verification import verify_lineage
+
+pytestmark = pytest.mark.slow
+
+HOME = Path(__file__).resolve().parents[2] / "dagster_home"
+
+
+@pytest.fixture
+def make(instance):
+    """Materializes assets of the experiment `toy` in one process; gives the materializations by asset."""
+
+    def make(root, store, *assets):
+        job = build_defs(root=root, store=store).resolve_job_def("full_lineage")
+        keys = [dg.AssetKey(asset) for asset in assets]
+        done = job.execute_in_process(instance=instance, partition_key="toy", asset_selection=keys)
+        events = done.get_asset_materialization_events()
+        return {e.asset_key.path[-1]: e.step_materialization_data.materialization for e in events}
+
+    return make
+
+
+def test_two_machines_share_a_lineage_behind_a_url(s3, toy_project, toy_base, make, tmp_path, monkeypatch):
+    spec = toy_project / "specs" / "toy.yaml"
+    start, end = (spec.read_text().index(part) for part in ("    {kind: embedded, hidden", "training:"))
+    text = spec.read_text()
+    spec.write_text(f"{text[:start]}    {{kind: folder, path: {toy_base.root}}}\n{text[end:]}")
+    first = make(toy_project, s3.url, "raw_dataset", "base_model")
+    folder = first["raw_dataset"].metadata["folder"].value
+    assert folder.startswith("s3://artifacts/lineage/objects/raw_dataset/")
+    assert s3.fs.exists(f"{folder}/rows.parquet")
+    monkeypatch.setenv("SFT_PIPELINE_WORK", str(tmp_path / "elsewhere"))
+    second = make(toy_project, s3.url, "raw_dataset", "base_model", "clean_dataset")
+    # A base from a folder is always looked at again; it has not changed either.
+    assert second["raw_dataset"].metadata["reused"].value
+    assert second["base_model"].tags["dagster/data_version"] == first["base_model"].tags["dagster/data_version"]
+    problems, checked = verify_lineage(Store(s3.url), "toy")
+    assert problems == [] and set(checked) == {"raw_dataset", "base_model", "clean_dataset"}
+    damaged = s3.flip_a_bit("model.safetensors")
+    problems, _ = verify_lineage(Store(s3.url), "toy")
+    assert len(problems) == 1 and damaged in problems[0] and "materialize base_model again" in problems[0]
+    assert not (tmp_path / "store").exists(), "nothing is written to the folder that the URL replaced"
+
+
+def test_two_code_locations_over_one_store_share_what_is_the_same_and_keep_what_differs(
+    toy_project, make, tmp_path, monkeypatch
+):
+    other = tmp_path / "other"
+    shutil.copytree(toy_project / "specs", other / "specs")
+    place = toy_project / "store"
+    assert not make(toy_project, place, "raw_dataset")["raw_dataset"].metadata["reused"].value
+    assert make(other, place, "raw_dataset")["raw_dataset"].metadata["reused"].value
+    spec = other / "specs" / "toy.yaml"
+    spec.write_text(spec.read_text().replace("rows: 1500", "rows: 1400"))
+    assert not make(other, place, "raw_dataset")["raw_dataset"].metadata["reused"].value
+    store = Store(place)
+    (before,) = store.pointer("raw_dataset", "toy").previous
+    assert (
+        store.get("raw_dataset", "toy", InstructionDataset).rows
+        < store.restore("raw_dataset", "toy", InstructionDataset, before.address).rows
+    )
+    assert make(toy_project, place, "raw_dataset")["raw_dataset"].metadata["reused"].value
+
+
+def test_after_a_kill_of_the_run_process_the_next_run_succeeds(toy_project, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(HOME / "dagster.yaml", home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    command = [sys.executable, "-m", "sft_pipeline.lineage.launch", "toy", "raw_dataset"]
+    store = Store(toy_project / "store")
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 100
+    while not list((store.root / "work").glob("*/toy/*")):  # a step is at work
+        assert killed.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    problems, checked = verify_lineage(store, "toy")
+    assert problems == [] and set(checked) == {"raw_dataset"}
+    for path in (store.root / "work").rglob("*.lock"):
+        with open(path) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
