@@ -31,6 +31,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m compileall -q sft_pipeline  # loading the code location looks at the bytecode of all of it
 	@touch $(STAMP)
 
 # Tests need more: the libraries of the optional filters, a sentence-embedding model, the linters, vLLM for the CPU.

@@ -5,7 +5,7 @@ one. So an asset only names where its work begins: what that imports counts, and
 ignores comments and docstrings. Plots and texts count as code too: they are part of what is stored.
 """
 
-from sft_pipeline.provenance.code import code_hash, with_imports
+from sft_pipeline.provenance.code import code_hash, members, with_imports
 
 SCORERS = ("evaluation/scorers", "evaluation/math_equality.py", "evaluation/sandbox_child.py")
 
@@ -31,10 +31,10 @@ in processes of its own and the engines because no import leads there.
 
 LEFT_OUT: dict[str, str] = {
     "__init__.py": "the number of a release makes no other result",
-    "artifacts.py": "types; the versions that they make are in the key",
+    "artifacts": "types; the versions that they make are in the key",
     "dataset/progress.py": "what is shown while it runs",
     "errors.py": "no result comes of an error",
-    "experiment.py": "the schema; the values, defaults included, are in the key",
+    "experiment": "the schema; the values, defaults included, are in the key",
     "provenance/code.py": "says which code it is",
     "provenance/durable.py": "when bytes reach the disk, not which",
     "provenance/environment.py": "a record of the machine",
@@ -42,7 +42,7 @@ LEFT_OUT: dict[str, str] = {
     "provenance/secrets.py": "what is not shown",
     "specification.py": "reads the values that are in the key",
 }
-"""Modules that count for no asset, and why not; what they import counts all the same."""
+"""Modules, and folders, that count for no asset, and why not; what they import counts all the same."""
 
 BORDERS: dict[str, dict[str, str]] = {
     "clean_dataset": {"dataset/source": "refuses rows that could not be read; those that could are an input"},
@@ -60,7 +60,7 @@ BORDERS: dict[str, dict[str, str]] = {
 
 def counted(asset: str) -> set[str]:
     """The modules on which the result of `asset` depends."""
-    return with_imports(*MODULES[asset], stop=BORDERS.get(asset, {})) - LEFT_OUT.keys()
+    return with_imports(*MODULES[asset], stop=BORDERS.get(asset, {})) - members(*LEFT_OUT)
 
 
 def code_version(asset: str) -> str:

@@ -57,6 +57,11 @@ def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
     return {_name(path) for path in found}
 
 
+def members(*modules: str) -> set[str]:
+    """The named modules, with all those below a folder in its place."""
+    return {_name(path) for path in _files(modules)}
+
+
 def _files(modules: Collection[str]) -> list[Path]:
     paths = [PACKAGE / module for module in modules]
     return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]

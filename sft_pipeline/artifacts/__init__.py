@@ -1,0 +1,70 @@
+"""The frozen values that travel between assets.
+
+An artifact is small: it names files by path and hash and carries the figures that a reader wants first. Weights and
+rows stay in the files. Two artifacts with the same content have the same `digest`, whatever time they took and on
+whatever machine they were made: timings stand in `measurements` and in the files of `VOLATILE`, which are checked for
+integrity but are no part of the identity.
+"""
+
+from sft_pipeline.artifacts.artifact import Artifact, FileRef, Frozen
+from sft_pipeline.artifacts.data import (
+    DuplicateClusters,
+    FilterOutcome,
+    InstructionDataset,
+    LeakageProof,
+    LeakedPair,
+    LengthDistribution,
+    QualityManifest,
+    RejectedSample,
+    Threshold,
+)
+from sft_pipeline.artifacts.evaluation import (
+    Agreement,
+    ComparisonReport,
+    GateReport,
+    Generations,
+    GroupResult,
+    ModelComparison,
+    ModelRate,
+    ProtectedResult,
+    Reason,
+    Sensitivity,
+    SeriesPoint,
+    SeriesReport,
+)
+from sft_pipeline.artifacts.model import GuardReport, ModelSnapshot, SentinelResult
+from sft_pipeline.artifacts.training import AdapterSnapshot, Finding, TrainingPlan, TrainingReport
+
+__all__ = [
+    "AdapterSnapshot",
+    "Agreement",
+    "Artifact",
+    "ComparisonReport",
+    "DuplicateClusters",
+    "FileRef",
+    "FilterOutcome",
+    "Finding",
+    "Frozen",
+    "GateReport",
+    "Generations",
+    "GroupResult",
+    "GuardReport",
+    "InstructionDataset",
+    "LeakageProof",
+    "LeakedPair",
+    "LengthDistribution",
+    "ModelComparison",
+    "ModelRate",
+    "ModelSnapshot",
+    "ProtectedResult",
+    "QualityManifest",
+    "Reason",
+    "RejectedSample",
+    "Sensitivity",
+    "SentinelResult",
+    "SeriesPoint",
+    "SeriesReport",
+    "Threshold",
+    "TrainingPlan",
+    "TrainingReport",
+]

@@ -1,0 +1,78 @@
+"""A value that names its files by path and hash, and its identity."""
+
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
+
+
+class Frozen(BaseModel):
+    """A value that cannot be changed and has no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class FileRef(Frozen):
+    """A file of an artifact: POSIX path relative to the artifact's root, SHA-256 and size in bytes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Artifact(Frozen):
+    """Base of everything that an IO manager stores."""
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the files that differ between two identical runs (logs with times, environment records)."""
+
+    root: Path = Field(exclude=True, description="Folder that holds the files; set anew wherever it is read.")
+    files: dict[str, FileRef] = {}
+    upstream: dict[str, str] = Field({}, description="Digest of every artifact that this one was made from, by asset.")
+    measurements: dict[str, float | int | str] = Field(
+        {}, description="Timings, throughput, peak memory: not part of the digest."
+    )
+    key: str = Field("", description="Hash of all that the producing step depended on: not part of the digest.")
+
+    @classmethod
+    def seal(cls, root: Path, **fields: Any) -> Self:
+        """Hash every file below `root` and return the artifact that consists of them.
+
+        Args:
+            root: folder in which the producing step has written all files of the artifact, and nothing else.
+            fields: the fields of the artifact's type.
+        """
+        refs = {}
+        for path in files_below(root):
+            name = path.relative_to(root).as_posix()
+            refs[name] = FileRef(path=name, sha256=hash_file(path), bytes=path.stat().st_size)
+        return cls(root=root, files=refs, **fields)
+
+    def path(self, name: str) -> Path:
+        """Absolute path of the artifact's file `name`.
+
+        Raises:
+            KeyError: the artifact has no such file.
+        """
+        return self.root / self.files[name].path
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: type, fields and stable files."""
+        content = self.model_dump(mode="json", exclude={"files", "measurements", "key"})
+        stable = {n: f.sha256 for n, f in self.files.items() if not any(fnmatch(n, p) for p in self.VOLATILE)}
+        return hash_value({"type": type(self).__name__, "content": content, "files": stable})
+
+    @property
+    def version(self) -> str:
+        """What downstream depends on, and the Dagster data version: the digest, unless a type says otherwise."""
+        return self.digest
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return sum(ref.bytes for ref in self.files.values())

@@ -1,0 +1,179 @@
+"""Datasets, what was set aside of them, and the proof that they do not leak."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from sft_pipeline.artifacts.artifact import Artifact, Frozen
+
+
+class Threshold(Frozen):
+    """A figure of the data against its declared limit."""
+
+    name: str
+    value: float
+    limit: float
+    direction: Literal["at most", "at least"]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value keeps the limit; a value equal to it does."""
+        return self.value <= self.limit if self.direction == "at most" else self.value >= self.limit
+
+
+class LeakedPair(Frozen):
+    """A test item and the training row that comes nearest to it by one tier of the comparison."""
+
+    tier: Literal["exact", "near", "group", "contained", "semantic"]
+    test_id: str
+    train_id: str
+    similarity: float = Field(description="Jaccard, contained share or cosine, after the tier; 1 for exact and group.")
+    test_text: str
+    train_text: str = Field(description="The instruction; where n-grams are contained, instruction and response.")
+    matched: str = Field("", description="The longest run of words that both hold, cut to 300 characters.")
+    test_source: str = Field("", description="File and row of the test item, where they are known.")
+    train_source: str = Field("", description="File and row of the training row, where they are known.")
+
+
+class LeakageProof(Frozen):
+    """What was compared between training rows and test items, how, and what was found; counts are of test items.
+
+    `exact`, `near` and `groups` must be 0, and so must `contained_over_limit` and, where it decides, `semantic`.
+    Everything in it can be recomputed from the two files whose hashes it names.
+    """
+
+    against: str = Field(description="Names of the compared sides, such as train+dev → test.")
+    train_rows: int
+    test_rows: int
+    train_sha256: str = Field(
+        "", description="Hash of the normalised instruction, the response and the group of each training row, in order."
+    )
+    test_sha256: str = Field(
+        "", description="Hash of the normalised instruction and the group of each test row, in order."
+    )
+    ngram: int
+    threshold: float
+    containment_ngram: int
+    max_contained_share: float
+    exact: int
+    near: int = Field(description="Near-duplicates that are not exact.")
+    groups: int
+    contained: int = Field(description="Test items that share a word n-gram with a training instruction.")
+    contained_over_limit: int = Field(
+        description="Test items of which more than max_contained_share stands in training, responses included."
+    )
+    semantic: int | None = Field(None, description="Test items at or above the semantic threshold; None: not compared.")
+    semantic_model: str = ""
+    semantic_threshold: float | None = None
+    semantic_decides: bool = False
+    leaks: tuple[LeakedPair, ...] = Field((), description="The leaks, the first hundred of each tier.")
+    nearest: tuple[LeakedPair, ...] = Field((), description="The most similar pairs of each tier, leaks or not.")
+
+    @property
+    def clean(self) -> bool:
+        """Whether no test item leaks by any of the tiers that decide."""
+        leaks = self.exact + self.near + self.groups + self.contained_over_limit
+        return leaks + ((self.semantic or 0) if self.semantic_decides else 0) == 0
+
+
+class LengthDistribution(Frozen):
+    """Lengths of a text field of the kept rows, with a histogram (`counts[i]` rows from `edges[i]` to `edges[i+1]`)."""
+
+    name: str = Field(description="Such as response_tokens.")
+    median: float
+    mean: float
+    p95: float
+    largest: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class FilterOutcome(Frozen):
+    """What one filter did: `objected` rows it had a reason against, `dropped` those that it was the first to object to."""
+
+    name: str
+    objected: int
+    dropped: int
+
+
+class RejectedSample(Frozen):
+    """A dropped row for the report; the texts are cut."""
+
+    filter: str
+    reason: str
+    matched: str
+    instruction: str
+    response: str
+    source_file: str
+    source_row: int
+
+
+class DuplicateClusters(Frozen):
+    """Clusters of duplicates on one level, of two rows and more."""
+
+    level: Literal["exact", "pair", "instruction"]
+    clusters: int
+    rows: int = Field(description="Rows in them.")
+    largest: int
+    dropped: int
+
+
+class QualityManifest(Frozen):
+    """Everything that the quality stage has to say about a dataset: `manifest.json`, and the report made from it."""
+
+    source: str
+    source_schema: str
+    rows_read: int
+    rows_unreadable: int
+    rows_kept: int
+    types: dict[str, int]
+    unique_instructions: int
+    filters: tuple[FilterOutcome, ...]
+    duplicates: tuple[DuplicateClusters, ...]
+    lengths: tuple[LengthDistribution, ...]
+    thresholds: tuple[Threshold, ...]
+    acceptance: dict[str, float] = Field({}, description="Share that each critic accepted of the rows it judged.")
+    samples: tuple[RejectedSample, ...] = ()
+    libraries: dict[str, str] = Field({}, description="Libraries that decided something, with their versions.")
+    notes: tuple[str, ...] = ()
+
+
+class InstructionDataset(Artifact):
+    """Instruction rows in `rows.parquet` (schema: dataset/table.py) and, beside them, the rows set aside.
+
+    `rejected.parquet` holds every dropped row with the filter, the reason and the matched text. A raw dataset also
+    carries what was brought beside it: `test.parquet` and `benchmarks/NAME.parquet`. A clean one carries
+    `duplicates.parquet` (every cluster, and which member was kept and why), `manifest.json` and `report.html`.
+    """
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("report.html", "*.png")
+    ROWS: ClassVar[str] = "rows.parquet"
+    REJECTED: ClassVar[str] = "rejected.parquet"
+    TEST: ClassVar[str] = "test.parquet"
+    DUPLICATES: ClassVar[str] = "duplicates.parquet"
+    MANIFEST: ClassVar[str] = "manifest.json"
+    REPORT: ClassVar[str] = "report.html"
+    CROISSANT: ClassVar[str] = "croissant.json"
+
+    stage: Literal["raw", "clean", "train", "dev", "test"]
+    rows: int
+    rejected: dict[str, int] = Field({}, description="Rows set aside, by reason.")
+    types: dict[str, int] = Field({}, description="Rows by item type.")
+    source: str = Field("", description="Where the rows came from, with the SHA-256 of the bytes that were read.")
+    source_schema: str = Field("", description="Recognised schema or mapping.")
+    statistics: dict[str, float] = Field({}, description="Length statistics: name → value.")
+    thresholds: tuple[Threshold, ...] = ()
+    proof: LeakageProof | None = Field(None, description="Only on dev and test: the leakage proof against training.")
+    notes: tuple[str, ...] = Field((), description="What a reader should know, such as a smaller test set and why.")
+
+    @property
+    def brought_test(self) -> Path | None:
+        """Rows of the test file that was brought beside a raw dataset, if one was."""
+        return self.path(self.TEST) if self.TEST in self.files else None
+
+    @property
+    def benchmarks(self) -> dict[str, Path]:
+        """Items of the protected benchmarks that were read beside a raw dataset, by name."""
+        found = (Path(name) for name in self.files)
+        return {path.stem: self.path(path.as_posix()) for path in found if path.parent == Path("benchmarks")}

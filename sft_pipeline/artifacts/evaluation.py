@@ -1,0 +1,217 @@
+"""Answers, the checkpoint series, and everything that a verdict says."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from sft_pipeline.artifacts.artifact import Artifact, Frozen
+
+
+class Generations(Artifact):
+    """Answers of one model to one split, in `generations.parquet`.
+
+    Its columns are id, prompt, output, tokens, finish_reason and mean_logprob (mean log-probability in nats of the
+    generated tokens under the model itself; null for an empty answer). `conditions` is what base and fine-tuned model
+    must have in common for a comparison to mean anything.
+    """
+
+    ROWS: ClassVar[str] = "generations.parquet"
+
+    model: Literal["base", "sft"]
+    rows: int
+    conditions: dict[str, str] = Field(description="Items, prompt, decoding, engine, precision, quantisation.")
+    truncated_share: float
+    mean_tokens: float
+    mean_logprob: float | None = Field(
+        None, description="Mean over the answers of their mean log-probability, in nats."
+    )
+    flip_rate: float | None = Field(None, description="Share of repeated items whose text differed in the second run.")
+    trained_on: dict[str, str] = Field(
+        {},
+        description="Only of a fine-tuned model: dtype and quantization of the base that the adapter was trained on.",
+    )
+
+
+class SeriesPoint(Frozen):
+    """One checkpoint on the items of the series."""
+
+    step: int
+    n: int
+    successes: int
+    low: float
+    high: float
+    labels: dict[str, int] = Field({}, description="Answers by label of their scorer, such as format_failure.")
+    types: dict[str, tuple[int, int]] = Field({}, description="Successes and judged answers by type of item.")
+    mean_tokens: float | None = None
+    truncated: int = Field(0, description="Answers cut at the limit of new tokens.")
+
+
+class SeriesReport(Artifact):
+    """Success at the base (step 0) and at each kept checkpoint, on the same items.
+
+    `answers.parquet` has every answer with its judgement, `series.md` and `series.png` are the table and the picture.
+    """
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("*.png",)
+
+    split: str
+    points: tuple[SeriesPoint, ...]
+    rule: str = Field("most_successes", description="The declared rule of the best checkpoint.")
+    notes: tuple[str, ...] = Field((), description="What a reader must know, such as a choice on the test split.")
+
+    @property
+    def best(self) -> SeriesPoint:
+        """The checkpoint that the declared rule chooses; the base is none."""
+        tuned = [p for p in self.points if p.step] or list(self.points)
+        most = max(tuned, key=lambda p: (p.successes / (p.n or 1), -p.step))
+        if self.rule == "most_successes" or not most.n:
+            return most
+        rate = most.successes / most.n
+        error = (rate * (1 - rate) / most.n) ** 0.5
+        return min((p for p in tuned if p.successes / (p.n or 1) >= rate - error), key=lambda p: p.step)
+
+
+class GroupResult(Frozen):
+    """Paired results of a group of items (all, one type, one guarantee): see evaluation/statistics.py."""
+
+    name: str
+    n: int
+    base_successes: int
+    sft_successes: int
+    lost: int = Field(description="Pairs in which only the base succeeded (b).")
+    won: int = Field(description="Pairs in which only the fine-tuned model succeeded (c).")
+    base_rate: float
+    base_interval: tuple[float, float]
+    sft_rate: float
+    sft_interval: tuple[float, float]
+    lift: float
+    lift_interval: tuple[float, float] = Field(description="Tango's score interval of the paired difference.")
+    p_exact: float
+    p_midp: float
+    p_corrected: float
+    cohens_h: float
+    odds_ratio: float | None = Field(None, description="Conditional odds ratio won / lost; None without lost pairs.")
+    odds_ratio_interval: tuple[float, float | None] = Field(
+        (0.0, None), description="Exact 95 % interval of the odds ratio; None as upper end is infinite."
+    )
+    p_adjusted: float | None = Field(None, description="Benjamini–Hochberg over the types, of the deciding test.")
+    clusters: int | None = Field(None, description="Clusters of the items, where some items share one.")
+    cluster_interval: tuple[float, float] | None = Field(
+        None, description="95 % bootstrap interval of the lift that draws whole clusters."
+    )
+    cluster_p: float | None = Field(
+        None, description="Exact two-sided p of the sign-flip test over whole clusters, to within 1e-15."
+    )
+    power: float | None = Field(
+        None, description="Power to find the planned lift with these n at the observed share of discordant pairs."
+    )
+    detectable: float | None = Field(
+        None, description="Smallest true lift found with 80 % power, with these n and this share of discordant pairs."
+    )
+
+
+class ProtectedResult(Frozen):
+    """A non-inferiority guarantee and how it came out."""
+
+    name: str
+    types: tuple[str, ...]
+    margin: float
+    result: GroupResult
+    verdict: Literal["held", "violated", "undecided"]
+    overlap_rule: bool = Field(description="The seeds' rule, reported beside it: the Wilson intervals overlap.")
+
+
+class Sensitivity(Frozen):
+    """The overall result under another treatment of what could not be judged."""
+
+    name: str = Field(description="Such as missing pairs left out, or missing answers of the base as successes.")
+    n: int
+    base_successes: int
+    sft_successes: int
+    lift: float
+    lift_interval: tuple[float, float]
+    p: float = Field(description="p-value of the deciding test.")
+
+
+class Agreement(Frozen):
+    """Agreement of the scorers with human labels over the same outputs."""
+
+    n: int
+    agreed: int
+    kappa: float | None = Field(description="Cohen's kappa; None where both sides give one and the same label only.")
+    interval: tuple[float, float] | None = Field(description="95 % interval of kappa.")
+
+
+class Reason(Frozen):
+    """One criterion of the gate and how it came out."""
+
+    criterion: str
+    outcome: Literal["pass", "fail", "refused", "info"]
+    detail: str
+
+
+class GateReport(Artifact):
+    """The verdict: `gate.json`, `gate.txt`, `gate.html`, `items.parquet`, `judgements.jsonl` where a judge was asked, and
+    pictures.
+    """
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("gate.html", "*.png")
+
+    verdict: Literal["pass", "fail", "refused"]
+    overall: GroupResult
+    types: tuple[GroupResult, ...]
+    protected: tuple[ProtectedResult, ...]
+    reasons: tuple[Reason, ...]
+    test: str = Field(description="The McNemar test that decides.")
+    alpha: float
+    missing: int = Field(0, description="Pairs left out because one side could not be judged.")
+    sensitivity: tuple[Sensitivity, ...] = Field((), description="Empty where every pair was judged.")
+    agreement: Agreement | None = Field(None, description="Only where there are human labels.")
+    labels: dict[str, dict[str, int]] = Field(
+        {}, description="Answers by model (base, sft) and label of the scorer, such as format_failure."
+    )
+
+    @property
+    def p(self) -> float:
+        """p-value of the deciding test over all items."""
+        return {"exact": self.overall.p_exact, "midp": self.overall.p_midp, "corrected": self.overall.p_corrected}[
+            self.test
+        ]
+
+
+class ModelRate(Frozen):
+    """How often one of several models succeeds."""
+
+    model: str
+    type: str | None = Field(description="Type of the items; None for all of them.")
+    n: int
+    successes: int
+    interval: tuple[float, float] = Field(description="Wilson's 95 % interval of the rate.")
+
+
+class ModelComparison(Frozen):
+    """One of several models against another, on the same items."""
+
+    baseline: str
+    model: str
+    result: GroupResult = Field(
+        description="`base_…` is the baseline, `sft_…` the model, and the lift is that of the model."
+    )
+    p: float = Field(description="p-value of the deciding test.")
+    p_adjusted: float = Field(description="The same, adjusted by Holm over all comparisons of the report.")
+
+
+class ComparisonReport(Frozen):
+    """More than two models on the same items: what `sft-pipeline compare` writes."""
+
+    models: tuple[str, ...]
+    n: int
+    missing: int = Field(description="Items left out because the answer of at least one model could not be judged.")
+    baseline: str | None = Field(description="What every model is compared with; None: every pair is compared.")
+    test: str = Field(description="The McNemar test that decides.")
+    alpha: float
+    cochran_q: float = Field(description="Cochran's Q over all models, chi-squared with one degree less than models.")
+    cochran_p: float
+    rates: tuple[ModelRate, ...]
+    comparisons: tuple[ModelComparison, ...]
+    inputs: dict[str, str] = Field(description="SHA-256 of each model's file.")

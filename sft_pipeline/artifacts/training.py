@@ -1,0 +1,102 @@
+"""Plan, adapter and diagnosis."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from sft_pipeline.artifacts.artifact import Artifact, Frozen
+from sft_pipeline.provenance.hashing import hash_value
+
+
+class Finding(Frozen):
+    """Something that a plan or a diagnosis has to say, with the numbers it rests on and the remedy."""
+
+    rule: str
+    severity: Literal["info", "warning", "blocking"]
+    evidence: str
+    remedy: str = ""
+
+
+class TrainingPlan(Artifact):
+    """What the training will do and whether it can work, before any step is made."""
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("schedule.png",)
+
+    train_rows: int
+    effective_batch: int
+    steps: int
+    warmup_steps: int
+    coverage: float = Field(description="Passes over the training rows.")
+    learning_rates: tuple[float, ...] = Field(description="Learning rate at 0, 10, …, 100 % of the steps.")
+    tokens_per_epoch: int
+    padding_share: float = Field(description="Expected share of padding in the batches.")
+    cut_rows: int = Field(0, description="Rows longer than the sequence limit.")
+    longest: int = Field(0, description="Tokens of the longest row, after cutting.")
+    negligible_from: int | None = Field(
+        None, description="Step from which on the learning rate is below 1 % of its peak, if there is one."
+    )
+    seconds: float | None = Field(None, description="Estimated training time, where the throughput is declared.")
+    lora_scaling: float = Field(0.0, description="Factor of the adapter's output.")
+    trainable_parameters: int
+    total_parameters: int
+    memory_bytes: dict[str, int] = Field(description="Estimated memory by part, in bytes.")
+    base_success: float | None = Field(None, description="The base's success on the dev split in the training format.")
+    test_items: dict[str, int] = {}
+    power: dict[str, float] = Field({}, description="Power and minimum detectable effect by name of the test.")
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Only what the training rests on: another gate makes another plan, but no other adapter."""
+        return hash_value([self.train_rows, self.effective_batch, self.steps, self.warmup_steps, self.learning_rates])
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """Findings that refuse the plan."""
+        return tuple(f for f in self.findings if f.severity == "blocking")
+
+
+class AdapterSnapshot(Artifact):
+    """A trained adapter in `adapter/`, kept checkpoints in `checkpoints/<step>/`, logs and training manifest.
+
+    `log_history.json` holds the trainer's log rows without times; `training_manifest.json` and `TRAINING_SUCCESS` hold
+    times and the environment.
+    """
+
+    VOLATILE: ClassVar[tuple[str, ...]] = (
+        "training_manifest.json",
+        "TRAINING_SUCCESS",
+        "trainer_state.json",
+        "loss.png",
+        "mask_audit.html",
+        "training_log.jsonl",
+        "validation_samples.jsonl",  # made with the decoding of the generations, on which the adapter does not depend
+        "trackers.json",
+        "tensorboard/*",
+        "wandb/*",
+        "mlflow/*",
+    )
+
+    steps: int = Field(description="Steps that were made: fewer than planned where the dev loss no longer fell.")
+    step: int = Field(description="Step whose weights the adapter holds.")
+    epochs: float
+    trainable_parameters: int
+    loss_first: float
+    loss_last: float
+    dev_loss: float | None = Field(None, description="Dev loss at `step`, or at the last evaluation before it.")
+    checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints, without that of the adapter.")
+    masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
+
+
+class TrainingReport(Artifact):
+    """The diagnosis of a training from its logs."""
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("curves.png",)
+
+    findings: tuple[Finding, ...]
+    metrics: dict[str, float] = {}
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no finding says that the training is sick."""
+        return not any(f.severity == "blocking" for f in self.findings)

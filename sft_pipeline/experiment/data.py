@@ -1,0 +1,294 @@
+"""From the raw source to the splits."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sft_pipeline.experiment.section import FileName, Positive, Section, Share, compiles
+
+
+class EmbeddedData(Section):
+    """Instruction data generated over the embedded world, with dirt in it for the quality stage to find."""
+
+    kind: Literal["embedded"]
+    rows: Positive = Field(3000, description="Clean rows to generate, before the dirt is added.")
+    dirt: Share = Field(0.08, description="Rows with a planted fault, as a share of `rows`.")
+    seed: int = Field(11, description="Seed of the instruction generator.")
+    world_seed: int = Field(7, description="Seed of the world; must be the one that the base model was built on.")
+
+
+class Columns(Section):
+    """Which column of the source holds what, where the recognised names do not fit."""
+
+    instruction: str | None = Field(None, description="Column with the instruction.")
+    input: str | None = Field(None, description="Column that is appended to the instruction after a line break.")
+    response: str | None = Field(None, description="Column with the response.")
+    type: str | None = Field(None, description="Column with the item's type.")
+    group: str | None = Field(None, description="Column whose equal values must stay on one side of the split.")
+    reference: str | None = Field(None, description="Column with what a scorer needs (a string or an object).")
+    messages: str | None = Field(None, description="Column with a conversation: a list of {role, content}.")
+
+
+class Conversations(Section):
+    """What becomes of a row that is a list of messages; a base model's prompt knows one instruction and one response."""
+
+    several_turns: Literal["reject", "first"] = Field(
+        "reject", description="A row of several exchanges: set it aside, or keep its first exchange."
+    )
+    system: Literal["reject", "prepend", "drop"] = Field(
+        "prepend",
+        description="A system message: set the row aside, put the message before the instruction, or leave it out.",
+    )
+
+
+class FileData(Section):
+    """Instruction data from a file (JSONL, JSON array, CSV, Parquet) or a folder of such files."""
+
+    kind: Literal["file"]
+    path: str = Field(description="Path, relative to the project's root; ${VARIABLES} of the environment expand.")
+    columns: Columns = Field(Columns(), description="Explicit mapping; what is left out is recognised by name.")
+    conversations: Conversations = Field(Conversations(), description="How lists of messages are read.")
+    type: str = Field("all", description="Type of the rows that carry none.")
+    limit: Positive | None = Field(None, description="Read only this many rows from the start of the source.")
+
+
+class BenchmarkFile(Section):
+    """A file of evaluation items that no training row may contain."""
+
+    path: str = Field(description="Path, relative to the project's root; ${VARIABLES} of the environment expand.")
+    column: str | None = Field(
+        None, description="Column with the item's text; recognised by name (question, prompt, instruction, text)."
+    )
+
+
+class HubData(Section):
+    """Instruction data from a hub dataset at a pinned revision; needs the network."""
+
+    kind: Literal["hub"]
+    name: str = Field(description="owner/name of the dataset.")
+    revision: str = Field(pattern="^[0-9a-f]{40}$", description="Commit of the dataset: 40 hexadecimal digits.")
+    split: str = Field("train", description="Split of the dataset.")
+    columns: Columns = Field(Columns(), description="Explicit mapping; what is left out is recognised by name.")
+    conversations: Conversations = Field(Conversations(), description="How lists of messages are read.")
+    type: str = Field("all", description="Type of the rows that carry none.")
+
+
+class ExpectedData(Section):
+    """What is known of the training data beforehand, so that a plan can be made without it."""
+
+    train_rows: Positive = Field(description="Rows of the training split.")
+    mean_tokens: float = Field(gt=0, description="Mean length of prompt and response together, in tokens.")
+    test_rows: dict[str, Positive] = Field({}, description="Items of the test split by type.")
+
+
+class TokenBounds(Section):
+    """Lengths in tokens of the experiment's own tokenizer."""
+
+    least: int = Field(0, ge=0, description="Shorter texts are dropped.")
+    most: Positive | None = Field(None, description="Longer texts are dropped.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "TokenBounds":
+        if self.most is not None and self.most < self.least:
+            raise ValueError(f"most ({self.most}) is below least ({self.least})")
+        return self
+
+
+class PersonalData(Section):
+    """Rows that hold personal data, found by Presidio's recognisers (the extra `personal-data`)."""
+
+    entities: tuple[str, ...] = Field(
+        ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS"),
+        min_length=1,
+        description="Presidio's names of what is looked for.",
+    )
+    min_score: Share = Field(0.5, description="Presidio's score from which on a finding counts.")
+
+
+class Toxicity(Section):
+    """Rows that a text classifier finds toxic (the extra `toxicity` for the word list)."""
+
+    classifier: str | None = Field(
+        None,
+        description="Folder of a sequence-classification model (safetensors), relative to the project's root; "
+        "${VARIABLES} expand. None: the word list alone.",
+    )
+    labels: tuple[str, ...] = Field(
+        (), description="Labels of the classifier that count; empty: all but a neutral one."
+    )
+    max_score: Share = Field(0.5, description="Probability of a label above which a text is dropped.")
+    words: bool = Field(True, description="Also drop texts with a word of profanex's list of profanities.")
+
+
+class Critic(Section):
+    """Verdicts of the guarded base model itself: one token, A or B, by its next-token log-probabilities."""
+
+    instruction_prompt: str = Field(description="Prompt with {instruction}; a good instruction is continued by `good`.")
+    pair_prompt: str = Field(
+        description="Prompt with {instruction} and {response}; a good pair is continued by `good`."
+    )
+    good: str = Field(" A", min_length=1, description="Continuation that means good; its first token is compared.")
+    bad: str = Field(" B", min_length=1, description="Continuation that means bad; its first token is compared.")
+    margin: float = Field(
+        0.5, ge=0, description="Difference of the log-probabilities (nats) from which on a verdict is confident."
+    )
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "Critic":
+        for name, wanted in (("instruction_prompt", ("instruction",)), ("pair_prompt", ("instruction", "response"))):
+            for field in wanted:
+                if getattr(self, name).count("{" + field + "}") != 1:
+                    raise ValueError(f"{name} must contain {{{field}}} exactly once")
+        return self
+
+
+class Quality(Section):
+    """What a row must satisfy to be kept, and what the kept rows must satisfy together."""
+
+    placeholders: tuple[str, ...] = Field(
+        (
+            "noinput",
+            "no input",
+            "nooutput",
+            "no output",
+            "no output required",
+            "n/a",
+            "none",
+            "null",
+            "todo",
+            "tbd",
+            "placeholder",
+            "lorem ipsum",
+        ),
+        description="Responses that consist of one of these (case, brackets and punctuation aside) are dropped.",
+    )
+    delimiters: tuple[str, ...] = Field(
+        ("###END###", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "[INST]", "[/INST]", "<s>", "</s>"),
+        description="Markers that may stand in no instruction and no response.",
+    )
+    runaway_markers: tuple[str, ...] = Field(
+        ("Instruction:", "Question:", "Q:", "User:", "Assistant:", "Human:"),
+        description="A later line of a response that starts with one of these goes on to a new prompt.",
+    )
+    truncation: bool = Field(True, description="Drop responses that end in the middle of a sentence.")
+    repeats_instruction: bool = Field(True, description="Drop responses that only repeat the instruction.")
+    max_repeated_share: Share = Field(
+        0.5, description="Drop responses in which repeated word 4-grams make up more than this share of the text."
+    )
+    scope: dict[str, str] = Field({}, description="Named regular expressions; a row that matches one is out of scope.")
+    scope_types: tuple[str, ...] = Field((), description="Types that are in scope; empty: all.")
+    instruction_tokens: TokenBounds = Field(TokenBounds(), description="Length of an instruction.")
+    response_tokens: TokenBounds = Field(TokenBounds(), description="Length of a response.")
+    token_limit: Positive | None = Field(
+        None,
+        description="Token limit under which the responses were generated; a response of as many tokens was cut by it.",
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="ISO 639-1 codes of the languages that are wanted (such as en); empty: all."
+    )
+    min_language_probability: Share = Field(
+        0.9, description="Probability of another language from which on a text is dropped; below it is undecided."
+    )
+    personal_data: PersonalData | None = Field(None, description="Drop rows that hold personal data.")
+    toxicity: Toxicity | None = Field(None, description="Drop toxic rows.")
+    critics: Literal["accepted", "confident", "ignored"] = Field(
+        "accepted",
+        description="Verdicts of critics, where rows have them: keep what every critic accepts, what every critic "
+        "accepts with confidence, or take no notice.",
+    )
+    critic: Critic | None = Field(None, description="Let the guarded base model judge the rows that carry no verdict.")
+    max_runaway_share: Share = Field(0.05, description="Threshold: runaways among the raw rows.")
+    max_truncated_share: Share = Field(0.10, description="Threshold: truncated responses among the raw rows.")
+    max_token_limit_share: Share = Field(0.10, description="Threshold: responses at token_limit among the raw rows.")
+    min_acceptance: Share = Field(0.5, description="Threshold: acceptance by each critic among the rows it judged.")
+    max_unreadable_share: Share = Field(0.02, description="Threshold: rows of the source that could not be read.")
+    min_kept_share: Share = Field(0.5, description="Threshold: rows kept after filters and duplicates.")
+    max_median_response_tokens: Positive | None = Field(
+        None, description="Threshold: median response length in tokens, where the experiment wants short answers."
+    )
+
+    @model_validator(mode="after")
+    def _scopecompiles(self) -> "Quality":
+        for name, pattern in self.scope.items():
+            compiles(pattern, f"scope {name!r}")
+        return self
+
+
+class Duplicates(Section):
+    """When two rows count as the same."""
+
+    ngram: Positive = Field(3, description="Words per shingle; a shorter text is one shingle.")
+    threshold: float = Field(
+        0.7, gt=0, le=1, description="Jaccard similarity of the shingle sets from which on they are near-duplicates."
+    )
+    permutations: Positive = Field(128, description="Permutations of the MinHash signatures.")
+    drop: Literal["pair", "instruction"] = Field(
+        "pair",
+        description="What must be near-duplicate for a row to be dropped: instruction and response together, or the "
+        "instruction alone. Near-duplicate instructions that stay never cross a split.",
+    )
+
+
+class Semantic(Section):
+    """The tier that compares meanings: cosine similarity of sentence embeddings (the extra `semantic`)."""
+
+    model: str = Field(
+        description="Folder of a sentence-transformers model, relative to the project's root (${VARIABLES} expand), or "
+        "package:NAME for a model that an installed package carries."
+    )
+    threshold: float = Field(gt=0, le=1, description="Cosine similarity from which on an item counts as leaked.")
+    decides: bool = Field(False, description="Whether such an item is a leak that stops the run, or only reported.")
+
+
+class Leakage(Section):
+    """What counts as a leak: of the test split, of a brought test file, of protected benchmarks."""
+
+    containment_ngram: Positive = Field(8, description="Words of an n-gram that may not stand in train and test both.")
+    max_contained_share: Share = Field(
+        0.8,
+        description="More than this share of a test item's n-grams in training rows is a leak; 1 only reports it.",
+    )
+    max_benchmark_share: Share = Field(
+        0.5, description="A training row that holds more than this share of a benchmark item's n-grams is removed."
+    )
+    benchmarks: dict[FileName, BenchmarkFile] = Field(
+        {}, description="Evaluation files by name, protected from training."
+    )
+    semantic: Semantic | None = Field(None, description="Compare meanings too.")
+
+
+class Split(Section):
+    """How the clean rows are divided; near-duplicates and groups never cross."""
+
+    test_size: Positive = Field(300, description="Items of the test split.")
+    dev_size: Positive = Field(100, description="Items of the dev split.")
+    min_test_size: Positive = Field(300, description="Fewer test items than this stop the run.")
+    smaller_test_reason: str | None = Field(
+        None, description="Why fewer than 300 test items are enough; required then."
+    )
+    test_size_by_type: dict[str, Positive] = Field(
+        {}, description="Test items of the types that need their own number."
+    )
+    seed: int = Field(0, description="Salt of the hash that assigns components to splits.")
+
+    @model_validator(mode="after")
+    def _reason(self) -> "Split":
+        if self.min_test_size < 300 and not self.smaller_test_reason:
+            raise ValueError("min_test_size below 300 needs smaller_test_reason")
+        return self
+
+
+class Data(Section):
+    """From the raw source to the splits."""
+
+    source: Annotated[
+        EmbeddedData | FileData | HubData, Field(discriminator="kind", description="Where rows come from.")
+    ]
+    expected: ExpectedData | None = Field(None, description="What a plan may assume when the data are not at hand.")
+    quality: Quality = Field(Quality(), description="Filters and thresholds.")
+    duplicates: Duplicates = Field(Duplicates(), description="Near-duplicates.")
+    split: Split = Field(Split(), description="Train, dev and test.")
+    leakage: Leakage = Field(Leakage(), description="What counts as a leak.")
+    test: FileData | None = Field(
+        None, description="A test file that is brought instead of being split off: never altered, never trained on."
+    )

@@ -1,0 +1,121 @@
+"""How answers are judged and when the verdict is positive."""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from sft_pipeline.experiment.section import Positive, Section, Share
+
+
+class ScorerSpec(Section):
+    """Which scorer judges a type of item, with its options."""
+
+    kind: Literal[
+        "exact",
+        "numeric",
+        "contains",
+        "choice",
+        "regex",
+        "json_record",
+        "json_schema",
+        "item_list",
+        "math",
+        "think_answer",
+        "ifeval",
+        "code",
+        "refusal",
+        "answer",
+        "judge",
+        "judgements",
+    ] = Field(description="Name of the scorer: one file in evaluation/scorers/.")
+    options: dict[str, JsonValue] = Field({}, description="Options of that scorer.")
+
+
+class Protected(Section):
+    """Types that the fine-tuned model must not do worse at: non-inferiority by the lower bound of Tango's interval."""
+
+    name: str = Field(description="Name of the guarantee in the report, such as safety.")
+    types: tuple[str, ...] = Field(min_length=1, description="Item types, taken together.")
+    margin: float = Field(gt=0, lt=1, description="Largest tolerated loss, as a difference of proportions.")
+
+
+class Gate(Section):
+    """When the adapter counts as better than its base."""
+
+    alpha: float = Field(0.01, gt=0, lt=1, description="Significance level of the paired test over all items.")
+    test: Literal["exact", "midp", "corrected"] = Field("exact", description="Which McNemar test decides.")
+    min_lift: float = Field(
+        0.0, ge=0, lt=1, description="Lift (difference of proportions) that must at least be reached."
+    )
+    max_interval_width: float = Field(0.25, gt=0, le=2, description="Widest acceptable 95 % interval of the lift.")
+    false_discovery_rate: float = Field(0.10, gt=0, lt=1, description="Level of Benjamini–Hochberg over the types.")
+    max_base_success: Share = Field(
+        0.95, description="Headroom: a base that succeeds more often than this stops the run."
+    )
+    max_truncated_share: Share = Field(
+        0.10, description="Answers of the fine-tuned model cut at max_new_tokens; above this the gate is refused."
+    )
+    max_base_truncated_share: Share = Field(
+        0.50,
+        description="The same for the base, which often goes on until it is cut: a limit of its own, for a cut answer "
+        "must not be what makes the base fail.",
+    )
+    max_repetitive_share: Share = Field(
+        0.10,
+        description="Answers of the fine-tuned model of which repeated 4-grams make up over half; above this the gate is "
+        "refused.",
+    )
+    max_missing_share: Share = Field(
+        0.05, description="Pairs without a judgement on both sides; above this the gate is refused."
+    )
+    min_kappa: float = Field(
+        0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is asked for."
+    )
+    bootstrap_samples: Positive = Field(2000, description="Samples of the bootstrap by cluster.")
+    bootstrap_seed: int = Field(11, description="Seed of that bootstrap.")
+    protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
+    undecided: Literal["fails", "passes"] = Field(
+        "fails", description="What a guarantee that the items cannot decide does to the verdict."
+    )
+    expected_discordance: float = Field(
+        0.2, gt=0, le=1, description="Share of discordant pairs that the power is planned for."
+    )
+    planned_lift: float = Field(0.10, gt=0, lt=1, description="True lift that the gate should be able to detect.")
+    min_power: Share = Field(0.8, description="Power at planned_lift below which the plan is refused.")
+
+
+class Series(Section):
+    """The checkpoint series: which items, and which checkpoint counts as the best."""
+
+    split: Literal["dev", "test"] = Field(
+        "dev",
+        description="dev, because a checkpoint that was chosen on the test split is judged on items that chose it.",
+    )
+    best: Literal["most_successes", "within_one_standard_error"] = Field(
+        "most_successes",
+        description="The earliest checkpoint with the most successes, or the earliest whose success rate lies within one "
+        "standard error of it.",
+    )
+
+
+class Evaluation(Section):
+    """How answers are judged and when the verdict is positive."""
+
+    scorers: dict[str, ScorerSpec] = Field(description="Scorer by item type; the key `default` serves all others.")
+    human_labels: str | None = Field(
+        None,
+        description="JSONL of id, output and success by humans, relative to the project's root: agreement of the scorers "
+        "with it is part of the gate.",
+    )
+    run_code: bool = Field(
+        False, description="Let the scorer `code` run what a model wrote. Off by default: it is foreign code."
+    )
+    series: Series = Field(Series(), description="The checkpoint series.")
+    gate: Gate = Field(Gate(), description="The decision.")
+
+
+class EvaluationOnly(Section):
+    """A file with nothing but the evaluation, for outputs that were made elsewhere."""
+
+    description: str = Field("", description="What the comparison is for.")
+    evaluation: Evaluation = Field(description="How answers are judged and when the verdict is positive.")

@@ -1,0 +1,139 @@
+"""The base model, how it is loaded, and how it must behave."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sft_pipeline.experiment.section import Positive, Section, Seed, compiles
+
+
+class EmbeddedBase(Section):
+    """The embedded tiny base model: Qwen2 architecture, trained from scratch on the world's plain text."""
+
+    kind: Literal["embedded"]
+    world_seed: int = Field(7, description="Seed of the world that the text tells about.")
+    seed: Seed = Field(1, description="Seed of the weights, the text and the order of the batches.")
+    documents: Positive = Field(60_000, description="Documents of the training text.")
+    vocabulary: Positive = Field(1280, description="Size of the byte-level BPE vocabulary.")
+    hidden_size: Positive = Field(128, description="Width of the model.")
+    layers: Positive = Field(2, description="Transformer layers.")
+    heads: Positive = Field(2, description="Attention heads; hidden_size / heads must be 32, 64 or more for vLLM.")
+    steps: Positive = Field(2600, description="Optimiser steps.")
+    batch_size: Positive = Field(8, description="Sequences per step.")
+    sequence_length: Positive = Field(128, description="Tokens per sequence.")
+    learning_rate: float = Field(
+        4e-3,
+        gt=0,
+        description="Peak learning rate of embeddings and norms (AdamW); Muon's is five times that. Cosine to 5 %.",
+    )
+
+
+class FolderBase(Section):
+    """A base model in a local folder in Hugging Face layout with safetensors weights."""
+
+    kind: Literal["folder"]
+    path: str = Field(description="Path, relative to the project's root; ${VARIABLES} of the environment expand.")
+
+
+class HubBase(Section):
+    """A base model from a hub; a branch name is resolved to its commit, which is recorded."""
+
+    kind: Literal["hub"]
+    name: str = Field(description="owner/name of the model.")
+    revision: str = Field(description="Commit (40 hexadecimal digits), tag or branch.")
+
+
+class Sentinel(Section):
+    """A prompt whose answer tells whether a model is a base model."""
+
+    name: str = Field(description="Name in the report, such as instruction_following_should_fail.")
+    prompt: str = Field(description="The raw text; in the training format it stands as the instruction.")
+    expect: Literal["fails", "works"] = Field(description="Whether a clean base model should fail or succeed.")
+    matches: str = Field(description="Regular expression (case ignored) that a successful answer matches.")
+    in_format: bool = Field(True, description="Run it in the training format too.")
+
+    @model_validator(mode="after")
+    def _matchescompiles(self) -> "Sentinel":
+        compiles(self.matches, "matches")
+        return self
+
+
+class Architecture(Section):
+    """Sizes of a Llama-like decoder without biases, named as in config.json."""
+
+    hidden_size: Positive = Field(description="Width of the model.")
+    intermediate_size: Positive = Field(description="Width of the feed-forward layers.")
+    num_hidden_layers: Positive = Field(description="Layers.")
+    num_attention_heads: Positive = Field(description="Attention heads.")
+    num_key_value_heads: Positive | None = Field(None, description="Key and value heads; default: as many as heads.")
+    head_dim: Positive | None = Field(None, description="Width of a head; default: hidden_size / num_attention_heads.")
+    vocab_size: Positive = Field(description="Entries of the embedding.")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Architecture":
+        if self.head_dim is None and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) is no multiple of num_attention_heads ({self.num_attention_heads}): "
+                "state head_dim"
+            )
+        if self.num_attention_heads % (self.num_key_value_heads or 1):
+            raise ValueError(
+                f"num_attention_heads ({self.num_attention_heads}) is no multiple of num_key_value_heads "
+                f"({self.num_key_value_heads})"
+            )
+        return self
+
+
+class BaseModelSpec(Section):
+    """The base model, how it is loaded, and how it must behave."""
+
+    source: Annotated[
+        EmbeddedBase | FolderBase | HubBase, Field(discriminator="kind", description="Where it comes from.")
+    ]
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where it runs; a missing device is an error, never a silent fallback."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Precision of weights and computation (compute type when quantised). There is no float16: it needs its "
+        "losses scaled, and every card since Ampere computes in bfloat16; on an older one take float32.",
+    )
+    quantization: Literal["none", "nf4", "int8"] = Field(
+        "none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8."
+    )
+    double_quantization: bool = Field(True, description="Quantise the constants of nf4 too.")
+    int8_threshold: float = Field(6.0, ge=0, description="Outlier threshold of LLM.int8.")
+    int8_has_fp16_weight: Literal[False] = Field(
+        False,
+        description="Always off: weights that also stay in 16 bits are for training the base itself; under a frozen base "
+        "they would undo what int8 saves.",
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa",
+        description="Implementation of the attention. sdpa is PyTorch's own, fused where the device allows; "
+        "flash_attention_2 needs a CUDA device, bfloat16 and the package flash-attn, otherwise it is an error.",
+    )
+    device_memory_gb: float | None = Field(
+        None, gt=0, description="Memory of one device in 1e9 bytes; a plan that needs more is refused."
+    )
+    architecture: Architecture | None = Field(
+        None, description="Sizes of the model, so that a plan can be made without it."
+    )
+    sentinels: tuple[Sentinel, ...] = Field((), description="Sentinel prompts with the expected behaviour.")
+    sentinel_new_tokens: Positive = Field(24, description="New tokens per sentinel answer.")
+    allow_bos: bool = Field(
+        False,
+        description="The tokenizer of this model family adds a beginning-of-sequence token by default; accept that "
+        "difference. The token is not used here either way.",
+    )
+    format_may_follow: bool = Field(
+        False,
+        description="Accept a base model that fails at the instructions raw but follows them in the training format. "
+        "Off: such a base stops the run, for there is little left to learn and the gate would measure the format.",
+    )
+
+    @property
+    def loading(self) -> dict[str, str | float | bool]:
+        """The fields that decide what the loaded weights are, as plain values."""
+        names = {"device", "dtype", "quantization", "double_quantization", "int8_threshold", "attention"}
+        return self.model_dump(mode="json", include=names)

@@ -1,0 +1,158 @@
+"""The fine-tuning; named as in the field, translated to TRL in training/options.py."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from sft_pipeline.experiment.section import Positive, Section, Seed, Share, once
+
+
+class Lora(Section):
+    """The low-rank adapter."""
+
+    r: Positive = Field(16, description="Rank.")
+    alpha: Positive = Field(16, description="Scale: alpha / r, or alpha / sqrt(r) with rslora.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="Dropout before the adapter.")
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = Field(
+        "all-linear", description="Names of the adapted modules, or all-linear."
+    )
+    rslora: bool = Field(False, description="Rank-stabilised scaling.")
+    bias: Literal["none"] = Field(
+        "none",
+        description="Always none: trained biases would change the base under its adapter, and the gate compares the two.",
+    )
+
+    @model_validator(mode="after")
+    def _modulesonce(self) -> "Lora":
+        if isinstance(self.target_modules, tuple):
+            once(self.target_modules, "target_modules")
+        return self
+
+
+class EarlyStopping(Section):
+    """Stop when the dev loss no longer falls; the adapter is then the one of the best evaluation."""
+
+    patience: Positive = Field(3, description="Evaluations without an improvement after which the training stops.")
+    min_delta: float = Field(0.0, ge=0, description="Fall of the dev loss (nats) that counts as an improvement.")
+
+
+class SuccessCriteria(Section):
+    """What a training must have reached to be called a success; each that is left out is not asked for."""
+
+    min_loss_drop: float | None = Field(None, ge=0, description="Fall of the training loss from start to end, in nats.")
+    min_dev_loss_drop: float | None = Field(None, ge=0, description="Fall of the dev loss, in nats.")
+    min_accuracy_gain: Share | None = Field(None, description="Gain of the token accuracy, as a difference of shares.")
+    max_perplexity: float | None = Field(None, gt=1, description="Perplexity on the dev split: exp of the dev loss.")
+
+
+class Training(Section):
+    """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/options.py."""
+
+    ASIDE: ClassVar[frozenset[str]] = frozenset(
+        {
+            # These stop, warn or judge: what they let through is trained the same.
+            "max_truncated_share",
+            "max_masked_share",
+            "min_coverage",
+            "max_coverage",
+            "minimum",
+            "optimal",
+            "tokens_per_second",  # the plan's estimate of the time
+            "report_to",  # where else the series go; they are no part of the adapter's digest
+        }
+    )
+    """Fields that decide nothing of the adapter: another value neither trains anew nor refuses a resume."""
+
+    lora: Lora = Field(Lora(), description="The adapter.")
+    epochs: float | None = Field(
+        None, gt=0, description="Passes over the training rows; exactly one of epochs and max_steps."
+    )
+    max_steps: Positive | None = Field(None, description="Optimiser steps; exactly one of epochs and max_steps.")
+    batch_size: Positive = Field(8, description="Sequences per device and forward pass.")
+    eval_batch_size: Positive | None = Field(
+        None, description="Sequences per device in the evaluations on the dev split; default: batch_size."
+    )
+    gradient_accumulation: Positive = Field(1, description="Forward passes per optimiser step.")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Course of the learning rate after the warm-up."
+    )
+    warmup_ratio: Share = Field(
+        0.03, description="Warm-up as a share of all steps; ignored when warmup_steps is given."
+    )
+    warmup_steps: int | None = Field(None, ge=0, description="Warm-up in steps.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw_torch", description="Optimiser.")
+    max_length: Positive = Field(
+        1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_share."
+    )
+    max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
+    batching: Literal["plain", "grouped", "packed"] = Field(
+        "grouped",
+        description="plain: rows as they are drawn; grouped: rows of similar length in one batch, less padding; packed: "
+        "the rows of a batch one after the other in one sequence, without seeing each other and without padding.",
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
+    logging_steps: Positive = Field(10, description="Steps between two log rows.")
+    eval_steps: Positive | None = Field(
+        None, description="Steps between two evaluations on the dev split; default: save_steps."
+    )
+    save_steps: Positive = Field(100, description="Steps between two checkpoints.")
+    keep_checkpoints: Literal["all", "best_and_last", "last"] = Field(
+        "all", description="Which checkpoints stay beside the adapter: the series shows those that are kept."
+    )
+    adapter: Literal["last", "best"] = Field(
+        "last", description="Which state is the result: the last, or the one with the lowest dev loss."
+    )
+    early_stopping: EarlyStopping | None = Field(None, description="Stop before the end; needs adapter: best.")
+    validation_prompts: int = Field(
+        3, ge=0, description="Prompts of the dev split that are answered at each evaluation, and kept."
+    )
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        ("tensorboard",), description="Where the series of the training go, beside its own files."
+    )
+    processes: Positive = Field(1, description="Processes, each with a device of its own, launched by accelerate.")
+    fsdp: bool = Field(False, description="Shard the model over the processes (FSDP-QLoRA); needs CUDA devices.")
+    max_masked_share: Share = Field(0.0, description="Share of training rows that may lose all their labels.")
+    tokens_per_second: float | None = Field(
+        None, gt=0, description="Throughput that the plan's time estimate rests on, where it is known."
+    )
+    minimum: SuccessCriteria = Field(SuccessCriteria(), description="Without this the training counts as failed.")
+    optimal: SuccessCriteria = Field(SuccessCriteria(), description="Short of this the report says so, no more.")
+    seed: Seed = Field(
+        11, description="Seed of the adapter's initial weights, of dropout and of the order of the rows."
+    )
+    max_coverage: float = Field(20.0, gt=0, description="Planned passes over the data above which the plan warns.")
+    min_coverage: float = Field(1.0, gt=0, description="Planned passes over the data below which the plan is refused.")
+
+    @model_validator(mode="after")
+    def _length_of_run(self) -> "Training":
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("give exactly one of epochs and max_steps")
+        once(self.report_to, "report_to")
+        if self.early_stopping and self.adapter != "best":
+            raise ValueError("early_stopping keeps the best state: set adapter: best")
+        every = self.eval_steps or self.save_steps
+        if (self.adapter == "best" or self.keep_checkpoints == "best_and_last") and self.save_steps % every:
+            raise ValueError(
+                f"the best checkpoint needs an evaluation at every checkpoint: save_steps ({self.save_steps}) must be a "
+                f"multiple of eval_steps ({every})"
+            )
+        if self.fsdp and self.processes == 1:
+            raise ValueError("fsdp shards over processes: set processes to the number of devices")
+        return self
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide weights, log or files of the adapter, as plain values.
+
+        Among them what is only kept or shown of a run (`adapter`, `keep_checkpoints`, `validation_prompts`, the
+        intervals): a resumed run has to leave the same folder as an uninterrupted one.
+        """
+        return self.model_dump(mode="json", exclude=set(self.ASIDE))
+
+    @property
+    def effective_batch(self) -> int:
+        """Sequences per optimiser step over all processes."""
+        return self.batch_size * self.gradient_accumulation * self.processes
