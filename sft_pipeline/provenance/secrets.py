@@ -4,7 +4,7 @@ import re
 
 _NAME = re.compile(r"KEY(?:_|$)|TOKEN(?!IZ)|SECRET|PASSW|CREDENTIAL|WEBHOOK|MLFLOW_TRACKING_URI", re.IGNORECASE)
 _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\")]+")
-_USERINFO = re.compile(r"(?<=//)[^\s/@]*(?::\S*)?@")
+_USERINFO = re.compile(r"(?<=//)(?:[^\s'\"/]*|[^\s'\"/]*:[^\s'\"]*)@")
 
 
 def is_secret(variable: str) -> bool:

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import dagster as dg
@@ -27,21 +28,18 @@ raise SystemExit(0 if done.success else 1)
 
 
 @pytest.fixture
-def postgres(tmp_path_factory, monkeypatch):
+def postgres(monkeypatch):
     """An empty database server on the loopback interface, known by the variables of dagster.postgres.yaml."""
     programs = {name: shutil.which(name) for name in ("initdb", "postgres", "pg_ctl")}
     if not all(programs.values()):
         pytest.skip(f"no Postgres server here: {', '.join(n for n, p in programs.items() if not p)} not found")
-    folder = Path(tmp_path_factory.mktemp("postgres"))
+    folder = Path(tempfile.mkdtemp(prefix="postgres"))  # pytest's own folders are closed to other users
     as_user = []
     if os.geteuid() == 0:  # the server refuses to run as root
         if shutil.which("setpriv") is None:
             pytest.skip("Postgres does not run as root, and there is no setpriv to become somebody else")
         as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         os.chown(folder, 65534, 65534)
-        for parent in folder.parents[:3]:  # pytest's own folders, which only their owner may enter
-            if parent.stat().st_mode & 0o1 == 0:
-                parent.chmod(parent.stat().st_mode | 0o111)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -66,6 +64,7 @@ def postgres(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, value)
     yield
     call(programs["pg_ctl"], "-D", data, "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 def test_two_processes_materialize_at_once_over_an_empty_database(postgres, toy_project, tmp_path, monkeypatch):

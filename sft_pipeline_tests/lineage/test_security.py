@@ -191,7 +191,8 @@ def test_no_code_hands_text_to_a_shell_an_interpreter_or_an_unescaped_template()
                 and isinstance(node.args[0], ast.JoinedStr | ast.Constant)
             ):
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)[:80]}")
-    assert found == []
+    # What a model wrote runs in the sandbox's own process, where the specification allows it, and nowhere else.
+    assert {line.partition(":")[0] for line in found} <= {"evaluation/sandbox_child.py"}
 
 
 def test_the_ui_is_started_on_the_loopback_address_only():

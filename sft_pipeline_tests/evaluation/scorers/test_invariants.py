@@ -81,5 +81,5 @@ def test_a_megabyte_is_judged_soon(scorer, reference, options, piece):
     output = piece * (1_000_000 // len(piece))
     started = time.process_time()
     score = scorer.score(Item("i1", "Do it.", "", "t", reference), output, options)
-    assert time.process_time() - started < 1.5
+    assert time.process_time() - started < 4  # many times what it takes: something that is not linear takes minutes
     assert (score.reason == "") is (score.success is True)
