@@ -33,12 +33,17 @@ def devices() -> tuple[str, ...]:
     """The devices that steps may use: as declared, else as visible to this process, else as the driver lists them."""
     for variable in (DECLARED, VISIBLE):
         if variable in os.environ:
-            return tuple(name.strip() for name in os.environ[variable].split(",") if name.strip() not in ("", "-1"))
+            named = (name.strip() for name in os.environ[variable].split(","))
+            return tuple(dict.fromkeys(name for name in named if name not in ("", "-1")))
     if not shutil.which("nvidia-smi"):
         return ()
-    listed = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=30
-    )
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(
+            f"nvidia-smi does not answer, so the devices are not known: look at the driver, or name them in {DECLARED}"
+        ) from error
     return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
 
 
@@ -139,6 +144,9 @@ def _folder() -> Path:
 
 
 def _open(path: Path):
-    """The lock file, which another user may have made; it is never written."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    return os.fdopen(handle, "r+")
+    """The lock file, which another user may have made: it is only read, and that is enough for a lock."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    return os.fdopen(handle)

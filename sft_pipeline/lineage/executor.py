@@ -42,6 +42,8 @@ def step_executor() -> dg.ExecutorDefinition:
 
 
 def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    if wrong := [name for name, value in config.items() if value < 0]:
+        raise SpecificationError(f"execution.config.{wrong[0]} must not be negative")
     # Without a device the limit is one model at a time: two would only take each other's cores and memory.
     cuda_steps = config["cuda_steps"] or max(1, len(devices()))
     return {

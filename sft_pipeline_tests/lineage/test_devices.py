@@ -94,6 +94,19 @@ def test_too_few_devices_are_an_error_that_says_what_there_is(monkeypatch):
         pass
 
 
+def test_a_lock_file_of_somebody_else_is_enough(hold, tmp_path):
+    hold(2)[0].kill()
+    for path in (tmp_path / "leases").iterdir():
+        path.chmod(0o444)
+    with lease(2, print) as taken:
+        assert taken == ("0", "1")
+
+
+def test_a_device_that_is_named_twice_is_one(monkeypatch):
+    monkeypatch.setenv(DECLARED, "0,0")
+    assert devices() == ("0",)
+
+
 def test_hiding_remembers_what_was_visible(monkeypatch):
     monkeypatch.delenv(DECLARED)
     monkeypatch.setenv(VISIBLE, "2, 5")

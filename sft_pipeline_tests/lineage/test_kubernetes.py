@@ -1,6 +1,9 @@
 """The pods that Dagster would create, built by its own code and without a cluster."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
@@ -32,7 +35,9 @@ def test_steps_become_kubernetes_jobs_by_configuration_alone(on_kubernetes):
     assert on_kubernetes.resolve_job_def("full_lineage").executor_def.name == "k8s"
 
 
-@pytest.mark.parametrize("asset", ["base_model_guard", "training_plan", "lora_adapter", "checkpoint_series"])
+@pytest.mark.parametrize(
+    "asset", ["base_model_guard", "training_plan", "lora_adapter", "sft_generations", "checkpoint_series"]
+)
 def test_a_step_with_the_model_asks_for_one_gpu_on_a_node_that_has_one(on_kubernetes, asset):
     spec = pod(on_kubernetes, asset)
     assert spec["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
@@ -46,6 +51,12 @@ def test_other_steps_ask_for_no_gpu(on_kubernetes, asset):
     spec = pod(on_kubernetes, asset)
     assert not (spec["containers"][0]["resources"] or {}).get("limits")
     assert not spec.get("node_selector") and not spec.get("tolerations")
+
+
+def test_the_limits_of_a_runs_pod_do_not_reach_its_steps():
+    """Dagster gives the run launcher's resources to the step pods as well."""
+    values = yaml.safe_load((Path(__file__).resolve().parents[2] / "deploy/kubernetes/values.yaml").read_text())
+    assert "resources" not in values["runLauncher"]["config"]["k8sRunLauncher"]
 
 
 def test_an_unknown_executor_is_refused(monkeypatch):

@@ -1,5 +1,8 @@
 """The whole lineage at toy size, with the real libraries, in one process."""
 
+import subprocess
+import sys
+
 import pytest
 
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
@@ -8,6 +11,15 @@ from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import LINEAGE, verify_lineage
 
 pytestmark = pytest.mark.slow
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from sft_pipeline.provenance.store import Store
+Store(Path(sys.argv[1])).begin("generations", "toy", "both", print)
+print("held", flush=True)
+time.sleep(6)
+"""
 
 
 def edit(project, old, new):
@@ -92,6 +104,13 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     # What stands needs no engine.
     again = materialize(toy_project, "base_generations,sft_generations")
     assert again.reused == {"base_generations", "sft_generations"} and len(opened) == 1
+
+    # Another run of the step is waited for before anything is taken: with a device in hand the two could block each other.
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(toy_project / "store")], stdout=subprocess.PIPE)
+    other.stdout.readline()
+    assert materialize(toy_project, "sft_generations").result.success
+    assert other.poll() == 0
+    other.stdout.close()
 
 
 def test_everything_is_fresh_after_a_run(toy_project, instance, materialize):

@@ -103,7 +103,13 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from sft_pipeline.generation.engines import open_engine
 
         experiment = project.experiment(context.partition_key)
+        store = project.artifacts()
         with ExitStack() as stack:
+            # One run at a time in this step, from the start. Otherwise one could hold the device and wait for the answers
+            # that another one makes, while that one waits for the device.
+            with user_errors():
+                store.begin("generations", context.partition_key, "both", context.log.info)
+            stack.callback(store.end, "generations", context.partition_key, stored=True)
 
             @cache
             def engine() -> "Engine":
@@ -131,7 +137,6 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 yield made("base_generations", "base", None)
             if "sft_generations" in context.selected_output_names:
                 with user_errors():
-                    store = project.artifacts()
                     training = store.get("training_report", context.partition_key, TrainingReport)
                     adapter = store.get("lora_adapter", context.partition_key, AdapterSnapshot)
                     check(test_split, base_model_guard, training)
