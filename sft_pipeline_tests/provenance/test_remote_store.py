@@ -67,6 +67,17 @@ def test_a_flipped_bit_in_the_remote_object_is_named_and_storing_it_again_heals_
     assert read(elsewhere, cached=False) == "fine"
 
 
+def test_a_damaged_remote_object_is_uploaded_again_from_a_sound_cache_once_it_was_found(s3, store, make, read):
+    store.put("training_report", "tiny", make(store))
+    s3.flip_a_bit("text.txt")
+    for _ in range(2):
+        with pytest.raises(CorruptArtifactError, match="this is the remote object, not the cache"):
+            read(store, cached=False)
+    store.put("training_report", "tiny", store.get("training_report", "tiny", TrainingReport))  # as a step does
+    assert read(store, cached=False) == "fine"
+    assert not list(store.root.rglob("remote_is_damaged"))
+
+
 def test_handing_on_what_was_read_uploads_only_what_is_missing(s3, store, make, read):
     store.put("training_report", "tiny", make(store))
     kept = store.get("training_report", "tiny", TrainingReport)
@@ -167,6 +178,13 @@ def test_a_url_with_credentials_is_refused_and_not_repeated(monkeypatch):
             with pytest.raises(StoreError, match="by the environment") as error:
                 refuses()
             assert "planted" not in str(error.value)
+
+
+def test_the_url_of_a_local_folder_is_refused_with_what_to_give_instead(tmp_path, monkeypatch):
+    monkeypatch.setenv("SFT_PIPELINE_STORE", f"file://{tmp_path}")
+    for refuses in (default_store, lambda: Store(f"file://{tmp_path}")):
+        with pytest.raises(StoreError, match="give the folder's path, without file://"):
+            refuses()
 
 
 def test_an_unknown_kind_of_url_says_so(tmp_path, monkeypatch):

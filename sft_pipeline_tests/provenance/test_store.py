@@ -142,3 +142,9 @@ def test_a_work_folder_is_held_by_one_process_and_freed_by_sigkill(tmp_path):
     store.end("lora_adapter", "tiny", stored=True)
     assert not folder.exists()
     holder.join()
+
+
+def test_an_experiment_named_as_the_lock_of_another_has_its_own_work_folder(store):
+    for experiment in ("x", "x.lock", "x"):
+        (store.begin("lora_adapter", experiment, "k" * 64, print) / "checkpoint").touch()
+        store.end("lora_adapter", experiment, stored=False)

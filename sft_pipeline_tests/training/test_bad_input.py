@@ -200,7 +200,7 @@ print(event.step_materialization_data.materialization.metadata["reused"].value)
 
 def test_two_runs_of_the_same_experiment_at_once_make_it_once(toy_project):
     """Both wait for a third that holds the step; then one makes it and the other finds the result."""
-    lock = toy_project / "store" / "work" / "raw_dataset" / "toy.lock"
+    lock = toy_project / "store" / "work" / "raw_dataset" / ".toy.lock"
     lock.parent.mkdir(parents=True)
     logs = [toy_project / f"{i}.log" for i in range(2)]
     with open(lock, "w") as held:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import dagster as dg
+from pydantic import BaseModel
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.errors import PipelineError
@@ -18,6 +19,16 @@ from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.hashing import hash_value
 
 NAME = "run_on_new_data"
+
+
+class Look(BaseModel):
+    """What was seen of an experiment's files."""
+
+    stat: str
+    """Hash of how they look."""
+
+    content: list[str] | None
+    """What they hold, or None until they have come to rest."""
 
 
 def build() -> dg.SensorDefinition:
@@ -32,14 +43,14 @@ def build() -> dg.SensorDefinition:
     )
     def new_data(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
         tick, root, store = Tick(context, NAME), Path(project.root), project.artifacts()
-        seen = json.loads(context.cursor) if context.cursor else {}
-        looks = {}
+        seen = tick.remembered(Look) or {}
+        looks: dict[str, Look] = {}
         for name, experiment in tick.experiments(root).items():
             try:
                 if experiment.data.source.kind != "file" or store.pointer("raw_dataset", name) is None:
                     continue
                 look = looks[name] = _look(experiment, root, seen.get(name))
-                if look["content"] is None:
+                if look.content is None:
                     tick.say(f"{name}: its data are new or are being written; looked at again at the next tick")
                     continue
                 raw = store.describe("raw_dataset", name, InstructionDataset)
@@ -47,16 +58,15 @@ def build() -> dg.SensorDefinition:
                 tick.say(f"{name}: {error}")
                 continue
             recorded = (raw.source, *raw.notes)
-            changed = [text for text in look["content"] if not any(text in note for note in recorded)]
+            changed = [text for text in look.content if not any(text in note for note in recorded)]
             if changed and not tick.busy(name):
-                tick.ask(name, hash_value(look["content"]), f"its data have changed: {'; '.join(changed)}")
-        return tick.result(json.dumps(looks))
+                tick.ask(name, hash_value(look.content), f"its data have changed: {'; '.join(changed)}")
+        return tick.result(json.dumps({name: look.model_dump() for name, look in looks.items()}))
 
     return new_data
 
 
-def _look(experiment: Experiment, root: Path, before: dict | None) -> dict:
-    """How the files look (`stat`), and what they hold (`content`), or None for that until they have come to rest."""
+def _look(experiment: Experiment, root: Path, before: Look | None) -> Look:
     from sft_pipeline.dataset.source.files import find
 
     data = experiment.data
@@ -78,9 +88,9 @@ def _look(experiment: Experiment, root: Path, before: dict | None) -> dict:
 
     files = listed()
     now = stat(files)
-    if before is None or before["stat"] != now:
-        return {"stat": now, "content": None}
-    if before["content"] is not None:
+    if before is None or before.stat != now:
+        return Look(stat=now, content=None)
+    if before.content is not None:
         return before
     content = [f.description() for f in files]
-    return {"stat": now, "content": content if stat(listed()) == now else None}
+    return Look(stat=now, content=content if stat(listed()) == now else None)

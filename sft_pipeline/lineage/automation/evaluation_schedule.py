@@ -40,7 +40,7 @@ def build() -> dg.ScheduleDefinition:
                 if against := objections(store, name):
                     notes += [f"{name}: not evaluated: {reason}" for reason in against]
                     continue
-            except PipelineError as error:
+            except (PipelineError, OSError) as error:
                 notes.append(f"{name}: not evaluated: {error}")
                 continue
             when = context.scheduled_execution_time.isoformat()

@@ -40,7 +40,7 @@ def build() -> dg.SensorDefinition:
                 if against := objections(store, name):
                     tick.say(f"{name}: {why}; not evaluated: {'; '.join(against)}")
                     continue
-            except (PipelineError, dg.Failure) as error:
+            except (PipelineError, OSError, dg.Failure) as error:
                 tick.say(f"{name}: {error}")
                 continue
             tick.ask(name, content, why)

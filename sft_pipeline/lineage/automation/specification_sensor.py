@@ -36,10 +36,10 @@ def build(loaded: list[str]) -> dg.SensorDefinition:
     def new_specifications(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
         tick, root = Tick(context, NAME), Path(project.root)
         found = {n: hash_value(e.model_dump(mode="json")) for n, e in tick.experiments(root).items()}
-        if context.cursor is None:
+        seen = tick.remembered(str)
+        if seen is None:
             tick.say(f"{len(found)} specifications noted; from now on, a new one or a change starts a run")
             return tick.result(json.dumps(found))
-        seen: dict[str, str] = json.loads(context.cursor)
         for name, content in found.items():
             if seen.get(name) == content or tick.busy(name):
                 continue

@@ -6,12 +6,16 @@ changes back and forth is asked for every time.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
+from pydantic import TypeAdapter, ValidationError
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.specification import load, specifications
+
+V = TypeVar("V")
 
 CONTENT = "sft_pipeline/content"
 """Run tag: hash of the content because of which a sensor asked for the run."""
@@ -49,6 +53,16 @@ class Tick:
     def say(self, note: str) -> None:
         """Tell something that the operator should know: in the tick's log, and as its reason if it asks for no run."""
         self._notes.append(note)
+
+    def remembered(self, values: type[V]) -> dict[str, V] | None:
+        """What the cursor holds by experiment, or None where there is none; one that cannot be read is told, and is none."""
+        if self._context.cursor is None:
+            return None
+        try:
+            return TypeAdapter(dict[str, values]).validate_json(self._context.cursor)
+        except ValidationError:
+            self.say("the cursor could not be read and begins anew")
+            return None
 
     def experiments(self, root: Path) -> dict[str, Experiment]:
         """The experiments under `root`/specs; those that cannot be read are told, and left out."""

@@ -44,13 +44,16 @@ def checked_url(url: str) -> str:
     """The URL without a slash at its end.
 
     Raises:
-        StoreError: it may hold credentials, which would show in metadata and messages. The error does not repeat it.
+        StoreError: it names a local folder; or it may hold credentials, which would show in metadata and messages. The
+            error does not repeat it then.
     """
     if any(mark in url for mark in "@?#"):
         raise StoreError(
             f"the URL in {STORE} holds a '@', '?' or '#': it names a place only. Give user and password, keys and "
             "endpoint by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
         )
+    if url.startswith(("file:", "local:")):
+        raise StoreError(f"{STORE} is {url}: for a local folder give the folder's path, without {url.split('/')[0]}//.")
     return url.rstrip("/")
 
 

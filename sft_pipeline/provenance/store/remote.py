@@ -5,7 +5,8 @@
 
 There is no rename to make an object appear whole; instead nothing names it before its last byte is there. Reading
 downloads into a local cache with the layout of a local store. The cache is never believed: what lies there is hashed at
-every read, and what is damaged is downloaded again.
+every read, and what is damaged is downloaded again. Where the remote object is what is damaged, a mark in the cached one
+has it uploaded again: sizes alone would say that it is there, and no client hashes what lies on the server.
 
 Connection errors, throttling and errors of the server (5xx) are tried again by the client library, five times with
 growing pauses (botocore; AWS_MAX_ATTEMPTS changes it). Anything else fails at once: a second try would not help.
@@ -26,6 +27,9 @@ from sft_pipeline.provenance.store.work import Work
 
 A = TypeVar("A", bound=Artifact)
 
+DAMAGED = "remote_is_damaged"
+"""File beside a cached object whose remote one was found damaged."""
+
 PARALLEL = 4
 """Files of an artifact that are transferred at a time; a large one is held in memory in parts of 50 MB."""
 
@@ -45,21 +49,24 @@ class RemoteObjects:
     def write(self, asset: str, address: str, content: bytes, artifact: Artifact) -> Path:
         """Make the object; returns the local folder of its files.
 
-        What was read from the store and is handed on unchanged is only looked for, not uploaded again.
+        What was read from the store and is handed on unchanged is only looked for, not uploaded again, unless the remote
+        object was found damaged.
 
         Raises:
             StoreError: the store or the cache cannot be written.
         """
         files = self._cache.write(asset, address, content, artifact)
+        damaged = files.with_name(DAMAGED)
         with self._talking("written") as (fs, base):
             there = f"{base}/objects/{asset}/{address}"
-            if artifact.root != files or not self._complete(fs, there, artifact):
+            if artifact.root != files or damaged.exists() or not self._complete(fs, there, artifact):
                 names = [ref.path for ref in artifact.files.values()]
                 if names:
                     local, remote = [str(files / name) for name in names], [f"{there}/files/{name}" for name in names]
                     fs.put(local, remote, batch_size=PARALLEL)
             # Written even when it is there: gc then sees that the object is not an old one.
             fs.pipe_file(f"{there}/artifact.json", content)
+        damaged.unlink(missing_ok=True)
         return files
 
     def open(self, asset: str, address: str, kind: type[A], *, cached: bool = True) -> A:
@@ -84,6 +91,12 @@ class RemoteObjects:
         try:
             content, artifact = self._download(asset, address, kind, folder)
             files = self._cache.write(asset, address, content, artifact)
+        except CorruptArtifactError:
+            place = self._cache.place(asset, address)
+            if place.is_dir():
+                with self._work.writing():
+                    (place / DAMAGED).touch()
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return artifact.model_copy(update={"root": files})

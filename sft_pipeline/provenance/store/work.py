@@ -117,8 +117,8 @@ class Work:
 
 
 def lock_of(folder: Path) -> Path:
-    """The lock file of a work folder, `work/<asset>/<experiment>`."""
-    return folder.with_name(f"{folder.name}.lock")
+    """The lock file of a work folder, `work/<asset>/<experiment>`; no experiment's name begins with a dot."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def check_names(*names: str) -> None:

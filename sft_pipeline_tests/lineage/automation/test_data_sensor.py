@@ -96,3 +96,12 @@ def test_an_experiment_that_was_never_materialized_is_not_started_by_its_data(da
     (toy_project / "specs" / "new.yaml").write_text((toy_project / "specs" / "toy.yaml").read_text())
     tick = ticks("run_on_new_data")
     assert [tick()[0] for _ in range(3)] == [[]] * 3
+
+
+@pytest.mark.parametrize("cursor", ["{torn", "[]", '{"toy": {"stat": 1}}'])
+def test_a_cursor_that_cannot_be_read_is_told_and_begins_anew(data, tick, cursor):
+    tick.cursor = cursor
+    started, why = tick()
+    assert started == [] and "cursor could not be read" in why
+    write(data / "a.jsonl", COLUMNS[:10])
+    assert (tick()[0], tick()[0]) == ([], ["toy"])

@@ -112,6 +112,16 @@ def test_the_sensor_sees_a_scorer_an_engine_and_a_test_split_that_changed(evalua
     assert asked() == ["toy"]
 
 
+def test_a_file_that_the_system_does_not_open_stops_no_other_experiment(evaluated, ticks):
+    tick = ticks("re_evaluate_on_change")
+    text = (evaluated / "specs" / "toy.yaml").read_text()
+    (evaluated / "specs" / "tuned.yaml").write_text(text.replace("alpha: 0.01", "alpha: 0.02"))
+    for path in (evaluated / "store" / "pointers").glob("*/toy.json"):
+        path.with_name("tuned.json").write_bytes(path.read_bytes())
+    edit(evaluated, "  gate:", f"  human_labels: {'x' * 300}\n  gate:")  # longer than the system lets a name be
+    assert tick()[0] == ["tuned"]
+
+
 def test_the_schedule_asks_for_every_stored_adapter_once_a_week_and_has_the_work_done_again(evaluated, instance):
     (first,) = scheduled(evaluated, instance)
     (repeated,) = scheduled(evaluated, instance)

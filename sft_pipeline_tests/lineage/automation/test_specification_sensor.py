@@ -43,6 +43,13 @@ def test_a_lost_cursor_starts_nothing(tick, specs):
     assert tick()[0] == []
 
 
+def test_a_cursor_that_cannot_be_read_is_told_and_what_is_there_is_noted(tick):
+    tick.cursor = "{torn"
+    started, why = tick()
+    assert started == [] and "cursor could not be read" in why and "1 specifications noted" in why
+    assert tick() == ([], "nothing has changed")
+
+
 def test_comments_and_layout_are_no_change_and_a_value_that_changes_back_is_one_each_time(tick, specs):
     tick()
     text = (specs / "toy.yaml").read_text()
