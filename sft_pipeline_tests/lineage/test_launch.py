@@ -1,5 +1,7 @@
 """What the terminal and the event log show of a run."""
 
+import contextlib
+import io
 import threading
 
 from sft_pipeline.lineage.assets import training
@@ -33,7 +35,7 @@ def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_a
     assert 10 <= len(lines) <= 14
 
 
-def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instance, monkeypatch, capsys):
+def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instance, monkeypatch):
     run = materialize(toy_project, "raw_dataset", tags={LAUNCH: "it"}).result
     read, looks, done = [], [], threading.Event()
     records = instance.get_records_for_run
@@ -49,6 +51,10 @@ def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instan
 
     monkeypatch.setattr(instance, "get_records_for_run", counted)
     monkeypatch.setattr(done, "wait", wait)
-    _follow(instance, {LAUNCH: "it"}, done)
+    # Not capsys: Dagster closes all log handlers, and absl's closes what was the standard error when it was imported,
+    # unless it still is.
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        _follow(instance, {LAUNCH: "it"}, done)
     assert read == [len(instance.all_logs(run.run_id)), 0, 0, 0, 0]
-    assert capsys.readouterr().out.count("raw_dataset           made") == 1
+    assert shown.getvalue().count("raw_dataset           made") == 1
