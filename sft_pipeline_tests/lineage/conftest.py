@@ -1,5 +1,6 @@
 """Materializes the toy experiment in one process and keeps what happened."""
 
+import gc
 import os
 import shutil
 import sys
@@ -38,10 +39,16 @@ class Run:
         return self.result.failure_data_for_node(step).user_failure_data.description
 
 
+# Dagster keeps the last instance's storage of definitions in a context variable. An instance that nobody closed puts back
+# the one before it when it is collected, at any time; what loads definitions next would then ask an instance that is gone.
+@pytest.fixture(autouse=True, scope="module")
+def no_storage_of_the_last_module():
+    gc.collect()
+    _current_storage.set(None)
+
+
 @pytest.fixture(autouse=True)
-def no_storage_of_an_instance_that_is_gone():
-    """Dagster keeps the last instance's storage of definitions in a context variable, also when instances end crosswise."""
-    yield
+def no_storage_of_the_last_test():
     _current_storage.set(None)
 
 
