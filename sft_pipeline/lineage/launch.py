@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sft_pipeline.lineage.tags import RECOMPUTE
+from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 
 LAUNCH = "sft_pipeline/launch"
 """Tag by which the terminal finds the run that it shows."""
@@ -39,7 +39,7 @@ def full_lineage() -> dg.JobDefinition:
 def launch(experiment: str, select: str, recompute: bool) -> bool:
     """Materialize the selected assets of an experiment; returns whether the run succeeded."""
     tag = {LAUNCH: uuid.uuid4().hex}
-    tags = tag | {"dagster/partition": experiment} | ({RECOMPUTE: "true"} if recompute else {})
+    tags = tag | {PARTITION: experiment} | ({RECOMPUTE: "true"} if recompute else {})
     keys = None
     if select != "*":
         from sft_pipeline.definitions import defs

@@ -281,7 +281,6 @@ def _gate(report: a.GateReport) -> dict[str, Any]:
         "p": report.p,
         "lift": report.overall.lift,
         "lift interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
-        "report": dg.MetadataValue.path(str(report.path("gate.html"))),
         "reasons": table([r.model_dump() for r in ordered(report)], longest=400),
         "results": results([report.overall, *report.types]),
         "protected types": table(

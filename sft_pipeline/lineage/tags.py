@@ -20,6 +20,10 @@ operator; a cluster with others says so in the executor's `per_step_k8s_config`.
 CUDA = {DEVICE: "cuda", "dagster-k8s/config": GPU_POD}
 """Op tags of a step that loads the model: one at a time for each GPU. A specification may still declare the CPU."""
 
+PARTITION = "dagster/partition"
+"""Run tag that chooses the experiment. A RunRequest's `partition_key` would do the same, but Dagster checks it against
+the partitions that the code location had when it was loaded; a run's process loads it anew and knows new ones."""
+
 RECOMPUTE = "sft_pipeline/recompute"
 """Run tag: with the value `true` a step does its work again even where nothing that it depends on has changed."""
 

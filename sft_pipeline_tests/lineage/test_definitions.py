@@ -50,6 +50,8 @@ def test_loading_imports_no_torch_and_no_other_heavy_library():
     loaded = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
     heavy = {"torch", "transformers", "trl", "peft", "vllm", "datasets", "pandas", "scipy", "matplotlib", "pyarrow"}
     assert loaded & heavy == set()
+    # Building the schema of a specification takes a tenth of a second, which every step would pay.
+    assert "sft_pipeline.experiment" not in json.loads(done.stdout.splitlines()[-1])
 
 
 def test_every_asset_is_there_in_its_group_and_described(graph):

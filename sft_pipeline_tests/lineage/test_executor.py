@@ -10,7 +10,9 @@ from itertools import pairwise
 import dagster as dg
 import pytest
 
+from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.devices import DECLARED, LEASES, VISIBLE, lease
+from sft_pipeline.lineage.executor import _configuration
 from sft_pipeline_tests.lineage import pretended
 
 RUN = """
@@ -69,6 +71,11 @@ def test_two_devices_work_at_the_same_time(start, tmp_path, monkeypatch):
     events = [line["event"] for line in sorted(said, key=lambda line: line["at"]) if line["event"] != "start"]
     assert ("leased", "leased") in pairwise(events)
     assert {line["sees"] for line in said if line["event"] == "leased"} == {"3", "7"}
+
+
+def test_a_negative_number_of_steps_is_refused():
+    with pytest.raises(SpecificationError, match="cuda_steps must not be negative"):
+        _configuration({"cuda_steps": -1, "max_concurrent": 0})
 
 
 def test_a_killed_step_gives_its_device_back(start, tmp_path, monkeypatch):

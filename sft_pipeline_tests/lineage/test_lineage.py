@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
@@ -32,6 +34,9 @@ def edit(project, old, new):
 def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_project, materialize):
     first = materialize(toy_project)
     assert set(first.made) == set(LINEAGE) and first.reused == set()
+    # What is linked lies in the store, not where it was made.
+    linked = [v.value for m in first.made.values() for v in m.metadata.values() if isinstance(v, dg.PathMetadataValue)]
+    assert len(linked) > len(LINEAGE) and all(Path(path).exists() for path in linked)
     # A base that knows nothing cannot be improved in twelve steps: the gate says no, and its report is there.
     assert not first.result.success and not first.checks["gate"].passed
     assert all(e.passed for name, e in first.checks.items() if name != "gate")

@@ -25,7 +25,7 @@ def test_a_cell_holds_no_markup_and_ends_no_row(text):
     assert "<script" not in cell and "\r" not in cell and "\x07" not in cell
 
 
-def test_a_gate_report_shows_verdict_reasons_two_small_pictures_and_the_way_to_its_page(tmp_path):
+def test_a_gate_report_shows_verdict_reasons_and_two_small_pictures(tmp_path):
     def rows(name, right):
         path = tmp_path / f"{name}.jsonl"
         evil = [
@@ -42,7 +42,6 @@ def test_a_gate_report_shows_verdict_reasons_two_small_pictures_and_the_way_to_i
     assert (shown["verdict"], shown["p"], shown["lift"]) == (report.verdict, report.p, report.overall.lift)
     low, high = report.overall.lift_interval
     assert shown["lift interval"] == f"{100 * low:+.1f} to {100 * high:+.1f} points"
-    assert Path(shown["report"].value) == out / "gate.html"
     worst = shown["reasons"].value.splitlines()[2]
     assert worst.split(" | ")[1] == next(
         o for o in ("refused", "fail", "pass") if o in {r.outcome for r in report.reasons}

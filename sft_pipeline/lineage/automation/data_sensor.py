@@ -7,16 +7,19 @@ has a file hashed once more.
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import BaseModel
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.experiment import Experiment
 from sft_pipeline.lineage.automation.tick import Tick
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.hashing import hash_value
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 NAME = "run_on_new_data"
 
@@ -66,7 +69,7 @@ def build() -> dg.SensorDefinition:
     return new_data
 
 
-def _look(experiment: Experiment, root: Path, before: Look | None) -> Look:
+def _look(experiment: "Experiment", root: Path, before: Look | None) -> Look:
     from sft_pipeline.dataset.source.files import find
 
     data = experiment.data

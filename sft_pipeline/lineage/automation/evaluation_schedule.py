@@ -6,9 +6,8 @@ import dagster as dg
 
 from sft_pipeline.errors import PipelineError
 from sft_pipeline.lineage.automation.recorded import ADAPTER, objections
-from sft_pipeline.lineage.automation.tick import PARTITION
 from sft_pipeline.lineage.resources import Project
-from sft_pipeline.lineage.tags import RECOMPUTE
+from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 from sft_pipeline.specification import specifications
 
 NAME = "re_evaluate_weekly"

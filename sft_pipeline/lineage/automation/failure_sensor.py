@@ -9,8 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from sft_pipeline.lineage.automation.tick import PARTITION
 from sft_pipeline.lineage.automation.webhook import post
+from sft_pipeline.lineage.tags import PARTITION
 from sft_pipeline.provenance.secrets import is_secret, without_credentials
 
 NAME = "notify_failures"

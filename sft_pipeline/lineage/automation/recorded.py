@@ -5,6 +5,7 @@ computed from the specification, the code and the libraries of now, tells whethe
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
@@ -15,12 +16,14 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.experiment import Experiment
 from sft_pipeline.lineage.assets.evaluation import decoding, judging
 from sft_pipeline.lineage.step import key_of
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import LINEAGE
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 ADAPTER, GATE = "lora_adapter", "gate_report"
 
@@ -32,7 +35,7 @@ _UPSTREAM = {
 """What the gate rests on, and what each of them is made from, as in assets/evaluation.py."""
 
 
-def _depends(experiment: Experiment, root: Path) -> dict[str, dict]:
+def _depends(experiment: "Experiment", root: Path) -> dict[str, dict]:
     answers = decoding(experiment)
     return {"base_generations": answers, "sft_generations": answers, "gate_report": judging(experiment, root)}
 
@@ -68,7 +71,7 @@ def objections(store: Store, name: str) -> list[str]:
     return found
 
 
-def changes(store: Store, name: str, experiment: Experiment, root: Path) -> tuple[str, list[str]]:
+def changes(store: Store, name: str, experiment: "Experiment", root: Path) -> tuple[str, list[str]]:
     """What the stored gate no longer rests on.
 
     Returns:

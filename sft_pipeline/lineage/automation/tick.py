@@ -6,23 +6,22 @@ changes back and forth is asked for every time.
 """
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.experiment import Experiment
+from sft_pipeline.lineage.tags import PARTITION
 from sft_pipeline.specification import load, specifications
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 V = TypeVar("V")
 
 CONTENT = "sft_pipeline/content"
 """Run tag: hash of the content because of which a sensor asked for the run."""
-
-PARTITION = "dagster/partition"
-"""Run tag that chooses the experiment. A RunRequest's `partition_key` would do the same, but Dagster checks it against
-the partitions that the code location had when it was loaded; a run's process loads it anew and knows new ones."""
 
 SENSOR = "dagster/sensor_name"
 """Run tag that the daemon sets."""
@@ -64,7 +63,7 @@ class Tick:
             self.say("the cursor could not be read and begins anew")
             return None
 
-    def experiments(self, root: Path) -> dict[str, Experiment]:
+    def experiments(self, root: Path) -> dict[str, "Experiment"]:
         """The experiments under `root`/specs; those that cannot be read are told, and left out."""
         found = {}
         names, problems = specifications(root)

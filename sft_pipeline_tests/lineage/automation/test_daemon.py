@@ -18,8 +18,9 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from sft_pipeline.lineage.automation.specification_sensor import NAME
-from sft_pipeline.lineage.automation.tick import CONTENT, PARTITION, UNDER_WAY
+from sft_pipeline.lineage.automation.tick import CONTENT, UNDER_WAY
 from sft_pipeline.lineage.devices import DECLARED, LEASES, VISIBLE
+from sft_pipeline.lineage.tags import PARTITION
 
 pytestmark = pytest.mark.slow
 
