@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+REAL_DATA = "SFT_PIPELINE_REAL_DATA"
+
+
+def pytest_configure():
+    """The suite is the same whatever the shell exports (`make test` exports a store and where its pages are served)."""
+    for name in [name for name in os.environ if name.startswith("SFT_PIPELINE_") and name != REAL_DATA]:
+        del os.environ[name]
 
 
 def pytest_collection_modifyitems(items):
@@ -17,9 +24,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with the real inputs; the test is skipped where there is none."""
-    folder = Path(os.environ.get("SFT_PIPELINE_REAL_DATA") or REPOSITORY.parent / "shared" / "data")
+    folder = Path(os.environ.get(REAL_DATA) or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"real inputs not found at {folder}; set SFT_PIPELINE_REAL_DATA to the folder that holds them")
+        pytest.skip(f"real inputs not found at {folder}; set {REAL_DATA} to the folder that holds them")
     return folder
 
 
