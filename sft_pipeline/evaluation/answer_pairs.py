@@ -20,9 +20,9 @@ other words, so that its absence proves nothing where no verifier judged."""
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of one model with its judgement; `output`, `tokens` and `cut` are None where they are not known.
+    """An answer of one model with its judgement; `output`, `tokens`, `cut` and `mean_logprob` are None where not known.
 
-    `cut_success` and `length_free` are those of `Judged`.
+    `mean_logprob` is that of `Completion`, `cut_success` and `length_free` are those of `Judged`.
     """
 
     output: str | None
@@ -32,6 +32,7 @@ class Answer:
     evidence: dict[str, Any] | None = None
     tokens: int | None = None
     cut: bool | None = None
+    mean_logprob: float | None = None
     cut_success: bool | None = None
     length_free: bool = False
 
@@ -106,7 +107,9 @@ class AnswerPair:
         return row
 
 
-def scored(judged: Judged, output: str, tokens: int | None, cut: bool | None) -> Answer:
+def scored(
+    judged: Judged, output: str, tokens: int | None, cut: bool | None, mean_logprob: float | None = None
+) -> Answer:
     """An answer with the judgement of its scorer."""
     return Answer(
         output,
@@ -116,6 +119,7 @@ def scored(judged: Judged, output: str, tokens: int | None, cut: bool | None) ->
         judged.evidence,
         tokens,
         cut,
+        mean_logprob,
         judged.cut_success,
         judged.length_free,
     )

@@ -63,7 +63,8 @@ def decide(
     ]
     found = labelled(made, evaluation, root)
     before = [same, *preconditions(test, base, sft, guard, training, evaluation.gate)]
-    decision = verdict([pair(m) for m in made], before, evaluation.gate, agreement=found)
+    pairs = [pair(m) for m in made]
+    decision = verdict(pairs, before, evaluation.gate, agreement=found)
     facts = {
         "truncation": {"base": base.truncated_share, "sft": sft.truncated_share},
         "inputs": {
@@ -77,7 +78,7 @@ def decide(
         "trained_on": sft.trained_on,
         "flip_rates": {"base": base.flip_rate, "sft": sft.flip_rate},
     }
-    return write(decision, made, evaluation.gate, facts, out)
+    return write(decision, made, pairs, evaluation.gate, facts, out)
 
 
 def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> Agreement | None:
@@ -89,14 +90,14 @@ def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> 
 
 
 def _answer(row: Mapping[str, Any], judged: Judged) -> Answer:
-    return scored(judged, row["output"], row["tokens"], row["finish_reason"] == "length")
+    return scored(judged, row["output"], row["tokens"], row["finish_reason"] == "length", row["mean_logprob"])
 
 
 def _read_generations(generations: Generations) -> list[dict[str, Any]]:
     from sft_pipeline.dataset.table import read_table
 
     rows: list[Mapping[str, Any]] = read_table(
-        generations.path(Generations.ROWS), ["id", "output", "tokens", "finish_reason"]
+        generations.path(Generations.ROWS), ["id", "output", "tokens", "finish_reason", "mean_logprob"]
     )
     if empty := [row["id"] for row in rows if row["output"] is None]:
         raise DataError(

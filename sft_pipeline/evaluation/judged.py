@@ -63,8 +63,9 @@ def decide_outputs(
         reasons.append(_truncation(shares, [len(rows) - len(cut) for cut in said], evaluation))
     texts = all(o.output is not None for side in sides for o in side.values())
     found = labelled(made, evaluation, root)
-    decision = verdict([pair(m) for m in made], reasons, evaluation.gate, agreement=found, texts_known=texts)
-    return write(decision, made, evaluation.gate, facts, out)
+    pairs = [pair(m) for m in made]
+    decision = verdict(pairs, reasons, evaluation.gate, agreement=found, texts_known=texts)
+    return write(decision, made, pairs, evaluation.gate, facts, out)
 
 
 def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | None]:

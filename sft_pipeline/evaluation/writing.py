@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sft_pipeline.artifacts import GateReport
-from sft_pipeline.evaluation.answer_pairs import AnswerPair, pair
+from sft_pipeline.evaluation.answer_pairs import AnswerPair
+from sft_pipeline.evaluation.answer_statistics import answer_statistics
+from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.evaluation.power import power
 from sft_pipeline.evaluation.verdict import Decision
 from sft_pipeline.experiment import Gate
@@ -20,13 +22,19 @@ LIFTS = [k / 100 for k in range(31)]
 
 
 def write(
-    decision: Decision, made: Sequence[AnswerPair], gate: Gate, facts: Mapping[str, Any], out: Path
+    decision: Decision,
+    made: Sequence[AnswerPair],
+    pairs: Sequence[Pair],
+    gate: Gate,
+    facts: Mapping[str, Any],
+    out: Path,
 ) -> GateReport:
     """Write the report of a decision to `out`.
 
     Args:
         decision: the verdict with its statistics.
         made: both answers to every item.
+        pairs: what the verdict took from them.
         gate: the criteria.
         facts: what gate.json says besides: the inputs and how they were made, and the shares of cut answers.
         out: empty folder.
@@ -52,9 +60,10 @@ def write(
     }
     report = GateReport(root=out, **fields)
     extra = {
+        "answers": {m: answer_statistics([getattr(p, m) for p in made]).model_dump() for m in ("base", "sft")},
         "length": decision.length.as_dict() if decision.length else None,
         "lengths": _lengths(made) if decision.length else None,
-        "repetition": _repetition(made) if decision.length else None,
+        "repetition": _repetition(pairs) if decision.length else None,
         "power_curve": _power_curve(decision, gate),
         "verified": decision.verified.model_dump(mode="json") if decision.verified else None,
         "gate": gate.model_dump(mode="json"),
@@ -129,8 +138,7 @@ def _lengths(made: Sequence[AnswerPair]) -> dict[str, Any]:
     }
 
 
-def _repetition(made: Sequence[AnswerPair]) -> dict[str, int]:
-    pairs = [pair(m) for m in made]
+def _repetition(pairs: Sequence[Pair]) -> dict[str, int]:
     return {
         "base": sum(p.base_repetitive for p in pairs),
         "sft": sum(p.sft_repetitive for p in pairs),

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import GateReport, GroupResult
@@ -55,7 +54,7 @@ def page(
         reasons=ordered(report),
         headline=HEADLINE[report.verdict],
         treatments=_treatments(figures),
-        answers=_answers(figures, items),
+        answers=_answers(figures),
         criteria=canonical_json(figures.gate.model_dump(mode="json")),
         items=picked,
         outcomes=outcomes,
@@ -103,19 +102,32 @@ def _of(group: GroupResult, name: str, test: str) -> _Treatment:
     return _Treatment(name, group.n, group.base_successes, group.sft_successes, group.lift, group.lift_interval, p)
 
 
-def _answers(figures: GateJson, items: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+_MEASURES = {
+    "mean tokens": ("tokens", "{:,.1f}"),
+    "mean tokens of successes": ("tokens_correct", "{:,.1f}"),
+    "mean tokens of failures": ("tokens_incorrect", "{:,.1f}"),
+    "mean log-probability of a token": ("logprob", "{:.3f}"),
+    "mean log-probability, successes": ("logprob_correct", "{:.3f}"),
+    "mean log-probability, failures": ("logprob_incorrect", "{:.3f}"),
+    "answers in the right format": ("format_accuracy", "{:.1%}"),
+    "right format, wrong answer": ("wrong_answer_rate", "{:.1%}"),
+}
+"""By name in the page: field of `AnswerStatistics` and how it is written."""
+
+
+def _answers(figures: GateJson) -> list[tuple[str, str, str]]:
     """What the answers of both models look like: name of the figure, base, fine-tuned."""
-    n = len(items)
     rows = []
+    both_models = [figures.answers[model] for model in ("base", "sft")]
     if figures.lengths:
         both = [figures.lengths.quantiles[m] for m in ("base", "sft")]
         rows.append(("median length, characters", *(f"{q.p50:,.0f}" for q in both)))
         rows.append(("5 to 95 % of the lengths", *(f"{q.p05:,.0f} to {q.p95:,.0f}" for q in both)))
         rows.append(("longest, characters", *(f"{q.max:,.0f}" for q in both)))
-    for name, success in (("", (True, False, None)), (" of successes", (True,)), (" of failures", (False,))):
-        means = [_mean_tokens(items, model, success) for model in ("base", "sft")]
-        if any(means):
-            rows.append((f"mean tokens{name}", *means))
+    for name, (field, form) in _MEASURES.items():
+        values = [getattr(answers, field) for answers in both_models]
+        if values != [None, None]:
+            rows.append((name, *("–" if v is None else form.format(v).replace("-", "−") for v in values)))
     if figures.repetition:
         counts = figures.repetition.base, figures.repetition.sft
         rows.append(("repetitive answers", *(_share(count, figures.repetition.n) for count in counts)))
@@ -126,14 +138,13 @@ def _answers(figures: GateJson, items: Sequence[Mapping[str, Any]]) -> list[tupl
         rows.append(("text differs in a second run", *("–" if f is None else f"{100 * f:.1f} %" for f in flips)))
     labels = [figures.labels.get(model, {}) for model in ("base", "sft")]
     for label in sorted({name for found in labels for name in found}, key=lambda x: -max(f.get(x, 0) for f in labels)):
-        rows.append((f"label: {label.replace('_', ' ')}", *(_share(found.get(label, 0), n) for found in labels)))
+        rows.append(
+            (
+                f"label: {label.replace('_', ' ')}",
+                *(_share(found.get(label, 0), a.n) for found, a in zip(labels, both_models, strict=True)),
+            )
+        )
     return rows
-
-
-def _mean_tokens(items: Sequence[Mapping[str, Any]], model: str, success: Sequence[bool | None]) -> str:
-    known = [i[f"{model}_tokens"] for i in items if i[f"{model}_success"] in success]
-    known = [tokens for tokens in known if tokens is not None]
-    return f"{fmean(known):,.1f}" if known else ""
 
 
 def _share(count: int, n: int) -> str:

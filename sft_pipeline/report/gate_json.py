@@ -70,6 +70,26 @@ class Repetition(Frozen):
     n: int
 
 
+class AnswerStatistics(Frozen):
+    """The answers of one model; every mean is null where nothing is known to take it of."""
+
+    n: int
+    correct: int
+    incorrect: int = Field(description="The others could not be judged.")
+    formatted: int = Field(description="Judged answers by a scorer that knows of a format (think_answer).")
+    format_accuracy: float | None = Field(description="Share of `formatted` without a format failure.")
+    wrong_answer_rate: float | None = Field(description="Share of `formatted` in the right format and wrong.")
+    format_failure_rate: float | None
+    tokens: float | None = Field(description="Mean length in generated tokens.")
+    tokens_correct: float | None
+    tokens_incorrect: float | None
+    logprob: float | None = Field(
+        description="Mean over the answers of the mean log-probability of their tokens, in nats: higher is surer."
+    )
+    logprob_correct: float | None
+    logprob_incorrect: float | None
+
+
 class Truncation(Frozen):
     """Shares of the answers that were cut at the limit of new tokens."""
 
@@ -110,6 +130,7 @@ class GateJson(Frozen):
     sensitivity: tuple[Sensitivity, ...]
     agreement: Agreement | None = Field(description="With human labels, where there are some.")
     labels: dict[str, dict[str, int]] = Field(description="Answers by model (base, sft) and label of the scorer.")
+    answers: dict[Literal["base", "sft"], AnswerStatistics]
     length: LengthCheck | None = Field(description="null where the answers are not known.")
     lengths: Lengths | None = Field(description="null where the answers are not known.")
     repetition: Repetition | None = Field(description="null where the answers are not known.")

@@ -108,7 +108,7 @@ class Case:
         self, model, outputs: dict[str, str], conditions: dict[str, str], truncated: float, folder: Path
     ) -> Generations:
         rows = [
-            {"id": id, "prompt": "p", "output": text, "tokens": 3, "finish_reason": "stop"}
+            {"id": id, "prompt": "p", "output": text, "tokens": 3, "finish_reason": "stop", "mean_logprob": -0.5}
             for id, text in [*outputs.items(), *((id, outputs[id]) for id in self.repeated)]
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / Generations.ROWS)

@@ -1,9 +1,12 @@
 """Figures of a published think/answer series, from constructed answers with its counts."""
 
+from collections import Counter
+
 import pytest
 
+from sft_pipeline.evaluation.answer_pairs import Answer, scored
 from sft_pipeline.evaluation.answer_statistics import answer_statistics
-from sft_pipeline.evaluation.scoring import Judged, score_items
+from sft_pipeline.evaluation.scoring import score_items
 from sft_pipeline.experiment import Evaluation, ScorerSpec
 
 # The final checkpoint of known_answers.md's checkpoint series: 5,000 items, 390 correct, 998 wrong, and 3,612 format
@@ -27,14 +30,18 @@ def test_the_published_shares_of_the_categories_reproduce(tmp_path):
     judged = score_items(rows, outputs, evaluation, tmp_path)
     # 145.0 tokens in correct answers and 285.4 in the others, and its rounded overall mean
     tokens = [145 if j.success else 285 if int(j.id) % 5 < 3 else 286 for j in judged]
-    shown = answer_statistics(judged, tokens, [-1.0 if j.success else -2.0 for j in judged])
+    answers = [
+        scored(j, outputs[j.id], n, False, -1.0 if j.success else -2.0) for j, n in zip(judged, tokens, strict=True)
+    ]
+    shown = answer_statistics(answers)
+    labels = Counter(label for a in answers for label in a.labels)
 
     assert (shown.n, shown.correct, shown.incorrect, shown.formatted) == (5000, 390, 4610, 5000)
     assert shown.correct / shown.n == 0.078
     assert (shown.format_accuracy, shown.wrong_answer_rate, shown.format_failure_rate) == (0.2776, 0.1996, 0.7224)
-    failures = shown.labels["format_failure"]
+    failures = labels["format_failure"]
     assert failures == 3612
-    assert {name: round(100 * shown.labels[name] / failures, 1) for name in shown.labels if name != "correct"} == {
+    assert {name: round(100 * labels[name] / failures, 1) for name in labels if name != "correct"} == {
         "wrong_answer": pytest.approx(27.6),
         "format_failure": 100.0,
         "missing_think_end": 77.0,
@@ -49,8 +56,8 @@ def test_the_published_shares_of_the_categories_reproduce(tmp_path):
 
 
 def test_without_answers_or_a_format_there_are_no_means():
-    empty = answer_statistics([], [], [])
-    assert (empty.n, empty.tokens, empty.format_accuracy, empty.logprob, empty.labels) == (0, None, None, None, {})
-    one = answer_statistics([Judged("a", "t", None, "tie", ("tie",))], [3], [None])
+    empty = answer_statistics([])
+    assert (empty.n, empty.tokens, empty.format_accuracy, empty.logprob) == (0, None, None, None)
+    one = answer_statistics([Answer("three words here", None, "tie", ("tie",), tokens=3)])
     assert (one.correct, one.incorrect, one.tokens, one.tokens_correct, one.logprob) == (0, 0, 3.0, None, None)
-    assert (one.format_accuracy, one.labels) == (None, {"tie": 1})
+    assert one.format_accuracy is None

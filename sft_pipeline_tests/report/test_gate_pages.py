@@ -12,7 +12,7 @@ from sft_pipeline.artifacts import GateReport, ProtectedResult, Reason
 from sft_pipeline.evaluation.statistics import from_counts
 from sft_pipeline.experiment import Gate
 from sft_pipeline.report import gate_distributions, gate_html, gate_items, gate_plots
-from sft_pipeline.report.gate_json import GateJson
+from sft_pipeline.report.gate_json import AnswerStatistics, GateJson
 from sft_pipeline.report.gate_text import points, summary
 
 EVIL = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*1911 }} \" onmouseover='x"
@@ -39,11 +39,17 @@ def a_report(name: str = "capital", verdict: str = "fail") -> GateReport:
     )
 
 
+def figures_of(logprob: float | None) -> dict:
+    names = AnswerStatistics.model_fields.keys()
+    return dict.fromkeys(names) | {"n": 3, "correct": 1, "incorrect": 2, "formatted": 0, "logprob": logprob}
+
+
 def the_figures(report: GateReport, outputs: list[str]) -> GateJson:
     quantiles = {"p05": 1.0, "p25": 2.0, "p50": 3.0, "p75": 4.0, "p95": 5.0, "max": 1_000_000.0}
     return GateJson.of(
         report,
         {
+            "answers": {"base": figures_of(-1.25), "sft": figures_of(None)},
             "length": None,
             "lengths": {"edges": [0, 50, 100, 1_000_000], "base": [1, 1, 1], "sft": [1, 1, 1]}
             | {"quantiles": {"base": quantiles, "sft": quantiles}},
