@@ -9,10 +9,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sft_pipeline.artifacts import GroupResult
+from sft_pipeline.evaluation.pair import Pair, group
 from sft_pipeline.evaluation.statistics import LEVEL, tango
+from sft_pipeline.experiment import Gate
 
 BLOCK = 4_000_000
 """Most numbers of a block of bootstrap samples: 32 MB."""
+
+
+def clustered(name: str, pairs: Sequence[Pair], gate: Gate) -> GroupResult:
+    """The statistics of judged pairs, by cluster as well where some of them share one."""
+    columns = [p.base for p in pairs], [p.sft for p in pairs], [p.cluster for p in pairs]
+    return with_clusters(group(name, pairs), *columns, gate)
 
 
 def with_clusters(
@@ -20,15 +28,14 @@ def with_clusters(
     base: Sequence[bool],
     sft: Sequence[bool],
     clusters: Sequence[str | None],
-    samples: int,
-    seed: int,
+    gate: Gate,
 ) -> GroupResult:
     """`result` with the number of its clusters, interval and p; unchanged where no two items share a cluster."""
     named = [cluster for cluster in clusters if cluster is not None]
     number = len(set(named)) + len(clusters) - len(named)
     if number == len(clusters):
         return result
-    interval = cluster_interval(base, sft, clusters, samples, seed)
+    interval = cluster_interval(base, sft, clusters, gate.bootstrap_samples, gate.bootstrap_seed)
     p = cluster_p(base, sft, clusters)
     return result.model_copy(update={"clusters": number, "cluster_interval": interval, "cluster_p": p})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sft_pipeline.artifacts import ComparisonReport, ModelComparison, ModelRate
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.clusters import with_clusters
+from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.outputs import Output, read_judged
-from sft_pipeline.evaluation.preconditions import some
 from sft_pipeline.evaluation.statistics import deciding_p, holm, paired, wilson
 from sft_pipeline.experiment import Gate
 from sft_pipeline.provenance.hashing import hash_file
@@ -43,8 +43,7 @@ def compare(paths: Sequence[Path], names: Sequence[str], baseline: str | None, g
             success[b],
             success[model],
             clusters,
-            gate.bootstrap_samples,
-            gate.bootstrap_seed,
+            gate,
         )
         for b, model in pairs
     ]

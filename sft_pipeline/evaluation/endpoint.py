@@ -23,7 +23,7 @@ GIVE_UP = 10
 
 _LARGEST = 1 << 20  # bytes of a reply
 _WRONG_ADDRESS = {301, 302, 303, 307, 308, 401, 403, 404, 405}
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_AGAIN = {408, 409, 425, 429}  # and whatever the server says of itself, 5xx
 
 
 class Reply(NamedTuple):
@@ -134,7 +134,7 @@ class Endpoint:
                 f"{self.model}: {self._without_key(said) or 'no message'}. Correct base_url (redirects are not followed, "
                 "so that the key goes nowhere else), model or api_key_env"
             )
-        if status in _AGAIN:
+        if status in _AGAIN or status >= 500:
             raise _Failure(f"status {status}: {said}", _retry_after(response.headers.get("retry-after", "")))
         if status != 200:
             raise _Failure(f"status {status}: {said}")

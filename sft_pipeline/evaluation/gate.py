@@ -8,8 +8,9 @@ from sft_pipeline.artifacts import Agreement, GateReport, Generations, GuardRepo
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.agreement import agreement
 from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pair, scored
+from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.labels import read_labels
-from sft_pipeline.evaluation.preconditions import preconditions, same_items, some
+from sft_pipeline.evaluation.preconditions import preconditions, same_items
 from sft_pipeline.evaluation.scoring import PAIRWISE, Judged, inside, score_both, scorer_for
 from sft_pipeline.evaluation.verdict import verdict
 from sft_pipeline.evaluation.writing import write

@@ -7,9 +7,10 @@ from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pair, scored
 from sft_pipeline.evaluation.criteria.truncation import truncation
+from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.gate import labelled
 from sft_pipeline.evaluation.outputs import Output, read_item_rows, read_outputs
-from sft_pipeline.evaluation.preconditions import same_items, some
+from sft_pipeline.evaluation.preconditions import same_items
 from sft_pipeline.evaluation.scoring import PAIRWISE, score_both, scorer_for
 from sft_pipeline.evaluation.verdict import verdict
 from sft_pipeline.evaluation.writing import write

@@ -1,16 +1,12 @@
 """Reads anybody's outputs of a model, and anybody's items: JSON Lines, joined by id and never by position."""
 
-import gzip
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from sft_pipeline.dataset.source.items import JsonReader
-from sft_pipeline.dataset.source.unreadable import Unreadable, kind
 from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.rows import Row, rows
 from sft_pipeline.provenance.hashing import canonical_json
 
 _FOREIGN = ("response", "completion", "prediction", "generation", "text", "answer", "model_output")
@@ -55,7 +51,7 @@ def read_outputs(path: Path) -> list[Output]:
     Raises:
         DataError: names file, row and field of what cannot be used, or the ids that stand twice.
     """
-    found = [_output(_Row(path, number, row)) for number, row in _rows(path)]
+    found = [_output(row) for row in rows(path)]
     _once(path, [(o.id, o.row) for o in found])
     return found
 
@@ -80,89 +76,17 @@ def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
         DataError: as `read_outputs`.
     """
     found, ids = {}, []
-    for number, values in _rows(path):
-        row = _Row(path, number, values)
+    for row in rows(path):
         id = row.id()
-        ids.append((id, number))
+        ids.append((id, row.number))
         response = row.text("response")
         found[id] = row.item() | ({} if response is None else {"response": response})
     _once(path, ids)
     return found
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A row with its place, for messages."""
-
-    path: Path
-    number: int
-    values: Mapping[str, Any]
-
-    def wrong(self, name: str, problem: str) -> DataError:
-        return DataError(f"{self.path}, row {self.number}, field {name}: {problem}")
-
-    def id(self) -> str:
-        value = self.values.get("id")
-        if "id" not in self.values:
-            fields = ", ".join(list(self.values)[:12]) or "none"
-            raise self.wrong(
-                "id",
-                f"is missing (fields: {fields}). Answers are joined by id: give every item one, the same in all files",
-            )
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        if not isinstance(value, str) or not value.strip():
-            raise self.wrong("id", f"must be text or a whole number, is {_shown(value)}")
-        return self.sound("id", value)
-
-    def text(self, name: str) -> str | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise self.wrong(name, f"must be text, is {_shown(value)}")
-        return self.sound(name, value)
-
-    def sound(self, name: str, value: str) -> str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise self.wrong(name, "holds a lone surrogate, which is no character") from None
-        return value
-
-    def item(self) -> dict[str, str]:
-        found = {name: self.text(name) for name in ("type", "instruction")}
-        group = self.values.get("group")
-        found["group"] = str(group) if isinstance(group, int) and not isinstance(group, bool) else self.text("group")
-        found["reference"] = self.reference()
-        return {name: value for name, value in found.items() if value is not None}
-
-    def reference(self) -> str | None:
-        """What a scorer needs to know, as JSON text; a bare text or number is the expected answer."""
-        given = [name for name in ("reference", "answer") if self.values.get(name) is not None]
-        if not given:
-            return None
-        if len(given) > 1:
-            raise self.wrong("answer", "stands beside reference; put it there as reference.answer")
-        value = self.values[given[0]]
-        if given[0] == "reference" and isinstance(value, str) and value.lstrip().startswith("{"):
-            try:
-                value = json.loads(value)
-            except ValueError as error:
-                raise self.wrong("reference", f"is neither an object nor a plain answer: {error}") from error
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            value = {"answer": value}
-        if not isinstance(value, dict):
-            raise self.wrong(given[0], f"must be text, a number or an object, is {_shown(value)}")
-        return self.sound(given[0], canonical_json(value))
-
-
-def _output(row: _Row) -> Output:
-    id, success = row.id(), row.values.get("success")
-    if success in (0, 1) and isinstance(success, int | float):
-        success = bool(success)
-    if not isinstance(success, bool | None):
-        raise row.wrong("success", f"must be true, false or null, is {_shown(success)}")
+def _output(row: Row) -> Output:
+    id, success = row.id(), row.success()
     if "output" not in row.values and "success" not in row.values:
         other = [name for name in _FOREIGN if name in row.values]
         hint = f"; if {other[0]} holds the model's answer, rename it" if len(other) == 1 else ""
@@ -183,45 +107,15 @@ def _output(row: _Row) -> Output:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and value of every line that is not blank; the file may be compressed with gzip."""
-    try:
-        data = path.read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    reader, count = JsonReader(), 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        count += 1
-        row = reader.value(line)
-        if isinstance(row, Unreadable):
-            raise DataError(f"{path}, row {number}: {row}; every line is one JSON object")
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: is {kind(row)}; every line is one JSON object")
-        yield number, row
-    if not count:
-        raise DataError(f"{path}: the file is empty")
-
-
 def _once(path: Path, ids: list[tuple[str, int]]) -> None:
     counts = Counter(id for id, _ in ids)
     if twice := sorted(id for id, count in counts.items() if count > 1):
-        rows = [str(number) for id, number in ids if id == twice[0]]
+        lines = [str(number) for id, number in ids if id == twice[0]]
         more = (
             f", and {len(twice) - 1} other ids ({', '.join(twice[1:4])}{', …' if len(twice) > 4 else ''})"
             if twice[1:]
             else ""
         )
         raise DataError(
-            f"{path}: the id {twice[0]} stands more than once (rows {', '.join(rows[:4])}){more}; make ids unique"
+            f"{path}: the id {twice[0]} stands more than once (rows {', '.join(lines[:4])}){more}; make ids unique"
         )
-
-
-def _shown(value: Any) -> str:
-    return f"{value!r:.60}" if value is not None else "null"

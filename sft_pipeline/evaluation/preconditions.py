@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sft_pipeline.artifacts import Artifact, Generations, GuardReport, InstructionDataset, Reason, TrainingReport
 from sft_pipeline.evaluation.criteria.truncation import truncation
+from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.experiment import Gate
 
 
@@ -137,8 +138,3 @@ def same_items(tables: Mapping[str, Sequence[str]]) -> tuple[Reason, set[str]]:
     common = {id for id in wanted if all(count[id] == 1 for count in counts.values())}
     detail = "; ".join(problems) or f"the same {len(wanted)} items once each, joined by id"
     return Reason(criterion="same items", outcome="refused" if problems else "pass", detail=detail), common
-
-
-def some(ids: Sequence[str]) -> str:
-    """How many ids and the first three of them, for a message."""
-    return f"{len(ids)} items ({', '.join(sorted(ids)[:3])}{', …' if len(ids) > 3 else ''})"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation import form
+from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.scorers import Item, Score
 from sft_pipeline.experiment import Evaluation, ScorerSpec
 from sft_pipeline.provenance.hashing import hash_file
@@ -168,10 +169,10 @@ def item(row: Mapping[str, Any]) -> Item:
 def _items(rows: Iterable[Mapping[str, Any]], *outputs: Mapping[str, str]) -> list[Item]:
     items = [item(row) for row in rows]
     if twice := [id for id, count in Counter(i.id for i in items).items() if count > 1]:
-        raise DataError(f"items {_some(twice)} stand more than once in the rows to be judged")
+        raise DataError(f"{some(twice)} stand more than once in the rows to be judged")
     for side in outputs:
         if missing := [i.id for i in items if i.id not in side]:
-            raise DataError(f"no answer to items {_some(missing)}; generate the answers anew")
+            raise DataError(f"no answer to {some(missing)}; generate the answers anew")
     return items
 
 
@@ -219,7 +220,3 @@ def _judged(item: Item, score: Score, spec: ScorerSpec) -> Judged:
 def _module(kind: str):
     # The names are those of experiment.ScorerSpec.kind, so nothing from outside is imported.
     return importlib.import_module(f"sft_pipeline.evaluation.scorers.{kind}")
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(sorted(ids)[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

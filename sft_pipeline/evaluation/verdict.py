@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sft_pipeline.artifacts import Agreement, GroupResult, ProtectedResult, Reason, Sensitivity
-from sft_pipeline.evaluation.clusters import with_clusters
+from sft_pipeline.evaluation.clusters import clustered
 from sft_pipeline.evaluation.criteria import protected as guarantees
 from sft_pipeline.evaluation.criteria.agreement import agreement as agreement_reasons
 from sft_pipeline.evaluation.criteria.agreement import trusted
 from sft_pipeline.evaluation.criteria.consistency import consistency
 from sft_pipeline.evaluation.criteria.expected import expected
+from sft_pipeline.evaluation.criteria.form import form
 from sft_pipeline.evaluation.criteria.headroom import headroom
 from sft_pipeline.evaluation.criteria.length import length as length_reasons
 from sft_pipeline.evaluation.criteria.missing import missing
@@ -22,7 +23,7 @@ from sft_pipeline.evaluation.criteria.repetition import one_answer, repetition
 from sft_pipeline.evaluation.criteria.significance import clusters, discoveries, min_lift, power, significance, width
 from sft_pipeline.evaluation.criteria.truncation import uncut
 from sft_pipeline.evaluation.criteria.verified import verified
-from sft_pipeline.evaluation.pair import Pair, group
+from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.evaluation.power import with_power
 from sft_pipeline.evaluation.sensitivity import sensitivity
 from sft_pipeline.evaluation.statistics import benjamini_hochberg, deciding_p
@@ -83,7 +84,8 @@ def verdict(
     reasons += [*agreement_reasons(agreement, gate), *consistency(judged, overall, gate), by_verifiers]
     reasons += expected(judged, overall, supported)
     if check:
-        reasons += [*length_reasons(judged, overall, check, gate, supported), repetition(pairs, gate)]
+        reasons += length_reasons(judged, overall, check, gate, supported)
+        reasons += [*form(judged, overall, check, gate), repetition(pairs, gate)]
         reasons += [*one_answer(judged, overall, supported), *uncut(judged)]
     elif judged:
         reasons.append(_unread(overall))
@@ -106,8 +108,7 @@ def verdict(
 
 
 def _counted(name: str, pairs: Sequence[Pair], gate: Gate) -> GroupResult:
-    columns = [p.base for p in pairs], [p.sft for p in pairs], [p.cluster for p in pairs]
-    result = with_clusters(group(name, pairs), *columns, gate.bootstrap_samples, gate.bootstrap_seed)
+    result = clustered(name, pairs, gate)
     return with_power(result, gate) if result.n else result
 
 

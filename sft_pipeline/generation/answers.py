@@ -20,7 +20,7 @@ from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines import answering
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
 from sft_pipeline.generation.partial import Partial
-from sft_pipeline.model.greedy import Completion
+from sft_pipeline.model.completion import Completion
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def generate(
     common = conditions(experiment, base, items, engine)
     header = {"model": model, "adapter": folder and adapter_content(folder), "conditions": common}
     started = time.monotonic()
-    answers, computed = _answers(engine, experiment, prompts, folder, work, header)
+    answers, computed = resumed(engine, experiment, prompts, folder, work, header)
     seconds = time.monotonic() - started
     tokens = sum(a.tokens for a in answers)
     log.info("%s: %d answers by %s, %d tokens in %.1f s", model, len(answers), engine.name, tokens, seconds)
@@ -100,10 +100,13 @@ def generate(
     )
 
 
-def _answers(
+def resumed(
     engine: Engine, experiment: Experiment, prompts: list[str], adapter: Path | None, work: Path, header: dict
 ) -> tuple[list[Completion], list[Completion]]:
-    """All answers in the order of `prompts`, and those of them that were computed now."""
+    """All answers in the order of `prompts`, and those of them that were computed now; the others lie in `work`.
+
+    `header` is what the answers rest on: those of another one are thrown away.
+    """
     order = list(range(len(prompts)))
     if engine.by_length:
         lengths = engine.tokenizer.count(prompts)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.model.greedy import Completion
+from sft_pipeline.model.completion import Completion
 from sft_pipeline.provenance.hashing import canonical_json
 
 log = logging.getLogger(__name__)

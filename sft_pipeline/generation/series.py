@@ -15,11 +15,10 @@ from sft_pipeline.dataset.table import read_table
 from sft_pipeline.evaluation.scoring import Judged, score_items
 from sft_pipeline.evaluation.statistics import wilson
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.generation.answers import conditions
+from sft_pipeline.generation.answers import conditions, resumed
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.generation.engines.engine import adapter_content
-from sft_pipeline.generation.partial import Partial
-from sft_pipeline.model.greedy import Completion
+from sft_pipeline.model.completion import Completion
 
 ON_TEST = (
     "The series is on the test split. Whoever chooses a checkpoint by it gives the gate items that took part in the choice: "
@@ -50,7 +49,7 @@ def series(
         adapter: the final adapter with its kept checkpoints.
         items: the split that the experiment declares.
         root: the project's root, where relative files of the scorers' options start.
-        work: the step's own folder; a series that was killed goes on with the checkpoint at which it stopped.
+        work: the step's own folder; a series that was killed goes on where it stopped.
         out: empty folder.
 
     Raises:
@@ -75,10 +74,8 @@ def series(
         for step, folder in sorted(folders.items()):
             own = work / f"step-{step}"
             own.mkdir(exist_ok=True)
-            with Partial(own, {"adapter": folder and adapter_content(folder), "conditions": common}) as partial:
-                if not partial.chunks:
-                    partial.add(engine.answer(prompts, experiment.generation, adapter=folder))
-                answers = partial.chunks[0]
+            header = {"adapter": folder and adapter_content(folder), "conditions": common}
+            answers, _ = resumed(engine, experiment, prompts, folder, own, header)
             outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
             judged = score_items(rows, outputs, experiment.evaluation, root)
             points.append(point(step, judged, answers))

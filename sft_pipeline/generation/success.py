@@ -1,6 +1,6 @@
 """How often a model succeeds on a split, by the experiment's own prompt, decoding and scorers.
 
-Used where a number is enough: the base's headroom on the dev split, and the checkpoint series.
+Used where a number is enough: the base's headroom on the dev split.
 """
 
 from pathlib import Path
@@ -17,7 +17,6 @@ def successes(
     experiment: Experiment,
     items: InstructionDataset,
     root: Path,
-    adapter: Path | None = None,
 ) -> tuple[int, int]:
     """Successful answers and answers that could be judged: a type that is judged in pairs only counts in neither.
 
@@ -26,11 +25,10 @@ def successes(
         experiment: gives prompt, decoding and scorers.
         items: the split, usually dev: the test split is for the gate alone.
         root: the project's root, where relative files of the scorers' options start.
-        adapter: folder of the adapter; None is the base model.
     """
     rows = read_table(items.path(InstructionDataset.ROWS))
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
-    answers = engine.answer(prompts, experiment.generation, adapter=adapter)
+    answers = engine.answer(prompts, experiment.generation)
     outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
     judged = [j for j in score_items(rows, outputs, experiment.evaluation, root) if j.success is not None]
     return sum(j.success for j in judged), len(judged)

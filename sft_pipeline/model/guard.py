@@ -23,7 +23,7 @@ PROBE = "In 1987, Zoë's 23 friends paid $4.50 (or so)... didn't they?\n\n  THEN
 
 def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path) -> GuardReport:
     """Run all checks on the snapshot and write `guard.json` and `guard.txt` to `out`."""
-    from sft_pipeline.model.greedy import complete
+    from sft_pipeline.model.generate import complete
 
     tokenizer = loader.load_tokenizer(base.root)
     cases = [

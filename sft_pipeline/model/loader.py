@@ -303,10 +303,14 @@ def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
     return PeftModel.from_pretrained(model, adapter, is_trainable=False, local_files_only=True).eval()
 
 
+CODE = "model/loader.py", "model/completion.py", "model/generate.py"
+"""What decides how a base is loaded and asked."""
+
+
 def provenance(tokenizer: CleanTokenizer, spec: BaseModelSpec, source: str, revision: str) -> dict[str, str]:
     """How the base was loaded: part of the guard's report and of everything that is made with the model."""
     return {
-        "loader_version": f"{sft_pipeline.__version__}+{code_hash('model/loader.py', 'model/greedy.py')}",
+        "loader_version": f"{sft_pipeline.__version__}+{code_hash(*CODE)}",
         "model": source,
         "revision": revision,
         "quantization": spec.quantization,

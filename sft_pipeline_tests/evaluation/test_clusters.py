@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from sft_pipeline.evaluation.clusters import cluster_interval, cluster_p, with_clusters
 from sft_pipeline.evaluation.statistics import mcnemar, paired, tango
+from sft_pipeline.experiment import Gate
+
+GATE = Gate(bootstrap_samples=2000, bootstrap_seed=1)
 
 items = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from(["a", "b", "c", "d", "e", None])), max_size=40)
 
@@ -45,7 +48,7 @@ def test_the_interval_is_that_of_scipys_bootstrap_over_the_clusters():
 
 def test_items_that_stand_together_give_a_wider_interval_than_tangos():
     base, sft, clusters = clustered(2, clusters=60, size=10)
-    result = with_clusters(paired("x", base, sft), base, sft, clusters, 2000, 1)
+    result = with_clusters(paired("x", base, sft), base, sft, clusters, GATE)
     (low, high), (tango_low, tango_high) = result.cluster_interval, result.lift_interval
     assert result.clusters == 60
     assert high - low > 2 * (tango_high - tango_low)
@@ -54,8 +57,8 @@ def test_items_that_stand_together_give_a_wider_interval_than_tangos():
 def test_a_result_without_shared_clusters_stays_as_it_is():
     base, sft = [True, False, True], [True, True, True]
     result = paired("x", base, sft)
-    assert with_clusters(result, base, sft, [None, "a", None], 2000, 1) == result
-    assert with_clusters(result, base, sft, ["b", "a", "c"], 2000, 1) == result
+    assert with_clusters(result, base, sft, [None, "a", None], GATE) == result
+    assert with_clusters(result, base, sft, ["b", "a", "c"], GATE) == result
 
 
 @given(rows=items, seed=st.integers(0, 5))

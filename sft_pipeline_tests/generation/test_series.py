@@ -71,7 +71,7 @@ def test_a_killed_series_goes_on_where_it_stopped_and_ends_with_the_same_artifac
     asked, real, experiment = [], module.open_engine, declaring(experiment)
 
     class Dies:
-        """The engine, which is killed when it is asked for the third time."""
+        """The engine, which is killed when it is asked for the `after`-th time."""
 
         def __init__(self, engine, after):
             self.engine, self.after = engine, after
@@ -96,9 +96,10 @@ def test_a_killed_series_goes_on_where_it_stopped_and_ends_with_the_same_artifac
         measure(experiment, "killed")
     monkeypatch.setattr(module, "open_engine", lambda *args: Dies(real(*args), 99))
     resumed = measure(experiment, "resumed")
-    assert len(asked) == 4, "base and checkpoint 5 were asked again"
+    in_two_runs = len(asked)
     shutil.rmtree(resumed.root.parent / "work")
     assert resumed.digest == measure(experiment, "whole").digest
+    assert in_two_runs == len(asked) - in_two_runs + 1, "more than the batch in which it was killed was asked again"
 
 
 def test_a_series_on_the_test_split_says_what_that_costs(experiment, measure):

@@ -11,7 +11,7 @@ import pytest
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase, Prompt, Sentinel
 from sft_pipeline.model import guard, loader, snapshot
-from sft_pipeline.model.greedy import complete
+from sft_pipeline.model.generate import complete
 
 PACKAGE = Path(loader.__file__).parent.parent
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sft_pipeline.artifacts import GroupResult, Reason
-from sft_pipeline.evaluation.criteria.significance import significant
+from sft_pipeline.evaluation.criteria.significance import hangs_on
 from sft_pipeline.evaluation.criteria.wording import lift
 from sft_pipeline.evaluation.pair import Pair, group
 from sft_pipeline.experiment import Gate
@@ -15,7 +15,7 @@ def consistency(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list
     if not odd:
         return []
     rest = group("others", [p for p in pairs if not (p.same_text and p.base != p.sft)])
-    hangs = significant(overall, gate) and not significant(rest, gate)
+    hangs = hangs_on(overall, rest, gate)
     return [
         Reason(
             criterion="same answer, same judgement",

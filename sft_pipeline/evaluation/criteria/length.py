@@ -1,10 +1,9 @@
 """Score and length: is success a matter of how long an answer is?"""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from sft_pipeline.artifacts import GroupResult, Reason
-from sft_pipeline.evaluation.criteria.significance import significant
+from sft_pipeline.evaluation.criteria.significance import hangs_on
 from sft_pipeline.evaluation.criteria.wording import lift, minus, percent
 from sft_pipeline.evaluation.pair import Pair, group
 from sft_pipeline.evaluation.validity import LengthCheck, LengthRule, length_check
@@ -26,7 +25,7 @@ def length(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate
     reasons = [_similar(overall, check, trusted), *_rule(overall, check, gate, trusted)]
     if check.artefact is None:
         reasons += _by_type(pairs, overall, gate)
-    return [*reasons, *_form(pairs, overall, check, gate)]
+    return reasons
 
 
 def _similar(overall: GroupResult, check: LengthCheck, trusted: bool) -> Reason:
@@ -115,79 +114,13 @@ def _by_type(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list[Re
     if not bad:
         return []
     rest = group("other types", [p for p in pairs if p.type not in bad])
-    lost = significant(overall, gate) and not significant(rest, gate)
+    lost = hangs_on(overall, rest, gate)
     return [
         Reason(
             criterion="score and length by type",
             outcome="refused" if lost else "info",
             detail=f"success is a matter of length in {', '.join(bad)}; without {'it' if len(bad) == 1 else 'them'} the lift is "
             f"{lift(rest)}" + (": the verdict hangs on what only measures length" if lost else ""),
-        )
-    ]
-
-
-def _form(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate) -> list[Reason]:
-    """Wins in which the base says the right thing in the wrong form; see `_cut` and `_holding`."""
-    return [*_cut(pairs, overall, gate), *_holding(pairs, overall, check, gate)]
-
-
-def _cut(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list[Reason]:
-    """The lift when the same scorer judges every failed answer of both models without what stands around it.
-
-    Refused where the lift is no longer significant and at most half of it is left: some parts of wrong answers are right
-    by accident, which makes a true lift a little smaller.
-    """
-    freed = [p for p in pairs if (p.base_cut_success, p.sft_cut_success) != (p.base, p.sft) and p.verified]
-    gained = {
-        m: sum(getattr(p, f"{m}_cut_success") is True and not getattr(p, m) for p in freed) for m in ("base", "sft")
-    }
-    if not sum(gained.values()):
-        return []
-    rest = group(
-        "without what stands around the answers",
-        [replace(p, base=p.base or p.base_cut_success is True, sft=p.sft or p.sft_cut_success is True) for p in pairs],
-    )
-    hangs = significant(overall, gate) and not significant(rest, gate) and rest.lift < overall.lift / 2
-    return [
-        Reason(
-            criterion="form or substance",
-            outcome="refused" if hangs else "info",
-            detail=f"{gained['base']} failed answers of the base and {gained['sft']} of the fine-tuned model are right by the "
-            "same scorer when only their first line, paragraph, code block or JSON value is read; with these the lift is "
-            f"{lift(rest)}"
-            + (
-                ": it is one of form. Give both models the same stop strings, or judge that part alone" if hangs else ""
-            ),
-        )
-    ]
-
-
-def _holding(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate) -> list[Reason]:
-    """The lift when both models' outputs that hold the expected answer count as successes.
-
-    Such wins are told, for only a reader can weigh them: a number stands in a long output by accident. Refused where they
-    are most of the wins and the lift hangs on them: then right answers are rejected for what stands around them, as in
-    the stage-1 record.
-    """
-    if not check.form:
-        return []
-    rest = group(
-        "all that hold the answer",
-        [replace(p, base=p.base or p.base_has_answer is True, sft=p.sft or p.sft_has_answer is True) for p in pairs],
-    )
-    hangs = check.formal and significant(overall, gate) and not significant(rest, gate)
-    return [
-        Reason(
-            criterion="answer in the output",
-            outcome="refused" if hangs else "info",
-            detail=f"in {check.form} of {check.won} won pairs the base's output also contains the expected answer: as far as "
-            "that is no accident, which with a number it may well be, the lift there is one of form (stopping, format) and "
-            f"not of knowledge. If every output that contains it counted as a success, the lift would be {lift(rest)}"
-            + (
-                ". Give both models the same stop strings, or judge in a way that finds the answer in its surroundings"
-                if hangs
-                else ""
-            ),
         )
     ]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sft_pipeline.artifacts import GroupResult, ProtectedResult, Reason
-from sft_pipeline.evaluation.clusters import with_clusters
+from sft_pipeline.evaluation.clusters import clustered
 from sft_pipeline.evaluation.criteria.wording import interval, signed
-from sft_pipeline.evaluation.pair import Pair, group
+from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.evaluation.power import best_lower_bound, largest_tolerable_loss
 from sft_pipeline.experiment import Gate, Protected
 
@@ -30,11 +30,11 @@ def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult
     """
     chosen = [p for p in pairs if p.type in spec.types]
     judged = [p for p in chosen if not p.missing]
-    result = _counted(spec.name, judged, gate)
+    result = clustered(spec.name, judged, gate)
     low, high = _bounds(result)
     if len(judged) < len(chosen):
         worst = [replace(p, base=p.base is not False, sft=p.sft is True) for p in chosen]
-        low = min(low, _bounds(_counted(spec.name, worst, gate))[0])
+        low = min(low, _bounds(clustered(spec.name, worst, gate))[0])
     if result.n and low > -spec.margin:
         outcome = "held"
     elif result.n and result.lift <= -spec.margin and high < 0:
@@ -49,11 +49,6 @@ def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult
         verdict=outcome,
         overlap_rule=result.sft_interval[1] >= result.base_interval[0],
     )
-
-
-def _counted(name: str, pairs: Sequence[Pair], gate: Gate) -> GroupResult:
-    columns = [p.base for p in pairs], [p.sft for p in pairs], [p.cluster for p in pairs]
-    return with_clusters(group(name, pairs), *columns, gate.bootstrap_samples, gate.bootstrap_seed)
 
 
 def _bounds(result: GroupResult) -> tuple[float, float]:

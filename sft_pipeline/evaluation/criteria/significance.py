@@ -13,6 +13,11 @@ def significant(overall: GroupResult, gate: Gate) -> bool:
     return overall.lift > 0 and deciding_p(overall, gate.test) <= gate.alpha
 
 
+def hangs_on(overall: GroupResult, rest: GroupResult, gate: Gate) -> bool:
+    """Whether the lift is significant only with what `rest` leaves out or counts otherwise."""
+    return significant(overall, gate) and not significant(rest, gate)
+
+
 def significance(overall: GroupResult, gate: Gate) -> Reason:
     """The deciding test with the right sign."""
     p = deciding_p(overall, gate.test)

@@ -1,4 +1,6 @@
-"""How figures are written in a reason."""
+"""How figures and ids are written in a reason."""
+
+from collections.abc import Sequence
 
 from sft_pipeline.artifacts import GroupResult
 
@@ -26,3 +28,8 @@ def interval(bounds: tuple[float, float]) -> str:
 def lift(result: GroupResult) -> str:
     """Lift with its interval, and the counts behind it."""
     return f"{signed(result.lift)} points ({interval(result.lift_interval)}; {result.won} won, {result.lost} lost of {result.n})"
+
+
+def some(ids: Sequence[str]) -> str:
+    """How many items, and the ids of the first three of them."""
+    return f"{len(ids)} items ({', '.join(sorted(ids)[:3])}{', …' if len(ids) > 3 else ''})"

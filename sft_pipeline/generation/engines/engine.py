@@ -3,12 +3,13 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Self
 
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import Generation
-from sft_pipeline.model.greedy import Completion
+from sft_pipeline.model.completion import Completion
 from sft_pipeline.model.loader import CleanTokenizer
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 
@@ -17,7 +18,7 @@ class Engine(ABC):
     """One loaded base model that answers with or without an adapter.
 
     The same decoding gives the same answers by every engine, up to the last bits of the arithmetic: stop strings, limits,
-    the end of sequence and what is counted are decided by `model.greedy`.
+    the end of sequence and what is counted are decided by `model.completion`.
     """
 
     name: ClassVar[str]
@@ -75,7 +76,13 @@ def adapter_content(folder: Path) -> str:
     files = [folder / "adapter_config.json", folder / "adapter_model.safetensors"]
     if missing := [path.name for path in files if not path.is_file()]:
         raise ModelError(f"{folder} is not an adapter: {' and '.join(missing)} missing.")
-    return hash_value([hash_file(path) for path in files])
+    return _content(tuple((path, (s := path.stat()).st_ino, s.st_mtime_ns, s.st_size) for path in files))
+
+
+@lru_cache(maxsize=64)
+def _content(files: tuple[tuple[Path, int, int, int], ...]) -> str:
+    """Hash of files that are read again only once they have changed: it is asked for with every batch of prompts."""
+    return hash_value([hash_file(path) for path, *_ in files])
 
 
 def adapter_config(folder: Path) -> dict:

@@ -7,7 +7,8 @@ from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.experiment import BaseModelSpec, Generation
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
 from sft_pipeline.model import loader
-from sft_pipeline.model.greedy import Completion, complete
+from sft_pipeline.model.completion import Completion
+from sft_pipeline.model.generate import complete
 from sft_pipeline.provenance.environment import library_versions
 
 

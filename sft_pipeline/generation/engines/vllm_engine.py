@@ -19,7 +19,7 @@ from sft_pipeline.experiment import BaseModelSpec, Generation
 from sft_pipeline.generation.engines.engine import Engine, adapter_config, adapter_content
 from sft_pipeline.generation.engines.vllm_process import VllmProcess
 from sft_pipeline.model import loader
-from sft_pipeline.model.greedy import Completion, context_length, finish, room, seed_of
+from sft_pipeline.model.completion import Completion, context_length, finish, room, seed_of
 from sft_pipeline.provenance.environment import library_versions
 
 log = logging.getLogger(__name__)

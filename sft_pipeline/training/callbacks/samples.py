@@ -37,7 +37,7 @@ def sampling(
     import torch
     from transformers import TrainerCallback
 
-    from sft_pipeline.model.greedy import complete
+    from sft_pipeline.model.generate import complete
 
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
 

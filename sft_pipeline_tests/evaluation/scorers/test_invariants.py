@@ -79,7 +79,7 @@ def test_no_text_makes_a_scorer_raise_and_a_reason_is_given_exactly_where_it_is_
 )
 def test_a_megabyte_is_judged_soon(scorer, reference, options, piece):
     output = piece * (1_000_000 // len(piece))
-    started = time.process_time()
+    started = time.monotonic()
     score = scorer.score(Item("i1", "Do it.", "", "t", reference), output, options)
-    assert time.process_time() - started < 4  # many times what it takes: something that is not linear takes minutes
+    assert time.monotonic() - started < 30  # many times what it takes: something that is not linear takes minutes
     assert (score.reason == "") is (score.success is True)

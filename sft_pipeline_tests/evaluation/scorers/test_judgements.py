@@ -1,10 +1,12 @@
 """Judgements from a file, joined by id and exact text."""
 
+import gzip
 import json
 
 import pytest
 
 from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.labels import read_labels
 from sft_pipeline.evaluation.scorers import Item, judgements
 
 
@@ -61,15 +63,22 @@ GOOD = {"id": "i1", "output": "x", "success": True}
         ([GOOD, "", GOOD], r"judged\.jsonl, row 3: the same output of item i1 is judged in row 1 already"),
         ([GOOD, GOOD | {"success": False}], "row 2: the same output of item i1 is judged in row 1 already"),
         (["{"], "row 1: not JSON"),
-        (["[1]"], "row 1: must be an object with id, output and success"),
-        ([{"id": 5.5, "output": "x", "success": True}], "row 1, field id: must be text, is 5.5"),
-        ([{"id": "i1", "success": True}], "row 1, field output: must be text, is None"),
-        ([{"id": "i1", "output": "x"}], "row 1, field success: must be true, false or null, is 'missing'"),
-        ([GOOD | {"success": 1}], "row 1, field success: must be true, false or null, is 1"),
+        (["[1]"], "row 1: is a list; every line is one JSON object"),
+        ([{"id": 5.5, "output": "x", "success": True}], "row 1, field id: must be text or a whole number, is 5.5"),
+        ([{"id": "i1", "success": True}], "row 1, field output: is missing; a judgement belongs to the text"),
+        ([{"id": "i1", "output": "x"}], "row 1, field success: is missing; must be true, false or null"),
+        ([GOOD | {"success": 2}], "row 1, field success: must be true, false or null, is 2"),
         ([GOOD | {"reason": 1}], "row 1, field reason: must be text, is 1"),
-        ([""], "the file holds no judgements"),
+        ([""], "the file is empty"),
     ],
 )
 def test_rows_that_are_no_judgements_are_named(judge, written, rows, problem):
     with pytest.raises(DataError, match=problem):
         judge(judgements, "x", options=written(*rows))
+
+
+def test_a_file_as_other_tools_write_it_is_read(judge, tmp_path):
+    path = tmp_path / "judged.jsonl"
+    text = '\ufeff{"id": 7, "output": "x", "success": 1}\n'
+    path.write_bytes(gzip.compress(text.encode()))
+    assert read_labels(path) == {("7", "x"): (True, "")}

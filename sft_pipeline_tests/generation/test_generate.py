@@ -7,7 +7,8 @@ import pytest
 
 from sft_pipeline.experiment import BaseModelSpec, FolderBase
 from sft_pipeline.model import loader
-from sft_pipeline.model.greedy import complete, finish
+from sft_pipeline.model.completion import finish
+from sft_pipeline.model.generate import complete
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,129 @@
+"""Rows of JSON Lines that somebody else wrote, each with its place for messages."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.dataset.source.items import JsonReader
+from sft_pipeline.dataset.source.unreadable import Unreadable, kind
+from sft_pipeline.errors import DataError
+from sft_pipeline.provenance.hashing import canonical_json
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row with its place, for messages."""
+
+    path: Path
+    number: int
+    values: Mapping[str, Any]
+
+    def wrong(self, name: str, problem: str) -> DataError:
+        """An error that names the place."""
+        return DataError(f"{self.path}, row {self.number}, field {name}: {problem}")
+
+    def id(self) -> str:
+        """The field id; a number is taken as its digits."""
+        value = self.values.get("id")
+        if "id" not in self.values:
+            fields = ", ".join(list(self.values)[:12]) or "none"
+            raise self.wrong(
+                "id",
+                f"is missing (fields: {fields}). Answers are joined by id: give every item one, the same in all files",
+            )
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise self.wrong("id", f"must be text or a whole number, is {shown(value)}")
+        return self.sound("id", value)
+
+    def text(self, name: str) -> str | None:
+        """A field of text; None where it is missing or null."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise self.wrong(name, f"must be text, is {shown(value)}")
+        return self.sound(name, value)
+
+    def success(self) -> bool | None:
+        """The field success; 1 and 0 are true and false, null is a judge who could not tell."""
+        value = self.values.get("success")
+        if value in (0, 1) and isinstance(value, int | float):
+            value = bool(value)
+        if not isinstance(value, bool | None):
+            raise self.wrong("success", f"must be true, false or null, is {shown(value)}")
+        return value
+
+    def sound(self, name: str, value: str) -> str:
+        """`value`, which must be text that can be written down."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self.wrong(name, "holds a lone surrogate, which is no character") from None
+        return value
+
+    def item(self) -> dict[str, str]:
+        """What the row says of its item: type, instruction, group, reference (JSON text)."""
+        found = {name: self.text(name) for name in ("type", "instruction")}
+        group = self.values.get("group")
+        found["group"] = str(group) if isinstance(group, int) and not isinstance(group, bool) else self.text("group")
+        found["reference"] = self.reference()
+        return {name: value for name, value in found.items() if value is not None}
+
+    def reference(self) -> str | None:
+        """What a scorer needs to know, as JSON text; a bare text or number is the expected answer."""
+        given = [name for name in ("reference", "answer") if self.values.get(name) is not None]
+        if not given:
+            return None
+        if len(given) > 1:
+            raise self.wrong("answer", "stands beside reference; put it there as reference.answer")
+        value = self.values[given[0]]
+        if given[0] == "reference" and isinstance(value, str) and value.lstrip().startswith("{"):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise self.wrong("reference", f"is neither an object nor a plain answer: {error}") from error
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            value = {"answer": value}
+        if not isinstance(value, dict):
+            raise self.wrong(given[0], f"must be text, a number or an object, is {shown(value)}")
+        return self.sound(given[0], canonical_json(value))
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """Every line that is not blank; the file may be compressed with gzip.
+
+    Raises:
+        DataError: the file cannot be read or is empty, or a line is no JSON object; by the file's name and row.
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    reader, count = JsonReader(), 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        count += 1
+        row = reader.value(line)
+        if isinstance(row, Unreadable):
+            raise DataError(f"{path}, row {number}: {row}; every line is one JSON object")
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, row {number}: is {kind(row)}; every line is one JSON object")
+        yield Row(path, number, row)
+    if not count:
+        raise DataError(f"{path}: the file is empty")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
+    return f"{value!r:.60}" if value is not None else "null"
