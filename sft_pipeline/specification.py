@@ -70,11 +70,6 @@ def specifications(root: Path) -> tuple[list[str], list[str]]:
     return names, problems
 
 
-def experiment_names(root: Path) -> list[str]:
-    """Names of the experiments under `root`/specs, sorted: the partition keys."""
-    return specifications(root)[0]
-
-
 def load_by_name(name: str, root: Path) -> "Experiment":
     """The experiment that `root`/specs/`name`.yaml describes.
 

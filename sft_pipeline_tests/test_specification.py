@@ -6,7 +6,7 @@ import pytest
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.specification import expand_path, experiment_names, load, load_by_name, project_root
+from sft_pipeline.specification import expand_path, load, load_by_name, project_root, specifications
 
 MINIMAL = """\
 description: the smallest one
@@ -36,7 +36,7 @@ def test_numbers_are_read_as_yaml_1_2_has_them(written):
     assert load(written(MINIMAL)).training.learning_rate == 1e-4
 
 
-@pytest.mark.parametrize("name", experiment_names(project_root()))
+@pytest.mark.parametrize("name", specifications(project_root())[0])
 def test_every_specification_of_the_project_holds(name):
     assert load_by_name(name, project_root()).description
 

@@ -84,7 +84,7 @@ def write(
     if figures.lengths:
         pictures["lengths.png"] = gate_distributions.lengths(figures.lengths, items)
     if figures.power_curve:
-        pictures["power.png"] = gate_distributions.power(figures.power_curve, report.overall.lift)
+        pictures["power.png"] = gate_distributions.power(figures.power_curve, report.overall.lift, gate.min_power)
     for name, picture in pictures.items():
         (out / name).write_bytes(picture)
     (out / "gate.html").write_text(gate_html.page(report, figures, items, pictures), "utf-8")

@@ -52,7 +52,7 @@ BORDERS: dict[str, dict[str, str]] = {
     },
     "lora_adapter": {
         "training/diagnosis.py": "words the message of a lost run, which leaves no adapter",
-        "report/data_html.py": "the page of the data; lends the mask audit `shown`, which marks white space",
+        "report": "pages and pictures beside the adapter, which are no part of its version",
     },
 }
 """Modules that are imported on the way to an asset without deciding anything of it, and why not."""

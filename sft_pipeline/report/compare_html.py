@@ -15,15 +15,11 @@ def page(report: ComparisonReport, picture: bytes) -> str:
         report: the comparison.
         picture: the forest plot as PNG.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "points": points,
-        "interval": interval,
-        "finding": lambda comparison: finding(comparison, report),
-    }
+    environment = page_style.environment(
+        points=points, interval=interval, finding=lambda comparison: finding(comparison, report)
+    )
     return environment.from_string(TEMPLATE).render(
         report=report,
         headline=headline(report),

@@ -1,6 +1,7 @@
 """The comparison of several models as plain text, and the words that the page shares with it."""
 
 from sft_pipeline.artifacts import ComparisonReport, ModelComparison, ModelRate
+from sft_pipeline.report.excerpt import visible
 from sft_pipeline.report.gate_text import points, rate
 
 LONGEST = 30
@@ -17,8 +18,9 @@ def summary(report: ComparisonReport) -> str:
     head += f"  {'by cluster':>15}" if clustered(report) else ""
     lines += [head, *(_row(comparison, width, report) for comparison in report.comparisons)]
     for type, rates in by_type(report).items():
-        lines += ["", f"type {type}", *_rates(rates, width)]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"type {cut(type)}", *_rates(rates, width)]
+    # A name in the data must not command the terminal.
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def headline(report: ComparisonReport) -> str:

@@ -1,12 +1,11 @@
 """The report of the data stage as one self-contained page: no network, no script, everything from data escaped."""
 
 import base64
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from sft_pipeline.artifacts import QualityManifest, RejectedSample, Threshold
 from sft_pipeline.report import data_plots, excerpt, page_style
@@ -25,18 +24,15 @@ def write(manifest: QualityManifest, out: Path) -> None:
 
 def page(manifest: QualityManifest) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "count": lambda number: f"{number:,.1f}".removesuffix(".0"),
-        "cut": excerpt.cut,
-        "limit_of": lambda threshold: _figure(threshold, threshold.limit),
-        "percent": _percent,
-        "shown": shown,
-        "value_of": lambda threshold: _figure(threshold, threshold.value),
-        "words": lambda name: name.replace("_", " "),
-    }
+    environment = page_style.environment(
+        count=lambda number: f"{number:,.1f}".removesuffix(".0"),
+        cut=excerpt.cut,
+        limit_of=lambda threshold: _figure(threshold, threshold.limit),
+        percent=_percent,
+        shown=excerpt.shown,
+        value_of=lambda threshold: _figure(threshold, threshold.value),
+        words=lambda name: name.replace("_", " "),
+    )
     names = [length.name for length in manifest.lengths]
     failed = [threshold.name.replace("_", " ") for threshold in manifest.thresholds if not threshold.passed]
     return environment.from_string(TEMPLATE).render(
@@ -55,27 +51,6 @@ def page(manifest: QualityManifest) -> str:
         histograms=[base64.b64encode(data_plots.lengths([length])).decode() for length in manifest.lengths],
         style=Markup(page_style.STYLE + STYLE),
     )
-
-
-def shown(text: str, matched: str = "") -> Markup:
-    """`text` escaped, with `matched` highlighted and with what is invisible or turns the writing direction as a sign.
-
-    A control character could hide a part of the text, or make it read as what it is not.
-    """
-    parts = []
-    end = 0
-    for first, last in excerpt.places(text, matched):
-        parts += [_visible(text[end:first]), Markup("<mark>{}</mark>").format(_visible(text[first:last]))]
-        end = last
-    return Markup("").join([*parts, _visible(text[end:])])
-
-
-def _visible(text: str) -> Markup:
-    return Markup(excerpt.HIDDEN.sub(_sign, str(escape(text))))
-
-
-def _sign(found: re.Match[str]) -> str:
-    return f'<span class="control">{excerpt.sign(found[0])}</span>'
 
 
 _LEVELS = {"exact": "exact", "pair": "near, by pair", "instruction": "near, by instruction"}

@@ -1,7 +1,9 @@
-"""The part of a long text that shows why it was matched, and signs for what a text hides."""
+"""Foreign text as a page or a terminal shows it: why it was matched, cut, and with signs for what it hides."""
 
 import re
 from functools import lru_cache
+
+from markupsafe import Markup, escape
 
 LONGEST = 400
 """Characters of an excerpt."""
@@ -53,6 +55,27 @@ def cut(text: str, matched: str = "", longest: int = LONGEST) -> str:
         start = max(0, min(first - max(0, longest - (last - first)) // 2, len(text) - longest))
     end = start + longest
     return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+
+
+def shown(text: str, matched: str = "") -> Markup:
+    """`text` escaped, with `matched` highlighted and with what is invisible or turns the writing direction as a sign.
+
+    A control character could hide a part of the text, or make it read as what it is not.
+    """
+    parts = []
+    end = 0
+    for first, last in places(text, matched):
+        parts += [_visible(text[end:first]), Markup("<mark>{}</mark>").format(_visible(text[first:last]))]
+        end = last
+    return Markup("").join([*parts, _visible(text[end:])])
+
+
+def _visible(text: str) -> Markup:
+    return Markup(HIDDEN.sub(_sign, str(escape(text))))
+
+
+def _sign(found: re.Match[str]) -> str:
+    return f'<span class="control">{sign(found[0])}</span>'
 
 
 @lru_cache(maxsize=64)

@@ -57,12 +57,14 @@ def lengths(figures: Lengths, items: Sequence[Mapping[str, Any]]) -> bytes:
     return png(figure)
 
 
-def power(curve: PowerCurve, observed: float) -> bytes:
-    """Probability to find a true lift with these items, with the planned and the `observed` lift."""
+def power(curve: PowerCurve, observed: float, wanted: float) -> bytes:
+    """Probability to find a true lift with these items, with the planned and the `observed` lift and the `wanted` power."""
     figure, axes = canvas(3)
     axes.plot([100 * lift for lift in curve.lifts], [100 * p for p in curve.power], color=INK, linewidth=2)
-    axes.axhline(80, color=BASE, linewidth=1, linestyle=(0, (4, 2)))
-    axes.text(100 * curve.lifts[-1], 78, "80 %", ha="right", va="top", fontsize=8, color=INK)
+    axes.axhline(100 * wanted, color=BASE, linewidth=1, linestyle=(0, (4, 2)))
+    axes.text(
+        100 * curve.lifts[-1], 100 * wanted - 2, f"{100 * wanted:g} %", ha="right", va="top", fontsize=8, color=INK
+    )
     for lift, name, colour, style in (
         (curve.planned_lift, "planned", BASE, (0, (1, 1))),
         (observed, "observed", SFT, "-"),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import GateReport, GroupResult
 from sft_pipeline.provenance.hashing import canonical_json
-from sft_pipeline.report import data_html, gate_items, page_style
+from sft_pipeline.report import excerpt, gate_items, page_style
 from sft_pipeline.report.gate_json import GateJson
 from sft_pipeline.report.gate_template import CHECKS, HEAD, STYLE, USED
 from sft_pipeline.report.gate_text import HEADLINE, ordered, points
@@ -33,19 +33,17 @@ def page(
         items: rows of items.parquet.
         pictures: PNG bytes by file name.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "count": lambda number: f"{number:,}",
-        "odds": _odds,
-        "percent": lambda count, n: f"{100 * count / (n or 1):.1f} %",
-        "points": points,
-        "shown": lambda text: data_html.shown(_cut(text)),
-        "span": lambda interval: f"{points(interval[0])} to {points(interval[1])}",
-        "text": gate_items.text,
-    }
+    environment = page_style.environment(
+        count=lambda number: f"{number:,}",
+        odds=_odds,
+        percent=lambda count, n: f"{100 * count / (n or 1):.1f} %",
+        points=points,
+        shown=lambda text: excerpt.shown(_cut(text)),
+        span=lambda interval: f"{points(interval[0])} to {points(interval[1])}",
+        text=gate_items.text,
+    )
     picked, outcomes = gate_items.chosen(items)
     script = gate_items.SCRIPT
     return environment.from_string(HEAD + CHECKS + gate_items.TEMPLATE + USED).render(

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sft_pipeline.report.data_html import shown
+from sft_pipeline.report.excerpt import shown
 
 SHOWN = 1500
 """Most items in the page's table, lost and won ones first; items.parquet has all of them."""

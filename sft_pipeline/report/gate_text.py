@@ -71,6 +71,6 @@ def _row(group: GroupResult, width: int, test: str) -> str:
     p = {"exact": group.p_exact, "midp": group.p_midp, "corrected": group.p_corrected}[test]
     adjusted = "" if group.p_adjusted is None else f"{group.p_adjusted:.2g}"
     return (
-        f"{group.name[:width]:<{width}}  {group.n:>5}  {100 * group.base_rate:>6.1f}  {100 * group.sft_rate:>6.1f}  "
+        f"{' '.join(group.name.split())[:width]:<{width}}  {group.n:>5}  {100 * group.base_rate:>6.1f}  {100 * group.sft_rate:>6.1f}  "
         f"{points(group.lift):>6}  {interval:>15}  {group.lost:>5}  {group.won:>5}  {p:>8.2g}  {adjusted:>8}"
     )

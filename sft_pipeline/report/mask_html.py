@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from sft_pipeline.report import data_html, page_style
+from sft_pipeline.report import excerpt, page_style
 
 SHOWN = 1600
 """Most tokens of a sample that the page shows, from its beginning and its end."""
@@ -74,10 +74,7 @@ class Audit(NamedTuple):
 
 def page(audit: Audit) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "count": lambda number: f"{number:,}"}
+    environment = page_style.environment(visible=visible, count=lambda number: f"{number:,}")
     share = audit.learned / audit.tokens if audit.tokens else 0.0
     samples = [
         {
@@ -119,7 +116,7 @@ def visible(text: str) -> Markup:
         elif part.isspace():
             parts.append(Markup('<span class="control">U+{:04X}</span>').format(ord(part)))
         else:
-            parts.append(data_html.shown(part))
+            parts.append(excerpt.shown(part))
     return Markup("").join(parts)
 
 

@@ -1,4 +1,11 @@
-"""The style that all report pages share; each adds its own after it."""
+"""What all report pages share: the style, to which each adds its own, and the templates' environment."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 
 STYLE = """
 :root { --ink: #22272e; --soft: #5b636d; --line: #dfe2e6; --good: #1d6b45; --bad: #a33a22; --grey: #5b636d; --held: #1f6f8b }
@@ -42,3 +49,12 @@ small.good { color: var(--good) } small.bad { color: var(--bad); overflow-wrap: 
 }
 @media print { pre { max-height: none } }
 """
+
+
+def environment(**filters: Callable) -> "Environment":
+    """Where templates are rendered: all values are escaped, an unknown one is an error."""
+    from jinja2 import Environment, StrictUndefined
+
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= filters
+    return made

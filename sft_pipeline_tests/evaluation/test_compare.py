@@ -168,6 +168,13 @@ def test_a_name_with_markup_or_a_formula_stays_text(files):
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page
 
 
+def test_a_type_that_commands_the_terminal_or_breaks_a_line_does_neither(files):
+    for path in files:
+        write(path, [row | {"type": "\x1b[31m\nrates" if row["type"] == "text" else "sum"} for row in rows_of(path)])
+    text = compare_text.summary(compare(files, ["a", "b", "c"], None, Gate()))
+    assert "\x1b" not in text and "type ⟨U+001B⟩[31m rates\n" in text
+
+
 @pytest.mark.real_data
 def test_the_four_judged_gsm8k_models_compare_as_published(real_data, tmp_path):
     lines = (real_data / "gsm8k" / "example_model_solutions.jsonl").read_text("utf-8").splitlines()

@@ -10,7 +10,7 @@ import pytest
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage.tags import DEVICE
-from sft_pipeline.specification import experiment_names, project_root
+from sft_pipeline.specification import project_root, specifications
 
 ASSETS = {
     "raw_dataset": "data",
@@ -62,7 +62,7 @@ def test_every_asset_is_there_in_its_group_and_described(graph):
 def test_every_asset_belongs_to_an_experiment_and_has_a_code_version(graph):
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        assert node.partitions_def.get_partition_keys() == experiment_names(project_root())
+        assert node.partitions_def.get_partition_keys() == specifications(project_root())[0]
         assert node.code_version
 
 

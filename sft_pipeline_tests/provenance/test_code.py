@@ -87,7 +87,6 @@ def test_the_imports_of_the_real_modules_are_followed():
         "prompt.py",
         "dataset/table.py",
         "model/generate.py",
-        "report/training_plots.py",
         "training/schedule.py",
     }
     assert training <= counted("lora_adapter")

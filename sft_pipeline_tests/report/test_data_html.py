@@ -16,7 +16,7 @@ from sft_pipeline.artifacts import (
     RejectedSample,
     Threshold,
 )
-from sft_pipeline.report import data_html, data_plots
+from sft_pipeline.report import data_html, data_plots, excerpt
 
 EVIL = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*1911 }} \" onmouseover='x =1+1"
 
@@ -197,7 +197,7 @@ def test_what_is_invisible_or_turns_the_direction_is_a_sign():
 )
 def test_a_shown_text_reads_as_it_was(text, matched):
     text = matched + text + matched
-    markup = data_html.shown(text, matched)
+    markup = excerpt.shown(text, matched)
     seen = HTMLParser(convert_charrefs=True)
     read: list[str] = []
     seen.handle_data = read.append

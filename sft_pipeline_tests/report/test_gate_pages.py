@@ -80,7 +80,7 @@ def a_page(report: GateReport, outputs: list[str], **changes) -> str:
     figures = the_figures(report, outputs)
     pictures = {name: draw(report) for name, draw in DRAW.items()}
     pictures["lengths.png"] = gate_distributions.lengths(figures.lengths, items)
-    pictures["power.png"] = gate_distributions.power(figures.power_curve, report.overall.lift)
+    pictures["power.png"] = gate_distributions.power(figures.power_curve, report.overall.lift, 0.8)
     return gate_html.page(report, figures, items, pictures)
 
 
