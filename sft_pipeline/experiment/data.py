@@ -208,7 +208,7 @@ class Quality(Section):
     )
 
     @model_validator(mode="after")
-    def _scopecompiles(self) -> "Quality":
+    def _scope_compiles(self) -> "Quality":
         for name, pattern in self.scope.items():
             compiles(pattern, f"scope {name!r}")
         return self

@@ -53,7 +53,7 @@ class Sentinel(Section):
     in_format: bool = Field(True, description="Run it in the training format too.")
 
     @model_validator(mode="after")
-    def _matchescompiles(self) -> "Sentinel":
+    def _matches_compiles(self) -> "Sentinel":
         compiles(self.matches, "matches")
         return self
 
@@ -99,7 +99,7 @@ class BaseModelSpec(Section):
         "losses scaled, and every card since Ampere computes in bfloat16; on an older one take float32.",
     )
     quantization: Literal["none", "nf4", "int8"] = Field(
-        "none", description="nf4 is 4-bit with double quantisation (QLoRA), int8 is LLM.int8."
+        "none", description="nf4 is 4-bit NormalFloat (QLoRA; see double_quantization), int8 is LLM.int8."
     )
     double_quantization: bool = Field(True, description="Quantise the constants of nf4 too.")
     int8_threshold: float = Field(6.0, ge=0, description="Outlier threshold of LLM.int8.")

@@ -23,7 +23,7 @@ class Lora(Section):
     )
 
     @model_validator(mode="after")
-    def _modulesonce(self) -> "Lora":
+    def _modules_once(self) -> "Lora":
         if isinstance(self.target_modules, tuple):
             once(self.target_modules, "target_modules")
         return self
@@ -112,7 +112,9 @@ class Training(Section):
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
         ("tensorboard",), description="Where the series of the training go, beside its own files."
     )
-    processes: Positive = Field(1, description="Processes, each with a device of its own, launched by accelerate.")
+    processes: Positive = Field(
+        1, description="Processes, each with a device of its own, started by torch's elastic launcher."
+    )
     fsdp: bool = Field(False, description="Shard the model over the processes (FSDP-QLoRA); needs CUDA devices.")
     max_masked_share: Share = Field(0.0, description="Share of training rows that may lose all their labels.")
     tokens_per_second: float | None = Field(
@@ -133,11 +135,11 @@ class Training(Section):
         once(self.report_to, "report_to")
         if self.early_stopping and self.adapter != "best":
             raise ValueError("early_stopping keeps the best state: set adapter: best")
-        every = self.eval_steps or self.save_steps
-        if (self.adapter == "best" or self.keep_checkpoints == "best_and_last") and self.save_steps % every:
+        best_is_kept = self.adapter == "best" or self.keep_checkpoints == "best_and_last"
+        if best_is_kept and self.save_steps % self.eval_interval:
             raise ValueError(
                 f"the best checkpoint needs an evaluation at every checkpoint: save_steps ({self.save_steps}) must be a "
-                f"multiple of eval_steps ({every})"
+                f"multiple of eval_steps ({self.eval_interval})"
             )
         if self.fsdp and self.processes == 1:
             raise ValueError("fsdp shards over processes: set processes to the number of devices")
@@ -151,6 +153,11 @@ class Training(Section):
         intervals): a resumed run has to leave the same folder as an uninterrupted one.
         """
         return self.model_dump(mode="json", exclude=set(self.ASIDE))
+
+    @property
+    def eval_interval(self) -> int:
+        """Steps between two evaluations on the dev split."""
+        return self.eval_steps or self.save_steps
 
     @property
     def effective_batch(self) -> int:

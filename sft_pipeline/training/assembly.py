@@ -1,14 +1,13 @@
 """From the last checkpoint to the artifact: the chosen adapter, kept checkpoints, logs, manifest."""
 
 import json
-import resource
-import sys
 from pathlib import Path
 from typing import Any
 
 from sft_pipeline.artifacts import AdapterSnapshot
 from sft_pipeline.experiment import HubBase
 from sft_pipeline.training import checkpoints, manifest
+from sft_pipeline.training.callbacks.rows import LOG, complete
 from sft_pipeline.training.options import options
 
 
@@ -41,7 +40,7 @@ def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end,
         "seconds": round(end.seconds, 2),
         "tokens": int(tokens),
         "tokens_per_second": round(tokens / end.seconds, 1),
-        "peak_memory_bytes": _peak_memory(experiment.model.device),
+        "peak_memory_bytes": _peak_memory(end.folder.parent / LOG),
         "resumed_at_step": start.step if start else 0,
     }
     made = options(experiment, plan, bool(dev_losses))
@@ -77,9 +76,6 @@ def _parameters(weights: Path) -> int:
         return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
 
 
-def _peak_memory(device: str) -> int:
-    """Peak memory of the device in this process; on the CPU the process's largest resident size."""
-    if device == "cuda":
-        torch = sys.modules.get("torch")
-        return int(torch.cuda.max_memory_allocated()) if torch else 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux
+def _peak_memory(log: Path) -> int:
+    """Peak memory over all log rows: this process may not have trained, or not all of it; 0 where there is no row."""
+    return max((row.get("peak_memory_bytes", 0) for row in complete(log)), default=0)

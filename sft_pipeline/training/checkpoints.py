@@ -7,7 +7,6 @@ every saved adapter.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.durable import flush
 from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
+from sft_pipeline.training import atomic
 
 MARKER = "COMPLETE.json"
 
@@ -83,10 +83,7 @@ def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool, keep
             flush(path)
     hashes |= {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
     marker = {"fingerprint": run, "step": step, "seconds": seconds, "final": final, "files": hashes}
-    temporary = folder / (MARKER + ".new")
-    temporary.write_text(json.dumps(marker, indent=1))
-    flush(temporary)
-    os.replace(temporary, folder / MARKER)
+    atomic.write(folder / MARKER, json.dumps(marker, indent=1))
     flush(folder)
     flush(folder.parent)
     for old in _folders(folder.parent)[:-FULL]:

@@ -97,36 +97,3 @@ def encode(experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Map
         encoded.examples.append({"input_ids": (prompt + completion)[:limit], "labels": labels[:limit]})
         encoded.ids.append(row["id"])
     return encoded
-
-
-def audit(encoded: Encoded, tokenizer: CleanTokenizer, samples: int = 12) -> str:
-    """Text that shows what carries loss, decoded, on a sample spread over the rows, and what was cut or left out."""
-    total = len(encoded.examples) + len(encoded.masked)
-    loss = sum(label != IGNORED for example in encoded.examples for label in example["labels"])
-    lines = [
-        f"rows: {total:,}",
-        f"tokens: {sum(encoded.lengths):,}, of which {loss:,} carry loss",
-        f"cut at max_length: {_named(encoded.truncated)}",
-        f"without any loss, left out: {_named(encoded.masked)}",
-        f"tokens would merge across prompt and response, encoded apart: {_named(encoded.merged)}",
-        "",
-        "Between the brackets [[ ]] stands what carries loss.",
-    ]
-    count = min(samples, len(encoded.examples))
-    for index in (i * len(encoded.examples) // count for i in range(count)):
-        example = encoded.examples[index]
-        start = sum(label == IGNORED for label in example["labels"])
-        prompt, response = (
-            tokenizer.inner.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            for ids in (example["input_ids"][:start], example["input_ids"][start:])
-        )
-        lines += [
-            "",
-            f"--- {encoded.ids[index]}: {start} + {len(example['labels']) - start} tokens",
-            f"{prompt}[[{response}]]",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _named(ids: list[str]) -> str:
-    return f"{len(ids):,}" + (f" ({', '.join(ids[:5])}{', …' if len(ids) > 5 else ''})" if ids else "")

@@ -34,7 +34,7 @@ def run(encoded: data.Encoded, tokenizer: CleanTokenizer, training: Training, wo
         TrainingError: too many rows are cut or carry no loss, none is left, or an end of sequence is not learned
             exactly once.
     """
-    found = problems(encoded, training)
+    found = problems(encoded, training) or misplaced_end(encoded, tokenizer)
     page = mask_html.page(
         mask_html.Audit(
             rows=len(encoded.examples) + len(encoded.masked),
@@ -53,8 +53,7 @@ def run(encoded: data.Encoded, tokenizer: CleanTokenizer, training: Training, wo
         (work / "mask_audit.html").write_text(page, "utf-8")
         told = "\n".join(f"- {problem}" for problem in found)
         raise TrainingError(f"the rows cannot be trained on:\n{told}\nWhat carries loss: {work / 'mask_audit.html'}")
-    check_ends(encoded, tokenizer)
-    (out / "mask_audit.txt").write_text(data.audit(encoded, tokenizer), "utf-8")
+    (out / "mask_audit.txt").write_text(plain_text(encoded, tokenizer), "utf-8")
     (out / "mask_audit.html").write_text(page, "utf-8")
     if encoded.truncated:
         logger.warning("%d rows are cut at max_length, %d left out", len(encoded.truncated), len(encoded.masked))
@@ -87,23 +86,49 @@ def problems(encoded: data.Encoded, training: Training) -> list[str]:
     return found
 
 
-def check_ends(encoded: data.Encoded, tokenizer: CleanTokenizer) -> None:
-    """Make sure that every row teaches its end exactly once and last, and that a cut one does not teach to stop.
-
-    Raises:
-        TrainingError: naming the row.
-    """
+def misplaced_end(encoded: data.Encoded, tokenizer: CleanTokenizer) -> list[str]:
+    """The first row that does not teach its end exactly once and last, or that is cut and teaches to stop; none, if so."""
     cut = set(encoded.truncated)
     for name, example in zip(encoded.ids, encoded.examples, strict=True):
         labels = example["labels"]
         places = [place for place, label in enumerate(labels) if label == tokenizer.end]
         if places != ([] if name in cut else [len(labels) - 1]):
-            raise TrainingError(
+            return [
                 f"row {name}: the end-of-sequence token carries loss {len(places)} times "
                 f"(positions {places[:5]} of {len(labels)} tokens); it must be learned "
                 + ("never, because the row is cut." if name in cut else "once, at the end.")
                 + " Look for its text in the row, and name it in data.quality.delimiters."
-            )
+            ]
+    return []
+
+
+def plain_text(encoded: data.Encoded, tokenizer: CleanTokenizer, samples: int = SPREAD) -> str:
+    """What carries loss, decoded, on a sample spread over the rows, and what was cut or left out."""
+    total = len(encoded.examples) + len(encoded.masked)
+    loss = sum(label != data.IGNORED for example in encoded.examples for label in example["labels"])
+    lines = [
+        f"rows: {total:,}",
+        f"tokens: {sum(encoded.lengths):,}, of which {loss:,} carry loss",
+        f"cut at max_length: {_counted(encoded.truncated)}",
+        f"without any loss, left out: {_counted(encoded.masked)}",
+        f"tokens would merge across prompt and response, encoded apart: {_counted(encoded.merged)}",
+        "",
+        "Between the brackets [[ ]] stands what carries loss.",
+    ]
+    count = min(samples, len(encoded.examples))
+    for index in (i * len(encoded.examples) // count for i in range(count)):
+        example = encoded.examples[index]
+        start = sum(label == data.IGNORED for label in example["labels"])
+        prompt, response = (
+            tokenizer.inner.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            for ids in (example["input_ids"][:start], example["input_ids"][start:])
+        )
+        lines += [
+            "",
+            f"--- {encoded.ids[index]}: {start} + {len(example['labels']) - start} tokens",
+            f"{prompt}[[{response}]]",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def samples(encoded: data.Encoded, tokenizer: CleanTokenizer) -> list[mask_html.Sample]:
@@ -171,6 +196,10 @@ def _above(ids: list[str], total: int, limit: float) -> bool:
 
 def _share(ids: list[str], total: int, limit: float) -> str:
     return f"{len(ids)} of {total} rows ({len(ids) / total:.1%}; allowed {limit:.1%})"
+
+
+def _counted(ids: list[str]) -> str:
+    return f"{len(ids):,}" + (f" ({_some(ids)})" if ids else "")
 
 
 def _some(ids: list[str]) -> str:

@@ -49,7 +49,7 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[
         "logging_steps": training.logging_steps,
         "logging_nan_inf_filter": False,
         "eval_strategy": "steps" if evaluate else "no",
-        "eval_steps": training.eval_steps or training.save_steps,
+        "eval_steps": training.eval_interval,
         "save_strategy": "steps",
         "save_steps": training.save_steps,
         "save_total_limit": None,

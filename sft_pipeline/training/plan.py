@@ -31,7 +31,7 @@ def make(
     Args:
         experiment: the specification.
         train_lengths: tokens of prompt and of response for each training row (`training.data.lengths`); None takes
-            row count, mean length and test items from `data.expected`.
+            row count and mean length from `data.expected`.
         test_items: items of the test split by type.
         architecture: the base model's config.json; None takes `model.architecture`.
         base_success: successes and items of the base on the dev split in the training format, where measured.
@@ -41,12 +41,10 @@ def make(
     Raises:
         PreconditionError: neither lengths nor `data.expected` are there, or there is no training row.
     """
-    training, expected = experiment.training, experiment.data.expected
+    training = experiment.training
     rows = plan_rows.measured(train_lengths, training) if train_lengths is not None else plan_rows.expected(experiment)
     if rows.count == 0:
         raise PreconditionError("the training split has no rows: there is nothing to train on")
-    if train_lengths is None and expected is not None:
-        test_items = test_items or expected.test_rows
 
     steps = schedule.total_steps(rows.count, training)
     warmup = schedule.warmup_steps(steps, training)

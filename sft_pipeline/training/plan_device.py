@@ -41,7 +41,7 @@ def adapter(layout: Shapes | None, experiment: Experiment, modules: Collection[s
             remedy="state model.architecture, or expect the figures from the training itself",
         )
         return [unknown_layout, *found]
-    ends = [name for name in layout.targets(lora) if name in layout.ends]
+    ends = [name for path in layout.adapted(lora) if (name := path.rpartition(".")[2]) in layout.ends]
     if ends:
         found.append(
             Finding(

@@ -69,7 +69,7 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
     except StoreError as error:
         raise PreconditionError(
             f"a plan needs the length of the training data: state data.expected in the specification, or materialize "
-            f"the splits first (sft-pipeline run {name} --select '*train_split'). {error}"
+            f"splits and base first (sft-pipeline run {name} --select '*train_split,dev_split,test_split'). {error}"
         ) from error
     config = json.loads(base.path("config.json").read_text())
     lengths = data.lengths(experiment, load_tokenizer(base.root), read_table(train.path(InstructionDataset.ROWS)))

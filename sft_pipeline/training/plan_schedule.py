@@ -59,7 +59,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
         training: the hyperparameters.
         dev_rows: rows of the dev split; None where they are not known.
     """
-    found = _no_best(steps, training, dev_rows) + _evaluations(steps, training, dev_rows)
+    found = _no_best(training, dev_rows) + _evaluations(steps, training, dev_rows)
     if training.save_steps > steps:
         found.append(
             Finding(
@@ -80,7 +80,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
                 remedy=f"set logging_steps to {max(1, steps // 20)}",
             )
         )
-    every, stop = training.eval_steps or training.save_steps, training.early_stopping
+    every, stop = training.eval_interval, training.early_stopping
     if stop and steps // every <= stop.patience:
         found.append(
             Finding(
@@ -95,9 +95,9 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
 
 
 def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
-    """Whether there are the evaluations that the declared minimum is measured by, and whether there is any."""
-    every = training.eval_steps or training.save_steps
-    count = 0 if dev_rows == 0 else steps // every
+    """Whether there are the evaluations that the declared minimum is measured by, and one before the end."""
+    every = training.eval_interval
+    count = 0 if dev_rows == 0 else -(-steps // every)  # the trainer evaluates at the end, too
     found = []
     for name, needed in (("min_dev_loss_drop", 2), ("max_perplexity", 1)):
         if getattr(training.minimum, name) is None or count >= needed:
@@ -107,32 +107,27 @@ def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[F
             evidence += "the dev split has no rows"
             remedy = "set data.split.dev_size to 1 or more"
         else:
-            evidence += f"{steps:,} steps with one every {every:,} have {count}"
+            evidence += f"{steps:,} steps with one every {every:,} and at the end have {count}"
             remedy = f"set eval_steps to {max(1, steps // 4):,}"
         remedy += f", or leave minimum.{name} out: the training could not succeed"
         found.append(Finding(rule="minimum_unmeasured", severity="blocking", evidence=evidence, remedy=remedy))
     if every > steps and dev_rows != 0:
-        evidence = f"evaluations come every {every:,} steps, and there are {steps:,}: none ever comes"
+        evidence = f"evaluations come every {every:,} steps, and there are {steps:,}: the only one is at the end"
         remedy = f"set eval_steps to {max(1, steps // 4):,}"
-        found.append(Finding(rule="no_evaluation", severity="info", evidence=evidence, remedy=remedy))
+        found.append(Finding(rule="one_evaluation", severity="info", evidence=evidence, remedy=remedy))
     return found
 
 
-def _no_best(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
+def _no_best(training: Training, dev_rows: int | None) -> list[Finding]:
     """`adapter: best` where no checkpoint would have an evaluation: the last one would pass for the best."""
-    if training.adapter != "best":
-        return []
-    every = training.eval_steps or training.save_steps
-    if dev_rows == 0:
-        evidence = "adapter: best takes the checkpoint with the lowest dev loss, but the dev split has no rows"
-        remedy = "set data.split.dev_size to 1 or more, or training.adapter to last"
-    elif steps < training.save_steps and steps % every:  # the end is saved, too
-        evidence = (
-            f"adapter: best takes the checkpoint with the lowest dev loss, but none of the {steps:,} steps has both: "
-            f"evaluations come every {every:,} steps, checkpoints every {training.save_steps:,} and at the end"
-        )
-        remedy = f"set eval_steps and save_steps to {max(1, steps // 4)}, or training.adapter to last"
-    else:
+    if training.adapter != "best" or dev_rows != 0:
         return []
     early = " without early_stopping" if training.early_stopping else ""
-    return [Finding(rule="no_best", severity="blocking", evidence=evidence, remedy=remedy + early)]
+    return [
+        Finding(
+            rule="no_best",
+            severity="blocking",
+            evidence="adapter: best takes the checkpoint with the lowest dev loss, but the dev split has no rows",
+            remedy=f"set data.split.dev_size to 1 or more, or training.adapter to last{early}",
+        )
+    ]

@@ -9,6 +9,8 @@ from sft_pipeline.experiment import Lora
 LAYOUTS = ("llama", "mistral", "qwen2", "qwen3")
 """Values of `model_type` whose layers consist of the projections below."""
 
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -62,19 +64,34 @@ class Shapes:
         """All weights of the base model."""
         return self.linear_parameters + self.other_parameters
 
-    def targets(self, lora: Lora) -> tuple[str, ...]:
-        """Names of the adapted modules; `all-linear` leaves out the output layer, as PEFT does."""
-        return tuple(self.projections) if lora.target_modules == "all-linear" else lora.target_modules
+    @property
+    def modules(self) -> dict[str, tuple[int, int]]:
+        """All modules that an adapter may name, by their path in the model: path → (inputs, outputs)."""
+        found = {
+            f"model.layers.{layer}.{'self_attn' if name in _ATTENTION else 'mlp'}.{name}": sizes
+            for layer in range(self.layers)
+            for name, sizes in self.projections.items()
+        }
+        return found | {"model.embed_tokens": self.ends["embed_tokens"], "lm_head": self.ends["lm_head"]}
+
+    def adapted(self, lora: Lora) -> dict[str, tuple[int, int]]:
+        """The adapted ones of `modules`; `all-linear` leaves out the output layer, as PEFT does."""
+        targets = tuple(self.projections) if lora.target_modules == "all-linear" else lora.target_modules
+        return {path: sizes for path, sizes in self.modules.items() if any(_names(t, path) for t in targets)}
 
     def unknown_targets(self, lora: Lora) -> list[str]:
         """Target modules that such a model lacks."""
-        return [name for name in self.targets(lora) if name not in self.projections and name not in self.ends]
+        targets, paths = () if lora.target_modules == "all-linear" else lora.target_modules, self.modules
+        return [target for target in targets if not any(_names(target, path) for path in paths)]
 
     def lora_parameters(self, lora: Lora) -> int:
-        """Weights of the adapter: r × (inputs + outputs) for every adapted module of every layer and outside of them."""
-        found = (self.projections[name] for name in self.targets(lora) if name in self.projections)
-        ends = (self.ends[name] for name in self.targets(lora) if name in self.ends)
-        return self.layers * lora.r * sum(i + o for i, o in found) + lora.r * sum(i + o for i, o in ends)
+        """Weights of the adapter: r × (inputs + outputs) for every adapted module."""
+        return lora.r * sum(i + o for i, o in self.adapted(lora).values())
+
+
+def _names(target: str, path: str) -> bool:
+    """Whether PEFT takes the module at `path` for one of those that `target` names: by its path, or the end of it."""
+    return path == target or path.endswith("." + target)
 
 
 def shapes(config: Mapping[str, Any]) -> Shapes | None:

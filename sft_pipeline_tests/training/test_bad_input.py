@@ -1,6 +1,7 @@
 """Bad input of a training: refused before the first step, with what to do about it."""
 
 import fcntl
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from sft_pipeline.errors import PreconditionError, SpecificationError, StoreErro
 from sft_pipeline.model.loader import load_model
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load
-from sft_pipeline.training import plan, trainer
+from sft_pipeline.training import plan, plan_inputs, trainer
 
 SPEC = """\
 description: a training
@@ -148,6 +149,21 @@ def test_a_row_that_loses_all_its_labels_is_refused_in_the_plan_where_cut_ones_a
     found = blocking(toy(max_length=64, max_truncated_share=0.1), tmp_path, lengths)
     assert found.keys() == {"masked_rows"} and "training.max_masked_share" in found["masked_rows"]
     assert not blocking(toy(max_length=64, max_truncated_share=0.1, max_masked_share=0.01), tmp_path, lengths)
+
+
+def test_what_a_plan_lacks_can_be_made_with_the_command_that_its_error_names(toy, tmp_path, toy_project):
+    import dagster as dg
+
+    from sft_pipeline.definitions import build_defs
+
+    with pytest.raises(PreconditionError, match=r"sft-pipeline run toy --select '(\S+)'") as said:
+        plan_inputs.plan_from_specification(toy(), "toy", Store(tmp_path / "store"), tmp_path)
+    select = re.search(r"--select '(\S+)'", str(said.value))[1]
+    defs = build_defs(root=toy_project, store=toy_project / "store")
+    keys = dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph())
+    subset = defs.resolve_job_def("full_lineage").get_subset(asset_selection=keys)
+    made = {key.path[-1] for key in subset.asset_layer.selected_asset_keys}
+    assert made >= {"train_split", "test_split", "base_model"} and "training_plan" not in made
 
 
 def test_next_to_no_steps_are_refused_in_the_plan(toy, tmp_path):

@@ -10,6 +10,9 @@ from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import callbacks, checkpoints, trainer
 from sft_pipeline.training.callbacks import lost_runs, rows, samples
 
+BREAKS = "é one\u2028two\u2029three\u0085four\r\nfive"
+"""Text with everything that Python, but not JSON lines, takes for the end of a line."""
+
 
 def rows_of(*losses, every=10, **columns):
     """Log rows with these losses, `every` steps apart; columns have a value per row."""
@@ -117,6 +120,9 @@ def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_ag
     monkeypatch.setattr(trainer, "build", build)
     with pytest.raises(TrainingError, match=r"stopped before(.|\n)*delete .*lost.json(.|\n)*exactly 0 in the 14 steps"):
         trainer.train(*arguments.values())
+    (arguments["work"] / lost_runs.LOST).write_text("")
+    with pytest.raises(TrainingError, match=r"lost\.json cannot be read(.|\n)*delete it"):
+        trainer.train(*arguments.values())
     (arguments["work"] / lost_runs.LOST).unlink()
     assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == 16
 
@@ -167,15 +173,14 @@ def test_the_norm_is_that_of_the_product_that_the_adapter_adds(toy, toy_base):
 
 def test_a_file_of_rows_goes_on_where_the_run_does(tmp_path):
     path = tmp_path / "rows.jsonl"
-    callbacks.Lines(path, 0).add({"step": 1, "loss": math.nan}, {"step": 2, "text": "é"}, {"step": 3})
-    with open(path, "a") as file:
-        file.write('{"step": 4, "lo')  # killed while writing
+    callbacks.Lines(path, 0).add({"step": 1, "loss": math.nan}, {"step": 2, "text": BREAKS}, {"step": 3})
+    with open(path, "ab") as file:
+        file.write('{"step": 4, "text": "é'.encode()[:-1])  # killed while writing
     lines = callbacks.Lines(path, 2)
-    assert lines.dropped == [{"step": 3}]
     lines.add({"step": 3, "again": True})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+    assert [json.loads(line) for line in path.read_bytes().splitlines()] == [
         {"step": 1, "loss": "nan"},
-        {"step": 2, "text": "é"},
+        {"step": 2, "text": BREAKS},
         {"step": 3, "again": True},
     ]
 

@@ -70,7 +70,7 @@ def test_a_tokenizer_that_begins_texts_with_a_space_adds_none_before_the_respons
 
 
 def test_the_audit_shows_what_carries_loss(toy, tokenizer, rows):
-    text = data.audit(data.encode(toy(), tokenizer, rows(30)), tokenizer, samples=3)
+    text = mask_audit.plain_text(data.encode(toy(), tokenizer, rows(30)), tokenizer, samples=3)
     assert text.count("[[ The word") == 3 and text.count("<|end|>]]") == 3
     assert "Response:[[ The word amber names a kind of stone.<|end|>]]" in text
     assert "without any loss, left out: 0" in text
@@ -110,9 +110,9 @@ def test_refused_rows_leave_the_page_where_the_error_says(toy, tokenizer, rows, 
 
 
 @pytest.mark.parametrize("spoil", ["twice", "never", "in the middle", "after a cut"])
-def test_an_end_that_is_not_learned_exactly_once_and_last_names_the_row(toy, tokenizer, rows, spoil):
-    encoded = data.encode(toy(), tokenizer, rows(4))
-    mask_audit.check_ends(encoded, tokenizer)
+def test_an_end_that_is_not_learned_exactly_once_and_last_names_the_row(toy, tokenizer, rows, spoil, tmp_path):
+    experiment, page = toy(max_truncated_share=0.5), tmp_path / "mask_audit.html"
+    encoded = data.encode(experiment, tokenizer, rows(4))
     labels = encoded.examples[2]["labels"]
     if spoil == "twice":
         labels.append(tokenizer.end)
@@ -122,8 +122,10 @@ def test_an_end_that_is_not_learned_exactly_once_and_last_names_the_row(toy, tok
         labels[-2:] = [tokenizer.end, labels[-2]]
     else:
         encoded.truncated.append(encoded.ids[2])
-    with pytest.raises(TrainingError, match=f"row {encoded.ids[2]}: the end-of-sequence token carries loss"):
-        mask_audit.check_ends(encoded, tokenizer)
+    problem = f"row {encoded.ids[2]}: the end-of-sequence token carries loss"
+    with pytest.raises(TrainingError, match=problem) as said:
+        mask_audit.run(encoded, tokenizer, experiment.training, tmp_path, tmp_path / "out")
+    assert str(page) in str(said.value) and problem in page.read_text()
 
 
 @pytest.mark.parametrize("batching", ["grouped", "packed"])

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import pytest
 from pydantic import ValidationError
@@ -9,6 +11,7 @@ from pydantic import ValidationError
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import checkpoints, trainer
 from sft_pipeline.training.callbacks import without_improvement
+from sft_pipeline.training.callbacks.rows import LOG
 
 
 @pytest.mark.parametrize(
@@ -50,12 +53,37 @@ def test_the_adapter_is_the_best_one_and_the_end_comes_early(overfitted):
     assert told.items() <= json.loads(adapter.path("TRAINING_SUCCESS").read_text()).items()
 
 
+def test_the_end_is_saved_and_evaluated_whatever_the_intervals_are(toy, prepared):
+    adapter = trainer.train(*prepared(toy(max_steps=2, min_coverage=0.1, save_steps=3, adapter="best")).values())
+    assert list(dev_losses(adapter)) == [2] and adapter.step == 2
+
+
 def test_a_run_that_was_killed_after_its_early_end_is_not_trained_further(overfitted, tmp_path):
     ended = trainer.train(*overfitted.values())
+    # The process that only assembles tells the memory of the one that trained.
+    log = overfitted["work"] / LOG
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert ended.measurements["peak_memory_bytes"] == max(row.get("peak_memory_bytes", 0) for row in rows) > 0
+    peaks = [row | {"peak_memory_bytes": 10**15 - row["step"]} if "loss" in row else row for row in rows]
+    log.write_text("".join(json.dumps(row) + "\n" for row in peaks) + '{"step": 9')  # killed over its last row
     (tmp_path / "again").mkdir()
     steps = []
     again = trainer.train(*(overfitted | {"out": tmp_path / "again"}).values(), on_log=steps.append)
     assert not steps and again.digest == ended.digest
+    assert again.measurements["peak_memory_bytes"] == 10**15 - 1
+
+
+def test_a_signal_in_the_step_in_which_patience_runs_out_leaves_the_end_where_it_is(overfitted, tmp_path):
+    whole = trainer.train(*overfitted.values())
+
+    def interrupt(row):
+        if row["step"] == whole.steps - 1 and "loss" in row:  # noticed at the end of the next step
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    (tmp_path / "again").mkdir()
+    elsewhere = {"work": tmp_path / "other work", "out": tmp_path / "again"}
+    again = trainer.train(*(overfitted | elsewhere).values(), on_log=interrupt)
+    assert again.steps == whole.steps and again.digest == whole.digest
 
 
 def test_a_dev_loss_that_is_no_number_is_a_lost_run_and_no_early_end(toy, prepared, monkeypatch):

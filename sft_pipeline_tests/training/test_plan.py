@@ -33,7 +33,9 @@ def made(tmp_path):
     def make(experiment, lengths=None, items=None, base=None, architecture=None):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
-        return plan.make(experiment, lengths, items or {}, architecture, base, folder)
+        expected = experiment.data.expected
+        items = items or (expected.test_rows if expected and lengths is None else {})
+        return plan.make(experiment, lengths, items, architecture, base, folder)
 
     return make
 
@@ -214,7 +216,7 @@ def test_time_is_what_the_declared_throughput_gives_and_never_invented(toy, made
         ({}, {"batching": "grouped", "batch_size": 1}, "batching_idle"),
         ({}, {"fsdp": True, "processes": 2}, "fsdp_idle"),
         ({"device": "cuda"}, {"fsdp": True, "processes": 2}, "validation_prompts_idle"),
-        ({}, {"eval_steps": 51}, "no_evaluation"),  # of 50 steps
+        ({}, {"eval_steps": 51}, "one_evaluation"),  # of 50 steps
         ({"double_quantization": True}, {}, "double_quantization_idle"),
         ({"quantization": "nf4", "int8_threshold": 5.0}, {}, "int8_threshold_idle"),
         ({}, {"warmup_ratio": 0.1, "warmup_steps": 3}, "warmup_ratio_ignored"),
@@ -233,8 +235,8 @@ def test_an_option_that_does_nothing_here_is_said(toy, made, model, training, ru
     [
         ({"save_steps": 50}, None, ""),
         ({"save_steps": 60, "eval_steps": 10}, None, ""),  # the end is saved and has an evaluation
-        ({"save_steps": 60}, None, "every 60 steps, checkpoints every 60 and at the end"),
-        ({"save_steps": 60, "eval_steps": 15}, (0, 10), "evaluations come every 15 steps"),
+        ({"save_steps": 60}, None, ""),
+        ({"save_steps": 60, "eval_steps": 15}, (0, 10), ""),
         ({"save_steps": 10}, (0, 0), "the dev split has no rows"),
     ],
 )
@@ -248,10 +250,14 @@ def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, d
 @pytest.mark.parametrize(
     ("minimum", "training", "dev", "said"),
     [
-        ({"min_dev_loss_drop": 0.1}, {"eval_steps": 26}, None, "min_dev_loss_drop is measured by 2 .* every 26 have 1"),
-        ({"min_dev_loss_drop": 0.1}, {"eval_steps": 25}, None, ""),
-        ({"max_perplexity": 20.0}, {"save_steps": 51}, None, "max_perplexity is measured by 1 .* every 51 have 0"),
-        ({"max_perplexity": 20.0}, {"eval_steps": 50}, None, ""),
+        (
+            {"min_dev_loss_drop": 0.1},
+            {"eval_steps": 50},
+            None,
+            "min_dev_loss_drop is measured by 2 .* every 50 and .* have 1",
+        ),
+        ({"min_dev_loss_drop": 0.1}, {"eval_steps": 49}, None, ""),
+        ({"max_perplexity": 20.0}, {"save_steps": 51}, None, ""),
         ({"max_perplexity": 20.0}, {"eval_steps": 5}, (0, 0), "the dev split has no rows"),
         ({"min_loss_drop": 0.1, "min_accuracy_gain": 0.1}, {"eval_steps": 51}, None, ""),
     ],
@@ -307,6 +313,11 @@ def test_unknown_modules_and_architectures(toy, made):
     lengths = [(20, 10)] * 100
     finding = blocking(made(toy(lora={"target_modules": ("q_proj", "c_attn")}), lengths, architecture=QWEN_32B))
     assert "c_attn" in finding["target_modules"].evidence
+    paths = toy(lora={"target_modules": ("self_attn.q_proj", "model.embed_tokens")})
+    taken = made(paths, lengths, architecture=QWEN_32B)
+    assert not taken.blocking and "embeddings_adapted" in {f.rule for f in taken.findings}
+    wrong = made(toy(lora={"target_modules": ("mlp.q_proj", "proj")}), lengths, architecture=QWEN_32B)
+    assert "no module named mlp.q_proj, proj" in blocking(wrong)["target_modules"].evidence
     ends = made(toy(lora={"target_modules": ("q_proj", "lm_head")}), lengths, architecture=QWEN_32B)
     assert not ends.blocking and "embeddings_adapted" in {f.rule for f in ends.findings}
     other = made(toy(), lengths, architecture={"model_type": "gpt2", "n_embd": 64})
@@ -314,7 +325,16 @@ def test_unknown_modules_and_architectures(toy, made):
     assert "architecture_unknown" in {f.rule for f in other.findings}
 
 
-@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj"), ("down_proj",), ("v_proj", "lm_head")])
+@pytest.mark.parametrize(
+    "targets",
+    [
+        "all-linear",
+        ("q_proj", "v_proj"),
+        ("down_proj",),
+        ("v_proj", "lm_head"),
+        ("self_attn.q_proj", "q_proj", "1.mlp.up_proj", "model.embed_tokens"),
+    ],
+)
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
 def test_parameters_are_those_that_peft_counts(toy, kind, targets):
     import transformers

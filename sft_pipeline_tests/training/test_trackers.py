@@ -86,22 +86,34 @@ def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_
     experiment = toy(report_to=("tensorboard", "wandb", "mlflow"))
     rows = [{"step": step, "steps": 6, "loss": 3.0 - step / 10} for step in range(1, 7)]
     rows.insert(4, {"step": 4, "steps": 6, "eval_loss": 2.5})
-    first = callbacks.Trackers(experiment, tmp_path, "f" * 64, 0, [])
+    first = callbacks.Trackers(experiment, tmp_path, "f" * 64, 0)
     for row in rows[:6]:  # up to step 5
         first.log(row)
     first.close(finished=False)
     ids = json.loads((tmp_path / IDS).read_text())
-    second = callbacks.Trackers(experiment, tmp_path, "f" * 64, 3, rows[3:6])
+    second = callbacks.Trackers(experiment, tmp_path, "f" * 64, 3)
+    second.log(rows[3])  # killed between the training row and the evaluation of a step that both had been sent before
+    second.close(finished=False)
+    third = callbacks.Trackers(experiment, tmp_path, "f" * 64, 3)
     for row in rows[3:]:  # from the checkpoint of step 3 on
-        second.log(row)
-    second.close(finished=True)
+        third.log(row)
+    third.close(finished=True)
 
-    assert json.loads((tmp_path / IDS).read_text()) == ids
+    kept = json.loads((tmp_path / IDS).read_text())
+    assert kept["wandb"].pop("sent") == kept["mlflow"].pop("sent") == {"train": 6, "eval": 4}
+    assert all(kept[name].items() <= ids[name].items() for name in kept)
     expected = {"train/loss": {step: 3.0 - step / 10 for step in range(1, 7)}, "eval/loss": {4: 2.5}}
     seen = tensorboard(tmp_path / "tensorboard")
     assert {name: pytest.approx(points) for name, points in seen.items()} == expected
     assert wandb(tmp_path / "wandb") == ({ids["wandb"]["id"]}, expected)
     assert mlflow(tmp_path / "mlflow", ids["mlflow"]["run_id"]) == expected
+
+
+def test_ids_that_cannot_be_read_begin_new_runs_and_stop_no_training(toy, tmp_path, caplog):
+    (tmp_path / IDS).write_text("")
+    callbacks.Trackers(toy(), tmp_path, "f" * 64, 3).close(finished=True)
+    assert f"{tmp_path / IDS} cannot be read" in caplog.text
+    assert json.loads((tmp_path / IDS).read_text()) == {"tensorboard": {"folder": "tensorboard"}}
 
 
 def test_training_and_evaluation_are_one_run_and_lie_in_the_artifact(toy, prepared, monkeypatch):

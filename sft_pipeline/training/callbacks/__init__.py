@@ -81,16 +81,16 @@ def around(
         TrainingError: the run is lost, was interrupted, or has run out of memory or of disk space.
     """
     training, after = experiment.training, start.step if start else 0
-    watch, stopping, interrupted = watchdog(), early_stopping(training.early_stopping), interruption()
+    watch, interrupted = watchdog(), interruption()
+    stopping = early_stopping(training.early_stopping, lambda: bool(watch.reason))
     trackers = None
     finished = False
     # The order counts: a row is complete before it is reported, and what was planned is noted before an interruption.
     trainer.add_callback(measuring(trainer))
     with explained(experiment, work):
         if trainer.is_world_process_zero():
-            lines = Lines(work / LOG, after)
-            trackers = Trackers(experiment, work, run, after, lines.dropped)
-            trainer.add_callback(reporting(lines, trackers, on_log))
+            trackers = Trackers(experiment, work, run, after)
+            trainer.add_callback(reporting(Lines(work / LOG, after), trackers, on_log))
             rows = chosen(read_table(dev.path(dev.ROWS)), training.validation_prompts, training.seed)
             if rows and not training.fsdp:  # with FSDP no process holds a model that could answer alone
                 trainer.add_callback(sampling(experiment, tokenizer, rows, Lines(work / SAMPLES, after)))
@@ -99,13 +99,14 @@ def around(
         try:
             with interrupted.listening():
                 yield
-            finished = not watch.reason and interrupted.step is None
+            stopped = interrupted.step is not None and not stopping.ended
+            finished = not watch.reason and not stopped
         finally:
             if trackers:
                 trackers.close(finished)
     if watch.reason:
         raise TrainingError(keep_lost(watch.reason, trainer.state.log_history, work, run))
-    if interrupted.step is not None:
+    if stopped:
         raise TrainingError(
             f"interrupted by {interrupted.received or 'a signal'} at step {interrupted.step} of {trainer.state.max_steps}, "
             "checkpoint saved; materialize again to resume there"

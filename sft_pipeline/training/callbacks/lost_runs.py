@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.errors import TrainingError
+from sft_pipeline.training import atomic
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -32,6 +33,9 @@ START_ROWS = 3
 
 LOST = "lost.json"
 """Why the run in this work folder was stopped."""
+
+LOST_HISTORY = "lost_log_history.json"
+"""The log rows of that run."""
 
 
 def watchdog() -> "TrainerCallback":
@@ -117,13 +121,23 @@ def refuse_lost(work: Path, run: str) -> None:
     """Refuse to go on with a training that the watchdog stopped; `run` is its fingerprint.
 
     Raises:
-        TrainingError: saying why it was stopped, and what can be done.
+        TrainingError: saying why it was stopped, and what can be done; also where that cannot be read any more.
     """
-    said = json.loads((work / LOST).read_text()) if (work / LOST).exists() else {}
-    if said.get("fingerprint") == run:
+    if not (work / LOST).exists():
+        return
+    try:
+        said = json.loads((work / LOST).read_bytes())
+        lost_run, message = said["fingerprint"], said["message"]
+    except (ValueError, TypeError, KeyError) as error:
+        # Only a lost run leaves the file: to go on might cost the time of a whole training, to ask costs a look.
+        raise TrainingError(
+            f"{work / LOST} cannot be read, and it is there because a training in this folder was stopped as lost. Look at "
+            f"{work / LOST_HISTORY}, then delete it to go on from the last checkpoint all the same. ({error})"
+        ) from error
+    if lost_run == run:
         raise TrainingError(
             f"this training has been stopped before, and the same specification, data and base would lead there again. "
-            f"Change the specification, or delete {work / LOST} to go on from the last checkpoint all the same.\n{said['message']}"
+            f"Change the specification, or delete {work / LOST} to go on from the last checkpoint all the same.\n{message}"
         )
 
 
@@ -133,15 +147,15 @@ def keep_lost(reason: str, log_history: Sequence[Mapping[str, Any]], work: Path,
     from sft_pipeline.training.manifest import deterministic_rows
 
     rows = deterministic_rows(log_history)
-    (work / "lost_log_history.json").write_text(json.dumps(rows, indent=1))
+    atomic.write(work / LOST_HISTORY, json.dumps(rows, indent=1))
     findings = [f"- {f.evidence}\n  → {f.remedy}" for f in judge(rows)[0] if f.severity == "blocking"]
     saved = sorted(int(folder.name.rpartition("-")[2]) for folder in work.glob("checkpoint-*"))
     message = "\n".join(
         [
-            f"the run was stopped because it is lost: {reason}; its log is in {work}/lost_log_history.json",
+            f"the run was stopped because it is lost: {reason}; its log is in {work / LOST_HISTORY}",
             *findings,
             f"checkpoints from before: {', '.join(map(str, saved)) or 'none'}",
         ]
     )
-    (work / LOST).write_text(json.dumps({"fingerprint": run, "reason": reason, "message": message}, indent=1))
+    atomic.write(work / LOST, json.dumps({"fingerprint": run, "reason": reason, "message": message}, indent=1))
     return message

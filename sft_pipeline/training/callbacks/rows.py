@@ -3,12 +3,12 @@
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft_pipeline.training import atomic
 from sft_pipeline.training.callbacks.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -21,31 +21,27 @@ LOG = "training_log.jsonl"
 
 
 class Lines:
-    """A file of JSON lines with a `step` each, in which a resumed run leaves what an uninterrupted one would.
-
-    Attributes:
-        dropped: the rows that lay beyond the step at which the run goes on.
-    """
+    """A file of JSON lines with a `step` each, in which a resumed run leaves what an uninterrupted one would."""
 
     def __init__(self, path: Path, after: int):
         """Open `path` and drop every row beyond step `after`: the run will write them again."""
         self.path = path
-        self.dropped: list[dict[str, Any]] = []
-        kept = []
-        for line in path.read_text().splitlines() if path.exists() else ():
-            try:
-                row = json.loads(line)
-            except ValueError:  # a process was killed while it wrote
-                continue
-            (kept if row["step"] <= after else self.dropped).append(row)
-        new = path.with_suffix(".new")
-        new.write_text("".join(map(_json, kept)))
-        os.replace(new, path)
+        atomic.write(path, "".join(_json(row) for row in complete(path) if row["step"] <= after))
 
     def add(self, *rows: Mapping[str, Any]) -> None:
         """Append rows; they are in the file when this returns."""
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.writelines(map(_json, rows))
+
+
+def complete(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows in a file of JSON lines, without one that a process was killed over; none where there is no file."""
+    # Bytes are split at line feeds, text also at characters that an answer may hold as they are, such as U+2028.
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 def _json(row: Mapping[str, Any]) -> str:

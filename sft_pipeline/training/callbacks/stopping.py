@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sft_pipeline.experiment import EarlyStopping
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sft_pipeline.training")
 
 
-def early_stopping(rules: EarlyStopping | None) -> "TrainerCallback":
+def early_stopping(rules: EarlyStopping | None, lost: Callable[[], bool]) -> "TrainerCallback":
     """A callback that ends the training when the dev loss no longer falls; without rules it never does.
 
     It looks at the logged evaluations alone, so that a resumed run stops where an uninterrupted one does. Its attribute
     `ended` says that it has ended the training.
+
+    Args:
+        rules: when it ends.
+        lost: whether the watchdog has called the run lost.
     """
     from transformers import TrainerCallback
 
@@ -25,7 +29,8 @@ def early_stopping(rules: EarlyStopping | None) -> "TrainerCallback":
         ended = False
 
         def on_evaluate(self, args, state, control, **kwargs):
-            if control.should_training_stop:  # the watchdog may have called the run lost: that state is not saved
+            # An interruption must not keep the end from being seen: the evaluation is not repeated on resuming.
+            if lost():  # that state is not saved
                 return
             losses = [row["eval_loss"] for row in state.log_history if "eval_loss" in row]
             if rules and without_improvement(losses, rules.min_delta) >= rules.patience:

@@ -1,9 +1,10 @@
 """The series of a training in TensorBoard, Weights & Biases and MLflow: one run each, also over a crash.
 
-Training and evaluation of one artifact are one run. Its ids stand in `trackers.json`, so that a process that takes a
-killed training up, or a later step, can go on in the same run. Without WANDB_API_KEY Weights & Biases works offline and
-asks nothing; without MLFLOW_TRACKING_URI MLflow writes to a folder of files. Both then lie in the artifact. A service
-that fails costs its series, never the training.
+The losses on the training rows and those of the evaluations on dev go to the same run. Its ids stand in
+`trackers.json`, with how far its rows have been sent, so that a process that takes a killed training up goes on in the
+same run and sends again at most the row in which the other was killed. Without WANDB_API_KEY Weights & Biases works
+offline and asks nothing; without MLFLOW_TRACKING_URI MLflow writes to a folder of files. Both then lie in the artifact,
+unless WANDB_DIR names another place for the one. A service that fails costs its series, never the training.
 """
 
 import importlib.util
@@ -12,24 +13,28 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment, Training
 from sft_pipeline.provenance.secrets import without_credentials
+from sft_pipeline.training import atomic
 
 logger = logging.getLogger("sft_pipeline.training")
 
 IDS = "trackers.json"
-"""Where the series went: folder, run id and place, by tracker."""
+"""Where the series went: folder, run id and place, by tracker; for a service also the last step that it has got."""
 
 PROJECT = "sft-pipeline"
 """Project (W&B) and experiment (MLflow), unless WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME say otherwise."""
 
 FOLDERS = ("tensorboard", "wandb", "mlflow")
 """Folders of the trackers that write files."""
+
+SERVICES = ("wandb", "mlflow")
+"""Trackers that would keep a row twice; of TensorBoard's files a new session drops what lies beyond its start."""
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
@@ -52,7 +57,7 @@ def require(training: Training) -> None:
 class Trackers:
     """The open runs of a training; `log` takes every log row, `close` ends them."""
 
-    def __init__(self, experiment: Experiment, work: Path, run: str, after: int, reported: Iterable[Mapping[str, Any]]):
+    def __init__(self, experiment: Experiment, work: Path, run: str, after: int):
         """Open a run with each tracker that the specification names, or the run that an earlier process began.
 
         Args:
@@ -60,11 +65,9 @@ class Trackers:
             work: the training's own folder.
             run: fingerprint of the training; the run is named after it.
             after: step at which the training goes on.
-            reported: log rows beyond it that an earlier process has already handed on.
         """
-        self.reported = {_kind(row) for row in reported}
-        path = work / IDS
-        ids = json.loads(path.read_text()) if path.exists() else {}
+        self.path = work / IDS
+        self.ids = _read(self.path)
         settings = parameters(experiment)
         openers = {
             "tensorboard": lambda known: _TensorBoard(work / "tensorboard", after),
@@ -74,24 +77,26 @@ class Trackers:
         self.open: dict[str, Any] = {}
         for name in experiment.training.report_to:
             try:
-                self.open[name] = openers[name](ids.get(name, {}))
+                known = self.ids.get(name, {})
+                self.open[name] = openers[name](known)
+                self.ids[name] = self.open[name].ids | {k: v for k, v in known.items() if k == "sent"}
             except Exception as error:
                 if name == "tensorboard":
                     raise
                 logger.warning("%s gets nothing of this training: %s", name, without_credentials(error))
-        ids |= {name: tracker.ids for name, tracker in self.open.items()}
-        path.write_text(json.dumps(ids, indent=1) + "\n")
+        self._keep()
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Hand the row's figures on, each once."""
         if "train_runtime" in row:  # a summary of this process alone
             return
-        again = _kind(row) in self.reported
+        kind = "eval" if "eval_loss" in row else "train"
         # The pass belongs to the training row of the step.
-        left_out = ("step", "steps", "epoch") if "eval_loss" in row else ("step", "steps")
+        left_out = ("step", "steps", "epoch") if kind == "eval" else ("step", "steps")
         series = {_name(k): v for k, v in row.items() if k not in left_out and isinstance(v, int | float)}
         for name, tracker in list(self.open.items()):
-            if again and name != "tensorboard":  # which drops the old ones itself
+            sent = self.ids[name].setdefault("sent", {}) if name in SERVICES else {}
+            if row["step"] <= sent.get(kind, 0):
                 continue
             try:
                 tracker.log(row["step"], series)
@@ -100,6 +105,10 @@ class Trackers:
                     raise
                 logger.warning("%s gets no further rows of this training: %s", name, without_credentials(error))
                 del self.open[name]
+            else:
+                if name in SERVICES:
+                    sent[kind] = row["step"]
+                    self._keep()
 
     def close(self, finished: bool) -> None:
         """End the runs; one that is not `finished` may be taken up again."""
@@ -109,9 +118,23 @@ class Trackers:
             except Exception as error:
                 logger.warning("%s could not be closed: %s", name, without_credentials(error))
 
+    def _keep(self) -> None:
+        atomic.write(self.path, json.dumps(self.ids, indent=1) + "\n")
 
-def _kind(row: Mapping[str, Any]) -> tuple[int, bool]:
-    return row["step"], "eval_loss" in row
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The ids in trackers.json; none where the file is not there or is damaged: then new runs begin."""
+    if not path.exists():
+        return {}
+    try:
+        ids = json.loads(path.read_bytes())
+        if isinstance(ids, dict) and all(isinstance(known, dict) for known in ids.values()):
+            return ids
+        problem = "it holds no object of objects"
+    except ValueError as error:
+        problem = str(error)
+    logger.warning("%s cannot be read (%s): the series go on in a new run of each tracker", path, problem)
+    return {}
 
 
 def _name(key: str) -> str:
