@@ -24,6 +24,7 @@ help:
 	@echo "make validate  load the code location as Dagster does"
 	@echo "make lint      ruff and the import rules"
 	@echo "make audit     known vulnerabilities of the pinned packages (needs the network)"
+	@echo "make clean     remove .venv and caches; the store and Dagster's records stay"
 
 setup: $(STAMP)
 
@@ -65,4 +66,4 @@ audit:
 	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf $(VENV) store .pytest_cache
+	rm -rf $(VENV) build/audit .pytest_cache

@@ -1,7 +1,6 @@
 """A value that names its files by path and hash, and its identity."""
 
 from fnmatch import fnmatch
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -60,9 +59,9 @@ class Artifact(Frozen):
         """
         return self.root / self.files[name].path
 
-    @cached_property
+    @property  # not cached: a copy with other fields would keep the digest of the original
     def digest(self) -> str:
-        """SHA-256 of the content: type, fields and stable files."""
+        """SHA-256 of the content: type, fields (with the versions of what it was made from) and stable files."""
         content = self.model_dump(mode="json", exclude={"files", "measurements", "key"})
         stable = {n: f.sha256 for n, f in self.files.items() if not any(fnmatch(n, p) for p in self.VOLATILE)}
         return hash_value({"type": type(self).__name__, "content": content, "files": stable})

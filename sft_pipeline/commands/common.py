@@ -39,6 +39,22 @@ def experiment_of(spec: str) -> Experiment:
     return load(path) if path.suffix in (".yaml", ".yml") else load_by_name(spec, project_root())
 
 
+def in_specs(path: Path) -> bool:
+    """Whether a specification's file lies in the project's `specs/`."""
+    return path.parent.resolve() == (project_root() / "specs").resolve()
+
+
+def stored_name(spec: str) -> str | None:
+    """The experiment under whose name artifacts of a specification are stored; None where its file lies elsewhere.
+
+    A file of the same name in another folder is another experiment, and what is stored was not made from it.
+    """
+    path = Path(spec)
+    if path.suffix not in (".yaml", ".yml"):
+        return spec
+    return path.stem if path.suffix == ".yaml" and in_specs(path) else None
+
+
 def new_folder(folder: Path) -> Path:
     """`folder`, made if it is missing.
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapshot, QualityManifest
-from sft_pipeline.commands.common import Out, experiment_of, new_folder, progress_bar, shown, user_errors
+from sft_pipeline.commands.common import Out, experiment_of, new_folder, progress_bar, shown, stored_name, user_errors
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase
 from sft_pipeline.specification import expand_path, project_root
@@ -243,12 +243,12 @@ def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | N
     """What counts tokens and what criticises: from the base model that is at hand, if one is."""
     from sft_pipeline.model.loader import load_tokenizer
 
-    snapshot = None
+    snapshot, name = None, stored_name(spec) if spec else None
     if tokenizer is None and experiment:
         from sft_pipeline.provenance.store import Store, default_store
 
-        store, name = Store(default_store()), Path(spec).stem
-        if store.pointer("base_model", name) is not None:
+        store = Store(default_store())
+        if name is not None and store.pointer("base_model", name) is not None:
             snapshot = store.get("base_model", name, ModelSnapshot)
             tokenizer = snapshot.root
         elif isinstance(experiment.model.source, FolderBase):
@@ -259,9 +259,11 @@ def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | N
         from sft_pipeline.model.critic import critic
 
         if snapshot is None:
+            specs = shown(project_root() / "specs")
+            first = "" if name else f"move {spec} to {specs}, then "
             raise PreconditionError(
-                "data.quality.critic: the critic is the experiment's own base model, which was not materialized; run "
-                f"`sft-pipeline run {spec} --select base_model` first"
+                "data.quality.critic: the critic is the experiment's own base model, which was not materialized; "
+                f"{first}run `sft-pipeline run {name or Path(spec).stem} --select base_model` first"
             )
         criticise = critic(snapshot, experiment.model, experiment.data.quality.critic)
     return (load_tokenizer(tokenizer).count if tokenizer else None), criticise

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import VERDICTS, new_folder, shown, user_errors
+from sft_pipeline.commands.common import VERDICTS, in_specs, new_folder, shown, user_errors
 from sft_pipeline.experiment import Evaluation
 from sft_pipeline.specification import load_by_name, load_evaluation, project_root
 
@@ -43,5 +43,4 @@ def _evaluation(spec: str | None) -> tuple[Evaluation, Path]:
     path = Path(spec)
     if path.suffix not in (".yaml", ".yml"):
         return load_by_name(spec, project_root()).evaluation, project_root()
-    own = path.resolve().parent == project_root() / "specs"
-    return load_evaluation(path), project_root() if own else path.resolve().parent
+    return load_evaluation(path), project_root() if in_specs(path) else path.resolve().parent

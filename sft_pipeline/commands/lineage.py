@@ -22,6 +22,7 @@ def run(
 ) -> None:
     """Materialize the lineage of an experiment with Dagster and print the verdict.
 
+    The exit code is that of the verdict, but 2 where the run stopped and the verdict is a pass, or there is none.
     The same as `dagster asset materialize --select '*' --partition NAME -m sft_pipeline.definitions`.
     """
     from sft_pipeline.provenance.store import Store, default_store
@@ -41,11 +42,10 @@ def run(
             )
             code = _ended(process)
         after = Store(default_store()).pointer("gate_report", name)
-    if after is not None and after != before:
-        report(name)  # leaves with the verdict's exit code
-    if code:
+    verdict = _report(name) if after is not None and after != before else 0
+    if code and not verdict:  # a gate that says no stops its run, and has said so
         typer.secho(f"the run stopped; see the lines above and {shown(log)}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(2 if code else 0)
+    raise typer.Exit(verdict or (2 if code else 0))
 
 
 def _ended(process: subprocess.Popen) -> int:
@@ -80,6 +80,11 @@ def _ended(process: subprocess.Popen) -> int:
 
 def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
     """Print the summary of the stored gate report; exit 0 for pass, 1 for fail, 2 for refused."""
+    raise typer.Exit(_report(name))
+
+
+def _report(name: str) -> int:
+    """Print the summary; returns the verdict's exit code."""
     from sft_pipeline.artifacts import GateReport
     from sft_pipeline.provenance.store import Store, default_store
     from sft_pipeline.report.gate_text import summary
@@ -89,7 +94,7 @@ def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) 
     typer.echo("")
     typer.echo(summary(stored))
     typer.echo(f"\nreport: {shown(stored.path('gate.html'))}")
-    raise typer.Exit(VERDICTS[stored.verdict])
+    return VERDICTS[stored.verdict]
 
 
 def specs() -> None:

@@ -6,23 +6,30 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import Spec, experiment_of, new_folder, user_errors
+from sft_pipeline.commands.common import Spec, experiment_of, new_folder, shown, stored_name, user_errors
+from sft_pipeline.errors import PreconditionError
+from sft_pipeline.specification import project_root
 
 
 def plan(spec: Spec) -> None:
     """Print the training plan; exit 1 when it is refused.
 
     A specification that states its data (data.expected) is planned from that and from model.architecture alone, without
-    data and model. Any other is planned from what was materialized for the experiment: splits and base model.
+    data and model. Any other must lie in specs/ and is planned from what was materialized for it: splits and base model.
     """
     from sft_pipeline.provenance.store import Store, default_store
     from sft_pipeline.report.plan_text import summary
     from sft_pipeline.training.plan_inputs import plan_from_specification
 
     with user_errors():
-        experiment = experiment_of(spec)
+        experiment, name = experiment_of(spec), stored_name(spec)
+        if name is None and experiment.data.expected is None:
+            raise PreconditionError(
+                f"{spec} does not lie in {shown(project_root() / 'specs')}, so nothing is stored for it, and a plan needs the "
+                "length of the training data: state data.expected in it, or move it there and materialize the splits."
+            )
         with tempfile.TemporaryDirectory() as folder:
-            made = plan_from_specification(experiment, Path(spec).stem, Store(default_store()), Path(folder))
+            made = plan_from_specification(experiment, name or "", Store(default_store()), Path(folder))
             typer.echo(summary(made))
     raise typer.Exit(1 if made.blocking else 0)
 

@@ -6,7 +6,7 @@ from sft_pipeline.lineage.tags import DATA
 
 
 def build_jobs() -> list:
-    """`full_lineage`, `data_only` and `re_evaluate` (answers and gate of the adapter that is there)."""
+    """`full_lineage`, `data_only` and `re_evaluate` (answers, series and gate of the adapter that is there)."""
     everything = dg.AssetSelection.all()
     evaluation = dg.AssetSelection.assets("base_generations", "sft_generations", "checkpoint_series", "gate_report")
     # Their assets are not made again, but their checks are: blocking in this run as in the one that made them.
@@ -14,7 +14,7 @@ def build_jobs() -> list:
     selections = {
         "full_lineage": (everything, "From the raw source to the gate."),
         "data_only": (dg.AssetSelection.groups(DATA) | dg.AssetSelection.assets("base_model"), "Up to the splits."),
-        "re_evaluate": (evaluation | stand, "Answers and gate of the adapter that is there."),
+        "re_evaluate": (evaluation | stand, "Answers, checkpoint series and gate of the adapter that is there."),
     }
     return [
         dg.define_asset_job(name, selection=selection, description=text)

@@ -11,6 +11,7 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,20 @@ def full_lineage() -> dg.JobDefinition:
 
 
 def launch(experiment: str, select: str, recompute: bool) -> bool:
-    """Materialize the selected assets of an experiment; returns whether the run succeeded."""
+    """Materialize the selected assets of an experiment; returns whether the run succeeded.
+
+    What Dagster refuses before there is a run, such as a selection of no asset, is printed; the traceback goes to
+    standard error.
+    """
+    try:
+        return _launch(experiment, select, recompute)
+    except dg.DagsterError as error:
+        traceback.print_exc()
+        print(error, flush=True)
+        return False
+
+
+def _launch(experiment: str, select: str, recompute: bool) -> bool:
     tag = {LAUNCH: uuid.uuid4().hex}
     tags = tag | {PARTITION: experiment} | ({RECOMPUTE: "true"} if recompute else {})
     keys = None

@@ -36,11 +36,11 @@ def describe(artifact: a.Artifact) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], limit: int = 40, longest: int = 160) -> dg.MetadataValue:
-    """A Markdown table; what comes from data is escaped and shortened to `longest` characters a cell."""
+    """A Markdown table; every cell, the headers too, is escaped and shortened to `longest` characters."""
     if not rows:
         return dg.MetadataValue.md("nothing")
     names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines = ["| " + " | ".join(_cell(name, longest) for name in names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_cell(row[name], longest) for name in names) + " |" for row in rows[:limit]]
     if len(rows) > limit:
         lines.append(f"\n… and {len(rows) - limit} more")

@@ -5,8 +5,12 @@ import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from sft_pipeline.provenance.code import PACKAGE
+
+COMMIT = "SFT_PIPELINE_COMMIT"
+"""Variable with the commit that was installed, for where there is no checkout, such as in the image."""
 
 LIBRARIES = (
     "sft-pipeline",
@@ -57,7 +61,11 @@ def record() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Commit of the project's checkout, with `+changes` when files differ from it; `unknown` outside a checkout."""
+    """Commit of the project's checkout, with `+changes` when files differ from it.
+
+    Outside a checkout what SFT_PIPELINE_COMMIT says, or `unknown`. A repository that merely encloses the folder in which
+    the package is installed is not the project's.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -65,7 +73,9 @@ def commit() -> str:
         ).stdout.strip()
 
     try:
-        head = git("rev-parse", "HEAD")
-        return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        top, head = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        if Path(top) == PACKAGE.parent:
+            return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        pass  # no git, or no repository
+    return os.environ.get(COMMIT) or "unknown"

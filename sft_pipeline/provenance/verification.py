@@ -30,16 +30,23 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
         What is wrong, a sentence each, and the number of checked files by asset.
     """
     problems: list[str] = []
+    damaged: set[str] = set()
     found: dict[str, artifacts.Artifact] = {}
     for asset, kind in LINEAGE.items():
         try:
             if store.pointer(asset, experiment) is not None:
                 found[asset] = store.get(asset, experiment, kind, cached=False)
         except StoreError as error:
+            damaged.add(asset)
             problems.append(str(error))
     for asset, artifact in found.items():
         for name, version in artifact.upstream.items():
-            if name in found and found[name].version != version:
+            if name not in found and name not in damaged:
+                problems.append(
+                    f"{asset} was made from a {name} ({version[:12]}…), and no {name} of {experiment} is stored; "
+                    f"materialize {name} and then {asset} again."
+                )
+            elif name in found and found[name].version != version:
                 problems.append(
                     f"{asset} was made from another {name} ({version[:12]}…) than the one stored now "
                     f"({found[name].version[:12]}…); materialize {asset} again."

@@ -2,11 +2,20 @@
 
 import contextlib
 import io
+import subprocess
 import threading
 
 from sft_pipeline.lineage.assets import training
 from sft_pipeline.lineage.launch import BAR, LAUNCH, _bar, _follow
 from sft_pipeline.training import callbacks
+
+
+def test_a_selection_of_nothing_is_said_in_the_terminal(place, command):
+    done = subprocess.run(
+        command("run", "tiny", "--select", "sft_generatoins"), env=place, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 2 and "sft_generatoins" in done.stdout, done.stdout + done.stderr
+    assert "the run stopped; see the lines above" in done.stderr and "Traceback" not in done.stdout
 
 
 def test_a_log_row_of_a_training_becomes_a_bar_that_fits_into_the_terminal():

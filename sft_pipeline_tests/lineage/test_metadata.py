@@ -25,6 +25,12 @@ def test_a_cell_holds_no_markup_and_ends_no_row(text):
     assert "<script" not in cell and "\r" not in cell and "\x07" not in cell
 
 
+def test_a_header_from_data_holds_no_markup_and_adds_no_column():
+    """The columns of a checkpoint series are item types."""
+    header = metadata.table([{"![x](http://evil/x.png) a|b": 1, "after": "end"}]).value.split("\n")[0]
+    assert header == "| \\!\\[x\\](http://evil/x.png) a\\|b | after |"
+
+
 def test_a_gate_report_shows_verdict_reasons_and_two_small_pictures(tmp_path):
     def rows(name, right):
         path = tmp_path / f"{name}.jsonl"

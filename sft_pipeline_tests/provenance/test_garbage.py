@@ -108,6 +108,32 @@ def test_what_a_living_process_writes_is_left_alone_and_goes_when_it_is_dead(loc
     local.end("lora_adapter", "tiny", stored=True)
 
 
+TRAINER = """
+import shutil, sys
+from sft_pipeline.provenance.store import Store
+work = Store(sys.argv[1]).begin("lora_adapter", "tiny", "k" * 64, print)
+while True:
+    for step in range(20):
+        (work / f"checkpoint-{step}" / "global").mkdir(parents=True)
+        (work / f"checkpoint-{step}" / "global" / "state").touch()
+    for step in range(20):
+        shutil.rmtree(work / f"checkpoint-{step}")
+"""
+
+
+def test_a_training_may_remove_checkpoints_meanwhile(local, make):
+    local.put("training_report", "tiny", make(local))
+    trainer = subprocess.Popen([sys.executable, "-c", TRAINER, str(local.root)])
+    try:
+        while not list((local.root / "work").glob("*/*/*/checkpoint-*")):
+            assert trainer.poll() is None
+        for _ in range(100):
+            assert collect(local, age=NOW) == []
+    finally:
+        trainer.kill()
+        trainer.wait()
+
+
 def test_a_clock_that_jumps_ahead_makes_no_work_old(local, make, monkeypatch):
     from sft_pipeline.provenance.store import garbage
 

@@ -32,6 +32,7 @@ def test_what_one_machine_stores_another_reads(store, elsewhere, make, read):
     assert read(store) == read(elsewhere) == "hello"
     got = elsewhere.get("training_report", "tiny", TrainingReport)
     assert got.digest == stored.digest and got.root.is_relative_to(elsewhere.root)
+    store.put("training_report", "tiny", make(store, "hello"))
     assert not any((store.root / "scratch").iterdir()) and not any((elsewhere.root / "scratch").iterdir())
     with pytest.raises(StoreError, match="never materialized"):
         elsewhere.get("training_report", "other", TrainingReport)

@@ -43,6 +43,32 @@ def test_timings_change_the_object_but_not_the_digest(store):
     assert (store.root / "objects" / "training_report" / address / "files" / "diagnosis.txt").exists()
 
 
+def test_a_copy_with_another_input_has_a_digest_of_its_own(store):
+    made = report(store)
+    assert made.digest != made.model_copy(update={"upstream": {"lora_adapter": "0" * 64}}).digest
+
+
+def test_putting_what_is_there_already_takes_the_scratch_folder_over_and_no_other(store, tmp_path):
+    first = store.put("training_report", "tiny", report(store))
+    for experiment in ("tiny", "other"):
+        assert store.put("training_report", experiment, report(store)).root == first.root
+    assert not any((store.root / "scratch").iterdir())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "diagnosis.txt").write_text("fine")
+    mine = TrainingReport.seal(tmp_path / "elsewhere", findings=(), metrics={"loss": 1.0})
+    assert store.put("training_report", "tiny", mine).root == first.root and mine.path("diagnosis.txt").is_file()
+    assert store.put("training_report", "tiny", first).path("diagnosis.txt").read_text() == "fine"
+
+
+@pytest.mark.parametrize("field", ["check", "version"])
+def test_a_pointer_without_one_of_its_fields_is_damaged(store, field):
+    store.put("training_report", "tiny", report(store))
+    path = store.root / "pointers" / "training_report" / "tiny.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != field}))
+    with pytest.raises(CorruptArtifactError, match=f"tiny.json is damaged(.|\n)*{field}"):
+        store.pointer("training_report", "tiny")
+
+
 def test_two_experiments_share_content_and_keep_their_own_pointer(store):
     store.put("training_report", "a", report(store))
     store.put("training_report", "b", report(store))

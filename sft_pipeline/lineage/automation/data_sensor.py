@@ -1,4 +1,6 @@
-"""Runs the lineage again when the data file or folder of an experiment has another content than its raw dataset.
+"""Runs the lineage again when the data files of an experiment have another content than its raw dataset.
+
+They are the file or folder of data.source, where it is one, the test file and the benchmarks.
 
 Looking costs a `stat` per file. Only a file that looks another way is hashed, and only once it has looked the same at two
 ticks: one that is still being written changes in between. Times are compared, never ordered, so a clock that jumps only
@@ -50,9 +52,10 @@ def build() -> dg.SensorDefinition:
         looks: dict[str, Look] = {}
         for name, experiment in tick.experiments(root).items():
             try:
-                if experiment.data.source.kind != "file" or store.pointer("raw_dataset", name) is None:
+                paths = _paths(experiment)
+                if not paths or store.pointer("raw_dataset", name) is None:
                     continue
-                look = looks[name] = _look(experiment, root, seen.get(name))
+                look = looks[name] = _look(paths, root, seen.get(name))
                 if look.content is None:
                     tick.say(f"{name}: its data are new or are being written; looked at again at the next tick")
                     continue
@@ -69,13 +72,16 @@ def build() -> dg.SensorDefinition:
     return new_data
 
 
-def _look(experiment: "Experiment", root: Path, before: Look | None) -> Look:
-    from sft_pipeline.dataset.source.files import find
-
+def _paths(experiment: "Experiment") -> dict[str, str]:
+    """Every path that the raw dataset is read from, by its field; a hub's or the embedded data have none of their own."""
     data = experiment.data
-    paths = {"data.source.path": data.source.path}
+    paths = {"data.source.path": data.source.path} if data.source.kind == "file" else {}
     paths |= {"data.test.path": data.test.path} if data.test else {}
-    paths |= {f"data.leakage.benchmarks.{name}": file.path for name, file in data.leakage.benchmarks.items()}
+    return paths | {f"data.leakage.benchmarks.{name}": file.path for name, file in data.leakage.benchmarks.items()}
+
+
+def _look(paths: dict[str, str], root: Path, before: Look | None) -> Look:
+    from sft_pipeline.dataset.source.files import find
 
     def listed():
         return [find(path, root, field) for field, path in paths.items()]

@@ -9,6 +9,7 @@ writing (remote.py); both work in a local folder with locks of its own (work.py)
 to.
 """
 
+import shutil
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +60,8 @@ class Store(Work):
     def put(self, asset: str, experiment: str, artifact: A) -> A:
         """Store the artifact and make it current; returns it as it lies in the store, or in the cache of a remote one.
 
-        The same content is stored once. An object that is there already but damaged is replaced.
+        The same content is stored once. An object that is there already but damaged is replaced. A scratch folder that
+        holds the artifact is taken over: it is gone afterwards, also where an equal object lay in the store already.
 
         Raises:
             StoreError: the store cannot be written, or the artifact's files are gone.
@@ -76,6 +78,8 @@ class Store(Work):
             files = self.objects.write(asset, address, content, artifact)
             stored = artifact.model_copy(update={"root": files})
             self._point(asset, experiment, stored, address)
+            if artifact.root.is_relative_to(self.root / "scratch"):
+                shutil.rmtree(artifact.root, ignore_errors=True)
         return stored
 
     def pointer(self, asset: str, experiment: str) -> Pointer | None:

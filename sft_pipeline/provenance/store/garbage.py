@@ -84,8 +84,7 @@ def referred(store: Store, keep: int) -> set[tuple[str, str]]:
         if pointer is None:
             continue
         for age, version in enumerate((pointer.current, *pointer.previous)):
-            if version.version:
-                known.setdefault((asset, experiment, version.version), version.address)
+            known.setdefault((asset, experiment, version.version), version.address)
             if age <= keep:
                 waiting.append((asset, experiment, version.address))
     seen = set()
@@ -178,5 +177,12 @@ def _free(path: Path) -> Iterator[bool]:
 
 def _newest(*folders: Path) -> datetime:
     """When anything below the folders was last written, but not later than now."""
-    times = [path.stat().st_mtime for folder in folders for path in (folder, *folder.rglob("*")) if path.exists()]
-    return min(datetime.fromtimestamp(max(times, default=0), UTC), datetime.now(UTC))
+    newest = 0.0
+    for folder in folders:
+        for place, _, names in os.walk(folder):
+            for path in (place, *(os.path.join(place, name) for name in names)):
+                try:
+                    newest = max(newest, os.stat(path).st_mtime)
+                except FileNotFoundError:  # a step at work has removed it meanwhile, such as a training a checkpoint
+                    continue
+    return min(datetime.fromtimestamp(newest, UTC), datetime.now(UTC))

@@ -17,7 +17,7 @@ class Version(Frozen):
     type: str
     address: str
     digest: str
-    version: str = ""
+    version: str
     written: str
     """When it became current, by the writer's clock: for people, nothing is decided by it."""
 
@@ -28,7 +28,7 @@ class Pointer(Version):
     asset: str
     experiment: str
     previous: tuple[Version, ...] = ()
-    check: str = ""
+    check: str
     """Hash of all other fields: a damaged history must not look like a shorter one."""
 
     @classmethod
@@ -44,6 +44,7 @@ class Pointer(Version):
             version=artifact.version,
             written=datetime.now(UTC).isoformat(timespec="seconds"),
             previous=tuple(v for v in versions if v.address != address)[:REMEMBERED],
+            check="",
         )
         return pointer.model_copy(update={"check": pointer._hash()})
 
@@ -58,7 +59,7 @@ class Pointer(Version):
             pointer = cls.model_validate_json(text)
         except ValueError as error:
             raise CorruptArtifactError(f"{place} is damaged: {error}") from error
-        if pointer.check and pointer.check != pointer._hash():  # pointers of before this field have none
+        if pointer.check != pointer._hash():
             raise CorruptArtifactError(f"{place} is damaged: it is not what was written")
         return pointer
 

@@ -8,6 +8,7 @@ import pytest
 from sft_pipeline.dataset.source import files, read
 from sft_pipeline.experiment import FileData
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.specification import load
 
 COLUMNS = [{"instruction": f"What is {n} and {n}?", "response": str(2 * n)} for n in range(20)]
 
@@ -83,6 +84,25 @@ def test_another_content_of_the_same_size_and_time_is_found(data, tick):
     file.write_bytes(file.read_bytes().replace(b"What is 3", b"What is 7"))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (tick()[0], tick()[0]) == ([], ["toy"])
+
+
+def test_a_test_file_and_a_benchmark_beside_embedded_data_are_watched(toy_project, ticks):
+    spec = toy_project / "specs" / "toy.yaml"
+    beside = """
+  test: {kind: file, path: test.jsonl}
+  leakage: {benchmarks: {riddles: {path: riddles.jsonl}}}
+"""
+    spec.write_text(spec.read_text().replace("world_seed: 7}\n", f"world_seed: 7}}{beside}"))
+    for name in ("test", "riddles"):
+        write(toy_project / f"{name}.jsonl", COLUMNS)
+    data, store = load(spec).data, Store(toy_project / "store")
+    raw = read(data.source, toy_project, store.new_folder(), test=data.test, benchmarks=data.leakage.benchmarks)
+    store.put("raw_dataset", "toy", raw)
+    tick = ticks("run_on_new_data")
+    assert [tick()[0] for _ in range(3)] == [[]] * 3
+    for name in ("test", "riddles"):
+        write(toy_project / f"{name}.jsonl", COLUMNS[:10])
+        assert (tick()[0], tick()[0]) == ([], ["toy"])
 
 
 def test_a_folder_that_is_gone_is_told(data, tick):
