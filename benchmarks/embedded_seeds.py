@@ -65,7 +65,7 @@ def run(seed: int, folder: Path) -> str:
             generate(experiment, name, base, tuned, parts["test"], engine, out(f"{name}_work"), out(f"{name}_answers"))
             for name, tuned in (("base", None), ("sft", adapter))
         ]
-    gate = decide(parts["test"], *answers, report, diagnosis, experiment, out("gate"))
+    gate = decide(parts["test"], *answers, report, diagnosis, experiment, project_root(), out("gate"))
     types = " ".join(f"{t.name} {t.base_successes}→{t.sft_successes}/{t.n}" for t in gate.types)
     protected = "  ".join(
         f"{p.name} {p.verdict} ({p.result.lost} lost, {p.result.won} won of {p.result.n})" for p in gate.protected

@@ -197,7 +197,7 @@ class ModelComparison(Frozen):
     result: GroupResult = Field(
         description="`base_…` is the baseline, `sft_…` the model, and the lift is that of the model."
     )
-    p: float = Field(description="p-value of the deciding test.")
+    p: float = Field(description="p-value of the deciding test, or of the test over whole clusters where it is larger.")
     p_adjusted: float = Field(description="The same, adjusted by Holm over all comparisons of the report.")
 
 

@@ -1,6 +1,7 @@
 """What the commands share: arguments, errors as messages, folders, and a bar for long work."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +23,27 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results; it is 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Show the project's own errors, and those of the file system, as a message and leave with exit code 2."""
+    """Show the project's own errors, and those of the file system, as a message and leave with exit code 2.
+
+    Any other error is one of the project's code: its traceback is shown, and the exit code is 3, for 1 would say that there
+    is a leak, or that a gate failed.
+    """
     try:
         yield
     except PipelineError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
-    except OSError as error:  # 1 would say that there is a leak, or that a gate failed
+    except OSError as error:
         typer.secho(f"error: {error.filename or ''}: {error.strerror or error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception:
+        traceback.print_exc()
+        typer.secho(
+            "error: this should not have happened; please report the lines above", fg=typer.colors.RED, err=True
+        )
+        raise typer.Exit(3) from None
 
 
 def experiment_of(spec: str) -> Experiment:

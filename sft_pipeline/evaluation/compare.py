@@ -47,7 +47,8 @@ def compare(paths: Sequence[Path], names: Sequence[str], baseline: str | None, g
         )
         for b, model in pairs
     ]
-    p_values = [deciding_p(result, gate.test) for result in results]
+    # Where items stand together McNemar's test is too sure: exchanging whole clusters decides as well.
+    p_values = [max(deciding_p(result, gate.test), result.cluster_p or 0.0) for result in results]
     q, p = cochran_q([success[name] for name in names])
     return ComparisonReport(
         models=tuple(names),

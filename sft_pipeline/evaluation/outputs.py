@@ -92,7 +92,6 @@ def _output(row: Row) -> Output:
         hint = f"; if {other[0]} holds the model's answer, rename it" if len(other) == 1 else ""
         fields = ", ".join(list(row.values)[:12])
         raise row.wrong("output", f"is missing, and so is success (fields: {fields}){hint}")
-    tokens = row.values.get("tokens")
     finish = row.text("finish_reason")
     return Output(
         id=id,
@@ -100,7 +99,7 @@ def _output(row: Row) -> Output:
         judged="success" in row.values,
         success=success,
         output=row.text("output"),
-        tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None,
+        tokens=row.tokens(),
         cut=None if finish is None else finish == "length",
         prompt=None if row.values.get("prompt") is None else canonical_json(row.values["prompt"]),
         item=row.item(),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,19 @@ class Row:
             raise self.wrong("success", f"must be true, false or null, is {shown(value)}")
         return value
 
+    def tokens(self) -> int | None:
+        """The field tokens, a whole number from 0; None where it is missing or null."""
+        value = self.values.get("tokens")
+        whole = (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and 0 <= value < 2**53
+            and value == int(value)
+        )
+        if value is not None and not whole:
+            raise self.wrong("tokens", f"must be a whole number of generated tokens, is {shown(value)}")
+        return None if value is None else int(value)
+
     def sound(self, name: str, value: str) -> str:
         """`value`, which must be text that can be written down."""
         try:
@@ -70,7 +84,8 @@ class Row:
         """What the row says of its item: type, instruction, group, reference (JSON text)."""
         found = {name: self.text(name) for name in ("type", "instruction")}
         group = self.values.get("group")
-        found["group"] = str(group) if isinstance(group, int) and not isinstance(group, bool) else self.text("group")
+        group = str(group) if isinstance(group, int) and not isinstance(group, bool) else self.text("group")
+        found["group"] = group or None  # a blank cell is no group, and many of them are not one
         found["reference"] = self.reference()
         return {name: value for name, value in found.items() if value is not None}
 
@@ -107,7 +122,7 @@ def rows(path: Path) -> Iterator[Row]:
         text = data.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     reader, count = JsonReader(), 0
     for number, line in enumerate(text.split("\n"), 1):

@@ -3,8 +3,9 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
@@ -64,7 +65,7 @@ def generate(
     again = 0 if decoding.sampling else decoding.repeat_sample
     sample = sorted(range(len(rows)), key=lambda i: rows[i]["id"])[:again]
     repeated = engine.answer(
-        [prompts[i] for i in sample], decoding, adapter=folder, batch_size=max(1, decoding.batch_size // 3)
+        [prompts[i] for i in sample], decoding, adapter=folder, batch_size=_another(decoding.batch_size)
     )
     flips = [
         {"id": rows[i]["id"], "first": answers[i].text, "second": second.text}
@@ -151,12 +152,27 @@ def conditions(
         "engine": canonical_json({engine.name: engine.versions()}),
         "device": spec.device,
         "dtype": spec.dtype,
-        "quantization": spec.quantization,
+        "quantization": _quantization(spec.loading),
         "attention": spec.attention if engine.name == "transformers" else engine.name,
     }
+
+
+def _another(size: int) -> int:
+    """Another size of batches: the last bits of the arithmetic depend on it."""
+    return max(1, size // 3) if size > 1 else 2
 
 
 def _trained_on(adapter: AdapterSnapshot) -> dict[str, str]:
     """Precision and quantisation of the base that the adapter was trained on, by its own manifest."""
     model = json.loads(adapter.path("training_manifest.json").read_text())["model"]
-    return {name: model[name] for name in ("dtype", "quantization")}
+    return {"dtype": model["dtype"], "quantization": _quantization(model)}
+
+
+def _quantization(loading: Mapping[str, Any]) -> str:
+    """The quantisation with what else decides its weights."""
+    match loading["quantization"]:
+        case "nf4":
+            return "nf4, double" if loading["double_quantization"] else "nf4"
+        case "int8":
+            return f"int8, threshold {loading['int8_threshold']:g}"
+    return loading["quantization"]

@@ -3,6 +3,7 @@
 Decided here from token ids alone, for every engine: an engine may stop late, never early.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ def finish(
         stop: stop strings.
         limit: most tokens of the answer.
         logprobs: log-probability (nats) of each generated token.
+
+    Raises:
+        ModelError: a log-probability is no number.
     """
     kept, reason = list(new[:limit]), "length"
     if tokenizer.end in kept:
@@ -62,6 +66,11 @@ def finish(
         text = tokenizer.decode(kept)
         text = text[: min(at for s in stop if (at := text.find(s)) >= 0)]
     mean = sum(logprobs[: len(kept)]) / len(kept) if logprobs is not None and kept else None
+    if mean is not None and not math.isfinite(mean):
+        raise ModelError(
+            f"the model gives its own answer a log-probability of {mean}: its arithmetic has broken down. Look at the weights "
+            "(of the adapter, if the base answers), or answer in another precision (generation.dtype)."
+        )
     return Completion(text, len(kept), reason, mean)
 
 

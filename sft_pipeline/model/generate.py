@@ -1,6 +1,6 @@
 """Completion with transformers, batched by length, greedy unless sampling is declared: for guard and engine alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sft_pipeline.experiment import Sampling
@@ -38,11 +38,9 @@ def complete(
 
     encoded = tokenizer.encode_all(prompts)
     limits = room(encoded, max_new_tokens, context_length(model.config))
-    order = sorted(range(len(prompts)), key=lambda i: -len(encoded[i]))
     results: list[Completion | None] = [None] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        width = max(len(encoded[i]) for i in batch)
+    for batch in _batches([len(ids) for ids in encoded], limits, batch_size):
+        width = len(encoded[batch[0]])
         ids = torch.full((len(batch), width), tokenizer.inner.pad_token_id)
         mask = torch.zeros_like(ids)
         for row, i in enumerate(batch):
@@ -65,6 +63,22 @@ def complete(
             new = output[row, width:].tolist()
             results[i] = finish(new, tokenizer, stop, limits[i], values[row] if values else None)
     return results
+
+
+def _batches(lengths: Sequence[int], limits: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Positions of at most `size` prompts of similar length, the longest first.
+
+    All rows of a batch go on from its longest prompt: one that leaves less room than the limit of new tokens shares a batch
+    only with prompts that have no more room, or those would be led past the model's context.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if len(batch) == size or (batch and limits[i] > limits[batch[0]]):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _config(tokenizer: CleanTokenizer, max_new_tokens: int, sampling: Sampling | None):

@@ -38,14 +38,14 @@ def notes(report: ComparisonReport) -> list[str]:
     found = [
         f"Cochran's Q over all models: {report.cochran_q:.2f}, p = {report.cochran_p:.3g} "
         f"({len(report.models) - 1} degrees of freedom).",
-        f"A difference is shown where McNemar's p ({report.test}), adjusted by Holm over the {len(report.comparisons)} "
+        f"A difference is shown where p (McNemar's, {report.test}), adjusted by Holm over the {len(report.comparisons)} "
         f"comparisons, is at most {report.alpha:g}.",
         "The intervals (Wilson's, and Tango's of the paired lift) are for one comparison each and are not adjusted.",
     ]
     if clustered(report):
         found.append(
-            f"The items form {report.comparisons[0].result.clusters} clusters: a difference is shown only where its 95 % "
-            "interval of a bootstrap over whole clusters leaves out zero, too."
+            f"The items form {report.comparisons[0].result.clusters} clusters: p is the larger one of McNemar's and of an exact "
+            "test that exchanges the models in whole clusters; the interval by cluster is a bootstrap over whole clusters."
         )
     if report.missing:
         items = "1 item is" if report.missing == 1 else f"{report.missing} items are"
@@ -55,11 +55,9 @@ def notes(report: ComparisonReport) -> list[str]:
 
 def finding(comparison: ModelComparison, report: ComparisonReport) -> str:
     """What one comparison shows: better, worse, or neither."""
-    result = comparison.result
-    low, high = result.cluster_interval or result.lift_interval
-    if comparison.p_adjusted > report.alpha or (result.clusters is not None and low <= 0 <= high):
+    if comparison.p_adjusted > report.alpha:
         return "not shown"
-    return "better" if result.lift > 0 else "worse"
+    return "better" if comparison.result.lift > 0 else "worse"
 
 
 def clustered(report: ComparisonReport) -> bool:

@@ -4,11 +4,12 @@ import json
 import shutil
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from sft_pipeline.artifacts import TrainingReport
 from sft_pipeline.cli import app
-from sft_pipeline.commands.common import stored_name
+from sft_pipeline.commands.common import stored_name, user_errors
 from sft_pipeline.provenance.store import Store
 
 
@@ -50,3 +51,20 @@ def test_cleaning_takes_no_stored_base_for_a_specification_from_elsewhere(run, t
     assert done.exit_code == 2 and "is a TrainingReport, not a ModelSnapshot" in done.output
     done = run("clean", toy_project / "rows.jsonl", "--out", toy_project / "b", "--spec", elsewhere)
     assert (toy_project / "b" / "rows.parquet").is_file(), done.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ZeroDivisionError("division by zero"), 3), (typer.Exit(1), 1), (PermissionError(13, "denied"), 2)],
+)
+def test_an_error_of_the_code_is_no_verdict(error, code):
+    app = typer.Typer()
+
+    @app.command()
+    def decide():
+        with user_errors():
+            raise error
+
+    done = CliRunner().invoke(app, [])
+    assert done.exit_code == code
+    assert ("ZeroDivisionError" in done.output) is (code == 3)

@@ -23,7 +23,7 @@ def test_what_is_clear_is_taken(written):
     lines = [
         {"id": 7, "output": "x", "success": 1, "tokens": 3, "finish_reason": "length", "type": "t", "other": [1]},
         {"id": "8", "output": "line\u2028separator", "success": 0.0, "answer": 5, "group": 3},
-        {"id": "9", "success": None},
+        {"id": "9", "success": None, "group": "", "tokens": 4.0},
         {"id": "10", "output": "unjudged"},
     ]
     text = "\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\r\n\r\n"
@@ -36,6 +36,7 @@ def test_what_is_clear_is_taken(written):
             {"group": "3", "reference": '{"answer":5}'},
         )
         assert (three.judged, three.success, three.output) == (True, None, None)
+        assert (three.tokens, three.item) == (4, {}), "a blank group is none"
         assert (four.judged, four.success, four.cut) == (False, None, None)
 
 
@@ -59,7 +60,14 @@ def test_what_is_clear_is_taken(written):
         ('{"id": "1", "output": "\\ud800"}', "field output: holds a lone surrogate"),
         ('{"id": "1", "output": "a", "answer": 1, "reference": {}}', "field answer: stands beside reference"),
         ('{"id": 1, "output": "a"}\n\n{"id": "1", "output": "b"}', r"id 1 stands more than once \(rows 1, 3\)"),
+        (
+            '{"id": "1", "output": "a", "tokens": 1e30}',
+            "field tokens: must be a whole number of generated tokens, is 1e",
+        ),
+        ('{"id": "1", "output": "a", "tokens": -5}', "field tokens: must be a whole number"),
+        ('{"id": "1", "output": "a", "tokens": 3.5}', "field tokens: must be a whole number"),
         (b'{"id": "1", "output": "\xff"}', "cannot be read as UTF-8"),
+        (gzip.compress(b"x" * 99)[:-12] + b"\0" * 12, "cannot be read"),
     ],
 )
 def test_what_is_not_is_named_by_file_row_and_field(written, content, message):

@@ -68,7 +68,9 @@ def adapter(adapters, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapter")
     shutil.copytree(adapters[0], folder / "adapter")
     (folder / "training_manifest.json").write_text(
-        json.dumps({"model": {"dtype": "bfloat16", "quantization": "nf4", "source": "somewhere"}})
+        json.dumps(
+            {"model": {"dtype": "bfloat16", "quantization": "nf4", "double_quantization": True, "source": "somewhere"}}
+        )
     )
     figures = {"steps": 1, "step": 1, "epochs": 1.0, "trainable_parameters": 1, "loss_first": 2.0, "loss_last": 1.0}
     return AdapterSnapshot.seal(folder, **figures)

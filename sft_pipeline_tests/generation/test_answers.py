@@ -72,7 +72,7 @@ def test_answers_come_in_the_order_of_the_items_with_everything_about_them(run, 
         "sampling": None,
         "stop": [],
     }
-    assert base.trained_on == {} and sft.trained_on == {"dtype": "bfloat16", "quantization": "nf4"}
+    assert base.trained_on == {} and sft.trained_on == {"dtype": "bfloat16", "quantization": "nf4, double"}
     assert base.flip_rate is not None
     drawn = experiment.generation.model_copy(update={"sampling": Sampling(seed=1)})
     sampled = run(experiment.model_copy(update={"generation": drawn}), tmp_path / "c")

@@ -6,6 +6,7 @@ import pytest
 
 from sft_pipeline.errors import ModelError
 from sft_pipeline.generation import engines
+from sft_pipeline.generation.answers import conditions
 from sft_pipeline.generation.engines.vllm_engine import VllmEngine
 
 
@@ -46,6 +47,18 @@ def test_precision_and_quantisation_of_the_answers_may_differ_from_those_of_the_
     with engines.open_engine(other, ending_base) as engine:
         assert engine._model.dtype == torch.bfloat16
         assert torch.uint8 in {p.dtype for p in engine._model.parameters()}
+
+
+def test_what_decides_a_quantisation_is_part_of_what_both_models_must_share(experiment, ending_base, items):
+    def condition(**model):
+        changed = experiment.model_copy(update={"model": experiment.model.model_copy(update=model)})
+        with engines.open_engine(experiment, ending_base) as engine:
+            return conditions(changed, ending_base, items, engine)["quantization"]
+
+    assert condition() == "none"
+    assert condition(quantization="nf4") == "nf4, double"
+    assert condition(quantization="nf4", double_quantization=False) == "nf4"
+    assert condition(quantization="int8", int8_threshold=5.0) == "int8, threshold 5"
 
 
 def test_a_quantisation_that_vllm_does_not_have_is_refused_before_it_starts(experiment, ending_base):

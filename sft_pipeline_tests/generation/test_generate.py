@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase
 from sft_pipeline.model import loader
 from sft_pipeline.model.completion import finish
@@ -44,6 +45,28 @@ def test_batches_answer_as_the_plain_loop_does(loaded, batch_size):
     model, tokenizer = loaded
     answers = complete(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=batch_size)
     assert [(a.text, a.tokens) for a in answers] == [one_by_one(model, tokenizer, p, 12) for p in PROMPTS]
+
+
+def test_no_prompt_is_led_past_the_context_by_a_batch(toy_base):
+    """GPT-2's table of positions ends at the context: beyond it there is an IndexError and no answer."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = loader.load_tokenizer(toy_base.root)
+    torch.manual_seed(0)
+    size = {"vocab_size": len(tokenizer.inner), "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 1}
+    model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=None, eos_token_id=tokenizer.end)).eval()
+    words = tokenizer.inner.decode(tokenizer.encode("The opposite of hot is cold and " * 20)[:60])
+    prompts = [words, "a", words, "The opposite of hot is"]
+    together = complete(model, tokenizer, prompts, max_new_tokens=32, batch_size=4)
+    assert together == [complete(model, tokenizer, [p], max_new_tokens=32, batch_size=1)[0] for p in prompts]
+    assert together[0] == together[2] and together[0].tokens < together[1].tokens
+
+
+def test_a_log_probability_that_is_no_number_is_an_error_that_says_where_to_look(loaded):
+    ids = loaded[1].encode("cold and hot")
+    with pytest.raises(ModelError, match="log-probability of nan.*generation.dtype"):
+        finish(ids, loaded[1], (), 12, [-1.0, float("nan"), *[-1.0] * len(ids)])
 
 
 def test_a_generation_config_that_ships_with_a_model_is_not_used(loaded, toy_base, tmp_path):
