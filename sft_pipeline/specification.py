@@ -23,7 +23,19 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with numbers as YAML 1.2 has them: PyYAML would read 1e-4 as a text."""
+    """Safe YAML with numbers as YAML 1.2 has them: PyYAML would read 1e-4 as a text.
+
+    Keys are texts as they are written: types of items may be called yes and no, which YAML 1.1 reads as truth values.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        if isinstance(node, yaml.MappingNode):
+            self.flatten_mapping(node)
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.yaml_implicit_resolvers = {

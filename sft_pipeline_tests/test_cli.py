@@ -140,6 +140,30 @@ def test_clean_rows_are_split_under_the_mapping_of_their_source(run, rows, mappe
     assert done.exit_code == 0 and "test        30 rows" in done.output, done.output
 
 
+def test_rows_are_split_as_long_as_no_more_are_unreadable_than_the_specification_accepts(run, rows, mapped, tmp_path):
+    raw = rows("raw.jsonl", [*renamed(sums(0, 600), "q", "a"), {"q": 7}])
+    split = {"test_size": 30, "dev_size": 10, "min_test_size": 30, "smaller_test_reason": "a test"}
+    spec = mapped(split=split, quality={"max_unreadable_share": 0.01})
+    spec.write_text(spec.read_text().replace("limit: 5", "limit: 700"))
+    done = run("split", raw, "--out", tmp_path / "split", "--spec", spec)
+    assert done.exit_code == 0 and "rows that could not be read" in done.output, done.output
+    assert pq.read_table(tmp_path / "split" / "unreadable.parquet")["source_row"].to_pylist() == [601]
+    strict = rows("strict.jsonl", [*sums(0, 600), {"instruction": 7}])
+    assert run("split", strict, "--out", tmp_path / "strict").exit_code == 2
+
+
+def test_downloaded_files_of_a_hub_dataset_are_read_by_its_mapping(run, rows, toy_project, tmp_path):
+    path = toy_project / "specs" / "hub.yaml"
+    spec = yaml.safe_load((toy_project / "specs" / "toy.yaml").read_text())
+    columns = {"instruction": "q", "response": "a"}
+    hub = {"kind": "hub", "name": "some/body", "revision": "0" * 40, "columns": columns, "type": "riddle"}
+    spec["data"]["source"] = hub
+    path.write_text(yaml.safe_dump(spec))
+    done = run("clean", rows("raw.jsonl", renamed(sums(0, 60), "q", "a")), "--out", tmp_path / "clean", "--spec", path)
+    assert done.exit_code == 0, done.output
+    assert set(pq.read_table(tmp_path / "clean" / "rows.parquet")["type"].to_pylist()) == {"riddle"}
+
+
 def test_a_leak_is_shown_with_file_and_row(run, rows):
     done = run("leakage", rows("train.jsonl", sums(0, 50)), rows("test.jsonl", sums(40, 41)))
     assert done.exit_code == 1

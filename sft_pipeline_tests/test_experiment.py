@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from sft_pipeline.experiment import EarlyStopping, Lora, SuccessCriteria, Training
+from sft_pipeline.experiment import Data, EarlyStopping, Gate, Generation, Lora, SuccessCriteria, Training
 
 BASIS = {"epochs": 1.0, "adapter": "best", "processes": 2}
 
@@ -72,3 +72,37 @@ def test_another_value_trains_anew_exactly_where_it_decides(field, value):
 def test_a_tracker_that_is_named_twice_is_an_error():
     with pytest.raises(ValidationError, match="report_to names wandb more than once"):
         Training(epochs=1.0, report_to=("wandb", "tensorboard", "wandb"))
+
+
+GUARANTEE = {"name": "safety", "types": ("refuse",), "margin": 0.1}
+SOURCE = {"kind": "embedded"}
+TEST = {"kind": "file", "path": "test.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (Gate, {"bootstrap_seed": -1}, "greater than or equal to 0"),
+        (Gate, {"protected": (GUARANTEE, GUARANTEE)}, "protected names safety more than once"),
+        (Gate, {"protected": (GUARANTEE | {"types": ("sum", "sum")},)}, "types names sum more than once"),
+        (Generation, {"stop": ("",)}, "at least 1 character"),
+        (
+            Data,
+            {"source": SOURCE, "split": {"test_size": 200}},
+            r"test_size \(200\) is below split.min_test_size \(300\)",
+        ),
+        (
+            Data,
+            {"source": SOURCE, "split": {"test_size_by_type": {"a": 200, "b": 101}}},
+            "adds up to 301; raise test_size",
+        ),
+    ],
+)
+def test_what_could_only_fail_after_the_training_is_refused_when_it_is_read(kind, fields, message):
+    with pytest.raises(ValidationError, match=message):
+        kind.model_validate(fields)
+
+
+def test_the_size_of_a_test_split_is_no_matter_where_a_test_file_is_brought():
+    split = {"min_test_size": 500, "test_size_by_type": {"a": 301}}
+    assert Data.model_validate({"source": SOURCE, "test": TEST, "split": split}).split.min_test_size == 500

@@ -36,6 +36,11 @@ def test_numbers_are_read_as_yaml_1_2_has_them(written):
     assert load(written(MINIMAL)).training.learning_rate == 1e-4
 
 
+def test_a_key_is_the_text_that_it_is_written_as(written):
+    text = MINIMAL.replace("{default: {kind: exact}}", "{yes: {kind: choice}, NO: {kind: regex}, 1: {kind: math}}")
+    assert load(written(text)).evaluation.scorers.keys() == {"yes", "NO", "1"}
+
+
 @pytest.mark.parametrize("name", specifications(project_root())[0])
 def test_every_specification_of_the_project_holds(name):
     assert load_by_name(name, project_root()).description

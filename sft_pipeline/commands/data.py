@@ -13,7 +13,7 @@ import typer
 from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapshot, QualityManifest
 from sft_pipeline.commands.common import Out, experiment_of, new_folder, progress_bar, shown, stored_name, user_errors
 from sft_pipeline.dataset.progress import Progress
-from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase
+from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase, HubData
 from sft_pipeline.specification import expand_path, project_root
 
 DataSpec = Annotated[
@@ -79,18 +79,26 @@ def split(
     out: Out,
     spec: DataSpec = None,
 ) -> None:
-    """Divide rows into train, dev and test so that nothing leaks; writes the proof beside them; exit 1 on a leak."""
+    """Divide rows into train, dev and test so that nothing leaks; writes the proof beside them; exit 1 on a leak.
+
+    Of rows that `clean` did not write every one must be readable, or the share that a specification accepts; the others
+    stand in unreadable.parquet.
+    """
     from sft_pipeline.dataset import croissant
     from sft_pipeline.dataset.split import split as divide
 
     with user_errors():
-        data, _ = _data(source, spec)
+        data, experiment = _data(source, spec)
+        unreadable = data.quality.max_unreadable_share if experiment else 0
         folder = new_folder(out)
         outs = {name: folder / name for name in ("train", "dev", "test")}
         for path in outs.values():
             path.mkdir()
         with tempfile.TemporaryDirectory(dir=folder) as temporary, progress_bar() as progress:
-            rows, test, benchmarks = _rows_to_split(source, data, Path(temporary), progress)
+            try:
+                rows, test, benchmarks = _rows_to_split(source, data, unreadable, Path(temporary), progress)
+            finally:
+                _keep(Path(temporary) / InstructionDataset.REJECTED, folder / "unreadable.parquet")
             made = divide(rows, data, outs, root=project_root(), test=test, benchmarks=benchmarks, progress=progress)
         croissant.write(
             folder,
@@ -137,8 +145,11 @@ def leakage(
         brought = data.test or FileData(kind="file", path=_literal(test))
         brought = brought.model_copy(update={"path": _literal(test)})
         work, root = Path(temporary), project_root()
-        learned = sources.read_items(data.source, root, work / "train.parquet", learned=True, progress=progress)
-        items = sources.read_items(brought, root, work / "test.parquet", field="data.test", progress=progress)
+        learned, items = work / "train.parquet", work / "test.parquet"
+        told = sources.read_items(data.source, root, learned, learned=True, progress=progress)
+        notes = [f"{train.name}: {note}" for note in told]
+        told = sources.read_items(brought, root, items, field="data.test", progress=progress)
+        notes += [f"{test.name}: {note}" for note in told]
         proof = proofs.prove(
             (row for batch in table.batches(learned, proofs.COMPARED) for row in batch),
             table.read_table(items, proofs.COMPARED),
@@ -149,19 +160,24 @@ def leakage(
         )
         if out:
             proofs.write(proof, out)
+    for note in notes:
+        typer.echo(f"note: {note}")
     _show(proof)
     raise typer.Exit(0 if proof.clean else 1)
 
 
 def _rows_to_split(
-    source: Path, data: Data, work: Path, progress: Progress
+    source: Path, data: Data, unreadable: float, work: Path, progress: Progress
 ) -> tuple[InstructionDataset, Path | None, dict[str, Path]]:
-    """The rows to divide, and what the specification declares beside them: a test file, benchmarks."""
+    """The rows to divide, and what the specification declares beside them: a test file, benchmarks.
+
+    `unreadable` is the accepted share of rows that cannot be read.
+    """
     from sft_pipeline.dataset import source as sources
 
     beside = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
     if not _is_clean(source):
-        raw = sources.read(data.source, project_root(), work, max_unreadable_share=0, **beside)
+        raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **beside)
         sources.require_readable(raw)
         return raw, raw.brought_test, raw.benchmarks
     # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.
@@ -236,6 +252,9 @@ def _data(file: Path, spec: str | None) -> tuple[Data, Experiment | None]:
     data = experiment.data
     if isinstance(data.source, FileData):
         source = data.source.model_copy(update={"path": source.path})
+    elif isinstance(data.source, HubData):  # the hub's files, downloaded
+        reading = {name: getattr(data.source, name) for name in ("columns", "conversations", "type")}
+        source = source.model_copy(update=reading)
     return data.model_copy(update={"source": source}), experiment
 
 

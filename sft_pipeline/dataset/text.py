@@ -15,11 +15,15 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _ASCII_WORDS = "".join(chr(c).lower() if re.match(r"\w", chr(c)) else " " for c in range(128))
 
 
+# What stands above or below the line in a formula; its compatibility form is a plain digit, sign or letter.
+_RAISED = re.compile("([\u00b2\u00b3\u00b9\u2070-\u209c]+)")
+
+
 def normalise(text: str) -> str:
     """Unicode compatibility form, without case, runs of white space as one space; punctuation stays.
 
     Two texts are exact duplicates when their normal forms are equal. Punctuation stays because it can be the whole
-    difference ("3 > 2" and "3 < 2").
+    difference ("3 > 2" and "3 < 2"), and so do the exponents and indices of formulas ("2⁵" is not "25").
     """
     return " ".join(_fold(text).split())
 
@@ -56,4 +60,6 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
+    if _RAISED.search(text):
+        return "".join(part if i % 2 else _fold(part) for i, part in enumerate(_RAISED.split(text)))
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

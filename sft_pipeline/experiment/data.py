@@ -292,3 +292,20 @@ class Data(Section):
     test: FileData | None = Field(
         None, description="A test file that is brought instead of being split off: never altered, never trained on."
     )
+
+    @model_validator(mode="after")
+    def _test_sizes_fit(self) -> "Data":
+        split, by_type = self.split, sum(self.split.test_size_by_type.values())
+        if self.test is not None:  # nothing is split off, so that test_size counts for nothing
+            return self
+        if split.test_size < split.min_test_size:
+            raise ValueError(
+                f"split.test_size ({split.test_size}) is below split.min_test_size ({split.min_test_size}): raise it, or "
+                "lower min_test_size and say why in smaller_test_reason"
+            )
+        if by_type > split.test_size:
+            raise ValueError(
+                f"split.test_size is {split.test_size} but test_size_by_type adds up to {by_type}; raise test_size to at "
+                "least that"
+            )
+        return self

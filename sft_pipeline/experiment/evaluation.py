@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
-from sft_pipeline.experiment.section import Positive, Section, Share
+from sft_pipeline.experiment.section import Positive, Section, Seed, Share, once
 
 
 class ScorerSpec(Section):
@@ -37,6 +37,11 @@ class Protected(Section):
     name: str = Field(description="Name of the guarantee in the report, such as safety.")
     types: tuple[str, ...] = Field(min_length=1, description="Item types, taken together.")
     margin: float = Field(gt=0, lt=1, description="Largest tolerated loss, as a difference of proportions.")
+
+    @model_validator(mode="after")
+    def _types_once(self) -> "Protected":
+        once(self.types, "types")
+        return self
 
 
 class Gate(Section):
@@ -72,7 +77,7 @@ class Gate(Section):
         0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is asked for."
     )
     bootstrap_samples: Positive = Field(2000, description="Samples of the bootstrap by cluster.")
-    bootstrap_seed: int = Field(11, description="Seed of that bootstrap.")
+    bootstrap_seed: Seed = Field(11, description="Seed of that bootstrap.")
     protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
     undecided: Literal["fails", "passes"] = Field(
         "fails", description="What a guarantee that the items cannot decide does to the verdict."
@@ -82,6 +87,11 @@ class Gate(Section):
     )
     planned_lift: float = Field(0.10, gt=0, lt=1, description="True lift that the gate should be able to detect.")
     min_power: Share = Field(0.8, description="Power at planned_lift below which the plan is refused.")
+
+    @model_validator(mode="after")
+    def _guarantees_once(self) -> "Gate":
+        once(tuple(guarantee.name for guarantee in self.protected), "protected")
+        return self
 
 
 class Series(Section):

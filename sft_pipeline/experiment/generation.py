@@ -1,6 +1,6 @@
 """The decoding."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,9 @@ class Generation(Section):
     )
     max_new_tokens: Positive = Field(64, description="Longest answer in tokens.")
     batch_size: Positive = Field(64, description="Prompts per batch.")
-    stop: tuple[str, ...] = Field((), description="An answer ends before the first of these strings.")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="An answer ends before the first of these strings."
+    )
     sampling: Sampling | None = Field(None, description="Random decoding; default: greedy, which the gate asks for.")
     dtype: Literal["float32", "bfloat16"] | None = Field(
         None, description="Precision while answering, for both models; default: that of the training."

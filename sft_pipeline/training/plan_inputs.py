@@ -10,7 +10,7 @@ from sft_pipeline.experiment import Experiment
 from sft_pipeline.model.loader import load_tokenizer
 from sft_pipeline.model.snapshot import module_names
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.training import data, plan
+from sft_pipeline.training import data, plan, plan_items
 
 
 def plan_from_artifacts(
@@ -24,10 +24,13 @@ def plan_from_artifacts(
 ) -> TrainingPlan:
     """The plan with everything measured: token lengths of the train split, the base's success on the dev split.
 
+    The test items are only looked at for what would stop generation or gate (plan_items.py).
+
     `root` is the project's root, where relative files of the scorers' options start.
 
     Raises:
         PreconditionError: the test split leaks, so that no gate over it could be believed.
+        PipelineError: a test item cannot be asked or judged, as `plan_items.check`.
     """
     if test.proof is None or not test.proof.clean:
         raise PreconditionError(
@@ -37,6 +40,7 @@ def plan_from_artifacts(
     from sft_pipeline.generation.engines import open_engine
     from sft_pipeline.generation.success import successes
 
+    plan_items.check(experiment, base, test, load_tokenizer(base.root))
     with open_engine(experiment, base) as engine:
         headroom = successes(engine, experiment, dev, root)
     return plan.make(
@@ -59,6 +63,7 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
 
     Raises:
         PreconditionError: neither is there.
+        PipelineError: a materialized test item cannot be asked or judged, as `plan_items.check`.
     """
     if experiment.data.expected is not None:
         return plan.make(experiment, None, experiment.data.expected.test_rows, None, None, out)
@@ -72,5 +77,7 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
             f"splits and base first (sft-pipeline run {name} --select '*train_split,dev_split,test_split'). {error}"
         ) from error
     config = json.loads(base.path("config.json").read_text())
-    lengths = data.lengths(experiment, load_tokenizer(base.root), read_table(train.path(InstructionDataset.ROWS)))
+    tokenizer = load_tokenizer(base.root)
+    plan_items.check(experiment, base, test, tokenizer)
+    lengths = data.lengths(experiment, tokenizer, read_table(train.path(InstructionDataset.ROWS)))
     return plan.make(experiment, lengths, test.types, config, None, out, module_names(base.root))

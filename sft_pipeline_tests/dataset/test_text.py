@@ -12,6 +12,12 @@ def test_normal_form_ignores_case_width_and_space_but_not_punctuation():
     assert normalise("STRASSE") == normalise("straße")
 
 
+def test_exponents_and_indices_of_formulas_are_no_plain_digits():
+    assert normalise("Compute 2⁵.") != normalise("Compute 25.")
+    assert (words("2⁵ x₁"), words("25 x1")) == (["2⁵", "x₁"], ["25", "x1"])
+    assert normalise("The ５ᵗʰ ＫＭ²") == "the 5th km²"
+
+
 def test_words_leave_punctuation_out_and_count_unspaced_scripts_by_character():
     assert words("Don't stop — 3.5 km!") == ["don", "t", "stop", "3", "5", "km"]
     assert words("法国的首都") == list("法国的首都")

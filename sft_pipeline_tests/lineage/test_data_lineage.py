@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.cli import app
 from sft_pipeline.dataset.table import read_table
+from sft_pipeline.experiment import Leakage, Quality
+from sft_pipeline.lineage.assets import data
 from sft_pipeline.provenance.store import Store
 
 pytestmark = pytest.mark.slow
@@ -103,3 +105,28 @@ def test_too_many_unreadable_rows_stop_the_run_and_stay_to_be_looked_at(project,
     # a run that starts behind the check meets the recorded state
     later = materialize(project, "clean_dataset")
     assert "could not be read" in later.failure("clean_dataset")
+
+
+def test_a_filter_that_judges_by_other_weights_or_another_library_makes_another_result(tmp_path, monkeypatch):
+    folder = tmp_path / "classifier"
+    (folder / ".cache").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    toxic = Quality(toxicity={"classifier": "classifier", "words": False})
+    languages, semantic = Quality(languages=("en",)), Leakage(semantic={"model": "classifier", "threshold": 0.8})
+    packaged = Leakage(semantic={"model": "package:py3langid", "threshold": 0.8})
+
+    def seen():
+        return [
+            *(data._filters(quality, tmp_path) for quality in (toxic, languages, Quality())),
+            *(data._embedding(leakage, tmp_path) for leakage in (semantic, packaged, Leakage())),
+        ]
+
+    before = seen()
+    assert before[2] == before[5] == {}  # nothing declared: the key is that of the specification alone
+    (folder / ".cache" / "lock").write_text("downloaded")
+    assert seen() == before
+    (folder / "model.safetensors").write_bytes(b"others!")
+    assert [old != new for old, new in zip(before, seen(), strict=True)] == [True, False, False, True, False, False]
+    versions = {"py3langid": "9.9", "transformers": "9.9"}
+    monkeypatch.setattr("sft_pipeline.provenance.environment.version", lambda name: versions.get(name, "1"))
+    assert [old != new for old, new in zip(before, seen(), strict=True)] == [True, True, False, True, True, False]

@@ -6,16 +6,25 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sft_pipeline.artifacts import AdapterSnapshot
-from sft_pipeline.errors import PreconditionError, SpecificationError, StoreError, TrainingError
-from sft_pipeline.model.loader import load_model
+from sft_pipeline.errors import (
+    DataError,
+    ModelError,
+    PreconditionError,
+    SpecificationError,
+    StoreError,
+    TrainingError,
+)
+from sft_pipeline.experiment import Evaluation, Experiment
+from sft_pipeline.model.loader import load_model, load_tokenizer
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load
-from sft_pipeline.training import plan, plan_inputs, trainer
+from sft_pipeline.training import plan, plan_inputs, plan_items, trainer
 
 SPEC = """\
 description: a training
@@ -164,6 +173,67 @@ def test_what_a_plan_lacks_can_be_made_with_the_command_that_its_error_names(toy
     subset = defs.resolve_job_def("full_lineage").get_subset(asset_selection=keys)
     made = {key.path[-1] for key in subset.asset_layer.selected_asset_keys}
     assert made >= {"train_split", "test_split", "base_model"} and "training_plan" not in made
+
+
+def of_types(experiment, **scorers):
+    return experiment.model_copy(update={"evaluation": Evaluation.model_validate({"scorers": scorers})})
+
+
+@pytest.mark.parametrize(
+    ("row", "scorers", "error", "said"),
+    [
+        ({}, {"other": {"kind": "exact"}}, SpecificationError, "no scorer for items of type 'kind'"),
+        ({}, {"kind": {"kind": "exact", "options": {"x": 1}}}, SpecificationError, "has no option x"),
+        (
+            {},
+            {"kind": {"kind": "numeric"}},
+            DataError,
+            r"item \w+ \(type kind\), field reference.answer: holds no number",
+        ),
+        ({"reference": "[1]"}, {"kind": {"kind": "exact"}}, DataError, "field reference: not a JSON object"),
+        ({}, {"kind": {"kind": "code"}}, SpecificationError, "set evaluation.run_code: true"),
+        (
+            {"instruction": "birch " * 300},
+            None,
+            ModelError,
+            r"\(toy.jsonl, row 7\).*tokens leaves no room .*of 256 tokens",
+        ),
+    ],
+)
+def test_a_test_item_that_cannot_be_asked_or_judged_stops_the_plan(
+    toy, toy_base, dataset, rows, tmp_path, row, scorers, error, said
+):
+    items = rows(10)
+    items[6] |= row
+    experiment = of_types(toy(), steering={"kind": "exact"}, **(scorers or {"kind": {"kind": "exact"}}))
+    train, dev = dataset("train", rows(10)), dataset("test", [row | {"type": "steering"} for row in rows(4)])
+    test = dataset("dev", items)  # as dev, for the proof
+    with pytest.raises(error, match=said):
+        plan_inputs.plan_from_artifacts(experiment, toy_base, train, dev, test, tmp_path, tmp_path)
+
+
+def test_a_test_item_with_a_template_token_or_without_a_prompt_stops_the_plan(toy, toy_base, dataset, rows):
+    tokenizer = load_tokenizer(toy_base.root)
+    tokenizer.inner.add_tokens(["<|im_start|>"], special_tokens=True)
+    tokenizer = replace(tokenizer, template_tokens={tokenizer.inner.vocab_size: "<|im_start|>"})
+    items = rows(10)
+    items[3]["instruction"] += "<|im_start|>"
+    test = dataset("test", items)
+    with pytest.raises(ModelError, match=rf"test item {items[3]['id']} \(toy.jsonl, row 4\), field instruction: chat"):
+        plan_items.check(toy(), toy_base, test, tokenizer)
+    bare = Experiment.model_validate({**toy().model_dump(), "prompt": {"template": "{instruction}"}})
+    with pytest.raises(ModelError, match=r"\(toy.jsonl, row 1\), field instruction: its prompt is empty"):
+        plan_items.check(bare, toy_base, dataset("raw", [rows(1)[0] | {"instruction": ""}]), tokenizer)
+
+
+def test_what_is_judged_elsewhere_is_not_judged_in_the_plan(toy, toy_base, dataset, rows):
+    test, tokenizer = dataset("test", rows(3)), load_tokenizer(toy_base.root)
+    for kind, options in (("judge", {}), ("judgements", {"file": "not_there.jsonl"})):
+        plan_items.check(of_types(toy(), kind={"kind": kind, "options": options}), toy_base, test, tokenizer)
+    # no tests in the reference: judging would fail, and what a reference answer runs is not run here
+    code = of_types(toy(), kind={"kind": "code"})
+    code = code.model_copy(update={"evaluation": code.evaluation.model_copy(update={"run_code": True})})
+    plan_items.check(code, toy_base, test, tokenizer)
 
 
 def test_next_to_no_steps_are_refused_in_the_plan(toy, tmp_path):

@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.leakage.containment import Grams, item_grams, runs_of
+from sft_pipeline.dataset.leakage.containment import BOILERPLATE, Grams, item_grams, runs_of
 from sft_pipeline.dataset.leakage.overlap import Overlaps, longest_common_run
 from sft_pipeline.dataset.text import ngrams, normalise, shingles, words
 from sft_pipeline.experiment import Data
-
-BOILERPLATE = 5
-"""Different items of one benchmark that an n-gram stands in before it counts as boilerplate."""
 
 
 class Hit(NamedTuple):

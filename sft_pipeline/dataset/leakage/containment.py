@@ -7,10 +7,13 @@ which has nothing to do with them costs hardly more than its words.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
-from sft_pipeline.dataset.text import ngrams
+from sft_pipeline.dataset.text import ngrams, normalise
 
 SHORTEST = 4
 """Words of the shortest item that is looked for inside other texts."""
+
+BOILERPLATE = 5
+"""Different items that an n-gram, or a leading line, stands in before it counts as boilerplate."""
 
 
 def anchor(n: int) -> int:
@@ -30,6 +33,28 @@ def item_grams(found: Sequence[str], n: int) -> frozenset[str]:
     for "Which is true?" stands in many texts and identifies none.
     """
     return frozenset(ngrams(found, min(n, len(found)))) if len(found) >= anchor(n) else frozenset()
+
+
+def own_parts(texts: Sequence[str]) -> list[str]:
+    """Each text without the leading lines that `BOILERPLATE` different texts have in common.
+
+    A system message that stands before every question says nothing about any of them, and as the longer part of a text
+    it would hide that the question is a copy, or that it is none.
+    """
+    lines = {text: text.splitlines() for text in texts}
+    begins = dict.fromkeys(lines, 0)
+    groups = [(0, list(lines))]
+    while groups:
+        depth, group = groups.pop()
+        alike: dict[str, list[str]] = defaultdict(list)
+        for text in group:
+            if any(line.strip() for line in lines[text][depth + 1 :]):
+                alike[normalise(lines[text][depth])].append(text)
+        for shared in alike.values():
+            if len(shared) >= BOILERPLATE:
+                begins.update(dict.fromkeys(shared, depth + 1))
+                groups.append((depth + 1, shared))
+    return ["\n".join(lines[text][begins[text] :]) if begins[text] else text for text in texts]
 
 
 class Grams:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.leakage.containment import Grams, item_grams
+from sft_pipeline.dataset.leakage.containment import Grams, item_grams, own_parts
 from sft_pipeline.dataset.leakage.overlap import Form, Overlaps
 from sft_pipeline.dataset.text import normalise, shingles, words
 from sft_pipeline.experiment import Data
@@ -40,7 +40,9 @@ class Held:
             if row["group"] is not None:
                 self.groups[row["group"]].append(position)
         n = data.leakage.containment_ngram
-        found = [words(text) for text in self.texts]
+        # What is left of an item without its boilerplate may be too short to be looked for; then it is the whole again.
+        parts = (words(part) for part in own_parts(self.texts))
+        found = [own if item_grams(own, n) else words(text) for own, text in zip(parts, self.texts)]
         self.grams = Grams([item_grams(some, n) for some in found], n)
         self.short = frozenset(position for position, some in enumerate(found) if len(some) < n)
         self.embed = embed if data.leakage.semantic else None

@@ -13,7 +13,8 @@ changes those hashes and nothing else. A row leaks by tier
 - near: the Jaccard similarity of their word shingles reaches the threshold, and they are not exact;
 - group: both carry the same declared group;
 - contained: of the test instruction's word n-grams, more than the declared share occur in the training rows, be it in
-  instructions or in responses; an instruction too short for an n-gram counts as one (see containment.py);
+  instructions or in responses; an instruction too short for an n-gram counts as one, and leading lines that several
+  test instructions share, such as a system message, are left out (see containment.py);
 - semantic: the cosine similarity of their sentence embeddings reaches the threshold, where that tier decides.
 """
 

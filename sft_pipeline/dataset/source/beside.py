@@ -30,6 +30,7 @@ def take_test(test: FileData, root: Path, out: Path, progress: Progress) -> str:
         DataError: it cannot be read in full.
     """
     files = find(test.path, root, "data.test.path")
+    files.require_whole("a test file")
     intake = Intake(test.columns, test.conversations, test.type, "data.test.columns")
     count = _write(
         files.items(test.limit), intake, "a test file", files, out / InstructionDataset.TEST, "read test", progress
@@ -74,7 +75,7 @@ def read_items(
     learned: bool = False,
     field: str = "data.source",
     progress: Progress = silent,
-) -> Path:
+) -> list[str]:
     """Read all rows of a source for a comparison; they need no response, and every row must be readable.
 
     Rows in the pipeline's own format keep their id and the file and row that they came from. `source.limit` does not
@@ -90,17 +91,19 @@ def read_items(
         progress: told how many rows were read.
 
     Returns:
-        `out`.
+        Notes: which files of a folder were not read, and what of the rows was left out.
 
     Raises:
-        DataError: there is nothing to read, or a row has no instruction: a leak in it would go unseen.
+        DataError: there is nothing to read, a row has no instruction, or a file of the folder that looks like data is
+            not read: a leak in it would go unseen.
     """
     files = find(source.path, root, f"{field}.path")
+    files.require_whole("a comparison")
     answered = None if learned else False
     intake = _Compared(source.columns, source.conversations, source.type, f"{field}.columns", answered=answered)
     stage = f"read {files.names[0] if len(files.names) == 1 else Path(source.path).name}"
     _write(files.items(None), intake, "a comparison", files, out, stage, progress)
-    return out
+    return [*files.notes, *intake.notes()]
 
 
 class _Compared(Intake):
@@ -123,10 +126,13 @@ def _take_benchmark(name: str, benchmark: BenchmarkFile, root: Path, folder: Pat
     field = f"data.leakage.benchmarks.{name}"
     positional = benchmark.column is not None and benchmark.column.isdecimal()
     files = find(benchmark.path, root, f"{field}.path", header=not positional)
+    files.require_whole(f"the benchmark {name}")
     items = files.items(None)
     if positional:
         items = _without_header(items, benchmark.column, field)
-    intake = Intake(Columns(instruction=benchmark.column), Conversations(), "all", f"{field}.column", answered=False)
+    # Training rows that ask an item's question seldom do so behind the same system message.
+    policy = Conversations(system="drop")
+    intake = Intake(Columns(instruction=benchmark.column), policy, "all", f"{field}.column", answered=False)
     with table.Writer(folder / f"{name}.parquet", table.BENCHMARK) as writer:
         advice = (
             f"Name the column with the text in {field}.column (a number counts the fields of a CSV file that has no "
@@ -139,7 +145,8 @@ def _take_benchmark(name: str, benchmark: BenchmarkFile, root: Path, folder: Pat
             if writer.rows % table.BATCH == 0:
                 progress(f"read {name}", writer.rows, None)
     progress(f"read {name}", writer.rows, writer.rows)
-    return "; ".join((f"benchmark {name}: {files.description()}, {writer.rows} items, {intake.schema}", *files.notes))
+    told = f"benchmark {name}: {files.description()}, {writer.rows} items, {intake.schema}"
+    return "; ".join((told, *files.notes, *intake.notes()))
 
 
 def _without_header(items: Iterator[SourceItem], column: str, field: str) -> Iterator[SourceItem]:

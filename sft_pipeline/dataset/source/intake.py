@@ -53,6 +53,8 @@ class Intake:
         self._conversations = conversations
         self._type = default_type
         self._field = field
+        section, _, last = field.rpartition(".")
+        self._setting = f"{section}.conversations" if last == "columns" else ""  # a benchmark declares none
         self._answered = answered
         self._recognise = {
             True: schema.recognise, None: schema.recognise_learned, False: schema.recognise_item
@@ -75,11 +77,18 @@ class Intake:
         if plan.rejected:
             raise Unreadable("a row of a table of rejected rows; name the file with the rows instead")
         if plan.fields is None:
-            raise Unreadable(schema.lacking(value, self._columns))
-        mapped = schema.apply(value, plan.fields, self._conversations, self._type, self._tally)
+            found = schema.lacking(value, self._columns)
+            if name := next((name for name, part in value.items() if self._holds_rows(part)), None):
+                found += f"; the list in {name!r} holds rows: write that list alone, as a .json file"
+            raise Unreadable(found)
+        mapped = schema.apply(value, plan.fields, self._conversations, self._type, self._tally, self._setting)
         plan.rows += 1
         identity = table.row_id(mapped["instruction"], mapped["response"], mapped["type"], mapped["reference"])
         return {"id": identity, **mapped, "source_file": file, "source_row": number}
+
+    def _holds_rows(self, part: Any) -> bool:
+        first = part[0] if isinstance(part, list) and part else None
+        return isinstance(first, dict) and self._plan(first).fields is not None
 
     def _plan(self, value: Mapping[str, Any]) -> _Plan:
         # A column of a table is there in every row; whether the row has the field shows in its not being null.

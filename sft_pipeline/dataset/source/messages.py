@@ -14,6 +14,7 @@ from sft_pipeline.experiment import Conversations
 _SPELLINGS = (("role", "content"), ("from", "value"))
 _ROLES = {
     "system": "system",
+    "developer": "system",
     "user": "user",
     "human": "user",
     "assistant": "assistant",
@@ -24,7 +25,13 @@ _CALLS = ("tool_calls", "function_call")
 
 
 def exchange(
-    value: Any, field: str, policy: Conversations, tally: Counter[str], *, answered: bool = True
+    value: Any,
+    field: str,
+    policy: Conversations,
+    tally: Counter[str],
+    *,
+    answered: bool = True,
+    setting: str = "data.source.conversations",
 ) -> tuple[str, str]:
     """Instruction and response of a conversation.
 
@@ -34,6 +41,7 @@ def exchange(
         policy: what becomes of system messages and of several exchanges.
         tally: counts what the policy left out, by the words of the note about it.
         answered: False where the question is enough; the response is empty then.
+        setting: the specification's field that holds the policy, for messages to the user; empty where there is none.
 
     Raises:
         Unreadable: the conversation has another form, or the policy sets it aside.
@@ -45,28 +53,40 @@ def exchange(
     system = ""
     if role == "system":
         if policy.system == "reject":
-            raise Unreadable(f"field {field!r} has a system message (data.source.conversations.system: reject)")
+            raise Unreadable(f"field {field!r} has a system message ({setting}.system: reject)")
         if policy.system == "prepend":
             system = text
         elif text.strip():
-            tally["system messages were left out (data.source.conversations.system: drop)"] += 1
+            tally[f"system messages were left out{f' ({setting}.system: drop)' if setting else ''}"] += 1
         position, role, text = next(turns, (position, "", ""))
     if role != "user":
         raise Unreadable(f"field {field!r} {_instead(role, position)} the question of a user is expected")
     question = f"{system}\n{text}" if system.strip() else text
     if not answered:
+        # What the assistant and its tools said is not compared; a later question is as much an item as the first.
+        if later := sum(_is_question(message) for message in value[position:]):
+            _cut(f"has {1 + later} questions of a user, write each as a row of its own", field, policy, tally, setting)
         return question, ""
     position, role, text = next(turns, (position, "", ""))
     if role != "assistant":
         raise Unreadable(f"field {field!r} {_instead(role, position)} the answer of the assistant is expected")
     if position < len(value):
-        if policy.several_turns == "reject":
-            raise Unreadable(
-                f"field {field!r} goes on after the first exchange, {len(value)} messages in all "
-                "(data.source.conversations.several_turns: reject)"
-            )
-        tally["conversations were cut to their first exchange (data.source.conversations.several_turns: first)"] += 1
+        found = f"goes on after the first exchange, {len(value)} messages in all"
+        _cut(found, field, policy, tally, setting)
     return question, text
+
+
+def _cut(found: str, field: str, policy: Conversations, tally: Counter[str], setting: str) -> None:
+    """Count a conversation that is cut to its first exchange, if the policy allows that."""
+    if policy.several_turns == "reject":
+        raise Unreadable(f"field {field!r} {found}{f' ({setting}.several_turns: reject)' if setting else ''}")
+    tally[f"conversations were cut to their first exchange ({setting}.several_turns: first)"] += 1
+
+
+def _is_question(message: Any) -> bool:
+    if not isinstance(message, Mapping):
+        return False
+    return any(_ROLES.get(str(message.get(role)).lower()) == "user" for role, _ in _SPELLINGS)
 
 
 def _instead(role: str, position: int) -> str:

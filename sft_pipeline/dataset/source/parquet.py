@@ -39,15 +39,21 @@ def read_parquet(path: Path) -> Iterator[Item]:
 
 
 def values(batch: Any) -> list[Any]:
-    """The rows of a record batch or a table as mappings; `Unreadable` where a text is not UTF-8."""
+    """The rows of a record batch or a table as mappings; `Unreadable` stands for a part that Python cannot hold.
+
+    Such are bytes that are no UTF-8 and dates beyond the year 9999: in a field that is not used they do no harm.
+    """
     try:
         return batch.to_pylist()
-    except UnicodeDecodeError:
-        return [_value(batch.slice(position, 1)) for position in range(batch.num_rows)]
+    except (OverflowError, ValueError):  # UnicodeDecodeError is a ValueError
+        columns = [[_value(part) for part in batch.column(position)] for position in range(batch.num_columns)]
+        return [dict(zip(batch.schema.names, parts)) for parts in zip(*columns)]
 
 
-def _value(batch: Any) -> Any:
+def _value(part: Any) -> Any:
     try:
-        return batch.to_pylist()[0]
+        return part.as_py()
     except UnicodeDecodeError as error:
         return Unreadable(f"not UTF-8: {error}")
+    except (OverflowError, ValueError) as error:
+        return Unreadable(f"out of range: {error}")

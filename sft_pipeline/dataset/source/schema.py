@@ -29,9 +29,10 @@ _ITEMS = ("question", "prompt", "instruction", "text")
 _CRITIQUES = {"instruction_critique": "instruction", "pair_critique": "pair"}
 _OWN = ("id", "instruction", "response", "type", "group", "reference", "source_file", "source_row")
 _REJECTED = ("filter", "reason", "matched", "source_file", "source_row")
-# The spellings in which Alpaca-like data say that an instruction has no input.
+# The spellings in which Alpaca-like data say that an instruction has no input. Other symbols can be what is asked about.
 _NO_INPUT = re.compile(
-    r"\W*(no ?input( (is )?(required|needed|necessary|provided|given))?|n/a|none)?\W*", re.IGNORECASE
+    r"\W*(no ?input( (is )?(required|needed|necessary|provided|given))?|n/a|none)\W*|[\s\-\u2010-\u2015]*",
+    re.IGNORECASE,
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -121,7 +122,9 @@ def recognise_item(names: Collection[str], explicit: Columns) -> Fields | None:
         return replace(fields, response=None, reference=None, critiques=(), answered=False)
     for name in _ITEMS:
         if name in names:
-            return Fields("item", name, None, **rest)
+            beside = {pair[1]: pair[2] for pair in _PAIRS}.get(name)
+            input_ = explicit.input or (beside if beside in names else None)
+            return Fields("item", name, None, **rest | {"input": input_})
     return None
 
 
@@ -159,7 +162,12 @@ def is_placeholder_input(text: str) -> bool:
 
 
 def apply(
-    row: Mapping[str, Any], fields: Fields, policy: Conversations, default_type: str, tally: Counter[str]
+    row: Mapping[str, Any],
+    fields: Fields,
+    policy: Conversations,
+    default_type: str,
+    tally: Counter[str],
+    setting: str = "data.source.conversations",
 ) -> dict[str, str | None]:
     """Instruction, response, type, group, reference and critics of a foreign row.
 
@@ -169,14 +177,15 @@ def apply(
         policy: how a conversation is read.
         default_type: type of a row that has none.
         tally: counts what was left out on purpose, by the words of the note about it.
+        setting: the specification's field that holds `policy`, for messages; empty where there is none.
 
     Raises:
         Unreadable: a field is missing, has the wrong type, or holds what no file can hold.
     """
-    if fields.messages:
-        value = _value(row, fields.messages)
-        pair = exchange(value, fields.messages, policy, tally, answered=fields.answered)
-        instruction, response = (_sound(text, fields.messages) for text in pair)
+    if talk := _conversation(row, fields):
+        name, value = talk
+        pair = exchange(value, name, policy, tally, answered=fields.answered, setting=setting)
+        instruction, response = (_sound(text, name) for text in pair)
     else:
         instruction = _text(row, fields.instruction)
         # Many files leave the input out, or null, where there is none: the only field for which that is not a fault.
@@ -190,11 +199,38 @@ def apply(
     return {
         "instruction": instruction,
         "response": response,
-        "type": _text(row, fields.type) if fields.type else default_type,
-        "group": _group(row, fields.group) if fields.group else None,
-        "reference": _reference(row, fields) if fields.reference else None,
+        "type": _type(row, fields, default_type, tally),
+        "group": _group(row, fields.group) if _carries(row, fields.group, fields) else None,
+        "reference": _reference(row, fields) if _carries(row, fields.reference, fields) else None,
         "critics": _critics(row, fields) if fields.critiques else None,
     }
+
+
+def _conversation(row: Mapping[str, Any], fields: Fields) -> tuple[str, Any] | None:
+    """Name and value of the list of messages that a row is, if it is one."""
+    if fields.messages:
+        return fields.messages, _value(row, fields.messages)
+    # TRL's conversational prompt/completion: each of the two holds its part of one list.
+    parts = {name: row.get(name) for name in (fields.instruction, fields.response) if name}
+    if not fields.input and all(isinstance(part, list) for part in parts.values()):
+        return " + ".join(parts), [message for part in parts.values() for message in part]
+    return None
+
+
+def _carries(row: Mapping[str, Any], field: str | None, fields: Fields) -> bool:
+    """Whether a row has a value in a field that not every row needs; an empty text, as of a CSV cell, is none."""
+    if field is None or fields.own:
+        return field is not None
+    value = row.get(field)
+    return value is not None and not (isinstance(value, str) and (not value or value.isspace()))
+
+
+def _type(row: Mapping[str, Any], fields: Fields, default: str, tally: Counter[str]) -> str:
+    if _carries(row, fields.type, fields):
+        return _text(row, fields.type)
+    if fields.type:
+        tally[f"rows carry no {fields.type!r} and were given the type {default!r}"] += 1
+    return default
 
 
 def _value(row: Mapping[str, Any], field: str) -> Any:

@@ -11,6 +11,8 @@ def kind(value: Any) -> str:
     """What JSON calls the type of `value`."""
     if value is None:
         return "null"
+    if isinstance(value, Unreadable):
+        return f"unreadable ({value})"
     names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), type(value).__name__)
 

@@ -122,11 +122,6 @@ def _test_quotas(available: Mapping[str, int], split: Split) -> dict[str, int]:
                 f"hold {available.get(type, 0)} (types: {', '.join(available)}); lower the number or bring more rows"
             )
     rest = split.test_size - sum(split.test_size_by_type.values())
-    if rest < 0:
-        raise DataError(
-            f"data.split: test_size is {split.test_size} but test_size_by_type adds up to {split.test_size - rest}; "
-            f"raise test_size to at least that"
-        )
     others = {type: count for type, count in available.items() if type not in split.test_size_by_type}
     return {**_shares(rest, others), **split.test_size_by_type}
 

@@ -156,7 +156,24 @@ def _brought(test: Path, split: Split) -> list[dict[str, Any]]:
             f"least {split.min_test_size}. Bring more test items, or lower min_test_size and say why in "
             "smaller_test_reason"
         )
+    _require_once(rows)
     return rows
+
+
+def _require_once(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse rows of one id: answers are joined to items by it, so that the gate could not tell them apart.
+
+    Raises:
+        DataError: names the file and the rows of the first ones.
+    """
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        places.setdefault(row["id"], []).append(f"{row['source_file']} row {row['source_row']}")
+    if twice := [found for found in places.values() if len(found) > 1]:
+        raise DataError(
+            f"data.test: {len(twice)} items stand more than once, such as {', '.join(twice[0][:5])}: instruction, response, "
+            "type and reference are the same, and an item is judged once. Remove the repetitions from the file"
+        )
 
 
 def _source(test: Path, data: Data) -> str:

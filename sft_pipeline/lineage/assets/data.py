@@ -1,16 +1,59 @@
 """Raw source to splits."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot
 from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import logged, produce, produce_one
 from sft_pipeline.lineage.tags import DATA
+from sft_pipeline.provenance.environment import library_versions
+from sft_pipeline.provenance.hashing import hash_file, hash_value
+from sft_pipeline.specification import expand_path
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Leakage, Quality
 
 SPLITS = {name: InstructionDataset for name in ("train_split", "dev_split", "test_split")}
+
+PACKAGE = "package:"
+"""Before the name of a distribution that carries an embedding model."""
+
+
+def _filters(quality: "Quality", root: Path) -> dict[str, dict[str, str]]:
+    """What the declared filters judge by besides the specification: libraries and weights; nothing without them."""
+    wanted: list[str] = []
+    used: dict[str, dict[str, str]] = {}
+    if quality.languages:
+        wanted += ["py3langid"]
+    if quality.personal_data:
+        wanted += ["presidio-analyzer", "spacy", "phonenumbers", "tldextract"]
+    if quality.toxicity and quality.toxicity.words:
+        wanted += ["profanex"]
+    if quality.toxicity and quality.toxicity.classifier is not None:
+        wanted += ["torch", "transformers", "tokenizers"]
+        used["models"] = {"classifier": _content(expand_path(quality.toxicity.classifier, root))}
+    return used | ({"libraries": library_versions(*wanted)} if wanted else {})
+
+
+def _embedding(leakage: "Leakage", root: Path) -> dict[str, dict[str, str]]:
+    """The same for the semantic tier of the leakage proof."""
+    if leakage.semantic is None:
+        return {}
+    libraries, model = ["sentence-transformers", "torch", "transformers", "tokenizers"], leakage.semantic.model
+    if model.startswith(PACKAGE):
+        return {"libraries": library_versions(*libraries, model.removeprefix(PACKAGE))}
+    return {"libraries": library_versions(*libraries), "models": {"semantic": _content(expand_path(model, root))}}
+
+
+def _content(folder: Path) -> str:
+    """Hash of the names and bytes of a model's files: other weights may come to lie in the same folder."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    # What begins with a point is a download's own bookkeeping.
+    return hash_value({name: hash_file(path) for name, path in files.items() if "/." not in f"/{name}"})
 
 
 def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -77,7 +120,9 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 progress=logged(context),
             )
 
-        depends = {"quality": spec.quality, "duplicates": spec.duplicates}
+        with user_errors():
+            tools = _filters(spec.quality, Path(project.root))
+        depends = {"quality": spec.quality, "duplicates": spec.duplicates, **tools}
         return produce_one(
             context,
             project,
@@ -128,11 +173,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             )
             return {f"{name}_split": dataset for name, dataset in made.items()}
 
+        with user_errors():
+            tools = _embedding(spec.leakage, Path(project.root))
+        depends = {"split": spec.split, "duplicates": spec.duplicates, "leakage": spec.leakage, "test": spec.test}
         yield from produce(
             context,
             project,
             SPLITS,
-            depends={"split": spec.split, "duplicates": spec.duplicates, "leakage": spec.leakage, "test": spec.test},
+            depends=depends | tools,
             upstream={"clean_dataset": clean_dataset, "raw_dataset": raw_dataset},
             make=make,
             code="splits",

@@ -105,6 +105,27 @@ def test_a_short_item_does_not_stand_astride_instruction_and_response():
     assert not proof(train, rows("Three times owl: owl, owl,")).clean
 
 
+SYSTEM = " ".join(f"rule{i}" for i in range(60))
+
+
+@pytest.mark.parametrize("preamble", [SYSTEM, f"{SYSTEM}\nBe brief."])
+@pytest.mark.parametrize("short", [True, False])
+def test_a_system_message_before_all_test_items_hides_no_leak(preamble, short):
+    asked = [" ".join(f"q{i}w{j}" for j in range(5 if short else 12)) for i in range(10)]
+    found = proof(rows(*asked), rows(*(f"{preamble}\n{text}" for text in asked)))
+    assert (found.exact, found.contained_over_limit) == (0, 10)
+
+
+def test_a_system_message_on_both_sides_is_no_leak():
+    train = rows(*(f"{SYSTEM}\nTell me {i} about a{i} b{i} c{i} d{i} e{i}" for i in range(10)))
+    test = rows(*(f"{SYSTEM}\nExplain {i} of f{i} g{i} h{i} j{i} k{i}" for i in range(10)))
+    found = proof(train, test, max_contained_share=0.8)
+    assert found.contained_over_limit == 0
+    # Of items too short to be looked for without it, the whole text counts.
+    few = proof(rows(f"{SYSTEM}\n1 2"), rows(*(f"{SYSTEM}\n1 {i}" for i in range(10))))
+    assert few.contained_over_limit == 10
+
+
 def test_the_hashes_are_of_what_is_compared():
     row = {"id": "a", "instruction": "What is it?", "response": "r", "group": None, "source_file": "f", "source_row": 1}
     was = proof([row], [row])

@@ -99,6 +99,8 @@ def test_what_is_brought_stands_beside_embedded_data_too(read, lines, tmp_path):
         ({"question": "q", "answer": "a"}, "q", "question/answer (instruction=question)"),
         ({"instruction": "i", "input": "j", "output": None}, "i\nj", "alpaca (instruction=instruction, input=input)"),
         ({"messages": [{"role": "user", "content": "u"}]}, "u", "messages (messages=messages)"),
+        ({"instruction": "i", "input": "j"}, "i\nj", "item (instruction=instruction, input=input)"),
+        ({"prompt": [{"role": "user", "content": "u"}]}, "u", "item (instruction=prompt)"),
         ({"id": "x", "instruction": "i", "instances": []}, "i", "item (instruction=instruction)"),
     ],
 )
@@ -164,6 +166,42 @@ def test_benchmarks_whose_names_one_file_system_cannot_tell_apart_are_refused(re
         read(lines(GOOD), benchmarks={n: BenchmarkFile(path="b.jsonl") for n in ("a", "A")})
 
 
+def test_an_item_of_a_benchmark_is_its_question_without_the_system_message(read, lines):
+    talk = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
+    read.put("b.jsonl", lines({"messages": talk[:3]}))
+    dataset = read(lines(GOOD), benchmarks={"b": BenchmarkFile(path="b.jsonl")})
+    assert items(dataset, "b")[0]["text"] == "user"
+    assert dataset.notes[-1].endswith("; 1 system messages were left out")
+    read.put("b.jsonl", lines({"messages": talk}))
+    with pytest.raises(DataError, match="has 2 questions of a user, write each as a row of its own"):
+        read(lines(GOOD), benchmarks={"b": BenchmarkFile(path="b.jsonl")})
+
+
+@pytest.mark.parametrize("what", ["test", "benchmark", "comparison"])
+def test_a_folder_that_is_taken_whole_leaves_no_data_out(read, lines, tmp_path, what):
+    def take():
+        spec = FileData(kind="file", path="items")
+        if what == "comparison":
+            return read_items(spec, tmp_path, tmp_path / "items.parquet")
+        brought = {"test": spec} if what == "test" else {"benchmarks": {"b": BenchmarkFile(path="items")}}
+        return [note.partition("; ")[2] for note in read(lines(GOOD), **brought).notes]
+
+    read.put("items/part1.jsonl", lines(GOOD))
+    read.put("items/README.md", "[![badge](x)](y)")
+    read.put("items/part1.jsonl.sha256", "0" * 64)
+    assert take() == ["not read, another kind of file: README.md, part1.jsonl.sha256"]
+    read.put("items/part2.jsonl.gz", b"\x1f\x8b\x08")
+    read.put("items/rows.txt", lines(GOOD))
+    (tmp_path / "items" / "test.jsonl").symlink_to(read.put("elsewhere.jsonl", lines(GOOD)))
+    with pytest.raises(DataError) as error:
+        take()
+    for words in (
+        "taken whole or not at all",
+        "part2.jsonl.gz (another kind of file), rows.txt (another kind of file), test.jsonl (a link that leaves",
+    ):
+        assert words in str(error.value)
+
+
 @pytest.mark.real_data
 def test_published_benchmarks_are_read_in_full(real_data, read, lines):
     files = {
@@ -191,8 +229,8 @@ def test_published_benchmarks_are_read_in_full(real_data, read, lines):
 
 def test_items_for_a_comparison_need_no_response_but_must_all_be_there(read, lines, tmp_path):
     read.put("t.jsonl", lines({"instruction": "a", "input": "b"}, {"question": "c", "answer": None}))
-    path = read_items(FileData(kind="file", path="t.jsonl"), tmp_path, tmp_path / "items.parquet")
-    assert [(r["instruction"], r["response"]) for r in table.read_table(path)] == [("a", ""), ("c", "")]
+    read_items(FileData(kind="file", path="t.jsonl"), tmp_path, path := tmp_path / "items.parquet")
+    assert [(r["instruction"], r["response"]) for r in table.read_table(path)] == [("a\nb", ""), ("c", "")]
     read.put("bad.jsonl", lines({"instruction": "a"}, {"instruction": 1}))
     with pytest.raises(DataError, match="1 of 2 rows cannot be read.*row 2: field 'instruction' is a number"):
         read_items(FileData(kind="file", path="bad.jsonl"), tmp_path, tmp_path / "bad.parquet")
@@ -201,9 +239,9 @@ def test_items_for_a_comparison_need_no_response_but_must_all_be_there(read, lin
 def test_responses_of_training_rows_are_compared_where_there_are_any(read, lines, tmp_path):
     read.put("t.jsonl", lines({"instruction": "a", "output": "b"}, {"question": "c", "answer": None}, {"text": "d"}))
     spec = FileData(kind="file", path="t.jsonl", limit=1)  # a limit would hide what it cuts off
-    path = read_items(spec, tmp_path, tmp_path / "learned.parquet", learned=True)
+    read_items(spec, tmp_path, path := tmp_path / "learned.parquet", learned=True)
     assert [(r["instruction"], r["response"]) for r in table.read_table(path)] == [("a", "b"), ("c", ""), ("d", "")]
-    path = read_items(spec, tmp_path, tmp_path / "items.parquet")
+    read_items(spec, tmp_path, path := tmp_path / "items.parquet")
     assert [r["response"] for r in table.read_table(path)] == ["", "", ""]
 
 
@@ -213,7 +251,7 @@ def test_rows_of_the_pipeline_keep_their_identity_in_a_comparison(read, lines, t
     own |= {"critics": None, "source_file": "first.csv", "source_row": 9}
     read.put("own.jsonl", lines(own))
     spec = FileData(kind="file", path="own.jsonl", columns=Columns(instruction="question", response="answer"))
-    path = read_items(spec, tmp_path, tmp_path / "items.parquet", learned=learned)
+    read_items(spec, tmp_path, path := tmp_path / "items.parquet", learned=learned)
     assert table.read_table(path) == [own | {"response": "r" if learned else ""}]
     read.put("own.jsonl", lines(own | {"source_row": "9"}))
     with pytest.raises(DataError, match="'source_row' is text"):
@@ -224,5 +262,14 @@ def test_a_comparison_takes_the_question_of_a_conversation(read, lines, tmp_path
     talk = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}]
     read.put("t.jsonl", lines({"conversations": talk}))
     spec = FileData(kind="file", path="t.jsonl", conversations=Conversations(system="drop"))
-    path = read_items(spec, tmp_path, tmp_path / "items.parquet")
+    read_items(spec, tmp_path, path := tmp_path / "items.parquet")
     assert table.read_table(path)[0]["instruction"] == "q"
+    read.put("t.jsonl", lines({"conversations": [*talk, {"from": "human", "value": "r"}]}))
+    spec = FileData(kind="file", path="t.jsonl", conversations=Conversations(system="drop", several_turns="first"))
+    assert read_items(spec, tmp_path, path, field="data.test") == [
+        "1 conversations were cut to their first exchange (data.test.conversations.several_turns: first)",
+        "1 system messages were left out (data.test.conversations.system: drop)",
+    ]
+    spec = FileData(kind="file", path="t.jsonl")
+    with pytest.raises(DataError, match=r"has 2 questions of a user.*\(data.test.conversations.several_turns: reject"):
+        read_items(spec, tmp_path, path, field="data.test")

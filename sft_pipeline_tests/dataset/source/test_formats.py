@@ -196,6 +196,18 @@ def test_bytes_that_are_no_utf8_cost_only_their_row_of_a_parquet_file(read, rows
     assert "not UTF-8" in rejected(dataset)[0]["reason"]
 
 
+@pytest.mark.parametrize(
+    "when", [pa.array([10**7, 1], pa.date32()), pa.array([10**15, 1], pa.timestamp("s"))], ids=["date", "time"]
+)
+def test_a_date_that_python_does_not_know_harms_only_whoever_uses_it(read, rows, rejected, tmp_path, when):
+    table = pa.table({"prompt": ["a", "b"], "completion": ["x", "y"], "when": when})
+    pq.write_table(table, tmp_path / "data.parquet")
+    assert [r["source_row"] for r in rows(read.file("data.parquet"))] == [1, 2]
+    pq.write_table(table.rename_columns(["prompt", "was", "completion"]), tmp_path / "data.parquet")
+    with pytest.raises(DataError, match="field 'completion' is unreadable"):
+        read.file("data.parquet")
+
+
 def test_a_parquet_file_of_several_schemas_is_read_row_by_row(read, rows, rejected, tmp_path):
     messages = [{"role": "user", "content": "e"}, {"role": "assistant", "content": "f"}]
     columns = {
@@ -220,6 +232,7 @@ def test_a_parquet_file_of_several_schemas_is_read_row_by_row(read, rows, reject
     [
         ("array-by-another-name.txt", json.dumps([GOOD])),
         ("array.jsonl", json.dumps([GOOD], indent=1)),
+        ("array-on-one-line.jsonl", json.dumps([GOOD]) + "\n \n"),
         ("array.csv", json.dumps([GOOD])),
         ("lines.json", json.dumps(GOOD)),
         ("lines.csv", json.dumps(GOOD)),
@@ -252,6 +265,27 @@ def test_parquet_is_recognised_by_its_content(read, tmp_path):
 def test_what_is_another_format_is_named(read, content, message):
     with pytest.raises(DataError, match=message):
         read(content, "data.csv")
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (json.dumps(GOOD, indent=1), "is one JSON object over several lines"),
+        (json.dumps({"data": [GOOD]}, indent=2), "is one JSON object over several lines"),
+        ('{"data": [\n' + f"{json.dumps(GOOD)},\n" * 2 + "]}", "write the list of rows that it holds as a file"),
+        (json.dumps({"version": 1, "data": [GOOD]}), "the list in 'data' holds rows: write that list alone"),
+    ],
+)
+def test_one_object_around_the_rows_is_told_apart_from_lines(read, name, content, message):
+    with pytest.raises(DataError, match=message):
+        read(content, name)
+
+
+@pytest.mark.parametrize("first", ["[{}]", '{"instruction": "cut,', "{"])
+def test_a_broken_first_line_costs_only_itself(read, lines, first):
+    dataset = read(f"{first}\n{lines(GOOD)}")
+    assert (dataset.rows, dataset.rejected) == (1, {"unreadable": 1})
 
 
 # ---------------------------------------------------------------------------------------------------------- any bytes

@@ -25,6 +25,7 @@ def read(messages, tally=None, **policy):
     [
         [U, A],
         [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}],
+        [turn("developer", ""), U, A],
         [{"from": "user", "value": "q"}, {"from": "Assistant", "value": "a"}],
         [turn("user", "q", tool_calls=None, name="x"), turn("assistant", "a", tool_calls=[], function_call=None)],
         [{"role": None, "content": None, "from": "human", "value": "q"}, A],
@@ -48,6 +49,11 @@ def test_the_policy_decides_what_becomes_of_a_system_message():
     with pytest.raises(Unreadable, match="has a system message"):
         read([S, U, A], system="reject")
     assert read([turn("system", " "), U, A]) == ("q", "a")
+
+
+def test_the_setting_that_decides_is_named():
+    with pytest.raises(Unreadable, match=r"\(data.test.conversations.several_turns: reject\)"):
+        exchange([U, A, U, A], "messages", Conversations(), Counter(), setting="data.test.conversations")
 
 
 @pytest.mark.parametrize("rest", [[U], [U, A], [A], [S], [turn("tool", "x")]])
@@ -92,3 +98,12 @@ def test_another_form_is_set_aside_with_the_reason(messages, reason):
 
 def test_a_question_is_enough_where_no_answer_is_wanted():
     assert exchange([S, U], "messages", Conversations(system="drop"), Counter(), answered=False) == ("q", "")
+
+
+def test_a_second_question_of_an_item_is_decided_by_the_policy():
+    with pytest.raises(Unreadable, match="has 2 questions of a user, write each as a row of its own"):
+        exchange([U, A, U], "messages", Conversations(), Counter(), answered=False)
+    tally = Counter()
+    assert exchange([U, A, U], "messages", Conversations(several_turns="first"), tally, answered=False) == ("q", "")
+    assert list(tally.values()) == [1]
+    assert exchange([U, A, turn("tool", "x"), A], "messages", Conversations(), Counter(), answered=False) == ("q", "")

@@ -235,7 +235,7 @@ def test_alpaca_is_read_in_full(real_data, tmp_path):
     dataset = source.read(FileData(kind="file", path=str(path)), tmp_path, tmp_path)
     assert (dataset.rows, dataset.rejected) == (52_002, {})
     assert dataset.source_schema == "alpaca (instruction=instruction, input=input, response=output)"
-    assert dataset.notes == ("678 inputs only say that there is none, and were read as no input",)
+    assert dataset.notes == ("671 inputs only say that there is none, and were read as no input",)
 
 
 # ------------------------------------------------------------------------------------------- columns, threshold, account
@@ -262,11 +262,8 @@ def test_rows_without_a_mapped_column_are_set_aside_where_others_have_it(read, l
     columns = Columns(instruction="q", response="a", type="kind")
     good = {"q": "x", "a": "y", "kind": "z"}
     dataset = read(lines(good, {"q": "x", "a": "y"}, {"a": "y", "kind": "z"}), columns=columns)
-    assert dataset.rows == 1
-    assert [r["reason"] for r in rejected(dataset)] == [
-        "no field 'kind' (fields: 'q', 'a')",
-        "no field 'q' (fields: 'a', 'kind')",
-    ]
+    assert dataset.types == {"all": 1, "z": 1}  # not every row needs a type
+    assert [r["reason"] for r in rejected(dataset)] == ["no field 'q' (fields: 'a', 'kind')"]
 
 
 def test_messages_and_texts_cannot_both_be_mapped(read, lines):

@@ -102,6 +102,41 @@ def test_an_input_beside_a_response_is_no_less_an_input():
     assert read({"instruction": "Add.", "input": "1, 2", "response": "3"})["instruction"] == "Add.\n1, 2"
 
 
+@pytest.mark.parametrize("symbols", ["😂", "+", "->", "{}", "== ★★★", "... --- ..."])
+def test_an_input_of_symbols_is_an_input(symbols):
+    made = read({"instruction": "What does this mean?", "input": symbols, "output": "x"})
+    assert made["instruction"] == f"What does this mean?\n{symbols}"
+
+
+@pytest.mark.parametrize("none", ["", " ", "-", "--", "—", "<noinput>", "N/A."])
+def test_white_space_dashes_and_words_for_none_are_no_input(none):
+    assert read({"instruction": "Greet.", "input": none, "output": "x"})["instruction"] == "Greet."
+
+
+MAPPED = Columns(instruction="q", response="a", type="kind", group="doc", reference="gold")
+
+
+@pytest.mark.parametrize("none", [{}, {"kind": "", "doc": "", "gold": " "}, dict.fromkeys(("kind", "doc", "gold"))])
+def test_a_row_without_a_value_in_an_optional_column_has_none(none):
+    """A column of JSON Lines that is left out, an empty cell of a CSV file, a null of Parquet."""
+    fields, tally = schema.recognise({"q": "p", "a": "c", **none}, MAPPED), Counter()
+    made = schema.apply({"q": "p", "a": "c", **none}, fields, Conversations(), "all", tally)
+    assert (made["type"], made["group"], made["reference"]) == ("all", None, None)
+    assert tally == {"rows carry no 'kind' and were given the type 'all'": 1}
+
+
+def test_a_prompt_and_a_completion_of_messages_are_one_conversation():
+    """As TRL writes them."""
+    row = {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]}
+    row["completion"] = [{"role": "assistant", "content": "a"}]
+    assert (read(row)["instruction"], read(row)["response"]) == ("s\nq", "a")
+    with pytest.raises(Unreadable, match="field 'prompt' is a list, not text"):
+        read(row | {"completion": "a"})
+    row["completion"].append({"role": "user", "content": "more"})
+    with pytest.raises(Unreadable, match=r"field 'prompt \+ completion' goes on after the first exchange"):
+        read(row)
+
+
 @pytest.mark.parametrize(("text", "reason"), [("a\x00b", "NUL"), ("\ud800", r"lone surrogate \(U\+D800\)")])
 @pytest.mark.parametrize("talk", [True, False])
 def test_what_a_file_or_a_browser_cannot_hold_is_refused(text, reason, talk):

@@ -197,8 +197,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     ("fields", "message"),
     [
         ({"test_size": 300, "min_test_size": 300}, "give 50 test items and 0 training rows"),
-        ({"test_size": 20, "min_test_size": 30}, "for at least 30 test items"),
-        ({"test_size": 10, "test_size_by_type": {"all": 11}}, "test_size_by_type adds up to 11"),
+        ({"test_size": 60, "min_test_size": 60}, "for at least 60 test items"),
         ({"test_size": 60, "test_size_by_type": {"all": 60}}, "60 test items of type 'all'"),
         ({"test_size": 10, "test_size_by_type": {"safety": 5}}, "hold 0 (types: all)"),
     ],
@@ -241,7 +240,8 @@ LEAK = st.lists(st.sampled_from("abcd"), min_size=4, max_size=9).map(" ".join)
 @given(
     rows=st.lists(st.builds(row, instruction=LEAK, response=st.one_of(st.just("r"), LEAK)), max_size=40),
     more=ROWS,
-    test=st.none() | st.lists(st.builds(row, instruction=LEAK), min_size=1, max_size=6),
+    test=st.none()
+    | st.lists(st.builds(row, instruction=LEAK), min_size=1, max_size=6, unique_by=lambda item: item["id"]),
     order=st.randoms(use_true_random=False),
     limit=st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]),
 )
@@ -345,6 +345,7 @@ def test_a_brought_test_file_stays_as_it_is_and_rows_that_leak_into_it_go(tmp_pa
 @given(rows=ROWS, test=ROWS, limit=st.sampled_from([0.0, 0.3, 1.0]))
 def test_whatever_is_brought_the_proof_is_clean_and_only_leaking_rows_are_gone(rows, test, limit, tmp_path_factory):
     rows = list({r["id"]: r for r in rows}.values()) + distinct(10, "z")
+    test = list({r["id"]: r for r in test}.values())
     folder = tmp_path_factory.mktemp("split")
     spec = data({"containment_ngram": 2, "max_contained_share": limit}, test_size=6, dev_size=4)
     made = split(sealed(rows, folder / "clean"), spec, outs(folder / "splits"), test=brought(test, folder))
@@ -396,6 +397,17 @@ def test_a_brought_test_file_that_is_too_small_is_refused_with_the_remedy(tmp_pa
     file = brought(distinct(20) + distinct(20), tmp_path)
     with pytest.raises(DataError, match="brought.parquet holds 20 different instructions.*smaller_test_reason"):
         split(sealed(distinct(50, "x"), tmp_path / "clean"), data(min_test_size=30), outs(tmp_path / "s"), test=file)
+
+
+def test_a_brought_test_file_with_a_row_twice_is_refused_with_the_rows(tmp_path):
+    again = {**distinct(1)[0], "group": "another", "source_row": 21}
+    with pytest.raises(DataError, match="1 items stand more than once, such as x row 1, x row 21: .*Remove"):
+        split(
+            sealed(distinct(50, "x"), tmp_path / "clean"),
+            data(),
+            outs(tmp_path / "s"),
+            test=brought([*distinct(20), again], tmp_path),
+        )
 
 
 def test_a_brought_test_file_that_holds_all_of_the_data_leaves_nothing_to_train_on(tmp_path):
