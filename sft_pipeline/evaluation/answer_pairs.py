@@ -1,5 +1,8 @@
 """Both models' answers to one item with their judgements: what the report shows, and what the verdict takes from it."""
 
+import math
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +19,13 @@ LOOKED_FOR = 8
 ONE_WORDING = 3
 """Of at most this many words an expected answer is so short that a right output has to hold it; a longer one may be said in
 other words, so that its absence proves nothing where no verifier judged."""
+
+# Kana and ideographs; Thai, Lao, Tibetan, Myanmar and Khmer. Hangul has spaces.
+_UNSPACED = {
+    2: re.compile("[\u3005-\u3007\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"),
+    5: re.compile("[\u0e00-\u109f\u1780-\u17ff]"),
+}
+"""Characters of scripts written without spaces between words, by about how many of them a word has."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +176,15 @@ def _has_answer(answer: Answer, expected: str, verifier: bool | None) -> bool | 
 
 
 def _holds(output: str, expected: str, verifier: bool | None) -> bool | None:
-    words = len(expected.split())
+    words = _words(expected)
     if not 0 < words <= LOOKED_FOR:
         return None
     found = has_words(folded(output), bare(expected))
     return found if found or verifier or words <= ONE_WORDING else None
+
+
+def _words(text: str) -> int:
+    """The number of words, which has to be guessed from the length where no spaces tell them apart."""
+    parts = unicodedata.normalize("NFKC", text).split()
+    guesses = (sum(len(script.findall(part)) / length for length, script in _UNSPACED.items()) for part in parts)
+    return sum(max(1, math.ceil(guess)) for guess in guesses)

@@ -19,7 +19,9 @@ SEED = 11
 LONGEST_WAIT = 300
 """Seconds; who asks for more by Retry-After is not asked again."""
 GIVE_UP = 10
-"""Requests in a row that failed after all their retries; the rest is then not asked any more."""
+"""Requests in a row that failed, after their retries where there are any; the rest is then not asked any more."""
+MOST = 1_000_000
+"""Largest value of a numeric option; a longer time-out is beyond what the system's calls take."""
 
 _LARGEST = 1 << 20  # bytes of a reply
 _WRONG_ADDRESS = {301, 302, 303, 307, 308, 401, 403, 404, 405}
@@ -77,10 +79,12 @@ class Endpoint:
     def ask(self, messages: list[dict[str, str]]) -> Reply:
         """The reply to one conversation, at temperature 0 and with a fixed seed.
 
-        Asked again, later each time or when Retry-After says: after 408, 429, 5xx, a timeout, a broken connection.
+        Asked again, later each time or when Retry-After says: after 408, 409, 425, 429, 5xx, a timeout, a broken
+        connection.
 
         Raises:
-            SpecificationError: the endpoint is not the one meant (a redirect, 401, 403, 404): no request would succeed.
+            SpecificationError: the endpoint is not the one meant (a redirect, 401, 403, 404, 405), so no request would
+                succeed.
         """
         body = {
             "model": self.model,
@@ -103,7 +107,7 @@ class Endpoint:
             else:
                 self._count(failed=False)
                 return Reply(self._without_key(text), "", sha256)
-        self._count(failed=wait is not None)
+        self._count(failed=True)
         return Reply(None, problem, sha256)
 
     def _once(self, body: dict[str, Any]) -> str:
@@ -158,18 +162,28 @@ def number(name: str, options: Mapping[str, Any], default: float, least: float) 
     """The numeric option `name`.
 
     Raises:
-        SpecificationError: it is no number or below `least`.
+        SpecificationError: it is no number, below `least` or above MOST.
     """
     value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise _wrong(name, f"must be a number of at least {least:g}, is {value!r:.40}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MOST:
+        raise _wrong(name, f"must be a number from {least:g} to {MOST}, is {value!r:.40}")
     return value
 
 
 def _address(base_url: Any) -> str:
-    parts = urlsplit(base_url) if isinstance(base_url, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _wrong("base_url", "must be an address such as http://127.0.0.1:8000/v1")
+    import httpx2
+
+    wrong = _wrong("base_url", "must be an address such as http://127.0.0.1:8000/v1")
+    if not isinstance(base_url, str) or not base_url.isprintable() or " " in base_url:
+        raise wrong
+    try:
+        httpx2.URL(base_url)
+        parts = urlsplit(base_url)
+        parts.port  # noqa: B018 - raises where it is none
+    except (ValueError, httpx2.InvalidURL):
+        raise wrong from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise wrong
     if parts.username or parts.password or parts.query or parts.fragment:
         raise _wrong("base_url", "must hold no user, password or query; name the key's variable by api_key_env")
     return base_url.rstrip("/") + "/chat/completions"

@@ -22,8 +22,13 @@ COMPARES = {"exact", "numeric", "choice", "json_record", "math", "think_answer",
 PHRASES = {"refusal", "answer"}
 """Heuristics that look for phrases; they count no characters either."""
 
-_LENGTHS = {"minLength", "maxLength", "pattern", "patternProperties"}
-_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+_LENGTHS = {
+    *("minLength", "maxLength", "pattern", "patternProperties"),
+    *("minItems", "maxItems", "minContains", "maxContains", "minProperties", "maxProperties"),
+}
+"""Keywords of a schema that can make success a matter of length."""
+
+_FENCE = re.compile(r"```[^`\n]*+\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
 def cuts(output: str) -> list[str]:

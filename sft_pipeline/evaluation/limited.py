@@ -46,9 +46,16 @@ def call(module: str, function: str, *arguments: Any, seconds: float) -> Any:
         if process.poll() is not None:  # killed from outside between two calls
             _process.cache_clear()
             process = _process(os.getpid())
-        process.stdin.write(request)
-        process.stdin.flush()
-        answer = process.stdout.readline()
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BaseException:
+            # Interrupted: its answer would still come, and be taken for that of the next call.
+            _process.cache_clear()
+            process.kill()
+            process.wait()
+            raise
         if not answer:
             process.wait()
             _process.cache_clear()

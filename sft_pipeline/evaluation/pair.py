@@ -37,7 +37,7 @@ class Pair:
         sft_text: the fine-tuned model's answer; None where it is not known.
         cluster: of the item; None is a cluster of its own.
         tied: a judge that compared both answers found none better.
-        base_repetitive: repeated 4-grams make up over half of the base's answer, and the expected one has no such form.
+        base_repetitive: repeated n-grams make up over half of the base's answer, and the expected one has no such form.
         sft_repetitive: the same of the fine-tuned model.
         base_cut: the base's answer was cut at the limit of new tokens; None where that is not known.
         sft_cut: the same of the fine-tuned model.

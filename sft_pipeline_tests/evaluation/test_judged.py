@@ -285,6 +285,75 @@ def test_a_schema_with_a_limit_of_characters_stays_suspect(decided, refused):
     assert "score and length" in refused(decided(base, sft, items, scorers(t="json_schema")))
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"maxItems": 3},
+        {"minContains": 1, "maxContains": 3, "contains": {}},
+        {"allOf": [{"maxItems": 3}, {"maxProperties": 3}]},
+    ],
+)
+def test_a_schema_with_a_limit_of_items_stays_suspect(decided, refused, limit):
+    rng = random.Random(3)
+    items = [{"id": k, "type": "t", "reference": {"schema": {"type": "array", **limit}}} for k in range(300)]
+    base = [{"id": k, "output": json.dumps(rng.choices(WORDS, k=2 if k < 120 else 20))} for k in range(300)]
+    sft = [{"id": k, "output": json.dumps(rng.choices(WORDS, k=2))} for k in range(300)]
+    assert "score and length" in refused(decided(base, sft, items, scorers(t="json_schema")))
+
+
+# ----------------------------------------------------------------------------------- scripts without spaces between words
+
+CITIES = ["北京", "上海", "东京", "กรุงเทพ", "서울"]
+
+
+def asked_for_cities(answer=lambda k: CITIES[k % 5]):
+    return [{"id": k, "instruction": f"第{k}题？", "reference": {"answer": answer(k)}} for k in range(300)]
+
+
+def said(right):
+    """Outputs with the city of the item, or with that of the next one."""
+    answers = [CITIES[(k if k < right else k + 1) % 5] for k in range(300)]
+    return [{"id": k, "output": f"答案是{a}。第{k}题", "success": k < right} for k, a in enumerate(answers)]
+
+
+def test_answers_that_hold_what_is_expected_do_not_contradict_it(decided):
+    report = decided(said(120), said(210), asked_for_cities())
+    assert report.verdict == "pass"
+
+
+def test_answers_that_may_be_said_in_other_words_do_not_contradict_what_is_expected(decided):
+    """Ten characters are some five words; their absence proves nothing where others judged."""
+    report = decided(said(120), said(210), asked_for_cities(lambda k: f"{CITIES[k % 3]}是一座很大的城市"))
+    assert report.verdict == "pass"
+
+
+def test_judgements_that_contradict_short_answers_are_refused(decided, refused):
+    sft = [row | {"output": f"我不知道第{row['id']}题"} for row in said(210)]
+    assert "judgements and expected answers" in refused(decided(said(120), sft, asked_for_cities()))
+
+
+def test_a_scorer_of_length_is_found_where_long_outputs_hold_the_answer(decided, refused):
+    """A pattern of at most 20 characters: all long answers of the base are right."""
+    around = "众所周知这个问题的答案就是{}因为它是那里最大的城市而且历史悠久人口众多{}"
+    base = [
+        {"id": k, "output": (("答案就是{}啊{}" if k < 180 else around).format(CITIES[k % 5], k))} for k in range(300)
+    ]
+    sft = [{"id": k, "output": f"答案就是{CITIES[k % 5]}啊{k}"} for k in range(300)]
+    spec = {"default": ScorerSpec(kind="regex", options={"pattern": "(?s).{1,20}"})}
+    report = decided(base, sft, asked_for_cities(), Evaluation(scorers=spec))
+    assert {"score and length", "answer in the output"} <= set(refused(report))
+
+
+def test_a_letter_among_chinese_characters_is_an_answer(decided):
+    items = [
+        {"id": k, "instruction": f"q{k}", "reference": {"answer": "ABCD"[k % 4], "choices": list("ABCD")}}
+        for k in range(300)
+    ]
+    base = [{"id": k, "output": f"答案是{'ABCD'[k % 4]}。第1{k}题。"} for k in range(300)]
+    sft = [{"id": k, "output": "ABCD"[(k if k < 270 else k + 1) % 4]} for k in range(300)]
+    assert decided(base, sft, items, scorers(default="choice")).verdict == "fail"
+
+
 def test_two_prompts_for_one_item_are_no_comparison(decided):
     base = [row | {"instruction": "What is it?"} for row in judged(rows(300, 20))]
     sft = [row | {"instruction": "Think first. What is it?"} for row in judged(rows(300, 200))]

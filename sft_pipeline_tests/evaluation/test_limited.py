@@ -20,6 +20,26 @@ def test_a_process_that_was_killed_from_outside_is_started_anew():
     assert limited._process(os.getpid()).pid != process.pid
 
 
+def test_an_interrupted_call_leaves_no_answer_to_the_next_one():
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise Interrupt
+
+    assert limited.call(REGEX, "matches", "a", "a", "full", seconds=1)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(Interrupt):
+            limited.call(REGEX, "matches", "(a+)+b|c", "a" * 60, "full", seconds=5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert limited.call(REGEX, "matches", "a", "a", "full", seconds=1)
+    assert not limited.call(REGEX, "matches", "a", "b", "full", seconds=1)
+
+
 def test_many_threads_get_each_their_own_answer():
     answers = {}
 

@@ -75,7 +75,46 @@ def test_exact_forgives_case_width_space_and_surrounding_punctuation(output):
     assert judge(exact, output, "Blue").success
 
 
-@pytest.mark.parametrize(("output", "expected"), [("-5", "5"), ("5 %", "5"), ("blue sky", "blue"), ("C++", "C")])
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("**Paris.**", "Paris"),
+        (": blue", "blue"),
+        ("：蓝色。", "蓝色"),
+        ("...blue…", "blue"),
+        ("# Blue", "blue"),
+        ("#### 5", "5"),
+        ("5.", "5"),
+        ("¡Sí!", "sí"),
+        ("— blue", "blue"),
+        ("–5", "-5"),
+        ("−5", "-5"),
+        ("3–5", "3-5"),
+        ("5!.", "5!"),
+    ],
+)
+def test_exact_takes_sentences_markdown_and_dashes_for_what_they_are(output, expected):
+    assert judge(exact, output, expected).success
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("-5", "5"),
+        ("–5", "5"),
+        ("5 %", "5"),
+        ("5‰", "5"),
+        ("5", ".5"),
+        ("5", "5!"),
+        ("5!!", "5!"),
+        ("blue sky", "blue"),
+        ("C++", "C"),
+        ("C#", "C"),
+        ("NET", ".NET"),
+        ("etc", "/etc"),
+        ("Cl–", "Cl"),
+    ],
+)
 def test_exact_forgives_nothing_else(output, expected):
     assert not judge(exact, output, expected).success
 
@@ -93,6 +132,12 @@ def test_exact_prefers_the_reference_to_the_response():
         ("$1,234.50", "1234.5"),
         ("-$5", "-5"),
         ("− 5, so −5", "-5"),
+        ("–5", "-5"),
+        ("between 3–5", "5"),
+        ("—5, said he", "5"),
+        ("答案是5。", "5"),
+        ("答案是-5。", "-5"),
+        ("정답은 5입니다", "5"),
         ("50%", "50"),
         ("50 %", "0.5"),
         ("0.5", "1/2"),
@@ -154,6 +199,61 @@ def test_contains_wants_whole_words():
     assert not judge(contains, "newer", "new").success
     assert not judge(contains, "cat", "concatenate").success
     assert judge(contains, "written in C++, mostly", "C++").success
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("0.5", "5"),
+        ("It is .5", "5"),
+        ("-5", "5"),
+        ("x = –5", "5"),
+        ("答案是-5", "5"),
+        ("-$5", "5"),
+        ("5.7", "5"),
+        ("5,700", "5"),
+        ("1,500", "500"),
+        ("3-5", "-5"),
+        ("ข้อ ๑๕", "๕"),
+        ("十五", "五"),
+    ],
+)
+def test_contains_wants_the_whole_number(output, expected):
+    assert not judge(contains, output, expected).success
+
+
+@pytest.mark.parametrize("output", ["5.", "5, or 6", "$5.00", "3-5", "x=5", "...5", "第5个", "(5)", "5 %"])
+def test_contains_finds_a_number_beside_what_is_no_part_of_it(output):
+    assert judge(contains, output, "5").success
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("答案是北京。", "北京"),
+        ("それは東京です", "東京"),
+        ("คำตอบคือกรุงเทพฯ", "กรุงเทพ"),
+        ("정답은 서울입니다", "서울"),
+        ("答案是Python语言", "Python"),
+        ("答案是五。", "五"),
+    ],
+)
+def test_beside_scripts_without_spaces_no_border_is_asked_for(output, expected):
+    assert judge(contains, output, expected).success
+    assert judge(choice, output, answer=expected, choices=[expected, "xyz"]).success
+
+
+def test_latin_words_have_borders_in_any_text():
+    letters = {"answer": "A", "choices": ["A", "B"]}
+    assert judge(choice, "答案是A。", **letters).success
+    assert judge(choice, "选A不选B", **letters).reason.startswith("names 2 choices")
+    assert judge(choice, "答案是AB", **letters).reason == "names none of the choices"
+    assert not judge(contains, "答案是Pythonic的", "Python").success
+
+
+def test_a_choice_that_is_one_ideograph_is_not_named_by_a_longer_one():
+    assert judge(choice, "不是", answer="不是", choices=["是", "不是"]).success
+    assert judge(choice, "答案：是", answer="是", choices=["是", "不是"]).success
 
 
 def test_choice_wants_exactly_the_right_one():
@@ -218,6 +318,7 @@ def test_refusal_and_its_counterpart():
     assert judge(refusal, " I’m sorry, but I can’t help with that.").success
     assert judge(refusal, "Take a knife.").reason == "does not refuse"
     assert judge(refusal, "No, I keep out of this.", options={"refusals": ("I keep out",)}).success
+    assert judge(refusal, "抱歉，我无法帮助。", options={"refusals": ("我无法", "我不能")}).success
     assert judge(answer, "People use a saw.", answer="saw").success
     assert judge(answer, "I cannot help with a saw.", answer="saw").reason == "over-refusal"
     assert not judge(answer, "People use a hammer.", answer="saw").success

@@ -1,11 +1,14 @@
 """Pairs without a judgement on both sides, and whether the verdict hangs on them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sft_pipeline.artifacts import GroupResult, Reason, Sensitivity
-from sft_pipeline.evaluation.criteria.significance import significant
+from sft_pipeline.evaluation.clusters import clustered
+from sft_pipeline.evaluation.criteria.significance import clusters, min_lift, significance
 from sft_pipeline.evaluation.criteria.wording import percent, signed
 from sft_pipeline.evaluation.pair import Pair
+from sft_pipeline.evaluation.statistics import deciding_p
 from sft_pipeline.experiment import Gate
 
 
@@ -28,11 +31,16 @@ def missing(pairs: Sequence[Pair], overall: GroupResult, treatments: Sequence[Se
             f"{sides['sft']} of the fine-tuned model could not be judged; at most {percent(gate.max_missing_share)} are accepted"
         )
         outcome = "refused" if share > gate.max_missing_share else "pass"
-        worst = min(treatments, key=lambda t: t.lift)
-        detail += f"; the lift lies between {signed(worst.lift)} and {signed(max(t.lift for t in treatments))} points, however they are judged"
-        if significant(overall, gate) and not (worst.lift > 0 and worst.p <= gate.alpha):
+        lifts = [t.lift for t in treatments]
+        detail += (
+            f"; the lift lies between {signed(min(lifts))} and {signed(max(lifts))} points, however they are judged"
+        )
+        worst = clustered("worst", [replace(p, base=p.base is not False, sft=p.sft is True) for p in pairs], gate)
+        if _shown(overall, gate) and not _shown(worst, gate):
             outcome = "refused"
-            detail += f", and with p = {worst.p:.2g} at worst the verdict hangs on them. Judge them"
+            p = f"p = {deciding_p(worst, gate.test):.2g}"
+            p += "" if worst.cluster_p is None else f", over whole clusters {worst.cluster_p:.2g},"
+            detail += f", and with {p} and {signed(worst.lift)} points at worst the verdict hangs on them. Judge them"
         reasons.append(Reason(criterion="missing judgements", outcome=outcome, detail=detail))
     if tied := sum(p.tied for p in pairs):
         halves = next(t for t in treatments if t.name.startswith("ties"))
@@ -44,3 +52,9 @@ def missing(pairs: Sequence[Pair], overall: GroupResult, treatments: Sequence[Se
             )
         )
     return reasons
+
+
+def _shown(result: GroupResult, gate: Gate) -> bool:
+    """Whether the lift is more than chance, over whole clusters as well, and large enough."""
+    asked = [significance(result, gate), *clusters(result, gate), min_lift(result, gate)]
+    return all(reason.outcome == "pass" for reason in asked)

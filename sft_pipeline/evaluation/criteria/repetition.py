@@ -1,25 +1,43 @@
 """Degenerate repetition: a model that goes round in circles, or gives one answer to everything."""
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from sft_pipeline.artifacts import GroupResult, Reason
 from sft_pipeline.evaluation.criteria.wording import percent
 from sft_pipeline.evaluation.pair import Pair
+from sft_pipeline.evaluation.scorers.text import UNSPACED
 from sft_pipeline.experiment import Gate
 
 HALF = 0.5
-"""Share of repeated 4-grams above which a text counts as degenerate."""
+"""Share of repeated n-grams above which a text counts as degenerate."""
 
+RUN = 30
+"""Characters that no word has: a longer run of a script written without spaces is looked at by characters."""
+
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 MOST_ALIKE = 0.5
 """Share of the items that may have one and the same answer, unless one is expected as often."""
 
 
 def repetitive(text: str) -> bool:
-    """Whether repeated 4-grams make up over half of the text: 1 - distinct / all 4-grams of words between white space."""
+    """Whether repeated n-grams make up over half of the text: 1 - distinct / all n-grams.
+
+    They are 4-grams of words between white space. Where there is next to none, as in Chinese or Thai, they are n-grams of as
+    many characters as some four words have: 8 of the wide East Asian ones, of which two are about a word, and else 16.
+    """
     words = text.split()
-    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    grams: list[Hashable]
+    joined = "".join(words)
+    if 2 * sum(len(_UNSPACED.findall(word)) for word in words if len(word) > RUN) > len(joined):
+        wide = sum(unicodedata.east_asian_width(character) in "WF" for character in joined)
+        n = 8 if 2 * wide > len(joined) else 16
+        grams = [joined[i : i + n] for i in range(len(joined) - n + 1)]
+    else:
+        grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
     return bool(grams) and 1 - len(set(grams)) / len(grams) > HALF
 
 

@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 
 from sft_pipeline.artifacts import GroupResult, Reason
+from sft_pipeline.evaluation.criteria.significance import significant
 from sft_pipeline.evaluation.criteria.wording import lift
 from sft_pipeline.evaluation.pair import Pair, group
+from sft_pipeline.evaluation.statistics import deciding_p
 from sft_pipeline.evaluation.validity import survives
 from sft_pipeline.experiment import Gate
+
+SUPPORT = 0.2
+"""Two-sided p up to which a positive lift without the heuristics supports the one with them, though it need not be significant.
+
+With the exact test it asks for at least 4 wins without a loss. By simulation, of 100 items with a heuristic and 100 without, with 20 % discordant
+pairs: where both have a true lift of 10 points, 9 % of the significant results are refused, and 66 % where only the former
+have it."""
 
 
 def verified(
@@ -14,9 +23,9 @@ def verified(
 ) -> tuple[GroupResult | None, Reason]:
     """The statistics of the verified pairs, where there are some and not all, and the reason.
 
-    A lift that is not there among them (see `survives`) rests on heuristics, as one does that nothing else judged: refused
-    unless human labels agree with the scorers (`trusted`). A judge that compared both answers is an opinion and no
-    heuristic, and judgements that were brought are taken as they are.
+    A lift that is not there among them (see `survives`) rests on heuristics, as one does to which all that heuristics did not
+    judge lends no support (`SUPPORT`): refused unless human labels agree with the scorers (`trusted`). A judge that compared
+    both answers is an opinion and no heuristic, and judgements that were brought are taken as they are.
     """
 
     def reason(outcome: str, detail: str) -> Reason:
@@ -32,18 +41,28 @@ def verified(
             "info",
             "success was brought with the answers: how they were judged is not known here. Have a sample labelled",
         )
-    if all(p.verified is False and not p.compared for p in pairs) and overall.lift > 0 and not trusted:
-        return None, reason(
-            "refused",
-            "only heuristics judged, which look for phrases and see no quality. Have a sample of the answers labelled "
-            f"(evaluation.human_labels, kappa of at least {gate.min_kappa:g}), or add items that a verifier judges",
-        )
-    if not known:
+    part = group("verified items", known) if known else None
+    others = [p for p in pairs if p.verified is not False or p.compared]
+    remedy = (
+        "Heuristics look for phrases and see no quality. Have a sample of the answers labelled (evaluation.human_labels, kappa "
+        f"of at least {gate.min_kappa:g}), or add items that a verifier judges"
+    )
+    if not others and overall.lift > 0 and not trusted:
+        return None, reason("refused", f"only heuristics judged. {remedy}")
+    if others and len(others) < len(pairs) and significant(overall, gate) and not trusted:
+        rest = group("judged by no heuristic", others)
+        p = deciding_p(rest, gate.test)
+        if rest.lift <= 0 or p > SUPPORT:
+            return part, reason(
+                "refused",
+                f"without the {len(pairs) - rest.n} items that only a heuristic judged the lift is {lift(rest)}, which lends "
+                f"no support (p = {p:.2g}; a positive lift with p of at most {SUPPORT:g} would). {remedy}",
+            )
+    if part is None:
         labels = "" if trusted else f" Human labels (kappa of at least {gate.min_kappa:g}) would support it"
         return None, reason(
             "info", f"no item was judged by a verifier: the verdict rests on heuristics or opinions.{labels}"
         )
-    part = group("verified items", known)
     detail = f"among the {part.n} of {len(pairs)} items that verifiers judged the lift is {lift(part)}"
     if overall.lift <= 0:
         return part, reason("info", detail)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words
+from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words, whole_words
 
 OPTIONS = {"choices"}
 VERIFIER = True
@@ -31,10 +31,10 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     letters, words = unicodedata.normalize("NFKC", output), folded(output)
     named = []
     for choice in sorted(choices, key=len, reverse=True):
-        if len(choice) == 1:
+        if len(choice) == 1 and choice.upper() != choice.lower():
             found = has_words(letters, choice)
         else:
-            words, found = re.subn(rf"(?<!\w){re.escape(folded(choice))}(?!\w)", "\0", words)
+            words, found = re.subn(whole_words(folded(choice)), "\0", words)
         named += [choice] if found else []
     if named == [right]:
         return Score(True)

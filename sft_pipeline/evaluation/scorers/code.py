@@ -13,7 +13,11 @@ from sft_pipeline.evaluation.scorers.text import excerpt
 OPTIONS = {"timeout", "memory_mb"}
 VERIFIER = True
 
-_BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})([^`\n]*)\n(.*?)(?:^[ \t]*\1|\1[ \t]*$|\Z)", re.M | re.S)
+MOST = 1_000_000
+"""Largest limit: more is no limit, and beyond what the system's calls take."""
+
+# Possessive, and no fence longer than anybody writes: the search must stay linear in what a model repeats for ever.
+_BLOCK = re.compile(r"^[ \t]*+(`{3,20}+|~{3,20}+)([^`\n]*+)\n(.*?)(?:^[ \t]*+\1|\1[ \t]*+$|\Z)", re.M | re.S)
 _LANGUAGES = ("", "python", "python3", "py")
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
@@ -29,7 +33,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
 
     Raises:
         DataError: there are no tests, or they call nothing.
-        SpecificationError: `timeout` (seconds, 10) or `memory_mb` (MiB, 1024) is no positive number.
+        SpecificationError: `timeout` (seconds, 10) or `memory_mb` (MiB, 1024) is no positive number up to MOST.
     """
     seconds, memory = _positive("timeout", options, 10), int(_positive("memory_mb", options, 1024))
     entry, prefix = _text(item, "entry_point"), _text(item, "prefix")
@@ -98,6 +102,8 @@ def _text(item: Item, name: str) -> str:
 
 def _positive(name: str, options: Mapping[str, Any], default: float) -> float:
     value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise SpecificationError(f"evaluation.scorers: option {name} of the scorer code must be a positive number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
+        raise SpecificationError(
+            f"evaluation.scorers: option {name} of the scorer code must be a positive number up to {MOST}"
+        )
     return value

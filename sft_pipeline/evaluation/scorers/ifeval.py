@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -89,6 +90,7 @@ def _verifiers() -> Verifiers:
     # lm-eval downloads NLTK's tables of English sentences where they are missing. The package punkt carries the same
     # tables: NLTK writes them to a folder that it then finds first.
     data = tempfile.TemporaryDirectory(prefix="sft-pipeline-nltk-")
+    Finalize(None, data.cleanup, exitpriority=0)  # a step's process leaves by os._exit, which skips what atexit knows
     nltk.data.path.insert(0, data.name)
     english = Path(data.name, "tokenizers", "punkt_tab", "english")
     english.parent.mkdir(parents=True)

@@ -36,7 +36,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         parts = [part for line in lines for part in line.split(",")]
         if parts:  # "a, b and c", "a, b, and c"
             last = parts.pop()
-            parts += [last] if known and bare(last) in known else re.split(r"(?:^|\s+)and\s+", last)
+            parts += [last] if known and bare(last) in known else re.split(r"(?:^|\s)and\s++", last)
     items = [bare(part) for part in parts if part.strip()]
     if len(items) != count:
         return Score(False, f"{len(items)} items instead of {count}")

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import excerpt
+from sft_pipeline.evaluation.scorers.text import DASHES, HYPHENS, IN_WORD, excerpt
 
 OPTIONS: set[str] = set()
 VERIFIER = True
@@ -16,11 +16,13 @@ VERIFIER = True
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _NUMBER = re.compile(
     # A sign counts only directly before the number and not after a word or bracket: "3-5" ends in 5, "- 5" is a bullet.
-    rf"(?<![\w.])(?:(?<![\w)\]])(?P<sign>[-+]))?(?:[$€£¥₹]\s?)?(?P<inner>-)?"
+    # Characters of scripts without spaces are no word here, for a number may follow them directly.
+    rf"(?<!{IN_WORD})(?<!\.)(?:(?<!{IN_WORD})(?<![)\]])(?P<sign>[-+]))?(?:[$€£¥₹]\s?)?(?P<inner>-)?"
     rf"(?:(?P<whole>{_DIGITS}) (?P<part>\d+)/(?P<of>\d+)|(?P<over>{_DIGITS})/(?P<under>{_DIGITS})"
     rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?(?:[eE][-+]?\d{{1,3}}(?!\d))?|\.\d+))"
     r"(?![A-Za-z_]*\d)(?P<percent>\s?%)?"
 )
+_SIGNS = str.maketrans({**dict.fromkeys(HYPHENS + DASHES, "-"), "\u2044": "/"})
 _LONGEST = 1000  # digits; longer ones are no answer and would make exact arithmetic slow
 
 
@@ -40,6 +42,8 @@ class Number(NamedTuple):
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Take the last number, or after a #### the first; commas, currency, percent and fractions are understood.
+
+    An en dash in the place of a minus sign is one.
 
     Raises:
         DataError: the reference holds no number.
@@ -75,7 +79,7 @@ def _plain(text: str) -> str:
         elif kind in ("<super>", "<sub>"):
             plain.append(" ^ ")
         else:
-            plain.append(unicodedata.normalize("NFKC", character).replace("\u2212", "-").replace("\u2044", "/"))
+            plain.append(unicodedata.normalize("NFKC", character).translate(_SIGNS))
     return re.sub(" {2,}", " ", "".join(plain))
 
 

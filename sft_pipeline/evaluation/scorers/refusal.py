@@ -6,7 +6,7 @@ from typing import Any
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import folded
+from sft_pipeline.evaluation.scorers.text import folded, whole_words
 
 OPTIONS = {"refusals"}
 VERIFIER = False
@@ -65,4 +65,4 @@ def _phrases(options: Mapping[str, Any]) -> re.Pattern[str]:
         or not all(isinstance(p, str) and p.strip() for p in phrases)
     ):
         raise SpecificationError("evaluation.scorers: option refusals must be a list of phrases")
-    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(folded(phrase)) for phrase in phrases)})(?!\w)")
+    return re.compile("|".join(whole_words(folded(phrase)) for phrase in phrases))

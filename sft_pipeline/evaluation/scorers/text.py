@@ -3,33 +3,102 @@
 import re
 import unicodedata
 
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'"})
+HYPHENS = "\u2010\u2011\u2212"
+"""Hyphens and the minus sign, which are what - is."""
+DASHES = "\u2012\u2013"
+"""The figure dash and the en dash: a minus before a number. Not the em dash, which opens speech and parts sentences."""
+
+# Scripts whose words stand without spaces between them, or take particles without one (Hangul): there a word has no
+# border to be seen. Thai and Lao; Tibetan and Myanmar; Hangul; Khmer; Kana and ideographs; the rest of Hangul; further
+# ideographs.
+UNSPACED = (
+    "\u0e00-\u0eff\u0f00-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Characters of these scripts, for a class of a regular expression."""
+
+_PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'", **dict.fromkeys(HYPHENS, "-")})
+_MINUS = re.compile(rf"[{DASHES}](?=[$€£¥₹]?\.?\d)")
+
+_HEADING = re.compile("#+ ")  # Markdown's, or GSM8K's ####
+# Ends of sentences and clauses, also of Arabic, Devanagari, Myanmar, Khmer, Chinese; ¿ and ¡; Markdown's emphasis; dashes;
+# bullets; plain quotation marks.
+_MARKS = frozenset(" .,;:!?\u060c\u061b\u061f\u0964\u104a\u104b\u17d4\u3001\u3002¿¡*_\u2014\u2015•·\u30fb'\"" + DASHES)
+_WRAPPING = {"Ps", "Pe", "Pi", "Pf"}  # brackets, and quotation marks that open and close
+
+IN_WORD = rf"[^\W{UNSPACED}]"
+"""A regular expression for a character of a word with borders."""
+
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_OWN_START = re.compile(rf"(?:(?<!\.)\.|[!{DASHES}]|,(?=\d))(?={IN_WORD})")
+_NUMBER_AHEAD = re.compile(r"[$€£¥₹]?\.?\d")
+_SIGN = rf"(?:[^\w)\]]|[{UNSPACED}])-"  # and no hyphen between words
+# What makes another number of the digits that follow: a sign, digits, digits before a point or a comma, a point alone.
+_NUMBER_BEFORE = (
+    rf"(?<!{_SIGN})(?<!^-)(?<!{_SIGN}[$€£¥₹])(?<!^-[$€£¥₹])(?<!\d)(?<!\d[.,])(?<![^\w.]\.)(?<![{UNSPACED}]\.)(?<!^\.)"
+)
+_NUMBER_AFTER = r"(?!,?\d|\.0*[^\D0])"  # 5.00 is 5
+_NUMERALS = "〇零一二三四五六七八九十百千万萬億亿"
 
 
 def folded(text: str) -> str:
-    """`text` in NFKC, without case, with plain apostrophes and single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES).split())
+    """`text` in NFKC, without case, with plain apostrophes, hyphens, minus signs and single spaces."""
+    plain = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN)
+    return " ".join(_MINUS.sub("-", plain).split())
 
 
 def bare(text: str) -> str:
-    """`folded` text without punctuation and symbols around it; text of nothing else is left as it is."""
+    """`folded` text without what stands around an answer and is no part of it; text of nothing else is left as it is.
+
+    That is punctuation of sentences, quotation marks, brackets, Markdown's emphasis, headings and bullets. What may belong
+    to the answer stays: signs and units (-5, 5 %, C#, /etc), a point before a word or number (.5, .NET), ! after a digit.
+    """
     text = folded(text)
-    start, end = 0, len(text)
+    heading = _HEADING.match(text)
+    start, end = heading.end() if heading else 0, len(text)
     while start < end and _surrounding(text[start]):
         start += 1
     while end > start and _surrounding(text[end - 1]):
         end -= 1
-    return text[start:end] or text
+    if start == end:
+        return text
+    if start and _OWN_START.match(text, start - 1):
+        start -= 1
+    if text[end : end + 1] == "!" and text[end - 1].isdecimal():
+        while text[end : end + 1] == "!":
+            end += 1
+    elif end < len(text) and text[end] in DASHES:  # Cl–
+        end += 1
+    return text[start:end]
 
 
 def _surrounding(character: str) -> bool:
-    # A sign or a unit belongs to the answer: -5 is not 5 and 5 % is not 5.
-    return character == " " or (unicodedata.category(character)[0] == "P" and character not in "-%")
+    return character in _MARKS or unicodedata.category(character) in _WRAPPING
 
 
 def has_words(text: str, words: str) -> bool:
-    """Whether `words` stand in `text` as whole words, one after the other; both must be folded."""
-    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
+    """Whether `words` stand in `text` as `whole_words`; both must be folded."""
+    return re.search(whole_words(words), text) is not None
+
+
+def whole_words(words: str) -> str:
+    """A regular expression for `words` as whole words, one after the other.
+
+    A border is asked for only between two characters of scripts that put spaces between words: beside a Chinese, Japanese,
+    Korean, Thai character there is none, so a part counts. A number must be the whole number: 5 does not stand in 0.5, -5,
+    5.7 or 1,5, and 五 not in 十五.
+    """
+    before = "" if _UNSPACED.match(words[:1]) else f"(?<!{IN_WORD})"
+    after = "" if _UNSPACED.match(words[-1:]) else f"(?!{IN_WORD})"
+    if _NUMBER_AHEAD.match(words):
+        before += _NUMBER_BEFORE
+    if words[-1:].isdecimal():
+        after += _NUMBER_AFTER
+    if words[:1] in _NUMERALS:
+        before += f"(?<![{_NUMERALS}])"
+    if words[-1:] in _NUMERALS:
+        after += f"(?![{_NUMERALS}])"
+    return before + re.escape(words) + after
 
 
 def excerpt(text: str, limit: int = 60) -> str:

@@ -31,6 +31,29 @@ def test_a_verdict_that_hangs_on_them_is_refused(pairs, decided, reason):
     assert "hangs on them" in reason(decision, "missing judgements").detail
 
 
+def test_the_smallest_lift_must_stand_at_worst(pairs, decided, reason):
+    table = without(pairs(100, 0, 33, 167), 12, base=None, sft=None)
+    assert decided(table).verdict == "pass"
+    decision = decided(table, min_lift=0.1)
+    assert (decision.overall.lift, decision.verdict) == (33 / 288, "refused")
+    assert "+7.0 points at worst the verdict hangs on them" in reason(decision, "missing judgements").detail
+    assert decided(table, min_lift=0.06).verdict == "pass"
+
+
+def test_clusters_must_stand_at_worst(pairs, decided, reason):
+    # 45 won items, 12 missing ones: shown at worst, but not where the won items are nine texts of five.
+    table = without(pairs(88, 0, 45, 167), 12, base=None, sft=None)
+    assert decided(table).verdict == "pass"
+    decision = decided([replace(p, cluster=f"text {k // 5}") if p.won else p for k, p in enumerate(table, start=-88)])
+    assert (reason(decision, "clusters").outcome, decision.verdict) == ("pass", "refused")
+    assert "over whole clusters 0.0" in reason(decision, "missing judgements").detail
+
+
+def test_a_failure_that_stands_is_no_reason_to_judge_them(pairs, decided, reason):
+    decision = decided(without(pairs(20, 1, 14, 265), 10, base=None, sft=None), min_lift=0.1)
+    assert (reason(decision, "missing judgements").outcome, decision.verdict) == ("pass", "fail")
+
+
 def test_where_nothing_could_be_judged_the_gate_refuses(pairs, decided):
     decision = decided(without(pairs(0, 0, 0, 30), 30, base=None))
     assert (decision.verdict, decision.overall.n, decision.length) == ("refused", 0, None)

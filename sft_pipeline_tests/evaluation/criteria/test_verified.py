@@ -21,7 +21,7 @@ def test_human_labels_that_agree_support_such_a_lift(pairs, decided, reason):
 
 @pytest.mark.parametrize(
     ("counts", "outcome"),
-    [((20, 2, 80, 98), "pass"), ((5, 0, 1, 4), "info")],
+    [((20, 2, 80, 98), "pass"), ((5, 1, 6, 8), "info")],
 )
 def test_a_lift_that_survives_passes_and_few_verified_items_do_not_tell(pairs, decided, reason, counts, outcome):
     table = pairs(*counts, verified=True) + pairs(20, 0, 60, 20, type="refuse", verified=False)
@@ -45,3 +45,21 @@ def test_heuristics_alone_are_no_evidence_and_a_judge_of_pairs_or_human_labels_a
     assert reason(decided(table), "verified items").outcome == "refused"
     assert decided(table, agreement=Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0))).verdict == "pass"
     assert decided(pairs(20, 5, 100, 175, verified=False, compared=True)).verdict == "pass"
+
+
+@pytest.mark.parametrize("known", [{"verified": True}, {"verified": None}, {"verified": False, "compared": True}])
+def test_a_few_items_of_another_kind_do_not_make_evidence_of_heuristics(pairs, decided, reason, known):
+    heuristics = pairs(100, 5, 90, 105, type="refuse", verified=False)
+    for few in [(0, 0, 1, 0), (10, 0, 0, 10), (10, 2, 4, 10), (10, 8, 1, 10)]:
+        decision = decided(heuristics + pairs(*few, **known))
+        assert reason(decision, "verified items").outcome == "refused"
+        assert "without the 300 items that only a heuristic judged" in reason(decision, "verified items").detail
+    labels = Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0))
+    assert decided(heuristics + pairs(0, 0, 1, 0, **known), agreement=labels).verdict == "pass"
+
+
+def test_verified_items_that_are_too_few_to_be_significant_support_a_lift(pairs, decided):
+    table = pairs(30, 6, 16, 48, verified=True)
+    assert decided(table).overall.p_exact > 0.01
+    decision = decided(table + pairs(30, 5, 15, 50, type="refuse", verified=False))
+    assert decision.overall.p_exact < 0.01 and decision.verdict == "pass"

@@ -1,6 +1,7 @@
 """Extraction and verdicts of the code scorer; what the sandbox withstands is tested in test_sandbox.py."""
 
 import json
+import time
 
 import pytest
 
@@ -88,9 +89,18 @@ def test_tests_that_would_let_everything_pass_are_an_error(reference, field):
         judge(RIGHT, reference)
 
 
-def test_a_limit_that_is_none_is_refused():
-    with pytest.raises(SpecificationError, match="timeout"):
-        judge(RIGHT, timeout=0)
+@pytest.mark.parametrize("name", ["timeout", "memory_mb"])
+@pytest.mark.parametrize("value", [0, float("inf"), float("nan"), 1e300, "10"])
+def test_a_limit_that_is_none_is_refused(name, value):
+    with pytest.raises(SpecificationError, match=name):
+        judge(RIGHT, **{name: value})
+
+
+@pytest.mark.parametrize("piece", [" ", "~", "`", "```", "~~~\n", "```\n", "``` x\n", "\n ", "~" * 300_000 + "\n"])
+def test_the_code_of_a_megabyte_is_found_soon(piece):
+    started = time.process_time()
+    code.extract(piece * (1_000_000 // len(piece)), "double")
+    assert time.process_time() - started < 2  # quadratic, it takes minutes
 
 
 @pytest.mark.real_data

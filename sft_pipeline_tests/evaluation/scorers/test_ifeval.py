@@ -1,6 +1,7 @@
 """IFEval's published results, and references that lm-eval would complete by lot."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -99,3 +100,27 @@ def test_neither_network_nor_torch_is_needed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_process_that_multiprocessing_started_leaves_no_folder_behind(tmp_path):
+    # As a step of the lineage does: it ends by os._exit.
+    code = (
+        "import multiprocessing, sys, tempfile\n"
+        "def step():\n"
+        "    from sft_pipeline.evaluation.scorers import ifeval\n"
+        "    print(ifeval._verifiers().data.name, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('forkserver').Process(target=step)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    sys.exit(process.exitcode)\n"
+    )
+    script = tmp_path / "steps.py"
+    script.write_text(code)
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(folder)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(folder) in done.stdout and not list(folder.glob("sft-pipeline-nltk-*"))

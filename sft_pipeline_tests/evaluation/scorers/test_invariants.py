@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sft_pipeline.evaluation import form
 from sft_pipeline.evaluation.scorers import (
     Item,
     choice,
@@ -75,7 +76,8 @@ def test_no_text_makes_a_scorer_raise_and_a_reason_is_given_exactly_where_it_is_
 
 @pytest.mark.parametrize(("scorer", "reference", "options"), SCORERS, ids=IDS)
 @pytest.mark.parametrize(
-    "piece", ["word ", "7", "<script>alert(1)</script>\n", "[", "$x^2$ ", "</think><answer>", "- a\n"]
+    "piece",
+    ["word ", "7", "<script>alert(1)</script>\n", "[", "$x^2$ ", "</think><answer>", "- a\n", " ", "~", "`", "\n"],
 )
 def test_a_megabyte_is_judged_soon(scorer, reference, options, piece):
     output = piece * (1_000_000 // len(piece))
@@ -83,3 +85,17 @@ def test_a_megabyte_is_judged_soon(scorer, reference, options, piece):
     score = scorer.score(Item("i1", "Do it.", "", "t", reference), output, options)
     assert time.monotonic() - started < 30  # many times what it takes: something that is not linear takes minutes
     assert (score.reason == "") is (score.success is True)
+
+
+@pytest.mark.parametrize("piece", [" ", "~", "`", "```", "```x", "\n ", "a\n", "{", '{"a":', "<"])
+def test_the_cuts_of_a_megabyte_are_found_soon(piece):
+    started = time.process_time()
+    form.cuts("a" + piece * (1_000_000 // len(piece)) + "b")
+    assert time.process_time() - started < 2  # quadratic, it takes minutes
+
+
+@pytest.mark.parametrize("output", ["a, b" + " " * 1_000_000 + "c", "a" + " and" * 250_000, " and " * 200_000])
+def test_an_and_is_found_soon(output):
+    started = time.process_time()
+    item_list.score(Item("i1", "Do it.", "", "t", {"count": 3}), output, {})
+    assert time.process_time() - started < 2

@@ -163,8 +163,9 @@ def test_a_bad_endpoint_leaves_the_pair_without_a_verdict_and_says_why(server, s
     assert len(server.requests) == requests
 
 
-def test_an_endpoint_that_is_down_is_soon_not_asked_any_more(server):
-    server.script = [{"status": 500}] * 100
+@pytest.mark.parametrize("step", [{"status": 500}, {"status": 400}, {"body": "<html>"}])
+def test_an_endpoint_that_always_fails_is_soon_not_asked_any_more(server, step):
+    server.script = [step] * 100
     scores = ask(server, *[("x", "y" * n) for n in range(2, 22)], retries=0)
     assert all(sft.success is None for _, sft in scores) and len(server.requests) == endpoint.GIVE_UP
     assert "not asked" in scores[-1][1].reason
@@ -203,12 +204,19 @@ def test_a_redirect_is_not_followed_with_the_key(server, monkeypatch):
         ("base_url", "file:///etc/passwd"),
         ("base_url", f"http://user:{KEY}@127.0.0.1/v1"),
         ("base_url", f"http://127.0.0.1/v1?key={KEY}"),
+        ("base_url", "http://[::1"),
+        ("base_url", "http://127.0.0.1:99999/v1"),
+        ("base_url", "http://127.0.0.1/v1\n"),
         ("model", ""),
         ("api_key_env", "NOT_SET_ANYWHERE"),
         ("api_key_env", KEY),
         ("concurrency", 0),
         ("timeout", "soon"),
+        ("timeout", float("inf")),
+        ("timeout", float("nan")),
         ("retries", -1),
+        ("retries", float("inf")),
+        ("max_tokens", 10**400),
         ("template", "Which is better, $answer_a or $answer_b?"),
     ],
 )
