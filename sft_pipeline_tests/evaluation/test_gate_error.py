@@ -43,3 +43,8 @@ def test_clusters_do_not_let_chance_pass(simulation):
     assert made["significant"]["rate"] > 0.1  # McNemar takes the items as independent
     assert made["passes"]["rate"] < made["significant"]["rate"]
     assert made["cluster"]["rate"] > made["tango"]["rate"] + 0.1
+
+
+def test_a_lift_of_the_heuristics_alone_is_mostly_refused_and_a_common_one_mostly_not(simulation):
+    common, alone = (simulation.support(lift, runs=600)["refused"] for lift in (0.1, 0.0))
+    assert common["rate"] < 0.2 and alone["rate"] > 0.5

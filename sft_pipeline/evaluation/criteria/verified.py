@@ -11,11 +11,10 @@ from sft_pipeline.evaluation.validity import survives
 from sft_pipeline.experiment import Gate
 
 SUPPORT = 0.2
-"""Two-sided p up to which a positive lift without the heuristics supports the one with them, though it need not be significant.
+"""Two-sided p up to which a positive lift without the heuristics supports the one with them; it need not be significant.
 
-With the exact test it asks for at least 4 wins without a loss. By simulation, of 100 items with a heuristic and 100 without, with 20 % discordant
-pairs: where both have a true lift of 10 points, 9 % of the significant results are refused, and 66 % where only the former
-have it."""
+With the exact test it asks for at least 4 wins without a loss. How many sound results that refuses and how many unsound
+ones it lets through: benchmarks/gate_error.py, table `support`."""
 
 
 def verified(
