@@ -52,6 +52,9 @@ class LeakageProof(Frozen):
     test_sha256: str = Field(
         "", description="Hash of the normalised instruction and the group of each test row, in order."
     )
+    learned_sha256: str = Field(
+        "", description="The same of the training rows as they stand: an adapter names it, too."
+    )
     ngram: int
     threshold: float
     containment_ngram: int

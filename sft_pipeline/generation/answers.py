@@ -123,7 +123,12 @@ def resumed(
     return [done[i] for i in range(len(prompts))], computed
 
 
-def check(items: InstructionDataset, guard: GuardReport, training: TrainingReport | None = None) -> None:
+def check(
+    items: InstructionDataset,
+    guard: GuardReport,
+    training: TrainingReport | None = None,
+    adapter: AdapterSnapshot | None = None,
+) -> None:
     """Refuse to spend time on answers that the gate could not use: a blocking check protects only its own run.
 
     Raises:
@@ -132,6 +137,16 @@ def check(items: InstructionDataset, guard: GuardReport, training: TrainingRepor
     problems = [f"guard: {problem}" for problem in guard.problems]
     if items.proof is not None and not items.proof.clean:
         problems.append(f"split: {items.proof.against} leaks")
+    if (
+        adapter
+        and adapter.learned_from
+        and items.proof
+        and items.proof.learned_sha256 not in ("", *adapter.learned_from)
+    ):
+        problems.append(
+            f"split: the proof that it does not leak ({items.proof.against}) is about other rows than those that the adapter "
+            "has learned from; materialize the splits and all after them"
+        )
     if training is not None and not training.healthy:
         problems += [f"training: {f.evidence}" for f in training.findings if f.severity == "blocking"]
     if problems:

@@ -55,7 +55,7 @@ def produce(
     key = key_of(list(kinds), code, depends, versions)
     first = next(iter(kinds))
     with user_errors():
-        work = store.begin(first, experiment, key, context.log.info)
+        work = store.begin(first, experiment, key, context.log.info, kinds)
         try:
             again = context.run.tags.get(RECOMPUTE) == "true"
             made = {} if again or not reusable else _kept(context, store, kinds, experiment, key)

@@ -39,6 +39,18 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
         except StoreError as error:
             damaged.add(asset)
             problems.append(str(error))
+    adapter, test = found.get("lora_adapter"), found.get("test_split")
+    if (
+        adapter
+        and adapter.learned_from
+        and test
+        and test.proof
+        and test.proof.learned_sha256 not in ("", *adapter.learned_from)
+    ):
+        problems.append(
+            "lora_adapter has learned from other rows than those against which test_split was proven free of leaks; "
+            "materialize the splits and all after them."
+        )
     for asset, artifact in found.items():
         for name, version in artifact.upstream.items():
             if name not in found and name not in damaged:

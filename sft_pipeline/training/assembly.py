@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.artifacts import AdapterSnapshot
+from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset
+from sft_pipeline.dataset.leakage.learned_rows import learned_hash
+from sft_pipeline.dataset.table import read_table
 from sft_pipeline.experiment import HubBase
 from sft_pipeline.training import checkpoints, manifest
 from sft_pipeline.training.callbacks.rows import LOG, complete
@@ -57,6 +59,7 @@ def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end,
         dev_loss=next((loss for step, loss in reversed(dev_losses) if step <= chosen), None),
         checkpoints=tuple(steps),
         masked_rows=len(encoded.masked),
+        learned_from=learned_from(train, dev),
         measurements=measurements,
     )
 
@@ -65,6 +68,12 @@ def _best(rows: list[dict[str, Any]], saved: list[int], last: int) -> int:
     """The earliest saved step with the lowest dev loss; the last one where there was no evaluation."""
     losses = {row["step"]: row["eval_loss"] for row in rows if isinstance(row.get("eval_loss"), float)}
     return min((step for step in saved if step in losses), key=lambda step: (losses[step], step), default=last)
+
+
+def learned_from(train: InstructionDataset, dev: InstructionDataset) -> tuple[str, str]:
+    """Hashes of the rows that decided the adapter, as the proofs of the dev and of the test split name them."""
+    rows = [read_table(split.path(split.ROWS), ["instruction", "response", "group"]) for split in (train, dev)]
+    return learned_hash(rows[0]), learned_hash(*rows)
 
 
 def _parameters(weights: Path) -> int:

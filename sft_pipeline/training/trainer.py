@@ -104,6 +104,8 @@ def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev
         problems.append(f"plan: made for {plan.train_rows} training rows, but there are {train.rows}")
     if dev.proof is None or not dev.proof.clean:
         problems.append("split: " + ("no leakage proof" if dev.proof is None else f"{dev.proof.against} leaks"))
+    elif dev.proof.learned_sha256 not in ("", assembly.learned_from(train, dev)[0]):
+        problems.append("split: the dev split was proven against other training rows; materialize the splits again")
     if problems:
         raise PreconditionError("training refused:\n" + "\n".join(f"- {problem}" for problem in problems))
 

@@ -86,6 +86,13 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     healed = materialize(toy_project, "lora_adapter")
     assert healed.versions["lora_adapter"] == first.versions["lora_adapter"] and "lora_adapter" not in healed.reused
 
+    # Other splits: what the adapter has learned from may stand in the new test split, whose proof is about other rows.
+    edit(toy_project, "dev_size: 40", "dev_size: 40, seed: 5")
+    assert materialize(toy_project, "train_split,dev_split,test_split").result.success
+    apart = materialize(toy_project, "sft_generations")
+    assert "about other rows than those that the adapter has learned from" in apart.failure("generations")
+    assert any("has learned from other rows" in problem for problem in verify_lineage(store, "toy")[0])
+
 
 def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engine(
     toy_project, materialize, monkeypatch

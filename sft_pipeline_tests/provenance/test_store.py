@@ -1,5 +1,6 @@
 """The artifact store: atomic, content-addressed, and never believing what it reads."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -145,6 +146,26 @@ def _hold(root, ready):
     Store(root).begin("lora_adapter", "tiny", "k" * 64, print)
     ready.set()
     time.sleep(60)
+
+
+def test_a_step_that_makes_several_assets_gives_its_folder_back_after_the_last_of_them(tmp_path):
+    store, key = Store(tmp_path / "store"), "k" * 64
+    lock = tmp_path / "store" / "work" / "train_split" / ".tiny.lock"
+
+    def free():
+        with open(lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    for stored in (True, False):
+        folder = store.begin("train_split", "tiny", key, print, ("train_split", "test_split"))
+        store.end("train_split", "tiny", stored=True)
+        assert folder.exists() and not free()
+        store.end("test_split", "tiny", stored=stored)
+        assert folder.exists() is not stored and free()
 
 
 def test_a_work_folder_is_held_by_one_process_and_freed_by_sigkill(tmp_path):

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
 from sft_pipeline.dataset.leakage.held_rows import Held
+from sft_pipeline.dataset.leakage.learned_rows import line
 from sft_pipeline.dataset.leakage.overlap import Form, Overlaps, form, longest_common_run, told
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.table import MATCHED
@@ -69,7 +70,7 @@ class Comparison:
         self._data = data
         self._held = Held(test_rows, data, embed, least=0.0)
         self._train_rows = 0
-        self._train_hash, self._test_hash = hashlib.sha256(), hashlib.sha256()
+        self._train_hash, self._exact_hash, self._test_hash = (hashlib.sha256() for _ in range(3))
         for row in test_rows:
             self._test_hash.update(_line(normalise(row["instruction"]), row["group"]))
         self._found: dict[str, dict[int, Match]] = {
@@ -86,6 +87,7 @@ class Comparison:
             row, normal = one.row, normalise(one.row["instruction"])
             self._train_rows += 1
             self._train_hash.update(_line(normal, row["response"], row["group"]))
+            self._exact_hash.update(line(row))
             for position, similarity in held.overlaps.matches(one.shingles):
                 self._keep_best("near", position, similarity, row)
                 if similarity == 1 and normal == held.normal[position]:
@@ -158,6 +160,7 @@ class Comparison:
             train_rows=self._train_rows,
             test_rows=len(held.rows),
             train_sha256=self._train_hash.hexdigest(),
+            learned_sha256=self._exact_hash.hexdigest(),
             test_sha256=self._test_hash.hexdigest(),
             ngram=near.ngram,
             threshold=near.threshold,

@@ -139,7 +139,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 with user_errors():
                     training = store.get("training_report", context.partition_key, TrainingReport)
                     adapter = store.get("lora_adapter", context.partition_key, AdapterSnapshot)
-                    check(test_split, base_model_guard, training)
+                    check(test_split, base_model_guard, training, adapter)
                 yield made("sft_generations", "sft", adapter)
 
     @dg.asset(**on_model, deps=["training_report"], code_version=code_version("checkpoint_series"))
@@ -153,12 +153,17 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[SeriesReport]:
         """Success on the declared split (dev by default) at the base, at each kept checkpoint and at the end."""
         from sft_pipeline.evaluation.scoring import outside_files
+        from sft_pipeline.generation.answers import check
         from sft_pipeline.generation.series import series
 
         experiment = project.experiment(context.partition_key)
         root, declared = Path(project.root), experiment.evaluation.series
         items = test_split if declared.split == "test" else dev_split
+        store = project.artifacts()
         with user_errors():
+            guard = store.get("base_model_guard", context.partition_key, GuardReport)
+            training = store.get("training_report", context.partition_key, TrainingReport)
+            check(items, guard, training, lora_adapter)
             brought = outside_files(experiment.evaluation, root)
         judging = {
             "scorers": _scorers(experiment),

@@ -16,6 +16,7 @@ from sft_pipeline.artifacts import (
     TrainingPlan,
     TrainingReport,
 )
+from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage.code_versions import code_version
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
@@ -69,6 +70,8 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         experiment = project.experiment(context.partition_key)
         with user_errors():
+            if base_model_guard.problems:  # the plan asks the base, which may take a device
+                raise PreconditionError("plan refused, the guard says: " + "; ".join(base_model_guard.problems))
             outside = outside_files(experiment.evaluation, Path(project.root))
         return produce_one(
             context,

@@ -11,16 +11,24 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from sft_pipeline.errors import StoreError
 from sft_pipeline.provenance.store.location import CACHE, STORE, folder
 from sft_pipeline.specification import NAME
 
-_held: dict[tuple[Path, str, str], TextIO] = {}
+
+class Held(NamedTuple):
+    """The lock of a work folder, and the assets that have to be stored before it is given back."""
+
+    lock: TextIO
+    waiting: set[str]
+
+
+_held: dict[tuple[Path, str, str], Held] = {}
 """Locks of the work folders that this process holds, by store, asset and experiment."""
 
 _scratch: dict[Path, int] = {}
@@ -58,7 +66,9 @@ class Work:
             _scratch[made] = handle
             return made
 
-    def begin(self, asset: str, experiment: str, key: str, say: Callable[[str], None]) -> Path:
+    def begin(
+        self, asset: str, experiment: str, key: str, say: Callable[[str], None], assets: Collection[str] = ()
+    ) -> Path:
         """Take the step's own folder, which one process holds at a time, until `end`.
 
         It outlives a killed process, so that the next one with the same key can go on where that stopped.
@@ -68,6 +78,8 @@ class Work:
             experiment: for which experiment.
             key: hash of everything the result depends on; another key is another folder.
             say: told when another process holds the folder and this one waits.
+            assets: all that the step makes, where that is more than `asset`: the folder is given back after the last of
+                them, so that no other run stores its own between two of them.
 
         Raises:
             StoreError: the store cannot be written, or a name is none.
@@ -82,19 +94,29 @@ class Work:
         except BlockingIOError:
             say(f"another process is making {asset} of {experiment}; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        _held[self.root, asset, experiment] = lock
+        _held[self.root, asset, experiment] = Held(lock, {asset, *assets})
         own = parent / key[:16]
         with self.writing():
             own.mkdir(parents=True, exist_ok=True)
         return own
 
     def end(self, asset: str, experiment: str, *, stored: bool) -> None:
-        """Give the step's folder back; once the result is stored, all that was kept for a restart goes."""
+        """Give the step's folder back; once all of the result is stored, all that was kept for a restart goes."""
         check_names(asset, experiment)
+        steps = (
+            place for place, held in _held.items() if place[::2] == (self.root, experiment) and asset in held.waiting
+        )
+        place = next(steps, (self.root, asset, experiment))
+        held = _held.get(place)
+        if held and stored:
+            held.waiting.discard(asset)
+            if held.waiting:
+                return
         if stored:
-            shutil.rmtree(self.root / "work" / asset / experiment, ignore_errors=True)
-        if lock := _held.pop((self.root, asset, experiment), None):
-            lock.close()
+            shutil.rmtree(self.root / "work" / place[1] / experiment, ignore_errors=True)
+        if held:
+            del _held[place]
+            held.lock.close()
 
     @contextmanager
     def locked(self, *, alone: bool = False) -> Iterator[None]:

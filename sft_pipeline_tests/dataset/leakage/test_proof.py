@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sft_pipeline.artifacts import LeakageProof
+from sft_pipeline.dataset.leakage.learned_rows import learned_hash
 from sft_pipeline.dataset.leakage.overlap import longest_common_run
 from sft_pipeline.dataset.leakage.proof import LEAKS, NEAREST, prove, similarities
 from sft_pipeline.dataset.text import jaccard, ngrams, normalise, shingles, words
@@ -140,6 +141,9 @@ def test_the_hashes_are_of_what_is_compared():
         assert (now.train_sha256 == was.train_sha256, now.test_sha256 == was.test_sha256) == (train_same, test_same)
     line = json.dumps(["what is it?", "r", None]) + "\n"
     assert was.train_sha256 == hashlib.sha256(line.encode()).hexdigest()
+    assert (
+        was.learned_sha256 == learned_hash([row]) != proof([row | {"instruction": "what is it?"}], [row]).learned_sha256
+    )
 
 
 def test_a_pair_names_file_and_row_where_they_are_known():
