@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _MARKER = re.compile(r"<\|[^|<>\s]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 """Spellings of chat-template tokens: ChatML and Llama 3, Llama 2, Gemma."""
 
+_PLAIN_END = re.compile(
+    r"</s>|[<\[][|｜]?(?:\w+:)?(?:eos|eod|end.?of.?(?:text|document|sentence|sequence)|\w*pad\w*)[|｜]?[>\]]",
+    re.IGNORECASE,
+)
+"""Spellings of tokens that end or pad a text of the pretraining: a base has them, whether it ships a template or not."""
+
 
 @dataclass(frozen=True)
 class CleanTokenizer:
@@ -132,7 +138,9 @@ def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[s
             found[token_id] = text
     # An instruct tokenizer often names a template token as its end of sequence: then it is one all the same.
     for text in (tokenizer.eos_token, tokenizer.pad_token):
-        if text in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>"):
+        if _PLAIN_END.fullmatch(text):
+            continue
+        if _MARKER.fullmatch(text) or any(text in t for t in templates):
             found[tokenizer.convert_tokens_to_ids(text)] = text
     return found
 

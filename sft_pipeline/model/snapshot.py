@@ -5,6 +5,7 @@ their own code are refused, not converted.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,14 +19,21 @@ from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import EmbeddedBase, FolderBase, HubBase
 from sft_pipeline.provenance.code import code_hash
+from sft_pipeline.provenance.durable import flush
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 from sft_pipeline.specification import expand_path
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+HASHES = "hashes.json"
+"""File in the folder of a cached embedded base: the hash of each of its files as it was built."""
 
 TAKEN = (
     "config.json",
     "generation_config.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
+    INDEX,
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -35,7 +43,7 @@ TAKEN = (
     "vocab.json",
     "merges.txt",
 )
-"""Files of a model folder that belong to a snapshot."""
+"""Files of a model folder that belong to a snapshot, besides the weights: see `weight_files`."""
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 """Files that can run code when they are read."""
@@ -84,32 +92,50 @@ def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
 
     revision = recipe_hash(recipe)
     kept = cache / "base" / revision
-    if not kept.is_dir():
+    if not _as_built(kept):
+        if kept.exists():
+            log.warning("%s: this cached embedded base is damaged or has no %s; it is built again", kept, HASHES)
         kept.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=kept.parent, prefix="building-"))
         try:
-            tiny.build(recipe, building)
-            os.rename(building, kept)
+            built = building / "built"
+            tiny.build(recipe, built)
+            (built / HASHES).write_text(json.dumps({path.name: hash_file(path) for path in built.iterdir()}))
+            for path in (*built.iterdir(), built):
+                flush(path)
+            if kept.exists() and not _as_built(kept):
+                os.rename(kept, building / "damaged")
+            os.rename(built, kept)
+            flush(kept.parent)
         except OSError:
             # Another run may have finished the same recipe meanwhile: then its result serves as well.
-            if not kept.is_dir():
+            if not _as_built(kept):
                 raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
-    shutil.copytree(kept, out, dirs_exist_ok=True)
+    shutil.copytree(kept, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(HASHES))
     return revision
+
+
+def _as_built(kept: Path) -> bool:
+    """Whether the cached base holds the files of its list of hashes, unchanged, and no others."""
+    try:
+        hashes = json.loads((kept / HASHES).read_text())
+        return hashes == {path.name: hash_file(path) for path in kept.iterdir() if path.name != HASHES}
+    except (OSError, ValueError):
+        return False
 
 
 def _folder(folder: Path, out: Path) -> None:
     if not folder.is_dir():
         raise ModelError(
             f"{folder}: no such folder. model.source.path must name a folder with config.json, tokenizer.json and "
-            "*.safetensors."
+            "safetensors weights."
         )
     check_files(folder, str(folder))
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in TAKEN):
-            shutil.copyfile(path, out / path.name)
+    for name in (*TAKEN, *weight_files(folder, str(folder))):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
 
 
 def _hub(source: HubBase, out: Path) -> str:
@@ -117,14 +143,16 @@ def _hub(source: HubBase, out: Path) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     name = f"{source.name}@{source.revision}"
-    small = [pattern for pattern in TAKEN if pattern != "*.safetensors"]
     try:
         found = HfApi().model_info(source.name, revision=source.revision)
-        check_names([sibling.rfilename for sibling in found.siblings or ()], name)
+        names = [sibling.rfilename for sibling in found.siblings or ()]
+        check_names(names, name)
         # What the small files tell is looked at before the weights come: they may be tens of gigabytes.
-        snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=small)
-        read_config(out, name)
         snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=list(TAKEN))
+        read_config(out, name)
+        weights = weight_files(out, name)
+        _require_weights(weights, names, name)
+        snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=[*TAKEN, *weights])
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise ModelError(
             f"{name} cannot be fetched: {error}. A hub model needs the network, and its name and revision must exist; "
@@ -146,15 +174,35 @@ def check_files(folder: Path, name: str) -> dict[str, Any]:
     config = read_config(folder, name)
     names = [p.name for p in folder.iterdir() if p.is_file()]
     check_names(names, name)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            wanted = set(json.loads(index.read_text())["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{name}: {index.name} holds no weight_map; save the model again.") from error
-        if missing := sorted(wanted - set(names)):
-            raise ModelError(f"{name}: the index names {len(missing)} missing weight file(s), first {missing[0]}.")
+    _require_weights(weight_files(folder, name), names, name)
     return config
+
+
+def weight_files(folder: Path, name: str) -> list[str]:
+    """Names of the weight files that a loader reads: those in the index, without an index model.safetensors alone.
+
+    Other safetensors files in a model's folder are the same weights in another layout (consolidated.safetensors) or
+    belong to something else.
+
+    Raises:
+        ModelError: the index names no files.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        return [WEIGHTS]
+    try:
+        return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{name}: {INDEX} holds no weight_map; save the model again.") from error
+
+
+def _require_weights(weights: Sequence[str], names: Sequence[str], name: str) -> None:
+    """Make sure that the weight files are there, in the model's own folder and not below it."""
+    if missing := [w for w in weights if w not in names or "/" in w]:
+        raise ModelError(
+            f"{name}: {len(missing)} weight file(s) missing beside config.json, first {missing[0]}. Fetch or save the "
+            "model again, complete."
+        )
 
 
 def check_names(names: Sequence[str], name: str) -> None:
@@ -166,8 +214,10 @@ def check_names(names: Sequence[str], name: str) -> None:
     pickled = [n for n in names if any(fnmatch(n, pattern) for pattern in PICKLED)]
     if "config.json" not in names:
         raise ModelError(f"{name}: config.json is missing; the folder must hold a model in Hugging Face layout.")
-    if not any(fnmatch(n, "*.safetensors") and "/" not in n for n in names):
-        problem = f"only pickled weights ({', '.join(sorted(pickled))}), which are refused" if pickled else "no weights"
+    if not {WEIGHTS, INDEX} & set(names):
+        problem = f"no weights: neither {WEIGHTS} nor {INDEX}"
+        if pickled:
+            problem = f"only pickled weights ({', '.join(sorted(pickled))}), which are refused"
         raise ModelError(f"{name}: {problem}. Save the model as safetensors: model.save_pretrained(folder).")
     if not {"tokenizer.json", "tokenizer.model"} & set(names):
         raise ModelError(f"{name}: tokenizer.json is missing.")
@@ -177,7 +227,8 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """The content of the model's config.json.
 
     Raises:
-        ModelError: it is missing or damaged, or the model or its tokenizer asks for code of its own.
+        ModelError: it is missing or damaged, the model is stored quantised, or it or its tokenizer asks for code of its
+            own.
     """
     found: dict[str, Any] = {}
     for file in ("tokenizer_config.json", "config.json"):
@@ -198,11 +249,19 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         raise ModelError(f"{name}: config.json is missing; the folder must hold a model in Hugging Face layout.")
     if not isinstance(found.get("vocab_size"), int):
         raise ModelError(f"{name}: config.json has no vocab_size; it must be the configuration of a text model.")
+    quantized = found.get("quantization_config")
+    if quantized is not None:
+        # A loader follows it and not the specification, whose quantisation the guard and the gate report.
+        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else "unknown"
+        raise ModelError(
+            f"{name}: config.json has a quantization_config (method {method}): these weights are stored quantised. Use "
+            "the original, unquantised repository of the model and declare model.quantization."
+        )
     return found
 
 
 def count_parameters(folder: Path, name: str) -> int:
-    """Number of weights in all safetensors files of `folder`, from their headers; tied weights count once.
+    """Number of weights in the model's safetensors files, from their headers; tied weights count once.
 
     Raises:
         ModelError: a file is no safetensors file, or is cut off.
@@ -212,7 +271,7 @@ def count_parameters(folder: Path, name: str) -> int:
     from safetensors import SafetensorError, safe_open
 
     total = 0
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in (folder / file for file in weight_files(folder, name)):
         try:
             with safe_open(path, framework="np") as tensors:
                 total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
@@ -228,7 +287,7 @@ def module_names(folder: Path) -> set[str]:
     from safetensors import safe_open
 
     found = set()
-    for path in folder.glob("*.safetensors"):
+    for path in (folder / file for file in weight_files(folder, str(folder))):
         with safe_open(path, framework="np") as tensors:
             for key in tensors.keys():  # noqa: SIM118
                 if key.endswith(".weight") and len(tensors.get_slice(key).get_shape()) == 2:

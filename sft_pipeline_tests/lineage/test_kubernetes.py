@@ -11,6 +11,8 @@ from sft_pipeline.lineage.executor import EXECUTOR
 
 pytest.importorskip("dagster_k8s", reason="needs the extra k8s")
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def on_kubernetes(monkeypatch):
@@ -55,8 +57,26 @@ def test_other_steps_ask_for_no_gpu(on_kubernetes, asset):
 
 def test_the_limits_of_a_runs_pod_do_not_reach_its_steps():
     """Dagster gives the run launcher's resources to the step pods as well."""
-    values = yaml.safe_load((Path(__file__).resolve().parents[2] / "deploy/kubernetes/values.yaml").read_text())
+    values = yaml.safe_load((ROOT / "deploy/kubernetes/values.yaml").read_text())
     assert "resources" not in values["runLauncher"]["config"]["k8sRunLauncher"]
+
+
+def test_the_chart_does_not_generate_the_secret_that_the_values_name():
+    values = yaml.safe_load((ROOT / "deploy/kubernetes/values.yaml").read_text())
+    assert values["global"]["postgresqlSecretName"] and values["generatePostgresqlPasswordSecret"] is False
+
+
+def test_the_documented_override_replaces_label_and_limit(on_kubernetes):
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_user_defined_k8s_config
+
+    block = (ROOT / "docs/kubernetes.md").read_text().split("```yaml\n")[1].split("```")[0]
+    ((asset, override),) = yaml.safe_load(block)["execution"]["config"]["per_step_k8s_config"].items()
+    tagged = get_user_defined_k8s_config(on_kubernetes.resolve_assets_def(asset).op.tags)
+    override = UserDefinedDagsterK8sConfig.from_dict(override)
+    merged = K8sContainerContext(run_k8s_config=tagged).merge(K8sContainerContext(run_k8s_config=override))
+    assert merged.run_k8s_config.pod_spec_config["node_selector"] == {"cloud.example.com/accelerator": "h200"}
+    assert merged.run_k8s_config.container_config["resources"]["limits"] == {"nvidia.com/gpu": 4}
 
 
 def test_an_unknown_executor_is_refused(monkeypatch):

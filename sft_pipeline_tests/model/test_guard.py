@@ -69,6 +69,38 @@ def test_an_end_of_sequence_that_belongs_to_a_chat_template_stops_the_guard(insp
     assert "STOP no_template_end" in text and "no sentinel was run: a check above failed" in text
 
 
+def renamed_end(folder, end, template):
+    """Give the tokenizer in `folder` another spelling of its end of sequence, and a chat template."""
+    file = folder / "tokenizer.json"
+    file.write_text(file.read_text().replace("<|endoftext|>", end))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": end, "chat_template": template}))
+
+
+@pytest.mark.parametrize("end", ["<|eot|>", "<|return|>", "<|end_of_turn|>", "<|end|>", "<|user|>", "[|endofturn|]"])
+def test_any_end_of_a_turn_stops_the_guard(inspected, end):
+    template = "{% for m in messages %}<|header|>{{ m.content }}" + end + "{% endfor %}"
+    report = inspected(change=lambda folder: renamed_end(folder, end, template))
+    assert f"the chat template's {end}" in report.checks["no_template_end"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "<|endoftext|>",  # GPT-2, Pythia, OLMo, Falcon, Qwen
+        "<|end_of_text|>",  # Llama 3
+        "</s>",  # Llama 2, Mistral
+        "<eos>",  # Gemma
+        "<｜end▁of▁sentence｜>",  # DeepSeek
+        "<seed:eos>",
+    ],
+)
+def test_the_end_of_a_text_is_a_base_models_own_even_where_its_template_writes_it(inspected, end):
+    template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}" + end
+    report = inspected(change=lambda folder: renamed_end(folder, end, template))
+    assert report.passed and report.loader["template_found"] == "true", report.checks
+
+
 def test_a_chat_template_that_is_still_in_force_stops_the_guard(toy_base):
     from transformers import PreTrainedTokenizerFast
 

@@ -91,7 +91,8 @@ def take(toy_base, tmp_path):
 
 
 def test_a_branch_is_resolved_to_its_commit_which_is_recorded(take, toy_base):
-    result, folder, _ = take("main", more={"pytorch_model.bin": b"pickle", "modeling.py": b"raise SystemExit"})
+    unused = ("pytorch_model.bin", "modeling.py", "consolidated.safetensors", "fp16/model.safetensors")
+    result, folder, _ = take("main", more={name: b"not to be taken" for name in unused})
     assert result.returncode == 0, result.stderr
     made = json.loads(result.stdout)
     assert made["revision"] == COMMIT and made["source"] == "nobody/base"
@@ -111,6 +112,18 @@ def test_a_branch_is_resolved_to_its_commit_which_is_recorded(take, toy_base):
         ("main", {}, ("model.safetensors",), "no weights"),
         ("main", {"config.json": b'{"auto_map": {"AutoModel": "evil.Model"}}'}, (), "remote code (auto_map)"),
         ("main", {"tokenizer_config.json": b'{"auto_map": {}}'}, (), "tokenizer_config.json asks for remote code"),
+        (
+            "main",
+            {"config.json": b'{"vocab_size": 3, "quantization_config": {"quant_method": "gptq"}}'},
+            (),
+            "quantization_config (method gptq)",
+        ),
+        (
+            "main",
+            {"model.safetensors.index.json": b'{"weight_map": {"a": "s.safetensors"}}'},
+            (),
+            "first s.safetensors",
+        ),
         ("nowhere", {}, (), "its name and revision must exist"),
     ],
 )

@@ -169,6 +169,13 @@ def test_a_base_that_follows_only_in_the_format_stops_unless_accepted():
             lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}'),
             "model-2.safetensors",
         ),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text(
+                '{"weight_map": {"a": "../base/model.safetensors"}}'
+            ),
+            "missing beside config.json",
+        ),
+        (lambda f: (f / "model.safetensors").rename(f / "consolidated.safetensors"), "no weights"),
     ],
 )
 def test_a_base_folder_that_cannot_be_used_says_why(toy_base, tmp_path, spoil, message):
@@ -189,6 +196,64 @@ def test_only_what_is_needed_is_taken(toy_base, tmp_path):
     taken = snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
     assert set(taken.files) == set(toy_base.files)
     assert taken.parameters == toy_base.parameters
+
+
+def test_of_the_weights_only_those_are_taken_that_a_loader_reads(toy_base, tmp_path):
+    """As Mistral ships them: shards with an index, and the same weights once more under other names."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(toy_base.root, folder)
+    out.mkdir()
+    shard = "model-00001-of-00001.safetensors"
+    (folder / "model.safetensors").rename(folder / shard)
+    save_file({"layers.0.attention.wq.weight": np.zeros((2, 2), np.float32)}, folder / "consolidated.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": shard}}))
+    taken = snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
+    assert {name for name in taken.files if "safetensors" in name} == {shard, "model.safetensors.index.json"}
+    assert taken.parameters == toy_base.parameters == snapshot.count_parameters(folder, "base")
+    assert "wq" not in snapshot.module_names(folder)
+
+
+def test_a_base_that_is_stored_quantised_is_refused(toy_base, tmp_path):
+    """transformers would follow its config.json and not the specification, without a word."""
+    out = tmp_path / "out"
+    out.mkdir()
+    model = loader.load_model(toy_base.root, SPEC.model_copy(update={"quantization": "nf4", "dtype": "bfloat16"}))
+    shutil.copytree(toy_base.root, tmp_path / "base")
+    model.save_pretrained(tmp_path / "base")
+    with pytest.raises(
+        ModelError, match=r"method bitsandbytes.* unquantised repository .* declare model\.quantization"
+    ):
+        snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
+    assert not list(out.iterdir())
+
+
+def _other_weights(kept: Path) -> None:
+    weights = bytearray((kept / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (kept / "model.safetensors").write_bytes(weights)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _other_weights,
+        lambda kept: (kept / "model.safetensors").write_bytes((kept / "model.safetensors").read_bytes()[:-50]),
+        lambda kept: [path.unlink() for path in kept.iterdir()],
+        lambda kept: (kept / "stray.json").write_text("{}"),
+    ],
+)
+def test_a_damaged_cache_of_an_embedded_base_is_built_again(toy_recipe, toy_base, tmp_path, caplog, damage):
+    cache = tmp_path / "cache"
+    snapshot.take(toy_recipe, tmp_path, cache, tmp_path / "first")
+    (kept,) = (cache / "base").iterdir()
+    assert not caplog.records
+    damage(kept)
+    again = snapshot.take(toy_recipe, tmp_path, cache, tmp_path / "second")
+    assert again.digest == toy_base.digest and f"{kept}: this cached embedded base is damaged" in caplog.text
+    assert list((cache / "base").iterdir()) == [kept]
 
 
 def test_an_embedded_base_is_built_once(toy_recipe, toy_base, tmp_path, monkeypatch):
