@@ -21,12 +21,24 @@ S = TypeVar("S", bound="Section")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of experiments: they become partition keys and folder names."""
 
+_ENDLESS = "nested too deeply, or an alias (*) stands within what it names; write the values out."
+
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML with numbers as YAML 1.2 has them: PyYAML would read 1e-4 as a text.
 
     Keys are texts as they are written: types of items may be called yes and no, which YAML 1.1 reads as truth values.
     """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; where Python cannot read it (0x_, !!bool zz), PyYAML would let Python's own error through."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            problem = (
+                f"{node.value!r:.40} cannot be read as {node.tag.rpartition(':')[2]}; write it in quotes for a text"
+            )
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node."""
@@ -128,17 +140,19 @@ def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:
     try:
         tree = yaml.compose(text, Loader=_Loader)
         values = yaml.load(text, Loader=_Loader)
+        repeated = _repeated_keys(tree)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise SpecificationError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    except RecursionError as error:
+        raise SpecificationError(f"{path}: {_ENDLESS}") from error
     if not isinstance(values, dict):
         from sft_pipeline.experiment import Experiment
 
         raise SpecificationError(
             f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
         )
-    repeated = _repeated_keys(tree)
     if repeated:
         raise SpecificationError("\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in repeated))
     return tree, values
@@ -150,6 +164,8 @@ def _validated(path: Path, tree: yaml.Node, values: dict[str, Any], kind: type[S
         return kind.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise SpecificationError("\n".join(_explain(path, tree, e) for e in error.errors())) from error
+    except RecursionError as error:
+        raise SpecificationError(f"{path}: {_ENDLESS}") from error
     except (TypeError, ValueError) as error:
         raise SpecificationError(f"{path}: {error}") from error
 

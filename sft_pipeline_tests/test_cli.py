@@ -188,7 +188,11 @@ def test_the_command_proves_what_the_split_proved(run, rows, tmp_path):
     assert done.exit_code == 0, done.output
     again, proof = (json.loads(path.read_text()) for path in (tmp_path / "proof.json", test / "leakage_proof.json"))
     differing = {field for field in proof if proof[field] != again[field]}
-    assert differing <= {"against", "train_sha256", "learned_sha256"}  # a folder's files come in the order of their names: dev first
+    assert differing <= {
+        "against",
+        "train_sha256",
+        "learned_sha256",
+    }  # a folder's files come in the order of their names: dev first
     # The training rows in the order in which the split compared them give its very proof.
     both = pa.concat_tables(pq.read_table(tmp_path / "training" / f"{side}.parquet") for side in ("train", "dev"))
     pq.write_table(both, tmp_path / "both.parquet")

@@ -59,6 +59,14 @@ def test_every_specification_of_the_project_holds(name):
         ("kind: exact", "kind: exactly", ["it.yaml:10", "evaluation.scorers.default.kind", "'numeric'"]),
         ("description: the smallest one\n", "", ["it.yaml:1", "description", "required"]),
         ("training:", "training: [", ["it.yaml:", "not valid YAML"]),
+        ("  epochs: 1", "  epochs: 0x_", ["it.yaml:7", "'0x_' cannot be read as int"]),
+        ("  epochs: 1", "  epochs: " + "9" * 5000, ["it.yaml:7", "cannot be read as int"]),
+        ("  epochs: 1", "  epochs: !!bool zz", ["it.yaml:7", "'zz' cannot be read as bool"]),
+        ("  epochs: 1", "  epochs: !!int ''", ["it.yaml:7", "'' cannot be read as int"]),
+        ("  epochs: 1", "  epochs: !!timestamp zz", ["it.yaml:7", "cannot be read as timestamp"]),
+        ("the smallest one", "&a [*a]", ["it.yaml", "nested too deeply"]),
+        ("the smallest one", "&a {b: *a}", ["it.yaml", "nested too deeply"]),
+        ("the smallest one", "[" * 5000, ["it.yaml", "nested too deeply"]),
     ],
 )
 def test_an_error_names_line_field_and_remedy(written, old, new, expected):

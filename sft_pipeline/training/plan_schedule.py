@@ -1,15 +1,15 @@
 """The learning rate in a plan, and the intervals of logging, saving and evaluating."""
 
+import math
+
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.experiment import Experiment, Training
-from sft_pipeline.training.rules.rate import LORA, QLORA
+from sft_pipeline.training.rules.loss import UNDECIDABLE, VERY_FEW
+from sft_pipeline.training.rules.rate import LORA, NOTHING, QLORA, TOO_HIGH
 from sft_pipeline.training.shapes import Shapes
 
 SMALL = 100_000_000
 """Weights below which a model bears ten times the usual learning rate."""
-
-MIN_LOG_ROWS = 5
-"""Fewer log rows than this allow no diagnosis."""
 
 
 def rates(
@@ -20,7 +20,12 @@ def rates(
     quantised = experiment.model.quantization != "none"
     low, high = QLORA if quantised else LORA
     high *= 10 if layout and layout.parameters < SMALL else 1
-    if not low <= training.learning_rate <= high:
+    lost = not NOTHING <= training.learning_rate <= TOO_HIGH  # the diagnosis would block it, whatever the course
+    if lost:
+        evidence = f"peak learning rate {training.learning_rate:g} is outside {NOTHING:g} to {TOO_HIGH:g}: none works"
+        remedy = "set learning_rate to 1e-4 or 2e-4, a common start for an adapter"
+        found.append(Finding(rule="learning_rate", severity="blocking", evidence=evidence, remedy=remedy))
+    elif not low <= training.learning_rate <= high:
         kind = "an adapter on a quantised base" if quantised else "an adapter on such a model"
         evidence = f"peak learning rate {training.learning_rate:g} is outside the usual {low:g} to {high:g} for {kind}"
         remedy = (
@@ -59,7 +64,11 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
         training: the hyperparameters.
         dev_rows: rows of the dev split; None where they are not known.
     """
-    found = _no_best(training, dev_rows) + _evaluations(steps, training, dev_rows)
+    found = [
+        *_no_best(training, dev_rows),
+        *_evaluations(steps, training, dev_rows),
+        *_log_rows(steps, training, dev_rows),
+    ]
     if training.save_steps > steps:
         found.append(
             Finding(
@@ -68,16 +77,6 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
                 evidence=f"save_steps {training.save_steps} > {steps} steps: only the end is saved, and a run that is "
                 "killed begins anew",
                 remedy=f"set save_steps to {max(1, steps // 4)}",
-            )
-        )
-    if steps // training.logging_steps < MIN_LOG_ROWS:
-        found.append(
-            Finding(
-                rule="few_log_rows",
-                severity="warning",
-                evidence=f"logging_steps {training.logging_steps} gives {steps // training.logging_steps} log rows over "
-                f"{steps} steps: too few for a diagnosis",
-                remedy=f"set logging_steps to {max(1, steps // 20)}",
             )
         )
     every, stop = training.eval_interval, training.early_stopping
@@ -94,10 +93,33 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
     return found
 
 
+def _log_rows(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
+    """Whether the log will hold enough for the diagnosis, which decides whether the adapter is evaluated."""
+    log, save = training.logging_steps, training.save_steps
+    # A row is logged at every checkpoint, too, and at the end.
+    count = steps // log + steps // save - steps // math.lcm(log, save) + bool(steps % log and steps % save)
+    if count >= VERY_FEW:
+        return []
+    evaluations = _evaluation_count(steps, training, dev_rows)
+    rows = f"{count} log row{'s' if count != 1 else ''}"
+    evidence = f"logging_steps {log} and save_steps {save} give {rows} over {steps} steps"
+    remedy = f"set logging_steps to {max(1, steps // 20)}"
+    if max(count, evaluations) >= UNDECIDABLE:
+        evidence += ": too few for most rules of the diagnosis"
+        return [Finding(rule="few_log_rows", severity="warning", evidence=evidence, remedy=remedy)]
+    evidence += f" and {evaluations} on dev: the diagnosis needs {UNDECIDABLE} of either, and would block the adapter"
+    remedy = remedy if steps >= UNDECIDABLE else f"train for {UNDECIDABLE} steps or more, with logging_steps 1"
+    return [Finding(rule="few_log_rows", severity="blocking", evidence=evidence, remedy=remedy)]
+
+
+def _evaluation_count(steps: int, training: Training, dev_rows: int | None) -> int:
+    return 0 if dev_rows == 0 else -(-steps // training.eval_interval)  # the trainer evaluates at the end, too
+
+
 def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
     """Whether there are the evaluations that the declared minimum is measured by, and one before the end."""
     every = training.eval_interval
-    count = 0 if dev_rows == 0 else -(-steps // every)  # the trainer evaluates at the end, too
+    count = _evaluation_count(steps, training, dev_rows)
     found = []
     for name, needed in (("min_dev_loss_drop", 2), ("max_perplexity", 1)):
         if getattr(training.minimum, name) is None or count >= needed:

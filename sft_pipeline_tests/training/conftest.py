@@ -68,12 +68,12 @@ def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
     texts = [f"Instruction: {row['instruction']}\nResponse: {row['response']}" for row in toy_rows(100)]
     trainer = trainers.BpeTrainer(
         vocab_size=384,
-        special_tokens=["<|end|>", "<|pad|>"],
+        special_tokens=["<|endoftext|>", "<|pad|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>").save_pretrained(
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|pad|>").save_pretrained(
         folder
     )
     torch.manual_seed(0)

@@ -42,7 +42,7 @@ def test_long_rows_are_cut_and_those_without_loss_counted(toy, tokenizer, rows):
 
 def test_an_end_of_sequence_inside_a_response_is_an_error_and_a_final_one_counts_once(toy, tokenizer, rows):
     sample = rows(1)
-    sample[0]["response"] += "<|end|>"
+    sample[0]["response"] += "<|endoftext|>"
     assert data.encode(toy(), tokenizer, sample).examples[0]["labels"].count(tokenizer.end) == 1
     sample[0]["response"] += " and more"
     with pytest.raises(TrainingError, match=r"toy.jsonl, row 1.*end-of-sequence"):
@@ -71,8 +71,8 @@ def test_a_tokenizer_that_begins_texts_with_a_space_adds_none_before_the_respons
 
 def test_the_audit_shows_what_carries_loss(toy, tokenizer, rows):
     text = mask_audit.plain_text(data.encode(toy(), tokenizer, rows(30)), tokenizer, samples=3)
-    assert text.count("[[ The word") == 3 and text.count("<|end|>]]") == 3
-    assert "Response:[[ The word amber names a kind of stone.<|end|>]]" in text
+    assert text.count("[[ The word") == 3 and text.count("<|endoftext|>]]") == 3
+    assert "Response:[[ The word amber names a kind of stone.<|endoftext|>]]" in text
     assert "without any loss, left out: 0" in text
 
 
@@ -151,15 +151,15 @@ def test_tokens_are_shown_as_the_text_that_they_add(toy, tokenizer, rows):
     encoded = data.encode(toy(), tokenizer, sample)
     shown = mask_audit.tokens(encoded.examples[0], tokenizer)
     assert "".join(t.text for t in shown) == toy().prompt.render(sample[0]["instruction"]) + (
-        " Zoë → 東京 😀 <|pad|> naïve<|end|>"
+        " Zoë → 東京 😀 <|pad|> naïve<|endoftext|>"
     )
     assert [i for t in shown for i in t.ids] == encoded.examples[0]["input_ids"]
     assert [t.learned for t in shown for _ in t.ids] == [
         label != data.IGNORED for label in encoded.examples[0]["labels"]
     ]
     assert next(t for t in shown if "😀" in t.text).text.strip() == "😀", "its four bytes belong together"
-    assert [t.text for t in shown if t.special] == ["<|pad|>", "<|end|>"]
-    assert [t.text for t in shown if t.end] == ["<|end|>"] and shown[-1].end and shown[-1].learned
+    assert [t.text for t in shown if t.special] == ["<|pad|>", "<|endoftext|>"]
+    assert [t.text for t in shown if t.end] == ["<|endoftext|>"] and shown[-1].end and shown[-1].learned
 
 
 @pytest.mark.real_data

@@ -24,11 +24,10 @@ def test_evaluations_without_an_improvement(losses, min_delta, count):
 
 @pytest.fixture
 def overfitted(toy, prepared):
-    """A training at a learning rate at which the dev loss soon rises again."""
+    """A training with steps so large that the dev loss soon rises again: the scaling makes ten of each."""
     rules = {"patience": 2}
-    return prepared(
-        toy(max_steps=60, learning_rate=0.3, schedule="constant", save_steps=3, adapter="best", early_stopping=rules)
-    )
+    large = {"learning_rate": 3e-2, "lora": {"alpha": 80}, "schedule": "constant"}
+    return prepared(toy(max_steps=60, save_steps=3, adapter="best", early_stopping=rules, **large))
 
 
 def dev_losses(adapter):
@@ -54,8 +53,15 @@ def test_the_adapter_is_the_best_one_and_the_end_comes_early(overfitted):
 
 
 def test_the_end_is_saved_and_evaluated_whatever_the_intervals_are(toy, prepared):
-    adapter = trainer.train(*prepared(toy(max_steps=2, min_coverage=0.1, save_steps=3, adapter="best")).values())
-    assert list(dev_losses(adapter)) == [2] and adapter.step == 2
+    adapter = trainer.train(*prepared(toy(max_steps=3, min_coverage=0.1, save_steps=4, adapter="best")).values())
+    assert list(dev_losses(adapter)) == [3] and adapter.step == 3
+
+
+def test_the_log_has_the_rows_that_the_plan_counts(toy, prepared):
+    arguments = prepared(toy(max_steps=7, min_coverage=0.1, save_steps=5, logging_steps=3))
+    (planned,) = (f.evidence for f in arguments["plan"].findings if f.rule == "few_log_rows")
+    rows = json.loads(trainer.train(*arguments.values()).path("log_history.json").read_text())
+    assert [row["step"] for row in rows if "loss" in row] == [3, 5, 6, 7] and "4 log rows" in planned
 
 
 def test_a_run_that_was_killed_after_its_early_end_is_not_trained_further(overfitted, tmp_path):

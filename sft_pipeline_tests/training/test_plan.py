@@ -12,6 +12,10 @@ from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Lora, Training
 from sft_pipeline.specification import load
 from sft_pipeline.training import plan, plan_rows, schedule, trainer
+from sft_pipeline.training.curves import read
+from sft_pipeline.training.rules import loss as loss_rules
+from sft_pipeline.training.rules import rate as rate_rules
+from sft_pipeline.training.rules.rate import NOTHING, TOO_HIGH
 from sft_pipeline.training.shapes import shapes
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -116,7 +120,7 @@ def test_lengths_batches_and_schedule(toy, made):
     assert "10 of 100 rows (10.0%)" in cut.evidence and "120" in cut.remedy
     assert not made(toy(max_length=64, max_truncated_share=0.2), lengths).blocking
     assert "batch_exceeds_rows" in blocking(made(toy(batch_size=8), [(5, 5)] * 3))
-    odd = toy(save_steps=800, logging_steps=200, learning_rate=0.5, epochs=30.0)
+    odd = toy(save_steps=800, logging_steps=200, learning_rate=2e-2, epochs=30.0)
     warned = {f.rule for f in made(odd, lengths, architecture=QWEN_32B).findings if f.severity == "warning"}
     assert warned == {"save_steps", "few_log_rows", "learning_rate", "coverage_high"}
     usual = made(toy(learning_rate=2e-4), lengths, architecture=QWEN_32B)
@@ -128,6 +132,45 @@ def test_lengths_batches_and_schedule(toy, made):
         made(toy(), [])
     with pytest.raises(PreconditionError, match=r"data\.expected"):
         made(toy())
+
+
+@pytest.mark.parametrize(
+    ("rate", "severity"),
+    [(5e-9, "blocking"), (NOTHING, "warning"), (TOO_HIGH, "warning"), (0.031, "blocking"), (2e4, "blocking")],
+)
+def test_a_learning_rate_that_the_diagnosis_would_block_is_refused(toy, made, rate, severity):
+    found = {f.rule: f for f in made(toy(learning_rate=rate), [(20, 10)] * 100).findings}["learning_rate"]
+    assert found.severity == severity
+    (judged,) = rate_rules.out_of_range(read([{"step": step, "loss": 1.0, "learning_rate": rate} for step in (1, 2)]))
+    assert judged.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("training", "dev", "severity"),
+    [
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200}, None, "blocking"),  # at 200 and 250, both
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 120}, None, "warning"),  # at 120, 200, 240 and 250
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 60}, None, None),  # every checkpoint is logged
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, (0, 8), "warning"),
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, (0, 0), "blocking"),
+        ({"max_steps": 2, "min_coverage": 0.01}, None, "blocking"),
+        ({"max_steps": 3, "min_coverage": 0.01}, None, "warning"),
+    ],
+)
+def test_a_log_that_the_diagnosis_could_not_judge_is_refused(toy, made, training, dev, severity):
+    result = made(toy(**training), [(20, 10)] * 100, base=dev)
+    found = {f.rule: f for f in result.findings}.get("few_log_rows")
+    assert (found and found.severity) == severity
+    count, options = result.steps, toy(**training).training
+    steps = [
+        s for s in range(1, count + 1) if not s % options.logging_steps or not s % options.save_steps or s == count
+    ]
+    rows = [{"step": step, "loss": 1.0} for step in steps]
+    if dev is None or dev[1]:
+        ends = [*range(options.eval_interval, count, options.eval_interval), count]
+        rows += [{"step": step, "eval_loss": 1.0} for step in ends]
+    (judged,) = loss_rules.few_rows(read(rows)) or [None]
+    assert severity == (judged.severity if judged and judged.severity != "info" else None)
 
 
 @pytest.mark.parametrize(

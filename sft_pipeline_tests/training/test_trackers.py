@@ -162,8 +162,8 @@ def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy,
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sec@ret-1@127.0.0.1:9/base?token=secret-2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    arguments = prepared(toy(max_steps=2, min_coverage=0.01, report_to=("tensorboard", "mlflow")))
-    assert trainer.train(*arguments.values()).steps == 2
+    arguments = prepared(toy(max_steps=3, min_coverage=0.01, report_to=("tensorboard", "mlflow")))
+    assert trainer.train(*arguments.values()).steps == 3
     assert "mlflow gets nothing of this training" in caplog.text and "127.0.0.1" in caplog.text
     assert "ret-1" not in caplog.text and "secret-2" not in caplog.text
     assert not holding(arguments, "ret-1", "secret-2")
@@ -173,7 +173,7 @@ def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy,
 def test_credentials_of_a_place_that_works_are_in_no_file_and_no_log(toy, prepared, monkeypatch, tmp_path, caplog):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://me:secret-1@localhost{tmp_path}/runs")
-    arguments = prepared(toy(max_steps=2, min_coverage=0.01, report_to=("mlflow",)))
+    arguments = prepared(toy(max_steps=3, min_coverage=0.01, report_to=("mlflow",)))
     adapter = trainer.train(*arguments.values())
     ids = json.loads(adapter.path(IDS).read_text())["mlflow"]
     assert ids["tracking_uri"] == f"file://localhost{tmp_path}/runs"

@@ -64,10 +64,18 @@ def test_a_broken_specification_is_named_with_file_and_line_and_stops_no_other(t
     tick()
     (specs / "broken.yaml").write_text((specs / "toy.yaml").read_text().replace("max_steps", "max_stepz"))
     (specs / "torn.yaml").write_text("data: {source: \n")
+    (specs / "endless.yaml").write_text("description: &a [*a]\n")
+    (specs / "hexadecimal.yaml").write_text("description: x\nevaluation: {limit: 0x_}\n")
     (specs / "a name.yaml").write_text((specs / "toy.yaml").read_text())
     started, why = tick()
     assert started == []
-    assert "broken.yaml:9" in why and "torn.yaml:2" in why and "a name" in why
+    assert (
+        "broken.yaml:9" in why
+        and "torn.yaml:2" in why
+        and "endless.yaml" in why
+        and "hexadecimal.yaml:2" in why
+        and "a name" in why
+    )
     (specs / "second.yaml").write_text((specs / "toy.yaml").read_text())
     assert tick()[0] == ["second"]
 
