@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -117,10 +119,10 @@ def test_a_process_that_multiprocessing_started_leaves_no_folder_behind(tmp_path
     )
     script = tmp_path / "steps.py"
     script.write_text(code)
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(folder)}
-    )
-    assert done.returncode == 0, done.stderr
-    assert str(folder) in done.stdout and not list(folder.glob("sft-pipeline-nltk-*"))
+    # Short: the path of the forkserver's socket in it may have a hundred characters, and pytest's own folder is deep.
+    with tempfile.TemporaryDirectory(prefix="sft") as folder:
+        done = subprocess.run(
+            [sys.executable, script], capture_output=True, text=True, env=os.environ | {"TMPDIR": folder}
+        )
+        assert done.returncode == 0, done.stderr
+        assert folder in done.stdout and not list(Path(folder).glob("sft-pipeline-nltk-*"))
