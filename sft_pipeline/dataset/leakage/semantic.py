@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 """Endings of weights that execute code when they are read."""
 
-_PACKAGE = "package:"
+PACKAGE = "package:"
+"""Before the name of an installed distribution that carries the model."""
+
 _BATCH = 64
 
 
@@ -77,7 +79,7 @@ def load(model: str, root: Path) -> Embed:
     Raises:
         DataError: the extra or the package is not installed, or the folder holds no such model.
     """
-    folder = _packaged(model) if model.startswith(_PACKAGE) else expand_path(model, root)
+    folder = _packaged(model) if model.startswith(PACKAGE) else expand_path(model, root)
     _check(folder, model)
     try:
         from safetensors import SafetensorError
@@ -102,7 +104,7 @@ def load(model: str, root: Path) -> Embed:
 
 def _packaged(model: str) -> Path:
     """Folder of the model that an installed distribution carries; the package's code is not run."""
-    name = model.removeprefix(_PACKAGE)
+    name = model.removeprefix(PACKAGE)
     try:
         files = metadata.distribution(name).files or []
     except metadata.PackageNotFoundError as error:
@@ -122,7 +124,7 @@ def _check(folder: Path, model: str) -> None:
     if not (folder / "modules.json").is_file():
         raise DataError(
             f"data.leakage.semantic.model: {model} is no folder of a sentence-transformers model (no modules.json in "
-            f"it); save one with SentenceTransformer.save, or write {_PACKAGE}NAME for a packaged one."
+            f"it); save one with SentenceTransformer.save, or write {PACKAGE}NAME for a packaged one."
         )
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 SPLITS = {name: InstructionDataset for name in ("train_split", "dev_split", "test_split")}
 
-PACKAGE = "package:"
-"""Before the name of a distribution that carries an embedding model."""
-
 
 def _filters(quality: "Quality", root: Path) -> dict[str, dict[str, str]]:
     """What the declared filters judge by besides the specification: libraries and weights; nothing without them."""
@@ -41,6 +38,8 @@ def _filters(quality: "Quality", root: Path) -> dict[str, dict[str, str]]:
 
 def _embedding(leakage: "Leakage", root: Path) -> dict[str, dict[str, str]]:
     """The same for the semantic tier of the leakage proof."""
+    from sft_pipeline.dataset.leakage.semantic import PACKAGE
+
     if leakage.semantic is None:
         return {}
     libraries, model = ["sentence-transformers", "torch", "transformers", "tokenizers"], leakage.semantic.model
