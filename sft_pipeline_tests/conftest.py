@@ -5,9 +5,16 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = "SFT_PIPELINE_REAL_DATA"
+
+# The same examples in every run, without a limit on the time of one: what a change is refused for is of its own making.
+# `pytest -m hypothesis --hypothesis-profile=exploring` draws new ones.
+settings.register_profile("exploring", deadline=None)
+settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.load_profile("reproducible")
 
 
 def pytest_configure():

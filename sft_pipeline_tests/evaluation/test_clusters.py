@@ -62,7 +62,7 @@ def test_a_result_without_shared_clusters_stays_as_it_is():
 
 
 @given(rows=items, seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_swapping_the_models_mirrors_the_interval_and_it_contains_the_estimate(rows, seed):
     base, sft, clusters = ([row[k] for row in rows] for k in range(3))
     low, high = cluster_interval(base, sft, clusters, 500, seed)

@@ -47,7 +47,7 @@ def test_power_is_the_sum_over_all_outcomes_of_the_tests_own_decision(test):
 
 
 @given(n=st.integers(1, 400), discordance=st.floats(0.02, 1), alpha=st.sampled_from([0.001, 0.01, 0.05]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_without_an_effect_power_is_at_most_half_the_level_for_the_exact_test(n, discordance, alpha):
     assert power(n, 0.0, discordance, alpha, "exact") <= alpha / 2 + 1e-12
 
@@ -73,7 +73,7 @@ def test_a_result_tells_the_power_that_its_items_had():
 
 
 @given(both=st.integers(0, 60), lost=st.integers(0, 60), won=st.integers(0, 60), min_power=st.sampled_from([0, 0.8, 1]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_power_of_a_result_is_a_probability_whatever_the_table(both, lost, won, min_power):
     gate = Gate(min_power=min_power)
     result = with_power(from_counts("x", both, lost, won, 0), gate)
@@ -97,7 +97,7 @@ def test_best_lower_bound_is_that_of_an_unchanged_result(n):
 
 
 @given(n=st.integers(1, 250), margin=st.floats(0.01, 0.6))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_largest_tolerable_loss_is_the_last_that_holds(n, margin):
     lost = largest_tolerable_loss(n, margin)
     assert lost == -1 or tango(lost, 0, n)[0] > -margin
@@ -138,7 +138,7 @@ def test_overlapping_intervals_let_a_true_fall_of_ten_points_pass_and_the_lower_
 
 
 @given(n=st.integers(20, 400), lift=st.floats(0.01, 0.19), more=st.floats(0.001, 0.05))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_power_rises_with_the_lift_and_the_mid_p_test_has_no_less_than_the_exact_one(n, lift, more):
     exact, midp = (power(n, lift, 0.25, 0.01, test) for test in ("exact", "midp"))
     assert exact <= midp + 1e-12
@@ -146,7 +146,7 @@ def test_power_rises_with_the_lift_and_the_mid_p_test_has_no_less_than_the_exact
 
 
 @given(margin=st.floats(0.01, 0.5), lost=st.integers(0, 4))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_items_to_decide_are_the_fewest_that_tolerate_so_many_lost(margin, lost):
     n = items_to_decide(margin, lost)
     assert largest_tolerable_loss(n, margin) >= lost

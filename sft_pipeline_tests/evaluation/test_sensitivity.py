@@ -42,7 +42,7 @@ def test_the_specified_test_gives_the_p_value():
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([True, False, None])] * 2), min_size=1, max_size=30))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_no_treatment_leaves_the_range_between_worst_and_best_case(rows):
     rows = [*rows, (None, True)]
     found = sensitivity([base for base, _ in rows], [sft for _, sft in rows], Gate())

@@ -109,7 +109,6 @@ def test_the_interval_of_the_odds_ratio_is_scipys_exact_interval_of_the_share_of
 
 
 @given(lost=counts, won=counts)
-@settings(deadline=None)
 def test_the_interval_of_the_odds_ratio_excludes_one_exactly_where_the_exact_test_rejects(lost, won):
     """Both are the binomial distribution at one half, the interval with half the error on each side."""
     _, (low, high) = odds_ratio(lost, won)
@@ -177,7 +176,7 @@ def test_judged_gsm8k_solutions_reproduce(real_data: Path):
 
 
 @given(both=counts, lost=counts, won=counts, neither=counts)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_swapping_the_models_mirrors_everything(both, lost, won, neither):
     here, there = from_counts("x", both, lost, won, neither), from_counts("x", both, won, lost, neither)
     assert (here.base_rate, here.base_interval) == (there.sft_rate, there.sft_interval)
@@ -194,7 +193,7 @@ def test_swapping_the_models_mirrors_everything(both, lost, won, neither):
 
 
 @given(both=counts, lost=counts, won=counts, neither=counts)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_intervals_contain_the_estimate_and_stay_in_range(both, lost, won, neither):
     result = from_counts("x", both, lost, won, neither)
     for value, (low, high), least in (
@@ -209,7 +208,6 @@ def test_intervals_contain_the_estimate_and_stay_in_range(both, lost, won, neith
 
 
 @given(both=counts, lost=counts, won=counts, neither=st.integers(1, 200))
-@settings(deadline=None)
 def test_one_item_more_that_is_won_speaks_for_the_fine_tuned_model(both, lost, won, neither):
     here, there = from_counts("x", both, lost, won, neither), from_counts("x", both, lost, won + 1, neither - 1)
     assert there.lift > here.lift and there.cohens_h > here.cohens_h
@@ -221,14 +219,12 @@ def test_one_item_more_that_is_won_speaks_for_the_fine_tuned_model(both, lost, w
 
 
 @given(lost=counts, won=counts, some=counts, more=counts)
-@settings(deadline=None)
 def test_p_does_not_depend_on_concordant_pairs(lost, won, some, more):
     here, there = from_counts("x", some, lost, won, more), from_counts("x", more, lost, won, 7 * some)
     assert [here.p_exact, here.p_midp, here.p_corrected] == [there.p_exact, there.p_midp, there.p_corrected]
 
 
 @given(lost=counts, won=counts)
-@settings(deadline=None)
 def test_p_values_are_ordered_and_in_range(lost, won):
     test = mcnemar(lost, won)
     assert 0 <= test.midp <= test.exact <= 1

@@ -209,7 +209,7 @@ def test_duplicates_are_listed_on_three_levels_with_what_was_kept_and_why(tmp_pa
     assert clusters(strict, "pair") == []
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(
         st.tuples(*[st.lists(st.sampled_from("abcd"), min_size=1, max_size=7)] * 2), max_size=40, min_size=1
@@ -321,7 +321,7 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.fixed_dictionaries({"instruction": HOSTILE, "response": HOSTILE}), min_size=1, max_size=40))
 def test_no_row_is_lost_whatever_stands_in_it(tmp_path, values):
     try:

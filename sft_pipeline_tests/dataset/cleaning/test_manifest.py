@@ -20,7 +20,7 @@ def distribution(values, batch=1000):
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=300), st.integers(1, 50))
 def test_the_figures_are_those_of_the_values_however_they_come(values, batch):
     found = distribution(values, batch)
@@ -31,7 +31,7 @@ def test_the_figures_are_those_of_the_values_however_they_come(values, batch):
     assert found.largest == ordered[-1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(st.integers(0, 90), st.integers(0, 10**6)), min_size=1, max_size=300))
 def test_every_value_stands_in_its_bin_of_the_histogram(values):
     found = distribution(values)

@@ -158,7 +158,7 @@ ODD = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SMALL)
 def test_what_goes_and_for_whom_is_what_a_look_at_all_pairs_says(rows):
     texts, keys = [text for text, _ in rows], [key for _, key in rows]
@@ -166,7 +166,7 @@ def test_what_goes_and_for_whom_is_what_a_look_at_all_pairs_says(rows):
     assert dropped(texts, keys) == greedy(texts, keys)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(ODD | st.lists(st.sampled_from("ab"), max_size=6).map(" ".join), max_size=20), st.data())
 def test_components_are_those_of_all_pairs_and_groups(texts, data):
     groups = data.draw(st.lists(st.sampled_from([None, "g", "h", *"ijklm"]), min_size=len(texts), max_size=len(texts)))

@@ -1,7 +1,7 @@
 """Shingles as arrays say the same as sets of strings."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sft_pipeline.dataset.duplicates.shingles import jaccards, joined, shingle_sets
@@ -14,7 +14,6 @@ TEXTS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(TEXTS, st.integers(1, 5))
 def test_sizes_similarities_and_equality_are_those_of_the_sets(texts, n):
     sets, hashed = [shingles(text, n) for text in texts], shingle_sets(texts, n)

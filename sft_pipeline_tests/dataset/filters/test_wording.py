@@ -117,7 +117,7 @@ TEXT = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(instruction=TEXT, response=TEXT)
 def test_no_text_breaks_a_filter_and_every_reason_is_told_with_a_text_of_the_row(instruction, response):
     continuations = wording.Continuations()
@@ -130,7 +130,7 @@ def test_no_text_breaks_a_filter_and_every_reason_is_told_with_a_text_of_the_row
         assert judge.__name__ == "repetition" or hit.matched in f"{instruction}\n{response}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=30))
 def test_one_visible_word_of_any_script_is_neither_empty_nor_cut(text):
     if not any(map(str.isalnum, text)):

@@ -204,7 +204,7 @@ TEXT = st.lists(st.sampled_from("abcdef"), max_size=9).map(" ".join)
 TEXTS = st.lists(TEXT, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(train=TEXTS, test=TEXTS, n=st.integers(1, 4), least=st.sampled_from([0.0, 0.3, 0.5, 2 / 3, 0.7, 1.0]))
 def test_similarities_are_those_of_every_pair_that_shares_a_shingle(train, test, n, least):
     naive = {
@@ -234,7 +234,7 @@ def standing(row: dict, grams: set[str], n: int) -> set[str]:
     return {gram for gram in grams if gram in whole or any(gram in ngrams(side, len(gram.split())) for side in sides)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     train=ROWS,
     test=ROWS,
@@ -287,7 +287,7 @@ def test_the_proof_says_what_a_comparison_of_all_pairs_says(train, test, n, thre
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(a=TEXT, b=TEXT)
 def test_the_longest_common_run_is_the_longest(a, b):
     first, second = a.split(), b.split()

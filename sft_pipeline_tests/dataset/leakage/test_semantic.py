@@ -167,7 +167,7 @@ def test_what_is_not_installed_is_named_with_the_remedy(folder, monkeypatch, tmp
 SIMILARITIES = st.lists(st.floats(-1, 1).map(lambda value: round(value, 4)), min_size=1, max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rephrased=SIMILARITIES, unrelated=SIMILARITIES, most=st.sampled_from([0.0, 0.02, 0.5]))
 def test_the_curve_counts_pairs_and_the_lowest_threshold_has_the_highest_recall(rephrased, unrelated, most):
     points = curve(rephrased, unrelated)
