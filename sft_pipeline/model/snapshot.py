@@ -10,10 +10,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
@@ -22,6 +23,9 @@ from sft_pipeline.provenance.code import code_hash
 from sft_pipeline.provenance.durable import flush
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 from sft_pipeline.specification import expand_path
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +53,17 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 """Files that can run code when they are read."""
 
 
-def take(source: EmbeddedBase | FolderBase | HubBase, root: Path, cache: Path, out: Path) -> ModelSnapshot:
-    """Copy or build the base model into `out` and describe it.
+def take(
+    source: EmbeddedBase | FolderBase | HubBase, root: Path, cache: Path, out: Path, work: Path | None = None
+) -> ModelSnapshot:
+    """Copy, build or fetch the base model into `out` and describe it.
 
     Args:
         source: where the model comes from.
         root: the project's root, for relative paths.
         cache: folder in which embedded models are kept by the hash of their recipe.
         out: empty folder for the files.
+        work: folder that outlives a killed process: files that were fetched until then are not fetched again.
 
     Raises:
         ModelError: the model is not there, is incomplete, pickled, or wants to bring its own code.
@@ -68,7 +75,7 @@ def take(source: EmbeddedBase | FolderBase | HubBase, root: Path, cache: Path, o
         _folder(expand_path(source.path, root), out)
         revision, name = "", source.path
     else:
-        revision = _hub(source, out)
+        revision = _hub(source, work or out, out)
         name = source.name
     config = check_files(out, name)
     return ModelSnapshot.seal(
@@ -79,6 +86,18 @@ def take(source: EmbeddedBase | FolderBase | HubBase, root: Path, cache: Path, o
         parameters=count_parameters(out, name),
         vocabulary=config["vocab_size"],
     )
+
+
+def pinned(source: EmbeddedBase | FolderBase | HubBase) -> EmbeddedBase | FolderBase | HubBase:
+    """The source with the commit that its revision names now: a branch or a tag can move. Asks the hub only for those.
+
+    Raises:
+        ModelError: the hub does not answer, or knows no such model or revision.
+    """
+    if not isinstance(source, HubBase) or re.fullmatch("[0-9a-f]{40}", source.revision):
+        return source
+    with _reaching(source):
+        return source.model_copy(update={"revision": _info(source).sha})
 
 
 def recipe_hash(recipe: EmbeddedBase) -> str:
@@ -138,28 +157,43 @@ def _folder(folder: Path, out: Path) -> None:
             shutil.copyfile(folder / name, out / name)
 
 
-def _hub(source: HubBase, out: Path) -> str:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+def _hub(source: HubBase, into: Path, out: Path) -> str:
+    from huggingface_hub import snapshot_download
 
     name = f"{source.name}@{source.revision}"
-    try:
-        found = HfApi().model_info(source.name, revision=source.revision)
+    with _reaching(source):
+        found = _info(source)
         names = [sibling.rfilename for sibling in found.siblings or ()]
         check_names(names, name)
         # What the small files tell is looked at before the weights come: they may be tens of gigabytes.
-        snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=list(TAKEN))
-        read_config(out, name)
-        weights = weight_files(out, name)
+        snapshot_download(source.name, revision=found.sha, local_dir=into, allow_patterns=list(TAKEN))
+        read_config(into, name)
+        weights = weight_files(into, name)
         _require_weights(weights, names, name)
-        snapshot_download(source.name, revision=found.sha, local_dir=out, allow_patterns=[*TAKEN, *weights])
+        snapshot_download(source.name, revision=found.sha, local_dir=into, allow_patterns=[*TAKEN, *weights])
+    for file in {*TAKEN, *weights} & set(names):
+        shutil.move(into / file, out / file)
+    shutil.rmtree(into / ".cache", ignore_errors=True)
+    return found.sha
+
+
+def _info(source: HubBase) -> "ModelInfo":
+    from huggingface_hub import HfApi
+
+    return HfApi().model_info(source.name, revision=source.revision)
+
+
+@contextmanager
+def _reaching(source: HubBase) -> Iterator[None]:
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        yield
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise ModelError(
-            f"{name} cannot be fetched: {error}. A hub model needs the network, and its name and revision must exist; "
-            "without a network, use a local folder (model.source.kind: folder)."
+            f"{source.name}@{source.revision} cannot be fetched: {error}. A hub model needs the network, and its name and "
+            "revision must exist; without a network, use a local folder (model.source.kind: folder)."
         ) from error
-    shutil.rmtree(out / ".cache", ignore_errors=True)
-    return found.sha
 
 
 def check_files(folder: Path, name: str) -> dict[str, Any]:
@@ -293,8 +327,3 @@ def module_names(folder: Path) -> set[str]:
                 if key.endswith(".weight") and len(tensors.get_slice(key).get_shape()) == 2:
                     found.add(key.split(".")[-2])
     return found
-
-
-def is_commit(revision: str) -> bool:
-    """Whether a revision names one commit for ever; a branch or a tag can move."""
-    return re.fullmatch("[0-9a-f]{40}", revision) is not None

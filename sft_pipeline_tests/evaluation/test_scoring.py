@@ -1,10 +1,13 @@
 """Which scorer judges which item, and joining answers by id."""
 
+from importlib.metadata import version
+
 import pytest
 
 from sft_pipeline.errors import DataError, SpecificationError
-from sft_pipeline.evaluation.scoring import outside_files, score_both, score_items, scorer_for
+from sft_pipeline.evaluation.scoring import LIBRARIES, libraries, outside_files, score_both, score_items, scorer_for
 from sft_pipeline.experiment import Evaluation, ScorerSpec
+from sft_pipeline.provenance.environment import library_versions
 from sft_pipeline.provenance.hashing import hash_bytes
 
 EXACT, NUMERIC = ScorerSpec(kind="exact"), ScorerSpec(kind="numeric")
@@ -103,6 +106,13 @@ def test_a_file_of_judgements_is_read_from_the_project_and_its_content_counts(tm
     assert outside_files(evaluation(default=EXACT), tmp_path) == {}
     monkeypatch.setenv("JUDGED", str(tmp_path))
     assert outside_files(from_file("${JUDGED}/judged.jsonl"), tmp_path / "elsewhere")
+
+
+def test_the_packages_that_decide_a_verdict_are_those_of_the_declared_scorers():
+    assert libraries(evaluation(default=EXACT)) == {}
+    assert libraries(evaluation(default=EXACT, sums=ScorerSpec(kind="math")))["math-verify"] == version("math-verify")
+    installed = {name for names in LIBRARIES.values() for name in names}
+    assert installed == library_versions(*installed).keys()  # a name that is none would never tell a change
 
 
 @pytest.mark.parametrize(

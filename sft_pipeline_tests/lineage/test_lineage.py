@@ -98,6 +98,7 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     toy_project, materialize, monkeypatch
 ):
     from sft_pipeline.generation import engines
+    from sft_pipeline.model import loader
 
     opened, real = [], engines.open_engine
     monkeypatch.setattr(engines, "open_engine", lambda *given: opened.append(given) or real(*given))
@@ -123,6 +124,10 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     assert materialize(toy_project, "sft_generations").result.success
     assert other.poll() == 0
     other.stdout.close()
+
+    # Other libraries may load the base differently, or answer differently.
+    monkeypatch.setattr(loader, "versions", lambda: {"transformers": "another"})
+    assert materialize(toy_project, "base_model_guard,training_plan").reused == set()
 
 
 def test_everything_is_fresh_after_a_run(toy_project, instance, materialize):

@@ -2,13 +2,18 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MOVED = "89abcdef0123456789abcdef0123456789abcdef"
@@ -17,8 +22,9 @@ import sys
 from pathlib import Path
 from sft_pipeline.experiment import HubBase
 from sft_pipeline.model import snapshot
-out = Path("out"); out.mkdir()
-print(snapshot.take(HubBase(kind="hub", name="nobody/base", revision=sys.argv[1]), Path("."), Path("cache"), out).model_dump_json())
+source = snapshot.pinned(HubBase(kind="hub", name="nobody/base", revision=sys.argv[1]))
+out, work = Path("out"), Path("work"); out.mkdir(exist_ok=True); work.mkdir(exist_ok=True)
+print(snapshot.take(source, Path("."), Path("cache"), out, work).model_dump_json())
 """
 
 
@@ -28,10 +34,12 @@ class Hub(BaseHTTPRequestHandler):
     files: dict[str, bytes]
     branches: dict[str, str]
     asked: list[str]
+    hangs_at: str | None = None  # name of a file whose answer never comes to its end
+    hangs: threading.Event
 
     def answer(self) -> None:
         path = self.path.partition("?")[0]
-        self.asked.append(path)
+        self.asked.append(f"{self.command} {path}")
         api = "/api/models/nobody/base/revision/"
         if path.startswith(api):
             commit = self.branches.get(path.removeprefix(api))
@@ -44,15 +52,22 @@ class Hub(BaseHTTPRequestHandler):
             return self.send(200, json.dumps(tree).encode())
         commit, _, name = path.removeprefix("/nobody/base/resolve/").partition("/")
         if commit in self.branches.values() and name in self.files:
-            return self.send(200, self.files[name], {"ETag": f'"{hash(name):x}"', "X-Repo-Commit": commit})
+            headers = {"ETag": f'"{hash(name):x}"', "X-Repo-Commit": commit}
+            return self.send(200, self.files[name], headers, hangs=name == self.hangs_at)
         return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
 
-    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None, *, hangs: bool = False) -> None:
         self.send_response(status)
         for header, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(header, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command == "HEAD":
+            return
+        if hangs:
+            self.hangs.set()
+            with suppress(ConnectionError):
+                self.rfile.read()  # until the other side has gone
+        else:
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
@@ -62,32 +77,51 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def take(toy_base, tmp_path):
-    """Fetches the toy base from a hub of its own: revision, further files, files that are missing."""
+def hub(toy_base):
+    """Serves the toy base: further files, files that are missing, the commit of `main`; gives the kind of its answers."""
     servers = []
 
-    def start(revision: str, more: dict[str, bytes] | None = None, without: tuple[str, ...] = (), commit: str = COMMIT):
+    def start(more: dict[str, bytes] | None = None, without: tuple[str, ...] = (), commit: str = COMMIT):
         files = {p.name: p.read_bytes() for p in toy_base.root.iterdir()} | (more or {})
         files = {name: body for name, body in files.items() if name not in without}
-        fields = {"files": files, "branches": {"main": commit, commit: commit}, "asked": []}
+        branches = {"main": commit, commit: commit}
+        fields = {"files": files, "branches": branches, "asked": [], "hangs": threading.Event()}
         kind = type("Served", (Hub,), fields)
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), kind))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        folder = tmp_path / str(len(servers))
-        folder.mkdir()
-        address = f"http://127.0.0.1:{servers[-1].server_port}"
-        environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_ENDPOINT": address, "OMP_NUM_THREADS": "1"}
-        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-            environment.pop(name, None)
-        result = subprocess.run(
-            [sys.executable, "-c", CODE, revision], cwd=folder, env=environment, capture_output=True, text=True
-        )
-        return result, folder, kind.asked
+        return kind, f"http://127.0.0.1:{servers[-1].server_port}"
 
     yield start
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def fetching(folder: Path, address: str, revision: str) -> subprocess.Popen:
+    """The process that fetches the base from the hub at `address` into folder/out."""
+    environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_ENDPOINT": address, "OMP_NUM_THREADS": "1"}
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        environment.pop(name, None)
+    arguments = [sys.executable, "-c", CODE, revision]
+    return subprocess.Popen(
+        arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def take(hub, tmp_path):
+    """Fetches the toy base from a hub of its own: exit code, what it printed, the folder, and what it asked for."""
+    folders = iter(range(9))
+
+    def start(revision: str, more: dict[str, bytes] | None = None, without: tuple[str, ...] = (), commit: str = COMMIT):
+        kind, address = hub(more, without, commit)
+        folder = tmp_path / str(next(folders))
+        folder.mkdir()
+        process = fetching(folder, address, revision)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr), folder, kind.asked
+
+    return start
 
 
 def test_a_branch_is_resolved_to_its_commit_which_is_recorded(take, toy_base):
@@ -103,6 +137,30 @@ def test_a_branch_is_resolved_to_its_commit_which_is_recorded(take, toy_base):
     assert all(MOVED in path for path in asked if "/resolve/" in path)
     pinned, _, _ = take(COMMIT)
     assert json.loads(pinned.stdout)["revision"] == COMMIT
+
+
+def test_a_killed_fetch_fetches_no_complete_file_again(hub, tmp_path):
+    shards = {f"{name}.safetensors": save({name: np.zeros((4, 4), np.float32)}) for name in ("first", "second")}
+    index = json.dumps({"weight_map": {"first": "first.safetensors", "second": "second.safetensors"}}).encode()
+    kind, address = hub({**shards, "model.safetensors.index.json": index}, without=("model.safetensors",))
+    kind.hangs_at = "second.safetensors"
+    process = fetching(tmp_path, address, "main")
+    assert kind.hangs.wait(60)
+    for _ in range(600):
+        if (tmp_path / "work" / "first.safetensors").is_file():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not any((tmp_path / "out").iterdir())
+    kind.hangs_at = None
+    kind.asked.clear()
+    process = fetching(tmp_path, address, "main")
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    fetched = [path for path in kind.asked if path.startswith("GET") and "/resolve/" in path]
+    assert [path.rpartition("/")[2] for path in fetched] == ["second.safetensors"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == kind.files
 
 
 @pytest.mark.parametrize(

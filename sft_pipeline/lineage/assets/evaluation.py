@@ -18,6 +18,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.depends import decoding, judging, scoring_with
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import on_devices, produce_one
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
@@ -33,29 +34,6 @@ ON_BASE = ("base_model", "test_split", "base_model_guard")
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
     from sft_pipeline.generation.engines.engine import Engine
-
-
-def decoding(experiment: "Experiment") -> dict:
-    """What the answers depend on besides the models: another library version may answer differently."""
-    from sft_pipeline.generation.engines import answering, engine_versions
-
-    with user_errors():
-        engine = engine_versions(experiment)
-    return {
-        "prompt": experiment.prompt,
-        "generation": experiment.generation,
-        "model": answering(experiment).loading,
-        "engine": engine,
-    }
-
-
-def judging(experiment: "Experiment", root: Path) -> dict:
-    """What the verdict depends on besides the answers: judgements and labels outside of the store count as they are now."""
-    from sft_pipeline.evaluation.scoring import outside_files
-
-    with user_errors():
-        brought = outside_files(experiment.evaluation, root)
-    return {"evaluation": experiment.evaluation, "outside_files": brought}
 
 
 def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -152,7 +130,6 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         test_split: InstructionDataset,
     ) -> dg.MaterializeResult[SeriesReport]:
         """Success on the declared split (dev by default) at the base, at each kept checkpoint and at the end."""
-        from sft_pipeline.evaluation.scoring import outside_files
         from sft_pipeline.generation.answers import check
         from sft_pipeline.generation.series import series
 
@@ -164,17 +141,16 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             guard = store.get("base_model_guard", context.partition_key, GuardReport)
             training = store.get("training_report", context.partition_key, TrainingReport)
             check(items, guard, training, lora_adapter)
-            brought = outside_files(experiment.evaluation, root)
-        judging = {
+        judged_by = {
             "scorers": _scorers(experiment),
             "run_code": experiment.evaluation.run_code,
-            "outside_files": brought,
+            **scoring_with(experiment, root),
         }
         return produce_one(
             context,
             project,
             SeriesReport,
-            depends={**decoding(experiment), **judging, "series": declared},
+            depends={**decoding(experiment), **judged_by, "series": declared},
             upstream={"base_model": base_model, "lora_adapter": lora_adapter, f"{declared.split}_split": items},
             make=lambda out, work: series(experiment, base_model, lora_adapter, items, root, work, out),
         )

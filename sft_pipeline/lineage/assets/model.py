@@ -6,7 +6,7 @@ import dagster as dg
 
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot
 from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, MODEL
 
@@ -21,7 +21,8 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         """Local, hashed snapshot of the base: safetensors and tokenizer, nothing that can run code."""
         from sft_pipeline.model import snapshot
 
-        source = project.experiment(context.partition_key).model.source
+        with user_errors():
+            source = snapshot.pinned(project.experiment(context.partition_key).model.source)
         cache = project.artifacts().cache
         return produce_one(
             context,
@@ -29,8 +30,8 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             ModelSnapshot,
             depends={"source": source},
             upstream={},
-            make=lambda out, work: snapshot.take(source, Path(project.root), cache, out),
-            reusable=source.kind == "embedded" or (source.kind == "hub" and snapshot.is_commit(source.revision)),
+            make=lambda out, work: snapshot.take(source, Path(project.root), cache, out, work),
+            reusable=source.kind != "folder",
         )
 
     @dg.asset(
@@ -44,14 +45,14 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, project: Project, base_model: ModelSnapshot
     ) -> dg.MaterializeResult[GuardReport]:
         """Is the base a base? Template, token-id and delta checks; sentinels raw and in the training format."""
-        from sft_pipeline.model import guard
+        from sft_pipeline.model import guard, loader
 
         experiment = project.experiment(context.partition_key)
         return produce_one(
             context,
             project,
             GuardReport,
-            depends={"model": experiment.model, "prompt": experiment.prompt},
+            depends={"model": experiment.model, "prompt": experiment.prompt, "libraries": loader.versions()},
             upstream={"base_model": base_model},
             make=lambda out, work: guard.inspect(base_model, experiment.model, experiment.prompt, out),
         )

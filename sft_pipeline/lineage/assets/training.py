@@ -18,6 +18,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.depends import decoding, judging
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, TRAINING
@@ -65,25 +66,21 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         base_model_guard: GuardReport,
     ) -> dg.MaterializeResult[TrainingPlan]:
         """Can the run work? Steps, coverage, schedule, memory, headroom of the base, power of the gate."""
-        from sft_pipeline.evaluation.scoring import outside_files
         from sft_pipeline.training import plan_inputs
 
         experiment = project.experiment(context.partition_key)
         with user_errors():
             if base_model_guard.problems:  # the plan asks the base, which may take a device
                 raise PreconditionError("plan refused, the guard says: " + "; ".join(base_model_guard.problems))
-            outside = outside_files(experiment.evaluation, Path(project.root))
         return produce_one(
             context,
             project,
             TrainingPlan,
             depends={
-                "prompt": experiment.prompt,
+                **decoding(experiment),
+                **judging(experiment, Path(project.root)),
                 "model": experiment.model,
                 "training": experiment.training,
-                "generation": experiment.generation,
-                "evaluation": experiment.evaluation,
-                "outside_files": outside,
             },
             upstream={
                 "train_split": train_split,

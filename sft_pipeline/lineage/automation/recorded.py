@@ -16,7 +16,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.lineage.assets.evaluation import decoding, judging
+from sft_pipeline.lineage.depends import decoding, judging
 from sft_pipeline.lineage.step import key_of
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store

@@ -106,6 +106,8 @@ def test_the_sensor_sees_a_scorer_an_engine_and_a_test_split_that_changed(evalua
         assert asked() == ["toy"]
     with patch(f"{recorded}.decoding", lambda experiment: {"libraries": {"transformers": "another"}}):
         assert asked() == ["toy"]
+    with patch("sft_pipeline.evaluation.scoring.libraries", lambda evaluation: {"math-verify": "another"}):
+        assert asked() == ["toy"]
     assert asked() == []
     store = Store(evaluated / "store")
     replace(store, "test_split", InstructionDataset, notes=("another test split",))
