@@ -80,10 +80,13 @@ def read(
             items = rows.items(source.limit)
         account = _write((_row_or_reason(item, intake) for item in items), out, progress, total)
         intake.require_columns(name)
+        if not account.rejected and not account.rows:
+            raise DataError(f"{name}: it holds no rows")
         if not account.rows:
+            advice = f"Recognised are {schema.RECOGNISED}; name other fields in data.source.columns"
             raise DataError(
-                f"{name}: none of its {account.rejected} rows can be used: {account.reasons or 'it holds no rows'}. "
-                f"Recognised are {schema.RECOGNISED}; name other fields in data.source.columns"
+                f"{name}: none of its {account.rejected} rows can be used: {account.reasons}. "
+                + (advice if intake.unrecognised else "Correct them in the source")
             )
         description, recognised = rows.description(), intake.schema
         notes += intake.notes()

@@ -1,5 +1,6 @@
 """Which files a path means, and which format each of them has."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -209,12 +210,24 @@ def _rows(path: Path, name: str, header: bool) -> Iterator[Item]:
     if start.startswith(b"["):
         if suffix not in _LINES or start.split(b"\n")[0].strip() == b"[" or _is_one_line(path):
             return read_array(path)
+    elif _is_object(start.partition(b"\n")[0].rstrip(b" \t\r,")) and _UNFINISHED.match(start):
+        raise DataError(
+            f"{path} holds JSON objects with commas between them: remove the comma at the end of each line, or write [ "
+            "before the first and ] after the last, as a .json file"
+        )
     elif _UNFINISHED.match(start):
         raise DataError(
             f"{path} is one JSON object over several lines, not one object per line; write the list of rows that it holds "
             "as a file of its own, or each row on one line"
         )
     return read_lines(path)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _is_one_line(path: Path) -> bool:

@@ -117,6 +117,11 @@ class Intake:
                 )
 
     @property
+    def unrecognised(self) -> bool:
+        """Whether the fields of some row fit no schema."""
+        return any(plan.fields is None for plan in self._plans.values())
+
+    @property
     def schema(self) -> str:
         """The recognised schema, or each with the number of its rows."""
         counts: Counter[str] = Counter()

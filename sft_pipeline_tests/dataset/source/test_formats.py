@@ -274,6 +274,7 @@ def test_what_is_another_format_is_named(read, content, message):
         (json.dumps(GOOD, indent=1), "is one JSON object over several lines"),
         (json.dumps({"data": [GOOD]}, indent=2), "is one JSON object over several lines"),
         ('{"data": [\n' + f"{json.dumps(GOOD)},\n" * 2 + "]}", "write the list of rows that it holds as a file"),
+        (f"{json.dumps(GOOD)},\n" * 3, "remove the comma at the end of each line"),
         (json.dumps({"version": 1, "data": [GOOD]}), "the list in 'data' holds rows: write that list alone"),
     ],
 )

@@ -229,6 +229,21 @@ def test_what_cannot_be_read_at_all_stops_with_a_message(read, tmp_path, path, p
     assert path.removeprefix("${NO_SUCH_VARIABLE}/") in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("row", "fits"),
+    [
+        ({"prompt": "a", "completion": 1}, True),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]}, True),
+        ({"query": "a", "reply": "b"}, False),
+    ],
+)
+def test_other_names_are_advised_only_where_the_names_are_the_fault(read, lines, row, fits):
+    with pytest.raises(DataError) as error:
+        read(lines(row))
+    assert ("Correct them in the source" in str(error.value)) == fits
+    assert ("data.source.columns" in str(error.value)) == (not fits)
+
+
 @pytest.mark.real_data
 def test_alpaca_is_read_in_full(real_data, tmp_path):
     path = real_data / "alpaca-52k" / "alpaca_data.json"
