@@ -20,9 +20,10 @@ def test_an_interrupted_training_goes_on_where_it_stopped(toy_project, place, co
     spec = toy_project / "specs" / "toy.yaml"
     text = spec.read_text().replace("max_steps: 40", "max_steps: 300").replace("save_steps: 20", "save_steps: 10")
     spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
+    training = command("run", "toy", "--select", "*lora_adapter")
     environment = place | {"SFT_PIPELINE_ROOT": str(toy_project), "SFT_PIPELINE_CACHE": str(tmp_path / "cache")}
     running = subprocess.Popen(
-        command("run", "toy"),
+        training,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,7 +44,8 @@ def test_an_interrupted_training_goes_on_where_it_stopped(toy_project, place, co
     store = Store(tmp_path / "store")
     assert store.pointer("lora_adapter", "toy") is None, "the training was over before it was interrupted"
 
-    done = subprocess.run(command("run", "toy"), env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(training, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot)
     assert adapter.measurements["resumed_at_step"] >= 10, done.stdout
     assert adapter.steps == 300
