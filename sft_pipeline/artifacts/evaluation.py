@@ -138,8 +138,12 @@ class Agreement(Frozen):
 
     n: int
     agreed: int
-    kappa: float | None = Field(description="Cohen's kappa; None where both sides give one and the same label only.")
+    kappa: float | None = Field(description="Cohen's kappa; None where one side gives one label only.")
     interval: tuple[float, float] | None = Field(description="95 % interval of kappa.")
+    base_n: int = Field(0, description="Of the `n`, answers of the base; one that both models gave is of both.")
+    base_agreed: int = 0
+    sft_n: int = 0
+    sft_agreed: int = 0
 
 
 class Reason(Frozen):
@@ -151,11 +155,11 @@ class Reason(Frozen):
 
 
 class GateReport(Artifact):
-    """The verdict: `gate.json`, `gate.txt`, `gate.html`, `items.parquet`, `judgements.jsonl` where a judge was asked, and
-    pictures.
+    """The verdict: `gate.json`, `gate.txt`, `gate.html`, `items.parquet`, `judgements.jsonl` where a judge was asked,
+    `environment.json`, and pictures.
     """
 
-    VOLATILE: ClassVar[tuple[str, ...]] = ("gate.html", "*.png")
+    VOLATILE: ClassVar[tuple[str, ...]] = ("gate.html", "*.png", "environment.json")
 
     verdict: Literal["pass", "fail", "refused"]
     overall: GroupResult
@@ -207,6 +211,10 @@ class ComparisonReport(Frozen):
     models: tuple[str, ...]
     n: int
     missing: int = Field(description="Items left out because the answer of at least one model could not be judged.")
+    unjudged: dict[str, int] = Field(
+        {}, description="Answers that could not be judged, by model, where there are some."
+    )
+    repeated: int = Field(0, description="Items without a group that ask the same question as another one.")
     baseline: str | None = Field(description="What every model is compared with; None: every pair is compared.")
     test: str = Field(description="The McNemar test that decides.")
     alpha: float

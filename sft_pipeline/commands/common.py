@@ -11,8 +11,8 @@ import typer
 
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import DataError, PipelineError
-from sft_pipeline.experiment import Experiment
-from sft_pipeline.specification import load, load_by_name, project_root
+from sft_pipeline.experiment import Evaluation, Experiment
+from sft_pipeline.specification import load, load_by_name, load_evaluation, project_root
 
 VERDICTS = {"pass": 0, "fail": 1, "refused": 2}
 """Exit codes of the verdicts."""
@@ -50,6 +50,19 @@ def experiment_of(spec: str) -> Experiment:
     """The experiment that a name under specs/ or the path of a specification means."""
     path = Path(spec)
     return load(path) if path.suffix in (".yaml", ".yml") else load_by_name(spec, project_root())
+
+
+def evaluation_of(spec: str | None) -> tuple[Evaluation, Path]:
+    """Scorers and criteria of a specification, and the folder where the relative files that they name start.
+
+    A file may hold the section `evaluation` alone; without a specification there are no scorers, and the default criteria.
+    """
+    if spec is None:
+        return Evaluation(scorers={}), Path.cwd()
+    path = Path(spec)
+    if path.suffix not in (".yaml", ".yml"):
+        return load_by_name(spec, project_root()).evaluation, project_root()
+    return load_evaluation(path), project_root() if in_specs(path) else path.resolve().parent
 
 
 def in_specs(path: Path) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import experiment_of, new_folder, shown, user_errors
+from sft_pipeline.commands.common import evaluation_of, new_folder, shown, user_errors
 
 
 def compare(
@@ -18,20 +18,23 @@ def compare(
     names: Annotated[
         str | None, typer.Option(help="Names of the models, with commas between; default: those of the files.")
     ] = None,
-    spec: Annotated[str | None, typer.Option(help="Specification whose gate gives the test and its level.")] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(help="Specification whose gate gives the test and its level; it may hold `evaluation` alone."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Empty folder for compare.json, compare.txt and compare.html.")
     ] = None,
 ) -> None:
     """Compare several models on the same judged items; exit 0 for a result, 2 for unusable input."""
     from sft_pipeline.evaluation.compare import compare as compared
-    from sft_pipeline.experiment import Gate
     from sft_pipeline.report import compare_html, compare_text
 
     with user_errors():
         folder = new_folder(out) if out else None
         called = [name.strip() for name in names.split(",")] if names is not None else [path.stem for path in files]
-        report = compared(files, called, baseline, experiment_of(spec).evaluation.gate if spec else Gate())
+        evaluation, _ = evaluation_of(spec)
+        report = compared(files, called, baseline, evaluation.gate)
         text = compare_text.summary(report)
         typer.echo(text)
         if folder:

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import VERDICTS, in_specs, new_folder, shown, user_errors
-from sft_pipeline.experiment import Evaluation
-from sft_pipeline.specification import load_by_name, load_evaluation, project_root
+from sft_pipeline.commands.common import VERDICTS, evaluation_of, new_folder, shown, user_errors
 
 
 def gate(
@@ -27,20 +25,10 @@ def gate(
     from sft_pipeline.report.gate_text import summary
 
     with user_errors(), tempfile.TemporaryDirectory() as temporary:
-        evaluation, root = _evaluation(spec)
+        evaluation, root = evaluation_of(spec)
         folder = new_folder(out) if out else Path(temporary)
         made = decide_outputs(base, sft, items, evaluation, root, folder)
         typer.echo(summary(made))
         if out:
             typer.echo(f"written to {shown(out)}")
     raise typer.Exit(VERDICTS[made.verdict])
-
-
-def _evaluation(spec: str | None) -> tuple[Evaluation, Path]:
-    """Scorers and criteria, and the folder where the relative files that they name start."""
-    if spec is None:
-        return Evaluation(scorers={}), Path.cwd()
-    path = Path(spec)
-    if path.suffix not in (".yaml", ".yml"):
-        return load_by_name(spec, project_root()).evaluation, project_root()
-    return load_evaluation(path), project_root() if in_specs(path) else path.resolve().parent

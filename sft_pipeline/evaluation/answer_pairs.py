@@ -3,14 +3,16 @@
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from sft_pipeline.evaluation.agreement import Model
 from sft_pipeline.evaluation.criteria.repetition import repetitive
 from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.evaluation.scorers.text import bare, folded, has_words
-from sft_pipeline.evaluation.scoring import Judged, item
+from sft_pipeline.evaluation.scoring import PAIRWISE, Judged, item
+from sft_pipeline.experiment import ScorerSpec
 from sft_pipeline.provenance.hashing import canonical_json
 
 LOOKED_FOR = 8
@@ -19,6 +21,15 @@ LOOKED_FOR = 8
 ONE_WORDING = 3
 """Of at most this many words an expected answer is so short that a right output has to hold it; a longer one may be said in
 other words, so that its absence proves nothing where no verifier judged."""
+
+MODELS: tuple[Model, ...] = ("base", "sft")
+
+AS_OFTEN = 0.8
+"""Where failed answers hold the expected answers of other items at least this many times as often as their own, holding
+one says nothing: they name all choices, or many numbers. Not 1, because both shares are of a sample."""
+
+OTHERS = 10
+"""Expected answers of other items that are looked for in a failed answer."""
 
 # Kana and ideographs; Thai, Lao, Tibetan, Myanmar and Khmer. Hangul has spaces.
 _UNSPACED = {
@@ -60,6 +71,8 @@ class AnswerPair:
         cluster: of the item, where it belongs to one.
         verifier: whether a verifier judged; None where success was brought.
         compared: whether a judge saw both answers, so that success belongs to the pair and not to the answer.
+        thinks: whether the scorer reads only what stands inside <answer> (think_answer); "opened" where the prompt ends in
+            <think>.
         base: the base's answer.
         sft: the fine-tuned model's answer.
     """
@@ -71,14 +84,26 @@ class AnswerPair:
     cluster: str | None
     verifier: bool | None
     compared: bool
+    thinks: bool | Literal["opened"]
     base: Answer
     sft: Answer
 
     @classmethod
     def of(
-        cls, row: Mapping[str, Any], verifier: bool | None, compared: bool, base: Answer, sft: Answer
+        cls, row: Mapping[str, Any], verifier: bool | None, spec: ScorerSpec | None, base: Answer, sft: Answer
     ) -> "AnswerPair":
-        """The pair of answers to a row of an instruction dataset (dataset/table.py)."""
+        """The pair of answers to a row of an instruction dataset (dataset/table.py).
+
+        Args:
+            row: the item; its group is the cluster.
+            verifier: whether a verifier judged.
+            spec: the scorer that judged; None where success was brought.
+            base: the base's answer.
+            sft: the fine-tuned model's answer.
+        """
+        thinks: bool | Literal["opened"] = spec is not None and spec.kind == "think_answer"
+        if thinks and spec.options.get("prompt_opens_think"):
+            thinks = "opened"
         reference = item(row).reference
         expected = reference.get("answer", row["response"])
         if isinstance(reference.get("record"), dict):
@@ -90,16 +115,34 @@ class AnswerPair:
             expected=str(expected) if isinstance(expected, str | int | float) else "",
             cluster=row["group"],
             verifier=verifier,
-            compared=compared,
+            compared=spec is not None and spec.kind in PAIRWISE,
+            thinks=thinks,
             base=base,
             sft=sft,
         )
 
-    def judged_outputs(self) -> list[tuple[str, str, bool | None]]:
-        """Id, output and success of both answers, where success belongs to the answer."""
+    def judged_outputs(self) -> list[tuple[Model, str, str, bool | None]]:
+        """Model, id, output and success of both answers, where success belongs to the answer."""
         if self.compared:
             return []
-        return [(self.id, a.output, a.success) for a in (self.base, self.sft) if a.output is not None]
+        both = [(model, getattr(self, model)) for model in MODELS]
+        return [(model, self.id, a.output, a.success) for model, a in both if a.output is not None]
+
+    def looked_at(self, answer: Answer) -> str:
+        """The part of an output in which the expected answer is looked for: what its scorer takes for the answer.
+
+        Without <answer> that is what follows </think>, or all of it where nothing is marked.
+        """
+        output = answer.output or ""
+        if not self.thinks:
+            return output
+        if self.thinks == "opened" and not output.lstrip().startswith("<think>"):
+            output = "<think>" + output
+        _, marked, inside = output.partition("</answer>")[0].rpartition("<answer>")
+        if marked:
+            return inside
+        _, ended, rest = output.rpartition("</think>")
+        return rest if ended else output.partition("<think>")[0]
 
     def row(self) -> dict[str, Any]:
         """The row of items.parquet."""
@@ -135,8 +178,24 @@ def scored(
     )
 
 
-def pair(made: AnswerPair) -> Pair:
-    """What the verdict needs to know of both answers."""
+def pairs(made: Sequence[AnswerPair]) -> list[Pair]:
+    """What the verdict needs to know of both answers, by item.
+
+    That a failed answer holds the expected one tells something only where failed answers of the same type and model do not
+    hold those of other items as often: reasoning over choices names them all.
+    """
+    found = [_pair(m) for m in made]
+    types = sorted({m.type for m in made})
+    vague = {(model, type) for type in types for model in MODELS if _vague([m for m in made if m.type == type], model)}
+    if not vague:
+        return found
+    return [
+        replace(p, **{f"{m}_has_answer": None for m in MODELS if (m, p.type) in vague and _only_held(getattr(a, m), a)})
+        for p, a in zip(found, made, strict=True)
+    ]
+
+
+def _pair(made: AnswerPair) -> Pair:
     base, sft = (a.output or "" for a in (made.base, made.sft))
     natural = repetitive(made.expected)  # where the right answer repeats itself, repetition is no fault
     return Pair(
@@ -146,14 +205,15 @@ def pair(made: AnswerPair) -> Pair:
         sft=made.sft.success,
         base_length=len(base.strip()),
         sft_length=len(sft.strip()),
-        base_has_answer=_has_answer(made.base, made.expected, made.verifier),
-        sft_has_answer=_has_answer(made.sft, made.expected, made.verifier),
+        base_has_answer=_has_answer(made.base, made),
+        sft_has_answer=_has_answer(made.sft, made),
         base_cut_success=made.base.cut_success,
         sft_cut_success=made.sft.cut_success,
         verified=made.verifier,
         length_free=made.base.length_free,
         compared=made.compared,
         expected=made.expected,
+        base_text=made.base.output,
         sft_text=made.sft.output,
         cluster=made.cluster,
         tied="tie" in made.base.labels and "tie" in made.sft.labels,
@@ -169,18 +229,41 @@ def pair(made: AnswerPair) -> Pair:
     )
 
 
-def _has_answer(answer: Answer, expected: str, verifier: bool | None) -> bool | None:
-    if answer.cut_success or (verifier and answer.success):
+def _has_answer(answer: Answer, made: AnswerPair) -> bool | None:
+    if _known_right(answer, made):
         return True
-    return _holds(answer.output or "", expected, verifier)
-
-
-def _holds(output: str, expected: str, verifier: bool | None) -> bool | None:
-    words = _words(expected)
+    words = _words(made.expected)
     if not 0 < words <= LOOKED_FOR:
         return None
-    found = has_words(folded(output), bare(expected))
-    return found if found or verifier or words <= ONE_WORDING else None
+    found = has_words(folded(made.looked_at(answer)), bare(made.expected))
+    return found if found or made.verifier or words <= ONE_WORDING else None
+
+
+def _known_right(answer: Answer, made: AnswerPair) -> bool:
+    return bool(answer.cut_success or (made.verifier and answer.success))
+
+
+def _only_held(answer: Answer, made: AnswerPair) -> bool:
+    """Whether an answer failed and only seems to be right because it holds the expected one."""
+    return answer.success is False and not _known_right(answer, made) and _has_answer(answer, made) is True
+
+
+def _vague(made: Sequence[AnswerPair], model: str) -> bool:
+    """Whether failed answers of a model hold the expected answers of other items about as often as their own."""
+    short = [m for m in made if 0 < _words(m.expected) <= LOOKED_FOR]
+    failed = [m for m in short if getattr(m, model).success is False]
+    own = sum(_only_held(getattr(m, model), m) for m in failed)
+    if not own:
+        return False
+    expected = sorted(bare(m.expected) for m in short)
+    expected = [expected[k * len(expected) // OTHERS] for k in range(OTHERS)] if len(expected) > OTHERS else expected
+    held = looked = 0
+    for m in failed:
+        text = folded(m.looked_at(getattr(m, model)))
+        others = [words for words in expected if words != bare(m.expected)]
+        held += sum(has_words(text, words) for words in others)
+        looked += len(others)
+    return looked > 0 and held / looked >= AS_OFTEN * own / len(failed)
 
 
 def _words(text: str) -> int:

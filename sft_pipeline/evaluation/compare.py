@@ -9,6 +9,7 @@ from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.clusters import with_clusters
 from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.outputs import Output, read_judged
+from sft_pipeline.evaluation.questions import clusters_of, question
 from sft_pipeline.evaluation.statistics import deciding_p, holm, paired, wilson
 from sft_pipeline.experiment import Gate
 from sft_pipeline.provenance.hashing import hash_file
@@ -18,8 +19,8 @@ def compare(paths: Sequence[Path], names: Sequence[str], baseline: str | None, g
     """Compare models by files of their judged answers, joined by id.
 
     Args:
-        paths: one JSONL file per model, with `id` and `success` and where known `type` and `group` of the item; items of
-            one group are a cluster.
+        paths: one JSONL file per model, with `id` and `success` and where known `type`, `group` and the question of the
+            item; items of one group, and items without a group that ask the same question, are a cluster.
         names: name of each model, in the same order.
         baseline: the model that all others are compared with; None compares every pair.
         gate: names the deciding test and its level, and the samples and the seed of the bootstrap by cluster.
@@ -33,16 +34,18 @@ def compare(paths: Sequence[Path], names: Sequence[str], baseline: str | None, g
     types, groups = _of_items(tables, "type"), _of_items(tables, "group")
     _same_items(tables, dict(zip(names, paths, strict=True)))
     judged = [id for id in types if all(table[id].success is not None for table in tables.values())]
+    unjudged = {name: sum(row.success is None for row in table.values()) for name, table in tables.items()}
+    questions = {id: question([table[id] for table in tables.values()], {}) for id in types}
+    clusters = clusters_of(questions, groups)
     success = {name: [bool(table[id].success) for id in judged] for name, table in tables.items()}
 
     pairs = [(baseline, n) for n in names if n != baseline] if baseline else list(combinations(names, 2))
-    clusters = [groups[id] for id in judged]
     results = [
         with_clusters(
             paired(f"{model} − {b}", success[b], success[model]),
             success[b],
             success[model],
-            clusters,
+            [clusters[id] for id in judged],
             gate,
         )
         for b, model in pairs
@@ -54,6 +57,8 @@ def compare(paths: Sequence[Path], names: Sequence[str], baseline: str | None, g
         models=tuple(names),
         n=len(judged),
         missing=len(types) - len(judged),
+        unjudged=unjudged if any(unjudged.values()) else {},
+        repeated=sum(clusters[id] != groups[id] for id in types),
         baseline=baseline,
         test=gate.test,
         alpha=gate.alpha,

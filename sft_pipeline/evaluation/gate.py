@@ -1,20 +1,31 @@
 """The gate: judges both models' answers to the test split, decides, and writes the report."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.artifacts import Agreement, GateReport, Generations, GuardReport, InstructionDataset, TrainingReport
+from sft_pipeline.artifacts import (
+    Agreement,
+    Artifact,
+    GateReport,
+    Generations,
+    GuardReport,
+    InstructionDataset,
+    TrainingReport,
+)
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.agreement import agreement
-from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pair, scored
+from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pairs, scored
 from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.labels import read_labels
 from sft_pipeline.evaluation.preconditions import preconditions, same_items
-from sft_pipeline.evaluation.scoring import PAIRWISE, Judged, inside, score_both, scorer_for
+from sft_pipeline.evaluation.questions import with_clusters_of_questions
+from sft_pipeline.evaluation.scoring import Judged, inside, score_both, scorer_for
 from sft_pipeline.evaluation.verdict import verdict
 from sft_pipeline.evaluation.writing import write
 from sft_pipeline.experiment import Evaluation, Experiment
+from sft_pipeline.provenance import environment
 
 
 def decide(
@@ -28,6 +39,8 @@ def decide(
     out: Path,
 ) -> GateReport:
     """Judge both models' answers, decide, and write the report to `out`; the same artifacts give the same files.
+
+    Besides them `environment.json` says what the report was made with: it differs between machines, and is in no digest.
 
     Items that one side lacks or has twice are left out of the statistics, and the verdict is `refused`.
 
@@ -50,6 +63,7 @@ def decide(
     ids = ([r["id"] for r in table] for table in (rows, *answers))
     same, common = same_items(dict(zip(names, ids, strict=True)))
     rows = [row for row in rows if row["id"] in common]
+    rows, repeated = with_clusters_of_questions(rows, {row["id"]: row["instruction"] for row in rows})
     by_id = [{a["id"]: a for a in side} for side in answers]
     outputs = [{id: a["output"] for id, a in side.items()} for side in by_id]
     judged = score_both(rows, *outputs, evaluation, root)
@@ -57,15 +71,15 @@ def decide(
         AnswerPair.of(
             row,
             both[0].verifier,
-            scorer_for(row["type"], evaluation.scorers).kind in PAIRWISE,
+            scorer_for(row["type"], evaluation.scorers),
             *(_answer(side[row["id"]], judgement) for side, judgement in zip(by_id, both, strict=True)),
         )
         for row, both in zip(rows, judged, strict=True)
     ]
     found = labelled(made, evaluation, root)
-    before = [same, *preconditions(test, base, sft, guard, training, evaluation.gate)]
-    pairs = [pair(m) for m in made]
-    decision = verdict(pairs, before, evaluation.gate, agreement=found)
+    before = [same, *preconditions(test, base, sft, guard, training, evaluation.gate), *repeated]
+    both_answers = pairs(made)
+    decision = verdict(both_answers, before, evaluation.gate, agreement=found)
     facts = {
         "truncation": {"base": base.truncated_share, "sft": sft.truncated_share},
         "inputs": {
@@ -75,11 +89,39 @@ def decide(
             "base_model_guard": guard.version,
             "training_report": training.version,
         },
+        "origin": _origin(test, base, sft, guard, training),
+        "seeds": _seeds(experiment.model_dump(mode="json")),
         "conditions": base.conditions,
         "trained_on": sft.trained_on,
         "flip_rates": {"base": base.flip_rate, "sft": sft.flip_rate},
     }
-    return write(decision, made, pairs, evaluation.gate, facts, out)
+    (out / "environment.json").write_text(json.dumps(environment.record(), indent=2) + "\n", "utf-8")
+    return write(decision, made, both_answers, evaluation.gate, facts, out)
+
+
+def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:
+    """Versions of all that the gate's inputs were made from, by asset, and the hash of the rows that were learned.
+
+    Where two inputs differ in one the gate refuses (preconditions.py), and both are named.
+    """
+    found: dict[str, set[str]] = {}
+    for artifact in (test, *others):
+        for asset, version in artifact.upstream.items():
+            found.setdefault(asset, set()).add(version)
+    rows = {"training_rows": test.proof.learned_sha256} if test.proof and test.proof.learned_sha256 else {}
+    return {asset: " and ".join(sorted(versions)) for asset, versions in sorted(found.items())} | rows
+
+
+def _seeds(values: Mapping[str, Any], path: str = "") -> dict[str, int]:
+    """Every seed of a specification, by its field."""
+    found = {}
+    for name, value in values.items():
+        field = f"{path}.{name}" if path else name
+        if isinstance(value, Mapping):
+            found |= _seeds(value, field)
+        elif name.endswith("seed") and isinstance(value, int):
+            found[field] = value
+    return found
 
 
 def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> Agreement | None:

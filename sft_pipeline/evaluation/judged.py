@@ -5,13 +5,14 @@ from pathlib import Path
 
 from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pair, scored
+from sft_pipeline.evaluation.answer_pairs import Answer, AnswerPair, pairs, scored
 from sft_pipeline.evaluation.criteria.truncation import truncation
 from sft_pipeline.evaluation.criteria.wording import some
 from sft_pipeline.evaluation.gate import labelled
 from sft_pipeline.evaluation.outputs import Output, read_item_rows, read_outputs
 from sft_pipeline.evaluation.preconditions import same_items
-from sft_pipeline.evaluation.scoring import PAIRWISE, score_both, scorer_for
+from sft_pipeline.evaluation.questions import question, with_clusters_of_questions
+from sft_pipeline.evaluation.scoring import Judged, score_both, scorer_for
 from sft_pipeline.evaluation.verdict import verdict
 from sft_pipeline.evaluation.writing import write
 from sft_pipeline.experiment import Evaluation
@@ -46,9 +47,13 @@ def decide_outputs(
     if same.outcome == "refused":
         raise DataError(f"the files do not hold the same items: {same.detail}")
     rows = [_row(id, known[id] if known else {}, sides) for id in (known or sides[0])]
+    asked = {
+        row["id"]: question([side[row["id"]] for side in sides], known[row["id"]] if known else {}) for row in rows
+    }
+    rows, repeated = with_clusters_of_questions(rows, asked)
     brought = _brought(sides, (base, sft))
     made = _judged(rows, brought, sides, evaluation, root)
-    reasons = [same, _unknown(), *_prompts(sides), _judgements(len(rows), len(brought), evaluation)]
+    reasons = [same, _unknown(), *_prompts(sides), *repeated, _judgements(len(rows), len(brought), evaluation)]
     facts = {
         "inputs": {"base": hash_file(base), "sft": hash_file(sft)} | ({"items": hash_file(items)} if items else {}),
         "conditions": {},
@@ -57,16 +62,14 @@ def decide_outputs(
         "truncation": None,
     }
     said = [[o.cut for o in side.values() if o.cut is not None] for side in sides]
-    if any(said):
-        shares = [sum(cut) / len(cut) if cut else None for cut in said]
-        if all(said):
-            facts["truncation"] = dict(zip(("base", "sft"), shares, strict=True))
-        reasons.append(_truncation(shares, [len(rows) - len(cut) for cut in said], evaluation))
+    if all(said):
+        facts["truncation"] = {name: sum(cut) / len(cut) for name, cut in zip(("base", "sft"), said, strict=True)}
+    reasons += _truncation(said, sides, evaluation)
     texts = all(o.output is not None for side in sides for o in side.values())
     found = labelled(made, evaluation, root)
-    pairs = [pair(m) for m in made]
-    decision = verdict(pairs, reasons, evaluation.gate, agreement=found, texts_known=texts)
-    return write(decision, made, pairs, evaluation.gate, facts, out)
+    both = pairs(made)
+    decision = verdict(both, reasons, evaluation.gate, agreement=found, texts_known=texts)
+    return write(decision, made, both, evaluation.gate, facts, out)
 
 
 def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | None]:
@@ -115,27 +118,57 @@ def _judged(
             if side[row["id"]].output is None:
                 raise DataError(f"item {row['id']}, field output: is missing, so there is nothing to judge")
     outputs = [{row["id"]: side[row["id"]].output for row in rest} for side in sides]
-    verdicts = {b.id: (b, s) for b, s in score_both(rest, *outputs, evaluation, root)} if rest else {}
+    verdicts = {b.id: (b, s) for b, s in _scored(rest, outputs, evaluation, root)} if rest else {}
     made = []
     for row in rows:
         answers = tuple(side[row["id"]] for side in sides)
         if row["id"] in brought:
             both = [Answer(a.output, a.success, tokens=a.tokens, cut=a.cut) for a in answers]
-            made.append(AnswerPair.of(row, None, False, *both))
+            made.append(AnswerPair.of(row, None, None, *both))
         else:
-            compared = scorer_for(row["type"], evaluation.scorers).kind in PAIRWISE
+            spec = scorer_for(row["type"], evaluation.scorers)
             both = [scored(v, a.output, a.tokens, a.cut) for v, a in zip(verdicts[row["id"]], answers, strict=True)]
-            made.append(AnswerPair.of(row, verdicts[row["id"]][0].verifier, compared, *both))
+            made.append(AnswerPair.of(row, verdicts[row["id"]][0].verifier, spec, *both))
     return made
 
 
-def _truncation(shares: Sequence[float | None], silent: Sequence[int], evaluation: Evaluation) -> Reason:
-    """The shares of cut answers among the rows that tell, and how many do not."""
+def _scored(
+    rows: Sequence[Mapping], outputs: Sequence[Mapping[str, str]], evaluation: Evaluation, root: Path
+) -> list[tuple[Judged, Judged]]:
+    """The scorers' judgements.
+
+    Raises:
+        DataError: a scorer lacks what it compares with; where no row has any of it, that is said instead of one item's field.
+    """
+    try:
+        return score_both(rows, *outputs, evaluation, root)
+    except DataError as error:
+        if any(row["response"] or row["reference"] for row in rows):
+            raise
+        raise DataError(
+            "the expected answers are missing: the scorers of the specification compare with them, and neither the items nor "
+            "the rows of both files have any. Bring them with --items: a file with id and response or reference"
+        ) from error
+
+
+def _truncation(said: Sequence[Sequence[bool]], sides: Sides, evaluation: Evaluation) -> list[Reason]:
+    """The shares of cut answers among the rows that tell, how many do not, and the words that tell nothing here."""
+    unknown = sorted({o.unknown_finish for side in sides for o in side.values() if o.unknown_finish is not None})
+    if not any(said) and not unknown:
+        return []
+    shares = [sum(cut) / len(cut) if cut else None for cut in said]
     found = truncation(*shares, evaluation.gate, "generate with a higher limit of new tokens or with stop strings")
+    silent = [len(side) - len(cut) for side, cut in zip(sides, said, strict=True)]
     if not any(silent):
-        return found
-    untold = f"; {silent[0]} rows of the base and {silent[1]} of the fine-tuned model have no finish_reason"
-    return found.model_copy(update={"detail": found.detail + untold})
+        return [found]
+    detail = (
+        f"{found.detail}; {silent[0]} rows of the base and {silent[1]} of the fine-tuned model have no finish_reason"
+    )
+    if unknown:
+        words = ", ".join(f"{word!r:.40}" for word in unknown[:4])
+        detail += f" that is known here ({words}{', …' if unknown[4:] else ''}; length is a cut, stop is none)"
+    outcome = found.outcome if any(said) else "info"
+    return [found.model_copy(update={"detail": detail, "outcome": outcome})]
 
 
 def _prompts(sides: Sides) -> list[Reason]:

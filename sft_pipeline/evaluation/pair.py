@@ -34,7 +34,8 @@ class Pair:
         length_free: the scorer cannot measure length, because it compares with expected content or looks for phrases.
         compared: a judge saw both answers.
         expected: the expected answer, empty where it is not known.
-        sft_text: the fine-tuned model's answer; None where it is not known.
+        base_text: the base's answer; None where it is not known.
+        sft_text: the same of the fine-tuned model.
         cluster: of the item; None is a cluster of its own.
         tied: a judge that compared both answers found none better.
         base_repetitive: repeated n-grams make up over half of the base's answer, and the expected one has no such form.
@@ -57,6 +58,7 @@ class Pair:
     length_free: bool = False
     compared: bool = False
     expected: str = ""
+    base_text: str | None = None
     sft_text: str | None = None
     cluster: str | None = None
     tied: bool = False

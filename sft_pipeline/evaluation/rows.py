@@ -13,6 +13,12 @@ from sft_pipeline.dataset.source.unreadable import Unreadable, kind
 from sft_pipeline.errors import DataError
 from sft_pipeline.provenance.hashing import canonical_json
 
+_KNOWN = {
+    *("id", "type", "instruction", "group", "response", "reference", "answer"),
+    *("output", "success", "reason", "labels", "tokens", "finish_reason", "prompt"),
+}
+"""Fields of an item and of a model's answer to it that are no part of the question, or are read as what they are."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -88,6 +94,17 @@ class Row:
         found["group"] = group or None  # a blank cell is no group, and many of them are not one
         found["reference"] = self.reference()
         return {name: value for name, value in found.items() if value is not None}
+
+    def asked(self) -> dict[str, str]:
+        """What may belong to the question besides the instruction, such as an input or a context, as JSON texts by field.
+
+        That is every text, list and object that is not known to be something else; a number most often counts samples.
+        """
+        return {
+            name: json.dumps(value, sort_keys=True)
+            for name, value in self.values.items()
+            if name not in _KNOWN and value and isinstance(value, str | list | dict)
+        }
 
     def reference(self) -> str | None:
         """What a scorer needs to know, as JSON text; a bare text or number is the expected answer."""

@@ -14,12 +14,13 @@ from sft_pipeline.evaluation.criteria import protected as guarantees
 from sft_pipeline.evaluation.criteria.agreement import agreement as agreement_reasons
 from sft_pipeline.evaluation.criteria.agreement import trusted
 from sft_pipeline.evaluation.criteria.consistency import consistency
+from sft_pipeline.evaluation.criteria.empty import empty
 from sft_pipeline.evaluation.criteria.expected import expected
 from sft_pipeline.evaluation.criteria.form import form
 from sft_pipeline.evaluation.criteria.headroom import headroom
 from sft_pipeline.evaluation.criteria.length import length as length_reasons
 from sft_pipeline.evaluation.criteria.missing import missing
-from sft_pipeline.evaluation.criteria.repetition import one_answer, repetition
+from sft_pipeline.evaluation.criteria.repetition import one_answer, one_base_answer, repetition
 from sft_pipeline.evaluation.criteria.significance import clusters, discoveries, min_lift, power, significance, width
 from sft_pipeline.evaluation.criteria.truncation import uncut
 from sft_pipeline.evaluation.criteria.verified import verified
@@ -85,8 +86,9 @@ def verdict(
     reasons += expected(judged, overall, supported)
     if check:
         reasons += length_reasons(judged, overall, check, gate, supported)
-        reasons += [*form(judged, overall, check, gate), repetition(pairs, gate)]
-        reasons += [*one_answer(judged, overall, supported), *uncut(judged)]
+        reasons += [*form(judged, overall, check, gate, supported), repetition(pairs, gate)]
+        reasons += [*one_answer(judged, overall, gate, supported), *empty(judged, overall, gate)]
+        reasons += [*one_base_answer(judged), *uncut(judged, overall, gate)]
     elif judged:
         reasons.append(_unread(overall))
     reasons += [significance(overall, gate), *clusters(overall, gate), min_lift(overall, gate), width(overall, gate)]

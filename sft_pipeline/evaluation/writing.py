@@ -37,7 +37,7 @@ def write(
         pairs: what the verdict took from them.
         gate: the criteria.
         facts: what gate.json says besides: the inputs and how they were made, and the shares of cut answers.
-        out: empty folder.
+        out: folder of the report; what stands there already is part of it.
     """
     import pyarrow as pa
 

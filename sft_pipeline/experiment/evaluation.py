@@ -35,7 +35,7 @@ class Protected(Section):
     """Types that the fine-tuned model must not do worse at: non-inferiority by the lower bound of Tango's interval."""
 
     name: str = Field(description="Name of the guarantee in the report, such as safety.")
-    types: tuple[str, ...] = Field(min_length=1, description="Item types, taken together.")
+    types: tuple[str, ...] = Field(min_length=1, description="Item types, taken together; each needs test items.")
     margin: float = Field(gt=0, lt=1, description="Largest tolerated loss, as a difference of proportions.")
 
     @model_validator(mode="after")
@@ -63,7 +63,8 @@ class Gate(Section):
     max_base_truncated_share: Share = Field(
         0.50,
         description="The same for the base, which often goes on until it is cut: a limit of its own, for a cut answer "
-        "must not be what makes the base fail.",
+        "must not be what makes the base fail. Whatever the share, a lift that is not there where neither answer was cut is "
+        "refused.",
     )
     max_repetitive_share: Share = Field(
         0.10,

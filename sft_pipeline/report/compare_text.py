@@ -47,10 +47,26 @@ def notes(report: ComparisonReport) -> list[str]:
             f"The items form {report.comparisons[0].result.clusters} clusters: p is the larger one of McNemar's and of an exact "
             "test that exchanges the models in whole clusters; the interval by cluster is a bootstrap over whole clusters."
         )
+    if report.repeated:
+        found.append(
+            f"{report.repeated} items without a group ask the same question as another one, and count as one cluster with it."
+        )
     if report.missing:
         items = "1 item is" if report.missing == 1 else f"{report.missing} items are"
-        found.append(f"{items} left out: the answer of at least one model could not be judged.")
+        found.append(f"{items} left out: the answer of at least one model could not be judged{_whose(report)}")
     return found
+
+
+def _whose(report: ComparisonReport) -> str:
+    """By model what could not be judged; a warning where it is one model's answers only."""
+    by_model = {model: count for model, count in report.unjudged.items() if count}
+    said = f" ({', '.join(f'{cut(model)} {count}' for model, count in by_model.items())})."
+    if len(by_model) > 1:
+        return said
+    return (
+        f"{said} They are of one model alone: if its worst answers are those that nobody could judge, it is shown as better than "
+        "it is. Judge them, or count them as failures."
+    )
 
 
 def finding(comparison: ModelComparison, report: ComparisonReport) -> str:

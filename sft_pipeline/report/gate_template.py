@@ -96,7 +96,8 @@ CHECKS = """
 </tbody></table></div>
 {% endif %}
 {% if report.agreement %}
-<p>Human labels agree with the scorers on {{ report.agreement.agreed|count }} of {{ report.agreement.n|count }} answers; Cohen's kappa
+<p>Human labels agree with the scorers on {{ report.agreement.agreed|count }} of {{ report.agreement.n|count }} answers
+({{ report.agreement.base_agreed|count }} of {{ report.agreement.base_n|count }} of the base, {{ report.agreement.sft_agreed|count }} of {{ report.agreement.sft_n|count }} of the fine-tuned model); Cohen's kappa
 {% if report.agreement.kappa is none %}cannot be computed, for one side gives one label only.{% else %}{{ "%.2f"|format(report.agreement.kappa) }}{% if report.agreement.interval %}
 (95 % interval {{ "%.2f to %.2f"|format(*report.agreement.interval) }}){% endif %}; at least {{ "%g"|format(figures.gate.min_kappa) }} is asked for.{% endif %}</p>
 {% endif %}
@@ -114,9 +115,9 @@ CHECKS = """
 USED = """
 <h2>What was used</h2>
 <dl class="inputs">
-{% for section in (figures.inputs, figures.conditions) %}
+{% for section in (figures.inputs, figures.origin, figures.seeds, figures.conditions) %}
 {% for name, value in section.items() %}
-<dt>{{ name|shown }}</dt><dd><code>{{ value|shown }}</code></dd>
+<dt>{{ name|shown }}</dt><dd><code>{{ value|string|shown }}</code></dd>
 {% endfor %}
 {% endfor %}
 {% for name, value in figures.trained_on.items() %}

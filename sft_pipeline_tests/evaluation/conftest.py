@@ -89,7 +89,7 @@ class Case:
         proof = LeakageProof(
             against="train → test", train_rows=9, test_rows=len(self.items), ngram=3, threshold=0.7,
             containment_ngram=8, max_contained_share=1.0, exact=self.leaks, near=0, groups=0, contained=0,
-            contained_over_limit=0, nearest=(),
+            contained_over_limit=0, nearest=(), learned_sha256="learned",
         )  # fmt: skip
         test = InstructionDataset.seal(folders["test"], stage="test", rows=len(self.items), proof=proof)
         base = self._generations("base", self.base, self.base_conditions, self.base_truncated, folders["base"])

@@ -16,7 +16,7 @@ def sample(table: list[list[int]]):
             for k in range(table[label][verdict]):
                 id = f"{label}{verdict}{k}"
                 labels[id, "text"] = Label(label, "")
-                judged.append((id, "text", verdict))
+                judged.append(("base", id, "text", verdict))
     return labels, judged
 
 
@@ -40,21 +40,39 @@ def test_kappa_and_its_interval_are_those_of_the_formulas():
 def test_labels_join_by_id_and_text_and_what_is_undecided_is_left_out():
     labels = {("a", "x"): Label(True, ""), ("b", "x"): Label(False, ""), ("c", "x"): Label(None, "")}
     judged = [
-        ("a", "x", True),
-        ("a", "x", True),
-        ("a", "y", False),
-        ("b", "x", None),
-        ("c", "x", True),
-        ("d", "x", True),
+        ("base", "a", "x", True),
+        ("base", "a", "x", True),
+        ("base", "a", "y", False),
+        ("base", "b", "x", None),
+        ("base", "c", "x", True),
+        ("base", "d", "x", True),
     ]
     result = agreement(labels, judged)
     assert (result.n, result.agreed, result.kappa) == (1, 1, None)
     assert agreement(labels, []).n == 0
 
 
-def test_one_and_the_same_label_on_both_sides_has_no_kappa():
-    assert agreement(*sample([[0, 0], [0, 9]])).kappa is None
-    assert agreement(*sample([[9, 0], [0, 0]])).interval is None
-    constant = agreement(*sample([[0, 1], [0, 9]]))  # of the verdicts alone
-    assert (constant.kappa, constant.interval) == (0.0, (0.0, 0.0))
-    assert agreement(*sample([[4, 0], [0, 6]])).kappa == 1.0
+def test_verdicts_of_one_kind_on_either_side_have_no_kappa():
+    for table in ([[0, 0], [0, 9]], [[9, 0], [0, 0]], [[0, 0], [1, 24]], [[0, 13], [0, 12]], [[0, 1], [0, 1]]):
+        result = agreement(*sample(table))
+        assert (result.kappa, result.interval) == (None, None), table
+    assert (result.n, result.agreed) == (2, 1)
+
+
+def test_where_all_agree_or_none_the_interval_is_no_point():
+    """Its variance is 0, however few the labels: then the share that agrees has an exact interval."""
+    few, many = agreement(*sample([[2, 0], [0, 2]])), agreement(*sample([[100, 0], [0, 100]]))
+    assert few.kappa == many.kappa == 1.0
+    # Clopper and Pearson: 0.025 ** (1 / n) at least, and half of the agreement is chance
+    assert few.interval == pytest.approx((2 * 0.025 ** (1 / 4) - 1, 1.0))
+    assert many.interval == pytest.approx((2 * 0.025 ** (1 / 200) - 1, 1.0))
+    none = agreement(*sample([[0, 1], [1, 0]]))
+    assert none.kappa == -1.0 and none.interval == pytest.approx((-1.0, 2 * (1 - 0.025 ** (1 / 2)) - 1))
+
+
+def test_agreement_is_counted_by_model_and_a_text_of_both_is_of_both():
+    labels = {("a", "x"): Label(True, ""), ("b", "x"): Label(False, ""), ("c", "x"): Label(True, "")}
+    judged = [("base", "a", "x", True), ("sft", "a", "x", True), ("sft", "b", "x", False), ("sft", "c", "x", False)]
+    result = agreement(labels, judged)
+    assert (result.n, result.agreed) == (3, 2)
+    assert (result.base_n, result.base_agreed, result.sft_n, result.sft_agreed) == (1, 1, 3, 2)

@@ -69,7 +69,12 @@ def test_an_item_that_one_model_has_no_judgement_of_is_left_out_for_all(files):
     report = compare(files, ["a", "b", "c"], None, Gate())
     assert (report.n, report.missing) == (9, 1)
     assert [r.successes for r in report.rates if r.type is None] == [4, 7, 2]
+    assert report.unjudged == {"a": 0, "b": 0, "c": 1}
     assert "1 item is left out" in compare_text.summary(report)
+    assert "(c 1). They are of one model alone" in compare_text.summary(report)
+    write(files[0], [row | {"success": None} if row["id"] == "q1" else row for row in rows_of(files[0])])
+    text = compare_text.summary(compare(files, ["a", "b", "c"], None, Gate()))
+    assert "2 items are left out" in text and "(a 1, c 1).\n" in text
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,16 @@ def test_items_of_one_group_are_no_independent_evidence(tmp_path):
     assert "by cluster" in page and "0.0 to +100.0" in page
 
 
+def test_one_question_under_many_ids_is_no_independent_evidence(tmp_path):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path, won in zip(paths, (0, 1), strict=True):
+        rows = [{"id": k, "instruction": f"q{k // 20}", "success": bool(won) and k < 40} for k in range(60)]
+        write(path, rows)
+    report = compare(paths, ["a", "b"], None, Gate())
+    assert (report.comparisons[0].result.clusters, report.comparisons[0].p, report.repeated) == (3, 0.5, 60)
+    assert "60 items without a group ask the same question as another one" in compare_text.summary(report)
+
+
 def test_a_difference_in_few_clusters_is_not_shown_however_many_items_they_have(tmp_path):
     """Six texts of fifty items, all decided for b: both directions of that come about by chance in one of 32 cases."""
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
@@ -154,6 +169,15 @@ def test_the_command_writes_json_text_and_page_and_leaves_with_0(files, tmp_path
     assert {path.name for path in out.iterdir()} == {"compare.json", "compare.txt", "compare.html"}
     facts = json.loads((out / "compare.json").read_text("utf-8"))
     assert facts["models"] == ["x", "y", "z"] and len(facts["comparisons"]) == 3
+
+
+def test_test_and_level_come_from_a_specification_that_holds_evaluation_alone(files, tmp_path):
+    spec, out = tmp_path / "spec.yaml", tmp_path / "out"
+    spec.write_text("evaluation:\n  scorers: {}\n  gate: {alpha: 0.05, test: midp}\n", "utf-8")
+    done = CliRunner().invoke(app, ["compare", *map(str, files), "--spec", str(spec), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    facts = json.loads((out / "compare.json").read_text("utf-8"))
+    assert (facts["alpha"], facts["test"]) == (0.05, "midp")
 
 
 @pytest.mark.parametrize("change", ["one file", "not JSON", "no such file", "no such baseline"])

@@ -1,5 +1,7 @@
 """The gate on artifacts: comparability, preconditions, and the files it leaves."""
 
+import json
+
 import pytest
 
 from sft_pipeline.artifacts import Finding, GateReport
@@ -200,3 +202,30 @@ def test_gate_json_repeats_the_report_and_names_what_was_used(case, facts):
     assert sum(written["lengths"]["base"]) == sum(written["lengths"]["sft"]) == 40
     assert written["repetition"] == {"base": 0, "sft": 0, "n": 40}
     assert written["power_curve"]["power"][-1] > written["power_curve"]["power"][0]
+
+
+def test_gate_json_leads_back_to_everything_and_the_environment_is_in_no_digest(case, facts, monkeypatch):
+    case.add("capital", 40, 10, 30)
+    report = case.decide("one")
+    written = facts(report)
+    assert written["origin"] == {"base_model": "base 1", "lora_adapter": "adapter 1", "training_rows": "learned"}
+    assert written["seeds"]["data.split.seed"] == 0
+    assert {"training.seed", "data.source.seed", "model.source.seed"} <= set(written["seeds"])
+    page = report.path("gate.html").read_text("utf-8")
+    assert "adapter 1" in page and "training.seed" in page
+    made_with = json.loads(report.path("environment.json").read_text("utf-8"))
+    assert {"python", "scipy", "commit"} <= set(made_with)
+    monkeypatch.setattr("sft_pipeline.evaluation.gate.environment.record", lambda: {"commit": "another"})
+    other = case.decide("two")
+    assert other.files["environment.json"] != report.files["environment.json"]
+    assert (other.digest, other.version) == (report.digest, report.version)
+
+
+def test_several_samples_of_one_prompt_are_one_observation(case):
+    case.add("capital", 300, 0, 150)
+    for k, row in enumerate(case.items):
+        row["instruction"] = f"Question {k // 50}?"
+    report = case.decide()
+    assert report.overall.p_exact < 1e-10
+    assert (report.verdict, report.overall.clusters) == ("fail", 6)
+    assert "300 items without a group ask 6 different questions" in detail(report, "repeated questions")

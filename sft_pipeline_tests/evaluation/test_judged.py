@@ -198,6 +198,19 @@ def test_unjudged_rows_without_a_scorer_say_what_is_missing(decided):
         decided(rows(300, 20), rows(300, 200), items_of(300))
 
 
+def test_scorers_without_any_expected_answer_say_how_to_bring_them(decided):
+    with pytest.raises(
+        DataError, match=r"the expected answers are missing.*Bring them with --items.*response or reference"
+    ):
+        decided(rows(30, 2), rows(30, 20), None, scorers(all="exact"))
+
+
+def test_an_expected_answer_that_one_item_lacks_is_named(decided):
+    some = [item if k else item | {"response": ""} for k, item in enumerate(items_of(30))]
+    with pytest.raises(DataError, match="^item 0 .*response"):
+        decided(rows(30, 2), rows(30, 20), some, scorers(sum="exact"))
+
+
 def test_null_is_a_judgement_that_could_not_be_made(decided):
     sft = [row | {"success": None} if k < 3 else row for k, row in enumerate(judged(rows(300, 200)))]
     report = decided(judged(rows(300, 20)), sft)
@@ -216,6 +229,21 @@ def test_rows_that_do_not_say_whether_they_were_cut_do_not_hide_the_others(decid
     assert set(said) == {"truncation"}
     assert "300 rows of the base and 1 of the fine-tuned model have no finish_reason" in said["truncation"]
     assert "generation.max_new_tokens" not in said["truncation"]
+
+
+def test_cuts_in_the_words_of_another_engine_count_and_unknown_words_are_said(decided, refused):
+    words = ["max_tokens", "end_turn", "refusal"]
+    sft = [row | {"finish_reason": words[k % 3]} for k, row in enumerate(judged(rows(300, 200)))]
+    said = refused(decided(judged(rows(300, 20)), sft))
+    assert set(said) == {"truncation"}
+    assert "50.0 % of the answers of the fine-tuned model were cut" in said["truncation"]
+    assert "100 of the fine-tuned model have no finish_reason that is known here ('refusal';" in said["truncation"]
+
+
+def test_words_that_are_all_unknown_are_no_sign_that_nothing_was_cut(decided):
+    sft = [row | {"finish_reason": "over"} for row in judged(rows(300, 200))]
+    said = reason(decided(judged(rows(300, 20)), sft), "truncation")
+    assert said.outcome == "info" and "not known (base) and not known (fine-tuned)" in said.detail
 
 
 def test_other_prompts_for_the_two_models_are_refused(decided, refused):
@@ -365,6 +393,87 @@ def test_items_that_share_a_group_are_clusters(decided):
     groups = [{"id": str(k), "group": f"text {k % 3}"} for k in range(300)]
     report = decided(judged(rows(300, 20)), judged(rows(300, 200)), groups)
     assert report.overall.clusters == 3
+
+
+def asked_often(right, voice):
+    """Judgements of 300 items of which 25 each ask the same question, right where its number is one of `right`."""
+    return [
+        {"id": k, "instruction": f"Question {k // 25}?", "output": f"{voice} {k}", "success": k // 25 in right}
+        for k in range(300)
+    ]
+
+
+def test_one_question_under_many_ids_is_one_observation(decided):
+    """Six of twelve questions won and two lost are 150 and 50 of 300 items."""
+    base, sft = asked_often({0, 1}, "one"), asked_often({2, 3, 4, 5, 6, 7}, "two")
+    report = decided(base, sft)
+    assert report.overall.p_exact < 1e-10
+    assert (report.verdict, report.overall.clusters) == ("fail", 12)
+    assert report.overall.cluster_p == pytest.approx(0.289, abs=1e-3)
+    assert "300 items without a group ask 12 different questions" in reason(report, "repeated questions").detail
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda k: {"input": f"text {k}"},
+        lambda k: {"messages": [{"role": "user", "content": f"text {k}"}]},
+        lambda k: {"prompt": f"Answer. text {k}"},
+        lambda k: {"group": f"text {k}"},
+    ],
+)
+def test_items_of_one_instruction_with_their_question_elsewhere_are_no_cluster(decided, where):
+    base, sft = judged(rows(300, 20)), judged(rows(300, 200))
+    same = {"instruction": "Answer the question.", "model": "x"}
+    report = decided(*([row | same | where(k) for k, row in enumerate(side)] for side in (base, sft)))
+    assert (report.verdict, report.overall.clusters) == ("pass", None)
+
+
+def test_a_question_that_the_file_of_items_tells_is_clustered_and_a_declared_group_stands(decided):
+    items = [{"id": k, "instruction": "Answer.", "input": f"text {k // 2}"} for k in range(300)]
+    items = [item | ({"group": "declared"} if k < 10 else {}) for k, item in enumerate(items)]
+    report = decided(judged(rows(300, 20)), judged(rows(300, 200)), items)
+    assert report.overall.clusters == 1 + 145
+    assert "290 items without a group ask 145 different questions" in reason(report, "repeated questions").detail
+
+
+def reasoned(pick, k):
+    """Thoughts about all four choices, and the answer, as think_answer wants it."""
+    thoughts = " ".join(f"{letter} would be a river." for letter in random.Random(k).sample("ABCD", 4))
+    return f"<think>{thoughts}</think> <answer>{pick}</answer>"
+
+
+def picked(right, made, **brought):
+    table = []
+    for k in range(300):
+        hit = (7 * k) % 300 < right
+        row = {"id": k, "output": made("ABCD"[k % 4] if hit else "ABCD"[(k + 1) % 4], k)}
+        table.append(row | ({"success": hit} if brought else {}))
+    return table
+
+
+CHOICES = [{"id": k, "instruction": f"q{k}", "answer": "ABCD"[k % 4]} for k in range(300)]
+
+
+def test_reasoning_over_the_choices_does_not_hold_the_answer(decided):
+    spec = ScorerSpec(kind="think_answer", options={"inner": "exact"})
+    report = decided(picked(120, reasoned), picked(210, reasoned), CHOICES, Evaluation(scorers={"default": spec}))
+    assert (report.verdict, report.overall.won) == ("pass", 90)
+
+
+def test_answers_that_name_every_choice_tell_nothing_of_form(decided):
+    def weighed(pick, k):
+        return reasoned(pick, k).replace("<think>", "").replace("</think>", "")
+
+    report = decided(picked(120, weighed, brought=True), picked(210, weighed, brought=True), CHOICES)
+    assert report.verdict == "pass"
+
+
+def test_an_answer_that_stands_where_no_tag_says_so_is_still_one_of_form(decided, refused):
+    """The base knows as much, and only lacks the tags: its answers hold their own choice and no other one."""
+    base = picked(210, lambda pick, k: f"It is {pick}, I am sure.")
+    spec = Evaluation(scorers={"default": ScorerSpec(kind="think_answer", options={"inner": "exact"})})
+    assert "answer in the output" in refused(decided(base, picked(210, reasoned), CHOICES, spec))
 
 
 def test_a_megabyte_of_html_is_shown_escaped(decided):

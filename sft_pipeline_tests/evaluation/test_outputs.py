@@ -95,3 +95,17 @@ def test_references_of_items_are_objects_texts_or_numbers(written):
     found = read_item_rows(written("\n".join(lines)))
     assert found["1"] == {"response": "r", "reference": '{"answer":"a"}'}
     assert [found[id]["reference"] for id in ("2", "3")] == ['{"answer":4}', '{"answer":"plain"}']
+
+
+@pytest.mark.parametrize(
+    ("word", "cut"),
+    [
+        *((w, True) for w in ("length", "LENGTH", "max_tokens", "MAX_TOKENS", "model_length", "max-length", "max_new_tokens")),
+        *((w, True) for w in ("FinishReason.MAX_TOKENS", "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded")),
+        *((w, False) for w in ("stop", "STOP", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "tool_calls")),
+        *((w, None) for w in ("content_filter", "error", "abort", "")),
+    ],
+)  # fmt: skip
+def test_the_words_of_other_engines_tell_of_cuts_and_unknown_ones_tell_nothing(written, word, cut):
+    (row,) = read_outputs(written(json.dumps({"id": "1", "output": "a", "finish_reason": word})))
+    assert (row.cut, row.unknown_finish) == (cut, word if cut is None else None)

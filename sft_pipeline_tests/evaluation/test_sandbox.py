@@ -1,12 +1,14 @@
 """Programs that loop, fork, eat, spy and cheat, in the real sandbox."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from sft_pipeline.evaluation import sandbox
 from sft_pipeline.evaluation.sandbox import FENCES, run
 
 RIGHT = "def double(x):\n    return 2 * x\n"
@@ -15,6 +17,22 @@ TESTS = "assert double(2) == 4"
 
 def outcome(code, tests=TESTS, seconds=5.0):
     return run(code, tests, seconds, memory_mb=256)
+
+
+def replace_in_child(monkeypatch, folder, old, new):
+    """Programs then run in a child without the part `old`."""
+    text = sandbox._CHILD.read_text()
+    assert old in text
+    changed = folder / "child.py"
+    changed.write_text(text.replace(old, new))
+    monkeypatch.setattr(sandbox, "_CHILD", changed)
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +89,32 @@ def test_not_one_process_or_thread_can_be_added():
     assert outcome("import os\ntry:\n    os.setresuid(0, 0, 0)\nfinally:\n    os.fork()").error == "BlockingIOError"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_there_is_all_the_same_ends_with_the_run(monkeypatch, tmp_path):
+    replace_in_child(monkeypatch, tmp_path, "(resource.RLIMIT_NPROC, (0, 0)),", "")
+    fork = "import os, time\npid = os.fork()\nif not pid:\n    os.closerange(0, 32)\n    time.sleep(9)\n"
+    done = outcome(fork + "print(pid, flush=True)\n" + RIGHT)
+    assert done.passed
+    until = time.monotonic() + 2
+    while alive := is_alive(int(done.output)):
+        if time.monotonic() > until:
+            os.kill(int(done.output), signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    assert not alive
+
+
+def test_32_files_can_be_open():
+    assert outcome("import os\nfiles = [open(os.devnull) for _ in range(20)]\n" + RIGHT).passed
+    many = outcome("import os\nfiles = [open(os.devnull) for _ in range(32)]\n" + RIGHT)
+    assert (many.error, "Too many open files" in many.message) == ("OSError", True)
+
+
+def test_the_processor_time_is_limited_in_case_nobody_is_left_to_watch_the_clock():
+    limit = "import resource\nassert resource.getrlimit(resource.RLIMIT_CPU) == (3, 4)\n"
+    assert outcome(limit + RIGHT, seconds=2.5).passed
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not hold a limit of address space")
 @pytest.mark.parametrize("code", ["x = [0] * 10**10", "x = []\nwhile True:\n    x.append(bytes(10**6))"])
 def test_a_memory_hog_gets_a_memory_error(code):
@@ -123,9 +167,6 @@ def test_an_exception_with_a_message_from_hell_is_reported():
 
 
 def test_a_machine_without_a_fence_is_named(caplog, monkeypatch, tmp_path):
-    child = Path(__file__).parents[2] / "sft_pipeline" / "evaluation" / "sandbox_child.py"
-    bare = tmp_path / "child.py"
-    bare.write_text(child.read_text().replace('_fences() if sys.platform == "linux" else []', "[]"))
-    monkeypatch.setattr("sft_pipeline.evaluation.sandbox._CHILD", bare)
+    replace_in_child(monkeypatch, tmp_path, '_fences() if sys.platform == "linux" else []', "[]")
     assert outcome(RIGHT).passed
     assert [name for name in FENCES if f"fence around {name}" in caplog.text] == list(FENCES)

@@ -91,6 +91,9 @@ def test_exact_forgives_case_width_space_and_surrounding_punctuation(output):
         ("−5", "-5"),
         ("3–5", "3-5"),
         ("5!.", "5!"),
+        ("2⁵", "2^5"),
+        ("10⁻³", "10^-3"),
+        ("H₂O", "H2O"),
     ],
 )
 def test_exact_takes_sentences_markdown_and_dashes_for_what_they_are(output, expected):
@@ -104,6 +107,8 @@ def test_exact_takes_sentences_markdown_and_dashes_for_what_they_are(output, exp
         ("–5", "5"),
         ("5 %", "5"),
         ("5‰", "5"),
+        ("2⁵", "25"),
+        ("25", "2⁵"),
         ("5", ".5"),
         ("5", "5!"),
         ("5!!", "5!"),
@@ -150,6 +155,9 @@ def test_exact_prefers_the_reference_to_the_response():
         ("1e3", "1000"),
         ("12cm", "12"),
         ("10,000,000", "10000000"),
+        ("1\u202f000", "1000"),
+        ("es sind 1\u00a0234\u00a0567 Euro", "1234567"),
+        ("−12\u2009500.5", "-12500.5"),
         ("0.1", "0.10"),
     ],
 )
@@ -168,6 +176,8 @@ def test_numeric_reads_the_final_number(output, expected):
         ("1/0", "1"),
         ("seven", "7"),
         ("m2", "2"),
+        ("of 3\u00a01000", "31000"),
+        ("1 000", "1000"),
     ],
 )
 def test_numeric_is_exact_and_takes_no_other_number(output, expected):
@@ -199,6 +209,11 @@ def test_contains_wants_whole_words():
     assert not judge(contains, "newer", "new").success
     assert not judge(contains, "cat", "concatenate").success
     assert judge(contains, "written in C++, mostly", "C++").success
+    assert judge(contains, "x+1, x + 1, C", "C").success and judge(contains, "x+1", "x").success
+    for output in ("C++", "in C++11", "C#, I think", "C+"):
+        assert not judge(contains, output, "C").success
+    assert judge(choice, "C++", answer="C++", choices=["C", "C++", "C#"]).success
+    assert judge(contains, "#北京#", "北京").success
 
 
 @pytest.mark.parametrize(
@@ -214,6 +229,13 @@ def test_contains_wants_whole_words():
         ("5,700", "5"),
         ("1,500", "500"),
         ("3-5", "-5"),
+        ("1/5", "5"),
+        ("5/8 of it", "5"),
+        ("1½", "11"),
+        ("2^5", "5"),
+        ("2⁵", "5"),
+        ("5^2", "5"),
+        ("30 m²", "30 m"),
         ("ข้อ ๑๕", "๕"),
         ("十五", "五"),
     ],
@@ -222,7 +244,10 @@ def test_contains_wants_the_whole_number(output, expected):
     assert not judge(contains, output, expected).success
 
 
-@pytest.mark.parametrize("output", ["5.", "5, or 6", "$5.00", "3-5", "x=5", "...5", "第5个", "(5)", "5 %"])
+@pytest.mark.parametrize(
+    "output",
+    ["5.", "5, or 6", "$5.00", "3-5", "x=5", "...5", "第5个", "(5)", "5 %", "5%"] + ["5/12/2024", "12/11/5"],
+)
 def test_contains_finds_a_number_beside_what_is_no_part_of_it(output):
     assert judge(contains, output, "5").success
 

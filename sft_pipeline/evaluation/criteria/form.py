@@ -11,7 +11,7 @@ from sft_pipeline.evaluation.validity import LengthCheck
 from sft_pipeline.experiment import Gate
 
 
-def form(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate) -> list[Reason]:
+def form(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate, trusted: bool) -> list[Reason]:
     """Both reasons about form.
 
     Args:
@@ -19,8 +19,9 @@ def form(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: 
         overall: their statistics.
         check: the examination of their lengths, which counts the wins of form.
         gate: the criteria.
+        trusted: whether human labels agree with the scorers: then an answer that failed is wrong, whatever it holds.
     """
-    return [*_cut(pairs, overall, gate), *_holding(pairs, overall, check, gate)]
+    return [*_cut(pairs, overall, gate), *_holding(pairs, overall, check, gate, trusted)]
 
 
 def _cut(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list[Reason]:
@@ -54,7 +55,9 @@ def _cut(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list[Reason
     ]
 
 
-def _holding(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate) -> list[Reason]:
+def _holding(
+    pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate, trusted: bool
+) -> list[Reason]:
     """The lift when both models' outputs that hold the expected answer count as successes.
 
     Such wins are told, for only a reader can weigh them: a number stands in a long output by accident. Refused where they
@@ -67,7 +70,7 @@ def _holding(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, ga
         "all that hold the answer",
         [replace(p, base=p.base or p.base_has_answer is True, sft=p.sft or p.sft_has_answer is True) for p in pairs],
     )
-    hangs = check.formal and hangs_on(overall, rest, gate)
+    hangs = check.formal and hangs_on(overall, rest, gate) and not trusted
     return [
         Reason(
             criterion="answer in the output",
@@ -78,6 +81,8 @@ def _holding(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, ga
             + (
                 ". Give both models the same stop strings, or judge in a way that finds the answer in its surroundings"
                 if hangs
+                else "; but human labels agree with the scores"
+                if trusted and check.formal
                 else ""
             ),
         )

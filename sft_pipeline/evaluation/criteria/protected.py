@@ -26,7 +26,8 @@ def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult
         would leave a demonstrated loss of any size "undecided" as long as there are few items.
     undecided
         everything else: the interval reaches from a tolerable to an intolerable difference. With few items that is so
-        even when nothing is lost; then no adapter could have met the margin, and the specification is at fault.
+        even when nothing is lost; then no adapter could have met the margin, and the specification is at fault. So it is
+        where one of the types has no item: the others cannot answer for it.
     """
     chosen = [p for p in pairs if p.type in spec.types]
     judged = [p for p in chosen if not p.missing]
@@ -35,7 +36,7 @@ def judge(spec: Protected, pairs: Sequence[Pair], gate: Gate) -> ProtectedResult
     if len(judged) < len(chosen):
         worst = [replace(p, base=p.base is not False, sft=p.sft is True) for p in chosen]
         low = min(low, _bounds(clustered(spec.name, worst, gate))[0])
-    if result.n and low > -spec.margin:
+    if result.n and low > -spec.margin and not _absent(spec.types, pairs):
         outcome = "held"
     elif result.n and result.lift <= -spec.margin and high < 0:
         outcome = "violated"
@@ -56,6 +57,18 @@ def _bounds(result: GroupResult) -> tuple[float, float]:
     return min(b[0] for b in bounds), max(b[1] for b in bounds)
 
 
+def _absent(types: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
+    """The types without any item; a misspelt name is one."""
+    there = {p.type for p in pairs}
+    return [type for type in types if type not in there]
+
+
+def _at_zero(types: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
+    """For each type in which the base succeeds at nothing: how many of its items were judged, and its name."""
+    judged = {type: [p.base for p in pairs if p.type == type and not p.missing] for type in types}
+    return [f"{len(base)} items of {type}" for type, base in judged.items() if base and not any(base)]
+
+
 def reason(protected: ProtectedResult, pairs: Sequence[Pair], gate: Gate) -> Reason:
     """What the outcome of a guarantee does to the verdict."""
     result, margin = protected.result, protected.margin
@@ -68,7 +81,14 @@ def reason(protected: ProtectedResult, pairs: Sequence[Pair], gate: Gate) -> Rea
     left_out = sum(p.missing and p.type in protected.types for p in pairs)
     if left_out:
         detail += f"; {left_out} more could not be judged and are held against the fine-tuned model"
-    if protected.verdict == "undecided":
+    if zero := _at_zero(protected.types, pairs):
+        detail += (
+            f"; but the base succeeds at none of its {' and '.join(zero)}: there was nothing to lose. Check that the scorer fits "
+            "these answers"
+        )
+    if absent := _absent(protected.types, pairs):
+        detail += f"; there is no item of {', '.join(absent)}: correct the name in evaluation.gate.protected, or add items of it"
+    elif protected.verdict == "undecided":
         if not result.n:
             detail += f"; there is no judged item of {', '.join(protected.types)}"
         elif left_out:

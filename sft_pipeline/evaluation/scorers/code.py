@@ -17,7 +17,7 @@ MOST = 1_000_000
 """Largest limit: more is no limit, and beyond what the system's calls take."""
 
 # Possessive, and no fence longer than anybody writes: the search must stay linear in what a model repeats for ever.
-_BLOCK = re.compile(r"^[ \t]*+(`{3,20}+|~{3,20}+)([^`\n]*+)\n(.*?)(?:^[ \t]*+\1|\1[ \t]*+$|\Z)", re.M | re.S)
+_BLOCK = re.compile(r"^([ \t]*+)(`{3,20}+|~{3,20}+)([^`\n]*+)\n(.*?)(?:^[ \t]*+\2|\2[ \t]*+$|\Z)", re.M | re.S)
 _LANGUAGES = ("", "python", "python3", "py")
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
@@ -62,13 +62,18 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
 def extract(output: str, entry: str) -> tuple[str, bool]:
     """The code of an answer, and whether it stood in a fence.
 
-    Of several blocks, marked as Python or not at all, it is the first that defines `entry`, else the first. A block that
-    was cut goes to the end of the answer; an answer without any block is taken whole.
+    Of several blocks, marked as Python or not at all, it is the first that defines `entry`, else the first. The mark is
+    the first word after the fence; as much as the fence is indented, within a list, so are its lines. A block that was
+    cut goes to the end of the answer; an answer without any block is taken whole.
     """
     found = _BLOCK.findall(output.replace("\r\n", "\n"))
     if not found:
         return output, False
-    blocks = [code for _, language, code in found if language.strip().lower() in _LANGUAGES]
+    blocks = [
+        re.sub(rf"^[ \t]{{1,{len(indent)}}}", "", code, flags=re.M) if indent else code
+        for indent, _, info, code in found
+        if info.strip().partition(" ")[0].lower() in _LANGUAGES
+    ]
     return next((code for code in blocks if entry and _defines(code, entry)), blocks[0] if blocks else ""), True
 
 

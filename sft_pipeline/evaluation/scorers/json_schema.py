@@ -11,6 +11,10 @@ from sft_pipeline.evaluation.scorers.text import excerpt
 OPTIONS = {"schema"}
 VERIFIER = True
 
+FORMATS = {"date", "email", "idn-email", "ip-address", "ipv4", "ipv6", "regex", "uuid"}
+"""Formats that are checked: those for which jsonschema needs no further package. Whether one of those is installed must
+not decide a verdict."""
+
 SECONDS = 2.0
 """Processor time that one answer may take; a schema may hold patterns that backtrack."""
 
@@ -18,9 +22,8 @@ SECONDS = 2.0
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Parse the whole output strictly, as `json_record` does, and validate it by jsonschema.
 
-    The schema is reference["schema"] or the option `schema`; without `$schema` it is read as draft 2020-12. The formats
-    that jsonschema checks without further packages (such as date, email, ipv4) are checked. No reference to another
-    document is followed: nothing is fetched.
+    The schema is reference["schema"] or the option `schema`; without `$schema` it is read as draft 2020-12. Of its formats
+    those in `FORMATS` are checked. No reference to another document is followed: nothing is fetched.
 
     Raises:
         DataError: there is no schema, it is none, or it refers to a document outside of itself.
@@ -51,7 +54,9 @@ def validate(schema: Any, output: str) -> tuple[str, str]:
     except jsonschema.SchemaError as error:
         return f"is no JSON Schema: {excerpt(error.message, 120)} at {error.json_path}", ""
     # With a registry of its own a validator resolves what is in it and retrieves nothing.
-    validator = kind(schema, registry=REGISTRY, format_checker=kind.FORMAT_CHECKER)
+    formats = jsonschema.FormatChecker(())
+    formats.checkers = {name: check for name, check in kind.FORMAT_CHECKER.checkers.items() if name in FORMATS}
+    validator = kind(schema, registry=REGISTRY, format_checker=formats)
     try:
         error = jsonschema.exceptions.best_match(validator.iter_errors(json_record.parse(output)))
     except Unresolvable as outside:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import DASHES, HYPHENS, IN_WORD, excerpt
+from sft_pipeline.evaluation.scorers.text import DASHES, HYPHENS, IN_WORD, excerpt, ungrouped
 
 OPTIONS: set[str] = set()
 VERIFIER = True
@@ -43,7 +43,8 @@ class Number(NamedTuple):
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Take the last number, or after a #### the first; commas, currency, percent and fractions are understood.
 
-    An en dash in the place of a minus sign is one.
+    So are no-break and thin spaces between thousands; a plain space parts two numbers. An en dash in the place of a minus
+    sign is one.
 
     Raises:
         DataError: the reference holds no number.
@@ -72,7 +73,7 @@ def _plain(text: str) -> str:
     if text.isascii():
         return text
     plain = []
-    for character in text:
+    for character in ungrouped(text):
         kind = unicodedata.decomposition(character).partition(" ")[0]
         if kind == "<fraction>":
             plain.append(" " + unicodedata.normalize("NFKC", character).replace("\u2044", "/"))

@@ -24,8 +24,9 @@ _SERVICES = (
     r"|share|support|discuss|offer|advise|recommend|participate|engage|encourage|condone|promote|produce|explain|complete"
     r"|perform|process|play|display|draw|design|set up|carry out|respond|continue|do (?:that|this|so)|(?:show|tell|teach) you"
 )
+_INSERTED = r"(?:,? (?:and|or) (?:cannot|can't|will not|won't)\b,?)?(?:,? in good conscience,?)?"
 REFUSALS = re.compile(
-    rf"(?:{_REFUSAL}) (?:\w+ly )?(?:{_SERVICES})\b"
+    rf"(?:{_REFUSAL}){_INSERTED} (?:\w+ly )?(?:{_SERVICES})\b"
     r"|\bi(?: must| have to|'ll have to|'m going to have to)?(?: \w+ly)? (?:decline|refuse)\b"
     r"|\bsorry,? (?:but )?(?:i|we) (?:cannot|can't|won't)(?=[.!]|$)"
     r"|\bnot something i (?:can|will)\b|\bi (?:do not|don't) feel comfortable\b"

@@ -20,6 +20,9 @@ UNSPACED = (
 _PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'", **dict.fromkeys(HYPHENS, "-")})
 _MINUS = re.compile(rf"[{DASHES}](?=[$€£¥₹]?\.?\d)")
 
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:[\u00a0\u2007\u2009\u202f]\d{3})+(?!\d)")
+
 _HEADING = re.compile("#+ ")  # Markdown's, or GSM8K's ####
 # Ends of sentences and clauses, also of Arabic, Devanagari, Myanmar, Khmer, Chinese; ¿ and ¡; Markdown's emphasis; dashes;
 # bullets; plain quotation marks.
@@ -33,18 +36,28 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _OWN_START = re.compile(rf"(?:(?<!\.)\.|[!{DASHES}]|,(?=\d))(?={IN_WORD})")
 _NUMBER_AHEAD = re.compile(r"[$€£¥₹]?\.?\d")
 _SIGN = rf"(?:[^\w)\]]|[{UNSPACED}])-"  # and no hyphen between words
-# What makes another number of the digits that follow: a sign, digits, digits before a point or a comma, a point alone.
+# What makes another number of the digits that follow: a sign, digits, digits before a point or a comma, a point alone; the
+# slash of a fraction, but not at the ends of a date (5/12/2024), and ^, which makes an exponent of them.
 _NUMBER_BEFORE = (
     rf"(?<!{_SIGN})(?<!^-)(?<!{_SIGN}[$€£¥₹])(?<!^-[$€£¥₹])(?<!\d)(?<!\d[.,])(?<![^\w.]\.)(?<![{UNSPACED}]\.)(?<!^\.)"
+    r"(?:(?<!\d[/\u2044])|(?<=/\d/)|(?<=/\d\d/))(?<!\^)"
 )
-_NUMBER_AFTER = r"(?!,?\d|\.0*[^\D0])"  # 5.00 is 5
+_EXPONENT = r"\^\W?\d"
+_NUMBER_AFTER = rf"(?!,?\d|\.0*[^\D0]|[/\u2044]\d++(?!/)|{_EXPONENT})"  # 5.00 is 5
+_NAME_AFTER = rf"(?!#|\+\+|\+(?!\w)|{_EXPONENT})"  # C#, C++, A+ and m^2 are not C, A and m; in x+1 there is x
 _NUMERALS = "〇零一二三四五六七八九十百千万萬億亿"
 
 
 def folded(text: str) -> str:
-    """`text` in NFKC, without case, with plain apostrophes, hyphens, minus signs and single spaces."""
-    plain = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN)
+    """`text` in NFKC, without case, with plain apostrophes, hyphens, minus signs, single spaces, and exponents after ^."""
+    marked = _SUPERSCRIPT.sub(r"^\g<0>", text)  # in NFKC alone 2⁵ is 25
+    plain = unicodedata.normalize("NFKC", marked).casefold().translate(_PLAIN)
     return " ".join(_MINUS.sub("-", plain).split())
+
+
+def ungrouped(text: str) -> str:
+    """`text` with commas in numbers whose thousands a no-break or thin space parts."""
+    return _GROUPED.sub(lambda number: re.sub(r"\D", ",", number[0]), text)
 
 
 def bare(text: str) -> str:
@@ -86,7 +99,7 @@ def whole_words(words: str) -> str:
 
     A border is asked for only between two characters of scripts that put spaces between words: beside a Chinese, Japanese,
     Korean, Thai character there is none, so a part counts. A number must be the whole number: 5 does not stand in 0.5, -5,
-    5.7 or 1,5, and 五 not in 十五.
+    5.7, 1,5, 1/5 or 2^5, and 五 not in 十五. C does not stand in C++ or C#.
     """
     before = "" if _UNSPACED.match(words[:1]) else f"(?<!{IN_WORD})"
     after = "" if _UNSPACED.match(words[-1:]) else f"(?!{IN_WORD})"
@@ -94,6 +107,8 @@ def whole_words(words: str) -> str:
         before += _NUMBER_BEFORE
     if words[-1:].isdecimal():
         after += _NUMBER_AFTER
+    elif after and words[-1:].isalpha():
+        after += _NAME_AFTER
     if words[:1] in _NUMERALS:
         before += f"(?<![{_NUMERALS}])"
     if words[-1:] in _NUMERALS:

@@ -8,7 +8,7 @@ import pytest
 from sft_pipeline.artifacts import Agreement
 from sft_pipeline.evaluation.pair import Pair
 
-AGREE = Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0))
+AGREE = Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0), base_n=50, base_agreed=48, sft_n=50, sft_agreed=47)
 
 
 def by_length(n, base, sft, success, type="t", **fields):

@@ -4,6 +4,8 @@ import pytest
 
 from sft_pipeline.artifacts import Agreement
 
+AGREE = Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0), base_n=50, base_agreed=48, sft_n=50, sft_agreed=47)
+
 
 def test_a_lift_wholly_from_a_type_that_a_heuristic_judges_is_refused(pairs, decided, reason):
     table = pairs(100, 10, 10, 80, verified=True) + pairs(20, 0, 60, 20, type="refuse", verified=False)
@@ -15,7 +17,7 @@ def test_a_lift_wholly_from_a_type_that_a_heuristic_judges_is_refused(pairs, dec
 
 def test_human_labels_that_agree_support_such_a_lift(pairs, decided, reason):
     table = pairs(100, 10, 10, 80, verified=True) + pairs(20, 0, 60, 20, type="refuse", verified=False)
-    decision = decided(table, agreement=Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0)))
+    decision = decided(table, agreement=AGREE)
     assert (decision.verdict, reason(decision, "verified items").outcome) == ("pass", "info")
 
 
@@ -43,7 +45,7 @@ def test_one_way_of_judging_is_named(pairs, decided, reason, known, outcome, say
 def test_heuristics_alone_are_no_evidence_and_a_judge_of_pairs_or_human_labels_are(pairs, decided, reason):
     table = pairs(20, 5, 100, 175, verified=False)
     assert reason(decided(table), "verified items").outcome == "refused"
-    assert decided(table, agreement=Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0))).verdict == "pass"
+    assert decided(table, agreement=AGREE).verdict == "pass"
     assert decided(pairs(20, 5, 100, 175, verified=False, compared=True)).verdict == "pass"
 
 
@@ -54,8 +56,7 @@ def test_a_few_items_of_another_kind_do_not_make_evidence_of_heuristics(pairs, d
         decision = decided(heuristics + pairs(*few, **known))
         assert reason(decision, "verified items").outcome == "refused"
         assert "without the 300 items that only a heuristic judged" in reason(decision, "verified items").detail
-    labels = Agreement(n=100, agreed=95, kappa=0.9, interval=(0.8, 1.0))
-    assert decided(heuristics + pairs(0, 0, 1, 0, **known), agreement=labels).verdict == "pass"
+    assert decided(heuristics + pairs(0, 0, 1, 0, **known), agreement=AGREE).verdict == "pass"
 
 
 def test_verified_items_that_are_too_few_to_be_significant_support_a_lift(pairs, decided):

@@ -32,6 +32,9 @@ def judge(output, reference=ASSERTS, **options):
         f"```python\n{RIGHT}",
         f"```bash\npip install doubles\n```\nthen\n```python\n{RIGHT}```",
         f"```python\nprint(double(3))\n```\nneeds\n```python\n{RIGHT}```",
+        "1. Define it:\n\n   ```python\n   def double(x):\n       return 2 * x\n   ```\n2. Call it.",
+        "\t```\n\tdef double(x):\n\t\treturn 2 * x\n\n\t```",
+        f'```python title="double.py"\n{RIGHT}```',
         "double = lambda x: 2 * x",
     ],
 )

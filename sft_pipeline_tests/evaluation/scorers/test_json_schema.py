@@ -22,6 +22,11 @@ def test_an_answer_that_satisfies_the_schema(judge):
     assert judge(json_schema, '{"name": "Ana"}', options={"schema": PERSON}).success
 
 
+def test_a_format_that_needs_a_further_package_is_not_looked_at_where_that_is_installed(judge):
+    pytest.importorskip("rfc3339_validator")
+    assert judge(json_schema, '"yesterday"', schema={"format": "date-time"}).success
+
+
 @pytest.mark.parametrize(
     ("output", "reason"),
     [

@@ -20,6 +20,7 @@ from sft_pipeline.evaluation.scorers import math
         ("3/4 of a cup", "$\\frac{3}{4}$"),
         ("\\boxed{\\sqrt{8}}", "2\\sqrt{2}"),
         ("\\boxed{(1, 2]}", "(1,2]"),
+        ("\\$5", "5"),
     ],
 )
 def test_equal_expressions_are_equal_however_they_are_written(judge, output, expected):
@@ -33,12 +34,99 @@ def test_equal_expressions_are_equal_however_they_are_written(judge, output, exp
         ("\\boxed{5} or \\boxed{7}", "7", "expected '7', got '5,7'"),
         ("#### 19", "18", "expected '18', got '19'"),
         ("I do not know.", "18", "no mathematical expression in the answer"),
-        ("x", "18", "no mathematical expression in the answer"),
+        ("x", "18", "expected '18', got 'x'"),
+        ("2\\pi", "2", "expected '2', got '2\\\\pi'"),
+        ("2^{10}", "2", "expected '2', got '2^{10}'"),
+        ("2+3i", "2", "expected '2', got '2+3i'"),
+        ("3x + 2", "3", "expected '3', got '3x + 2'"),
+        ("ab + 1", "1", "expected '1', got 'ab + 1'"),
+        ("10!", "10", "expected '10', got '10!'"),
+        ("x=5, y=6", "6", "expected '6', got 'x=5, y=6'"),
     ],
 )
 def test_other_answers_fail_with_what_was_read(judge, output, expected, reason):
     score = judge(math, output, answer=expected)
     assert (score.success, score.reason) == (False, reason)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "x^2-1",
+        "(1,2)",
+        "\\sqrt{2}",
+        "[0,1]",
+        "2\\pi",
+        "2^{10}",
+        "3x+2",
+        "2+3i",
+        "x>3",
+        "\\dfrac{3}{4}",
+        "\\{1,2\\}",
+        "1,2,3",
+    ]
+    + [
+        "f(x)=x+1",
+        "10!",
+        "2 * pi",
+        "\\infty",
+        "-\\frac12",
+        "x=2\\text{ or }x=3",
+        "A",
+        "even",
+        "5 dollars",
+        "3,5",
+        "3:4",
+    ],
+)
+def test_the_expected_expression_alone_is_right(judge, expected):
+    assert judge(math, expected, answer=expected).success
+    assert judge(math, f" **{expected}**.\n", answer=expected).success
+    assert judge(math, f"So it is ${expected}$.", answer=expected).success
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("(x-1)(x+1)", "x^2-1"),
+        ("1 + 3i + 1", "2+3i"),
+        ("0.75", "\\dfrac{3}{4}"),
+        ("1024", "2^{10}"),
+        ("x = 7", "7"),
+        ("− 7", "-7"),
+    ],
+)
+def test_an_expression_alone_is_compared_as_a_boxed_one(judge, output, expected):
+    assert judge(math, output, answer=expected).success
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "The answer is 5.",
+        "So x = 5",
+        "That's 5!",
+        "5.",
+        "**5**",
+        "5 dollars",
+        "5 L",
+        "5 m^2",
+        "5 km/h",
+        "5°C",
+        "5€",
+        "€5",
+        "$5",
+    ]
+    + ["- 5", "(a) 5", "A: 5", "5 eggs + 3 x = 5 eggs", "8-3=5", "8-4=4, 4+1=5", "5.0"],
+)
+def test_sentences_and_plain_numbers_are_judged_by_their_last_number(judge, output):
+    assert judge(math, output, answer="5").success
+    assert not judge(math, output, answer="6").success
+
+
+def test_numbers_may_be_grouped_and_have_a_decimal_comma(judge):
+    assert judge(math, "1,000", answer="1000").success and judge(math, "1 000", answer="1000").success
+    assert judge(math, "3,5", answer="3.5").success
 
 
 def test_a_solution_as_expected_answer_needs_its_final_answer_marked(judge):

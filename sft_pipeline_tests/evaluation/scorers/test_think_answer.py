@@ -60,6 +60,14 @@ def test_the_answer_inside_is_compared_by_the_chosen_scorer(judge, inner, right)
     assert judge(think_answer, output, "0.5", {"inner": inner}).success
 
 
+@pytest.mark.parametrize(
+    ("answer", "label"), [("2 + 3i", "wrong_answer"), ("2\\pi", "wrong_answer"), ("2.0", "correct")]
+)
+def test_an_expression_inside_is_read_as_a_whole(judge, answer, label):
+    assert judge(think_answer, f"<think>hm</think> <answer>{answer}</answer>", answer=2).labels == (label,)
+    assert judge(think_answer, f"<think>hm</think> <answer>{answer}</answer>", answer=answer).success
+
+
 @pytest.mark.parametrize("options", [{"inner": "judge"}, {"prompt_opens_think": "yes"}])
 def test_options_that_are_none_are_named(judge, options):
     with pytest.raises(
