@@ -59,7 +59,7 @@ def run(seed: int, folder: Path) -> str:
         experiment, base, report, plan, parts["train"], parts["dev"], folder / "work", out("adapter")
     )
     history = json.loads(adapter.path("log_history.json").read_text())
-    diagnosis = diagnose(history, out("diagnosis"), train_rows=plan.train_rows, effective_batch=plan.effective_batch)
+    diagnosis = diagnose(history, out("diagnosis"), train_rows=plan.trained_rows, effective_batch=plan.effective_batch)
     with open_engine(experiment, base) as engine:
         answers = [
             generate(experiment, name, base, tuned, parts["test"], engine, out(f"{name}_work"), out(f"{name}_answers"))

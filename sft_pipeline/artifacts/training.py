@@ -22,11 +22,14 @@ class TrainingPlan(Artifact):
 
     VOLATILE: ClassVar[tuple[str, ...]] = ("schedule.png",)
 
-    train_rows: int
+    train_rows: int = Field(description="Rows of the training split.")
+    masked_rows: int = Field(
+        0, description="Rows of it without loss, for their prompt alone reaches the limit: they are left out."
+    )
     effective_batch: int
     steps: int
     warmup_steps: int
-    coverage: float = Field(description="Passes over the training rows.")
+    coverage: float = Field(description="Passes over the rows that are trained on.")
     learning_rates: tuple[float, ...] = Field(description="Learning rate at 0, 10, …, 100 % of the steps.")
     tokens_per_epoch: int
     padding_share: float = Field(description="Expected share of padding in the batches.")
@@ -49,6 +52,11 @@ class TrainingPlan(Artifact):
     def version(self) -> str:
         """Only what the training rests on: another gate makes another plan, but no other adapter."""
         return hash_value([self.train_rows, self.effective_batch, self.steps, self.warmup_steps, self.learning_rates])
+
+    @property
+    def trained_rows(self) -> int:
+        """Rows that carry loss: what a pass reads."""
+        return self.train_rows - self.masked_rows
 
     @property
     def blocking(self) -> tuple[Finding, ...]:
@@ -79,7 +87,7 @@ class AdapterSnapshot(Artifact):
 
     steps: int = Field(description="Steps that were made: fewer than planned where the dev loss no longer fell.")
     step: int = Field(description="Step whose weights the adapter holds.")
-    epochs: float
+    epochs: float = Field(description="Passes over the rows that carry loss, in these steps.")
     trainable_parameters: int
     loss_first: float
     loss_last: float

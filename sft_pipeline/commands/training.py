@@ -42,13 +42,14 @@ def diagnose(
 
     Exit 0: healthy. Exit 1: sick, or undecided because the log holds too few rows. Exit 2: no usable log.
     """
-    from sft_pipeline.training.curves import log_history
+    from sft_pipeline.training.curves import log_history, state_file
     from sft_pipeline.training.diagnosis import diagnose as examine
 
     with user_errors():
-        history = log_history(file)
+        judged = state_file(file)
+        history = log_history(judged)
         with tempfile.TemporaryDirectory() as temporary:
             folder = new_folder(out) if out else Path(temporary)
             made = examine(history, folder)
-            typer.echo((folder / "diagnosis.txt").read_text())
+            typer.echo(f"{(folder / 'diagnosis.txt').read_text()}\njudged: {shown(judged)}")
     raise typer.Exit(0 if made.healthy else 1)

@@ -185,6 +185,7 @@ def _plan(plan: a.TrainingPlan) -> dict[str, Any]:
     shown = {
         "steps": plan.steps,
         "coverage": plan.coverage,
+        "rows without loss": plan.masked_rows,
         "effective batch": plan.effective_batch,
         "tokens per epoch": plan.tokens_per_epoch,
         "padding share": plan.padding_share,

@@ -30,16 +30,17 @@ def _run(plan: TrainingPlan) -> list[str]:
         else f"padding {plan.padding_share:.1%}, longest row {plan.longest:,}"
     )
     cut = f", {plan.cut_rows:,} rows cut" if plan.cut_rows else ""
+    left_out = f" of {plan.train_rows:,}, the others carry no loss" if plan.masked_rows else ""
     time = (
         f"about {_duration(plan.seconds)} by the declared tokens_per_second"
         if plan.seconds is not None
         else "unknown: declare training.tokens_per_second, measured on the device"
     )
     return [
-        f"rows            {plan.train_rows:,}",
+        f"rows            {plan.trained_rows:,}" + left_out,
         f"steps           {plan.steps:,} of {plan.effective_batch} sequences, {plan.warmup_steps:,} of them warm-up",
         f"coverage        {plan.coverage:.3g} epochs",
-        f"tokens          {tokens:,} per epoch ({tokens / plan.train_rows:.1f} per row), "
+        f"tokens          {tokens:,} per epoch ({tokens / plan.trained_rows:.1f} per row), "
         f"{round(tokens * plan.coverage):,} in all; {padding}{cut}",
         f"time            {time}",
     ]

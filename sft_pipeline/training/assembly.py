@@ -8,7 +8,7 @@ from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset
 from sft_pipeline.dataset.leakage.learned_rows import learned_hash
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.experiment import HubBase
-from sft_pipeline.training import checkpoints, manifest
+from sft_pipeline.training import checkpoints, manifest, schedule
 from sft_pipeline.training.callbacks.rows import LOG, complete
 from sft_pipeline.training.options import options
 
@@ -45,18 +45,22 @@ def assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end,
         "peak_memory_bytes": _peak_memory(end.folder.parent / LOG),
         "resumed_at_step": start.step if start else 0,
     }
+    learned = len(encoded.examples)
+    result = {
+        "steps": end.step,
+        "step": chosen,
+        "epochs": round(schedule.samples_seen(learned, training, end.step) / learned, 6),
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        # That of the chosen step; the last step need not have an evaluation, then that of the one before it.
+        "dev_loss": next((loss for step, loss in reversed(dev_losses) if step <= chosen), None),
+    }
     made = options(experiment, plan, bool(dev_losses))
-    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements, end.step, chosen)
+    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements, result)
     return AdapterSnapshot.seal(
         out,
-        steps=end.step,
-        step=chosen,
-        epochs=round(plan.coverage * end.step / plan.steps, 6),
+        **result,
         trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
-        loss_first=losses[0],
-        loss_last=losses[-1],
-        # That of the chosen step; the last step need not have an evaluation, then that of the one before it.
-        dev_loss=next((loss for step, loss in reversed(dev_losses) if step <= chosen), None),
         checkpoints=tuple(steps),
         masked_rows=len(encoded.masked),
         learned_from=learned_from(train, dev),

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +20,9 @@ REWARD_KEYS = ("reward", "rewards/chosen", "kl", "objective/kl")
 SCORE_KEYS = ("eval_accuracy", "eval_f1", "eval_wer", "eval_cer")
 """Keys of evaluations that measure labels or transcripts, where a loss of nearly 0 can be deserved."""
 
+LOST_KEY = "stopped_as_lost"
+"""Key of the row that the watchdog adds to the log of a run that it stopped: the reason."""
+
 
 @dataclass(frozen=True)
 class Log:
@@ -33,6 +37,7 @@ class Log:
         epoch: passes over the data.
         rewards: the log is one of reinforcement or preference learning.
         scored: the evaluations measure labels or transcripts besides the loss.
+        lost: why the watchdog stopped the run, where it did.
     """
 
     loss: Series
@@ -44,6 +49,7 @@ class Log:
     several_dev_sets: bool = False
     rewards: bool = False
     scored: bool = False
+    lost: str = ""
 
     @property
     def finite(self) -> list[float]:
@@ -67,15 +73,20 @@ class Log:
 
     @property
     def scatter(self) -> float:
-        """Typical difference of neighbouring losses (their standard deviation, from the median) over the level."""
-        steps = [abs(b - a) for a, b in zip(self.finite, self.finite[1:], strict=False)]
+        """Noise of the training loss over its level."""
         level = median(self.finite) if self.finite else 0.0
-        return median(steps) / 0.6745 / math.sqrt(2) / level if steps and level else 0.0
+        return noise(self.finite) / level if level else 0.0
 
     @property
     def finite_dev(self) -> Series:
         """The finite dev losses."""
         return [(step, value) for step, value in self.dev if math.isfinite(value)]
+
+
+def noise(values: Sequence[float]) -> float:
+    """Standard deviation of a value about its level, from the typical difference of neighbours; 0 for a single value."""
+    steps = [abs(b - a) for a, b in pairwise(values)]
+    return median(steps) / 0.6745 / math.sqrt(2) if steps else 0.0
 
 
 def first(values: Sequence[float]) -> float:
@@ -129,6 +140,7 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         several_dev_sets=len(sets) > 1,
         rewards=any(key in row for _, row in rows for key in REWARD_KEYS),
         scored=any(key in row for _, row in rows for key in SCORE_KEYS),
+        lost=next((str(row[LOST_KEY]) for _, row in reversed(rows) if LOST_KEY in row), ""),
     )
 
 
@@ -153,18 +165,13 @@ def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
 def log_history(path: Path) -> list[dict[str, Any]]:
     """The log rows in `path`: a trainer_state.json, a list of its rows, or the folder of a run.
 
-    In a folder its own trainer_state.json is taken, the run's last word, or else that of the newest checkpoint-N folder.
+    Of a folder it is the file that `state_file` names.
 
     Raises:
         DataError: there is none, it is not what a Hugging Face trainer writes, or it holds no rows.
     """
-    file = _state_file(path)
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); {_WANTED}") from error
-    except ValueError as error:
-        raise DataError(f"{file}: not JSON ({error}); {_WANTED}") from error
+    file = state_file(path)
+    state = _parsed(file)
     rows = state.get("log_history") if isinstance(state, dict) else state
     if rows is None:
         raise DataError(f"{file}: no field log_history, so not the state of a Hugging Face trainer; {_WANTED}")
@@ -178,12 +185,36 @@ def log_history(path: Path) -> list[dict[str, Any]]:
 _WANTED = "give a trainer_state.json, or a folder that holds one or checkpoint-N folders with one"
 
 
-def _state_file(path: Path) -> Path:
+def state_file(path: Path) -> Path:
+    """The file that `path` stands for: itself, or in the folder of a run the state that is furthest.
+
+    That is its own trainer_state.json, or the one of the newest checkpoint-N folder where the own one ended at an earlier
+    step: it is then left over from before the training went on.
+
+    Raises:
+        DataError: the folder holds neither, or its own trainer_state.json cannot be read.
+    """
     if not path.is_dir():
         return path
-    numbered = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
-    newest = sorted(numbered, key=lambda p: int(p.parent.name[11:]))[-1:]
-    found = [p for p in (path / "trainer_state.json", *newest) if p.is_file()]
-    if not found:
+    numbered = {
+        int(state.parent.name[11:]): state
+        for state in path.glob("checkpoint-*/trainer_state.json")
+        if state.parent.name[11:].isdigit()
+    }
+    newest, own = max(numbered, default=None), path / "trainer_state.json"
+    if own.is_file():
+        state = _parsed(own)
+        reached = state.get("global_step") if isinstance(state, dict) else None
+        return numbered[newest] if newest is not None and isinstance(reached, int) and reached < newest else own
+    if newest is None:
         raise DataError(f"{path}: no trainer_state.json in this folder or in a checkpoint-N folder of it; {_WANTED}")
-    return found[0]
+    return numbered[newest]
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); {_WANTED}") from error
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON ({error}); {_WANTED}") from error

@@ -63,7 +63,7 @@ def judge(
     """Findings and metrics of a log history, blocking ones first; writes nothing."""
     log = read(log_history)
     if not log.finite:
-        found = loss.not_finite(log) or [
+        found = [*loss.lost(log), *loss.not_finite(log)] or [
             Finding(
                 rule="no_log",
                 severity="blocking",
@@ -73,6 +73,7 @@ def judge(
         ]
         return found, {"log_rows": float(len(log.loss))}
     found = [
+        *loss.lost(log),
         *loss.not_finite(log),
         *gradient.not_finite(log),
         *gradient.zero(log),

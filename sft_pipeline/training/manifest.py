@@ -15,6 +15,13 @@ from sft_pipeline.training.data import Encoded
 
 _TIMES = ("_runtime", "_per_second")
 
+EVALUATION = {
+    "asset": "gate_report",
+    "chain": ["gate_report", "sft_generations", "lora_adapter"],
+    "note": "of the same experiment; each asset of the chain names under upstream the version of the next",
+}
+"""Where the verdict on the adapter will stand: it is not known yet."""
+
 
 def deterministic_rows(log_history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The log rows without what differs between two identical runs; non-finite numbers become their names."""
@@ -38,8 +45,7 @@ def write(
     encoded: Encoded,
     options: Mapping[str, Any],
     measurements: Mapping[str, Any],
-    steps: int,
-    step: int,
+    result: Mapping[str, Any],
 ) -> None:
     """Write `training_manifest.json` and `TRAINING_SUCCESS` into `out`, which holds the finished adapter.
 
@@ -54,10 +60,10 @@ def write(
         encoded: what became of the training rows.
         options: keywords of TRL's SFTConfig.
         measurements: times and memory.
-        steps: steps that were made, fewer than planned after an early stop.
-        step: step whose weights the adapter holds.
+        result: the adapter's `steps`, `step`, `epochs` and losses, by their names in AdapterSnapshot.
     """
     made = environment.record()
+    dev_loss = result["dev_loss"]
     adapter = {path.name: hash_file(path) for path in sorted((out / "adapter").iterdir())}
     manifest = {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -71,6 +77,7 @@ def write(
             "parameters": base.parameters,
         },
         "data": {
+            "source": train.source,
             "train": {"digest": train.digest, "rows": train.rows},
             "dev": {"digest": dev.digest, "rows": dev.rows},
             "cut_rows": len(encoded.truncated),
@@ -83,7 +90,9 @@ def write(
             "warmup_steps": plan.warmup_steps,
             "coverage": plan.coverage,
         },
-        "result": {"steps": steps, "step": step},
+        # Beyond 700 nats the perplexity is no float.
+        "result": {**result, "dev_perplexity": math.exp(dev_loss) if dev_loss is not None and dev_loss < 700 else None},
+        "evaluation": EVALUATION,
         "guard": {"digest": guard.digest, "passed": guard.passed, "loader": guard.loader},
         "trainer_options": dict(options),
         "measurements": dict(measurements),
@@ -94,8 +103,8 @@ def write(
     success = {
         "adapter": "adapter",
         "sha256": adapter["adapter_model.safetensors"],
-        "steps": steps,
-        "step": step,
+        "steps": result["steps"],
+        "step": result["step"],
         "commit": made["commit"],
         "guard": {
             "passed": guard.passed,

@@ -39,12 +39,17 @@ def make(
         modules: names of the base's matrices, where its files are at hand: for architectures without known shapes.
 
     Raises:
-        PreconditionError: neither lengths nor `data.expected` are there, or there is no training row.
+        PreconditionError: neither lengths nor `data.expected` are there, or no training row carries loss.
     """
     training = experiment.training
     rows = plan_rows.measured(train_lengths, training) if train_lengths is not None else plan_rows.expected(experiment)
     if rows.count == 0:
-        raise PreconditionError("the training split has no rows: there is nothing to train on")
+        raise PreconditionError(
+            f"no training row carries loss: the prompt of each of the {rows.masked:,} rows reaches training.max_length "
+            f"{training.max_length}; raise it"
+            if rows.masked
+            else "the training split has no rows: there is nothing to train on"
+        )
 
     steps = schedule.total_steps(rows.count, training)
     warmup = schedule.warmup_steps(steps, training)
@@ -71,7 +76,8 @@ def make(
     ]
     plan = TrainingPlan(
         root=out,
-        train_rows=rows.count,
+        train_rows=rows.count + rows.masked,
+        masked_rows=rows.masked,
         effective_batch=training.effective_batch,
         steps=steps,
         warmup_steps=warmup,

@@ -89,21 +89,29 @@ def _weak(n: int, figures: Mapping[str, float], gate: Gate) -> Finding:
 
 def _guarantee(protected: Protected, items: Mapping[str, int], gate: Gate) -> Finding | None:
     """A guarantee that no result could meet, or only a perfect one."""
-    types = ", ".join(f"{type} {items.get(type, 0)}" for type in protected.types)
-    n = sum(items.get(type, 0) for type in protected.types)
-    lost = power.largest_tolerable_loss(n, protected.margin) if n else -1
+    undecidable = {
+        "rule": "guarantee_undecidable",
+        "severity": "blocking" if gate.undecided == "fails" else "warning",
+    }
+    if absent := [type for type in protected.types if not items.get(type)]:
+        return Finding(
+            **undecidable,
+            evidence=f"guarantee {protected.name}: there is no test item of {', '.join(absent)}, so it can never be judged "
+            "(fault of the specification)",
+            remedy="correct the name of the type in evaluation.gate.protected, or add test items of it",
+        )
+    types = ", ".join(f"{type} {items[type]}" for type in protected.types)
+    n = sum(items[type] for type in protected.types)
+    lost = power.largest_tolerable_loss(n, protected.margin)
     if lost > 0:
         return None
     needed = power.items_to_decide(protected.margin)
     if lost < 0:
-        reach = (
-            f"even an unchanged result leaves a loss of {-power.best_lower_bound(n):.1%} possible" if n else "no items"
-        )
         return Finding(
-            rule="guarantee_undecidable",
-            severity="blocking" if gate.undecided == "fails" else "warning",
-            evidence=f"guarantee {protected.name}: no result of {n} items ({types}) could meet the "
-            f"margin of {protected.margin:g}: {reach} (fault of the specification)",
+            **undecidable,
+            evidence=f"guarantee {protected.name}: no result of {n} items ({types}) could meet the margin of "
+            f"{protected.margin:g}: even an unchanged result leaves a loss of {-power.best_lower_bound(n):.1%} possible "
+            "(fault of the specification)",
             remedy=f"use at least {needed} items of these types, or a wider margin",
         )
     return Finding(

@@ -9,7 +9,7 @@ from typing import Any
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot
 from sft_pipeline.dataset.table import read_table
-from sft_pipeline.errors import ModelError
+from sft_pipeline.errors import DataError, ModelError
 from sft_pipeline.evaluation.scoring import PAIRWISE, score_items, scorer_for
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.model.completion import context_length
@@ -38,7 +38,27 @@ def _judge(rows: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:
     skipped = ELSEWHERE | ({"code"} if evaluation.run_code else set())
     chosen = [row for row in rows if kinds[row["type"]] not in skipped]
     answers = {row["id"]: row["response"] for row in chosen}
-    score_items(chosen, answers, evaluation, Path())  # none of these scorers reads a file
+    try:
+        score_items(chosen, answers, evaluation, Path())  # none of these scorers reads a file
+    except DataError:
+        _say_which(chosen, answers, evaluation)
+        raise
+
+
+def _say_which(rows: Sequence[Mapping[str, Any]], answers: Mapping[str, str], evaluation: Evaluation) -> None:
+    """Judge once more one by one, to say which item cannot be judged and how many of its type."""
+    failed: dict[str, list[tuple[Mapping[str, Any], DataError]]] = {}
+    for row in rows:
+        try:
+            score_items([row], answers, evaluation, Path())
+        except DataError as error:
+            failed.setdefault(row["type"], []).append((row, error))
+    for type, items in failed.items():
+        row, error = items[0]
+        raise DataError(
+            f"{row['source_file']}, row {row['source_row']}: {error} {len(items)} of the "
+            f"{sum(row['type'] == type for row in rows)} test items of type {type} cannot be judged."
+        ) from error
 
 
 def _encode(

@@ -18,7 +18,8 @@ class Rows:
     """The training rows as a plan sees them.
 
     Attributes:
-        count: rows.
+        count: rows that are trained on.
+        masked: rows that are not, for they carry no loss; counted nowhere else but in `cut`.
         tokens: tokens of one pass, after cutting.
         longest: tokens of the longest row, after cutting.
         padding: share of padding in the batches; 0 where it cannot be told.
@@ -27,6 +28,7 @@ class Rows:
     """
 
     count: int
+    masked: int
     tokens: int
     longest: int
     padding: float
@@ -37,11 +39,13 @@ class Rows:
 def measured(lengths: Sequence[tuple[int, int]], training: Training) -> Rows:
     """From the tokens of prompt and response of each row."""
     limit = training.max_length
-    cut = [min(prompt + response, limit) for prompt, response in lengths]
+    # A row whose prompt fills the limit has no label left: data.encode leaves it out.
+    cut = [min(prompt + response, limit) for prompt, response in lengths if prompt < limit]
     padding = schedule.padding_share(cut, training)
     longer = sum(prompt + response > limit for prompt, response in lengths)
     return Rows(
         len(cut),
+        len(lengths) - len(cut),
         sum(cut),
         max(cut, default=0),
         padding,
@@ -76,7 +80,7 @@ def expected(experiment: Experiment) -> Rows:
         remedy = f"set training.max_length to {math.ceil(2 * known.mean_tokens)} or more"
         found.append(Finding(rule="truncated_rows", severity="blocking", evidence=evidence, remedy=remedy))
     tokens = round(known.train_rows * min(known.mean_tokens, limit))
-    return Rows(known.train_rows, tokens, longest, 0.0, 0, tuple(found))
+    return Rows(known.train_rows, 0, tokens, longest, 0.0, 0, tuple(found))
 
 
 def _cut(lengths: Sequence[tuple[int, int]], training: Training) -> list[Finding]:
@@ -97,13 +101,14 @@ def _cut(lengths: Sequence[tuple[int, int]], training: Training) -> list[Finding
             remedy=f"{remedy}max_truncated_share",
         )
     ]
-    if bare / len(lengths) > training.max_masked_share:
+    if bare:
         evidence = (
-            f"{bare:,} of {len(lengths):,} rows ({bare / len(lengths):.1%}) would carry no loss: their prompt alone "
-            f"reaches max_length {limit}"
+            f"{bare:,} of {len(lengths):,} rows ({bare / len(lengths):.1%}) carry no loss: their prompt alone reaches "
+            f"max_length {limit}. They are left out: this plan is that of the other {len(lengths) - bare:,}"
         )
+        severity = "blocking" if bare / len(lengths) > training.max_masked_share else "warning"
         found.append(
-            Finding(rule="masked_rows", severity="blocking", evidence=evidence, remedy=f"{remedy}max_masked_share")
+            Finding(rule="masked_rows", severity=severity, evidence=evidence, remedy=f"{remedy}max_masked_share")
         )
     return found
 
@@ -124,7 +129,7 @@ def _waste(padding: float, lengths: Sequence[int], training: Training) -> list[F
 
 
 def batches(rows: int, training: Training) -> list[Finding]:
-    """How often the rows are seen, and whether a batch can be filled."""
+    """How often the rows are seen, whether a batch can be filled, and which rows several processes repeat."""
     found = []
     steps, seen = schedule.total_steps(rows, training), schedule.samples_seen(rows, training)
     coverage, per_epoch = seen / rows, schedule.steps_per_epoch(rows, training)
@@ -153,4 +158,12 @@ def batches(rows: int, training: Training) -> list[Finding]:
                 remedy="lower batch_size × gradient_accumulation × processes, or bring more rows",
             )
         )
+    repeated = schedule.repeated_rows(rows, training)
+    if repeated and steps >= per_epoch:
+        evidence = (
+            f"{rows:,} rows are no multiple of {training.processes} processes × {training.batch_size}: at the end of each "
+            f"pass accelerate reads {repeated:,} of them again, so that every process has as many; coverage and tokens "
+            "leave them out, and one process would not repeat them"
+        )
+        found.append(Finding(rule="rows_repeated", severity="info", evidence=evidence))
     return found

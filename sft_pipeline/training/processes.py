@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
-from sft_pipeline.errors import TrainingError
+from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.training import checkpoints
 from sft_pipeline.training.callbacks.signals import notices
@@ -93,12 +93,15 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
         on_log: called with each log row as it comes.
 
     Raises:
+        PreconditionError: there are fewer CUDA devices than processes.
         TrainingError: a process failed or was interrupted; with the last lines that it wrote.
     """
     work, count = job.work, str(job.experiment.training.processes)
+    cpu = job.experiment.model.device == "cpu"
+    if not cpu:
+        _require_devices(job.experiment.training.processes)
     job.write(work / "processes.json")
     (work / ROWS).write_text("")
-    cpu = job.experiment.model.device == "cpu"
     elastic = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "--shutdown-timeout", str(SAVING)]
     environment = os.environ | {"ACCELERATE_USE_CPU": str(cpu).lower(), "OMP_NUM_THREADS": _threads(count)}
     with _locked_log(work) as log, open(work / ROWS) as rows:
@@ -136,6 +139,17 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     if process.returncode:
         said = (work / LOG).read_text(errors="replace").splitlines()[-30:]
         raise TrainingError(f"a process of {count} failed; {work / LOG} ends with:\n" + "\n".join(said))
+
+
+def _require_devices(count: int) -> None:
+    """A device for each process: in the lineage the step's lease has seen to it. The plan may be made elsewhere."""
+    import torch
+
+    if (seen := torch.cuda.device_count()) < count:
+        raise PreconditionError(
+            f"training.processes is {count} on model.device cuda, a device for each, but this process sees {seen}. Run it "
+            f"where there are {count}, or train in fewer processes with as much more gradient_accumulation"
+        )
 
 
 def _locked_log(work: Path) -> TextIO:

@@ -27,10 +27,19 @@ def total_steps(rows: int, training: Training) -> int:
     return math.ceil(training.epochs * steps_per_epoch(rows, training))
 
 
-def samples_seen(rows: int, training: Training) -> int:
-    """Rows that the run reads, repetitions included; a pass ends with the rows, not with a full batch."""
-    passes, rest = divmod(total_steps(rows, training), steps_per_epoch(rows, training))
+def samples_seen(rows: int, training: Training, steps: int | None = None) -> int:
+    """Rows that `steps` read, or the whole run; a pass ends with the rows, not with a full batch.
+
+    A row counts once for each pass: those of `repeated_rows` are left out.
+    """
+    steps = total_steps(rows, training) if steps is None else steps
+    passes, rest = divmod(steps, steps_per_epoch(rows, training))
     return passes * rows + min(rest * training.effective_batch, rows)
+
+
+def repeated_rows(rows: int, training: Training) -> int:
+    """Rows of a pass's beginning that accelerate reads again at its end, so that every process has as many."""
+    return -rows % (training.batch_size * training.processes) if training.processes > 1 else 0
 
 
 def warmup_steps(steps: int, training: Training) -> int:

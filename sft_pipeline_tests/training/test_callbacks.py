@@ -3,12 +3,16 @@
 import json
 import math
 import os
+import random
+from types import SimpleNamespace
 
 import pytest
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import callbacks, checkpoints, trainer
 from sft_pipeline.training.callbacks import lost_runs, rows, samples
+from sft_pipeline.training.curves import log_history
+from sft_pipeline.training.diagnosis import judge
 
 BREAKS = "é one\u2028two\u2029three\u0085four\r\nfive"
 """Text with everything that Python, but not JSON lines, takes for the end of a line."""
@@ -65,6 +69,7 @@ def test_a_run_that_stays_above_the_level_it_began_with_has_diverged():
         (rows_of(2.0, math.nan, 2.0), 20, "loss is nan at step 20"),
         ([*rows_of(2.0), {"step": 10, "eval_loss": math.inf}], 10, "eval_loss is inf"),
         (rows_of(2.0, *[0.0] * 9), 40, "loss is exactly 0 in 3 log rows"),
+        (rows_of(2.0, *[0.0] * 4, grad_norm=[0.5, *[math.nan] * 4]), 40, "loss is exactly 0 in 3 log rows"),
         (
             rows_of(*[2.7] * 9, grad_norm=[0.1, *[0.0] * 8]),
             60,
@@ -83,10 +88,66 @@ def test_what_else_is_lost_beyond_doubt(history, step, reason):
         rows_of(2.0, 0.0, 0.0, 1.0),
         rows_of(*[2.7] * 9, grad_norm=[0.0, 0.0, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0]),
         rows_of(*[2.7] * 9, grad_norm=[math.nan, *[0.3] * 8]),
+        rows_of(2.0, *[0.0] * 9, grad_norm=[0.3] * 10),  # there is a gradient, so it is only nearly 0
     ],
 )
 def test_what_went_away_is_not_lost(history):
     assert stopped_at(history) is None
+
+
+@pytest.mark.parametrize("scatter", [0.3, 0.7, 1.0])
+def test_a_sound_run_is_not_stopped_whose_rows_are_single_examples(scatter):
+    for seed in range(20):
+        draw = random.Random(seed)
+        losses = [(1.2 + 1.2 * math.exp(-i / 30)) * math.exp(draw.gauss(0, scatter)) for i in range(150)]
+        assert stopped_at(rows_of(*losses)) is None, seed
+
+
+def test_steps_without_a_gradient_count_only_one_after_the_other():
+    import torch
+
+    weight = torch.nn.Parameter(torch.ones(2))
+    model, args = SimpleNamespace(parameters=lambda: [weight]), SimpleNamespace(fsdp="")
+    watch = callbacks.watchdog()
+    watch.on_train_begin(args, None, None, model=model)
+
+    def steps(gradients, after):
+        for step, gradient in enumerate(gradients, start=after + 1):
+            weight.grad = torch.full((2,), gradient)
+            state, control = SimpleNamespace(global_step=step), SimpleNamespace()
+            watch.on_pre_optimizer_step(args, state, control)
+            watch.on_step_end(args, state, control)
+        return watch.reason
+
+    assert not steps([0.0, 1e-9] * 20, after=0), "every second one, 20 in all"
+    assert not steps([*[0.0] * 9, 1.0], after=40)
+    assert steps([0.0] * 10, after=50) == "the gradient was exactly 0 in the 10 steps up to 60"
+
+
+def test_the_log_of_a_run_that_was_stopped_says_so_whatever_its_rows_show(tmp_path):
+    healthy = rows_of(*[2.0 * 0.95**i for i in range(40)], grad_norm=[0.5] * 40)
+    assert not [finding for finding in judge(healthy)[0] if finding.severity == "blocking"]
+    message = lost_runs.keep_lost("the gradient was exactly 0 in the 10 steps up to 400", healthy, tmp_path, "a run")
+    assert "lost: the gradient was exactly 0 in the 10 steps up to 400" in message and "→ find the cause" in message
+    found = judge(log_history(tmp_path / lost_runs.LOST_HISTORY))[0]
+    assert [finding.rule for finding in found if finding.severity == "blocking"] == ["lost"]
+    assert "the 10 steps up to 400" in found[0].evidence
+
+
+def test_a_run_that_diverged_is_stopped_and_diagnosed_by_one_rule(tmp_path):
+    history = rows_of(*[1.0 + 0.7 * 0.9**i for i in range(190)], *[8.0] * 9)
+    step, reason = stopped_at(history)
+    assert step == 1950
+    message = lost_runs.keep_lost(reason, [row for row in history if row["step"] <= step], tmp_path, "a run")
+    assert "is at least 8 in the last 5 log rows" in message and "lower the learning rate" in message
+
+
+def test_only_the_run_that_was_lost_is_refused(tmp_path):
+    lost_runs.refuse_lost(tmp_path, "a run")
+    lost_runs.keep_lost("loss is nan at step 10", rows_of(2.0), tmp_path, "a run")
+    lost_runs.refuse_lost(tmp_path, "another run")
+    with pytest.raises(TrainingError, match=r"stopped before(.|\n)*loss is nan at step 10"):
+        lost_runs.refuse_lost(tmp_path, "a run")
 
 
 def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_again(toy, prepared, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Training
-from sft_pipeline.training.curves import log_history
+from sft_pipeline.training.curves import log_history, state_file
 from sft_pipeline.training.diagnosis import diagnose, judge, verdict
 
 
@@ -94,7 +94,10 @@ def test_the_record_s_healthy_run():
         (run([2.0 + 0.01 * (i % 3) for i in range(40)]), {"not_learning"}),
         (run([1.0 + 0.02 * i for i in range(40)]), {"not_learning", "divergence"}),
         (run([*falling(30, 2.0, 0.8), 1.5, 2.5, 3.5, 4.0, 4.5, 5.0]), {"divergence"}),
-        (run([*falling(20), *[0.0] * 20]), {"zero_loss"}),
+        (run([*falling(20), *[0.0] * 20], norms=None), {"zero_loss"}),
+        (run([*falling(57), *[0.0] * 3], norms=[0.5] * 57 + [0.0] * 3), {"zero_loss"}),
+        (run([*falling(20), *[0.0] * 20], norms=[0.5] * 20 + [math.nan] * 20), {"zero_loss", "non_finite_gradient"}),
+        (run([*falling(20), *[0.0] * 20]), {"memorised"}),  # it has a gradient, so it is only nearly 0
         (run(falling(), dev=[(100, 1.2), (200, 1.2), (300, 1.2)]), {"identical_dev_loss"}),
         (run([x * 4 for x in falling()], dev=[(100, 1.4), (250, 1.1), (400, 1.0)]), {"loss_scales"}),
         (run([x * 16 for x in falling()]), {"loss_level"}),
@@ -106,6 +109,10 @@ def test_the_record_s_healthy_run():
         (run(falling(), rates=[0.5] * 40), {"learning_rate"}),
         (run(falling(), norms=[0.5] * 12 + [60.0] * 28), {"exploding_gradient"}),
         (run(falling(), norms=[5e4] * 40), {"exploding_gradient"}),
+        (run([*falling(295), *[6.0] * 5]), {"divergence"}),
+        (run(falling(300), norms=[0.5] * 295 + [90.0] * 5), {"exploding_gradient"}),
+        ([*run(falling()), {"stopped_as_lost": "the gradient was exactly 0 in the 10 steps up to 400"}], {"lost"}),
+        ([{"stopped_as_lost": "eval_loss is nan at step 1"}], {"lost"}),
         (run([2.0 * 0.78**i for i in range(40)]), {"memorised"}),
         (run(falling(start=2.0, end=0.1), epochs=10), {"memorised"}),
         (sure(scored=False), {"memorised"}),
@@ -124,6 +131,18 @@ def test_one_fault_at_a_time_is_found_and_nothing_else_blocks(log, expected):
     [
         (run(falling(), norms=[0.5] * 20 + [math.nan] + [0.5] * 19), "info non_finite_gradient"),
         (run([*falling(20), 9.0, *falling(19, 1.2, 1.0)]), "warning loss_spikes"),
+        (run([*falling(296), *[6.0] * 4]), "warning loss_spikes"),
+        (
+            run([0.0 if i in (200, 201, 399) else x for i, x in enumerate(falling(400))], norms=None),
+            "warning zero_loss",
+        ),
+        (run([0.0 if i % 5 == 0 else x for i, x in enumerate(falling(400))]), "warning zero_loss"),
+        (run([0.0 if 99 < i < 110 else x for i, x in enumerate(falling(400))]), "warning zero_loss"),
+        (run([1.41, 1.23, 1.17, *falling(197, 1.12, 1.12)]), "warning learned_at_once"),
+        (
+            run([1.41, 1.23, *falling(98, 1.133, 1.12, 0.01)], dev=[(500, 1.13), (1000, 1.125)]),
+            "warning learned_at_once",
+        ),
         (run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.15), (400, 1.2)]), "warning overfitting"),
         (run(falling(60, 2.0, 1.2, noise=0.4)), "warning noise"),
         (run(falling(), norms=0.0), "warning gradient_norm_unmeasured"),
@@ -211,6 +230,36 @@ def test_an_answer_that_earns_no_reward_has_no_gradient_and_the_run_is_sound():
     assert rules(without) == {"zero_gradient"}
 
 
+def preferences(peak, **evaluated):
+    """Log rows of a run that learns from rewards, whose loss need not fall."""
+    rows = run([0.69 + 0.01 * (i % 3) for i in range(40)], rates=[peak] * 40)
+    return [row | {"reward": 0.1} for row in rows] + [{"step": 100 * i} | evaluated for i in range(1, 5)]
+
+
+def test_learning_from_rewards_has_rates_of_its_own_and_need_not_have_a_dev_loss():
+    for peak in (1e-7, 5e-7, 5e-6, 5e-5):
+        found = judge(preferences(peak, eval_loss=0.0, eval_reward=0.3))[0]
+        assert {finding.rule for finding in found} == {"reward_log"}, peak
+    low = {finding.rule: finding for finding in judge(preferences(5e-8))[0]}["learning_rate"]
+    assert "outside of 1e-07 to 0.01" in low.evidence and "5e-7 to 5e-6" in low.remedy
+    assert rules(preferences(1e-9)) == {"learning_rate"}
+    assert rules(preferences(5e-6, eval_loss=0.69)) == {"identical_dev_loss"}
+    assert "identical_dev_loss" in rules(run(falling(), dev=[(100, 0.0), (200, 0.0), (300, 0.0)]))
+
+
+def test_answers_of_one_token_that_are_sure_and_now_and_then_wrong_are_not_known_by_heart():
+    losses = [1.5 if i % 12 == 0 else 0.9 * 0.95**i + 1e-5 * (i % 7) for i in range(400)]
+    log = run([round(loss, 4) for loss in losses], dev=[(1000, 0.2), (2000, 0.14), (4000, 0.13)])
+    assert not rules(log) and {"memorised", "zero_loss"} <= rules(log, "warning")
+    sure = run([0.9 * 0.95**i + 1e-5 for i in range(400)], dev=[(1000, 0.2), (2000, 0.14), (4000, 0.13)])
+    assert rules(sure) == {"memorised"}
+
+
+def test_a_loss_that_rises_after_its_first_row_is_no_learning():
+    assert "not_learning" in rules(run([1.41, *[1.0 + 0.002 * i for i in range(100)]]))
+    assert rules(run([1.15, *falling(99, 1.12, 1.12)])) == {"not_learning"}, "the first row is no higher than its noise"
+
+
 def test_several_evaluation_sets_are_averaged():
     rows = run(falling())
     for step, easy, hard in ((200, 1.0, 5.0), (400, 0.8, 4.6)):
@@ -255,6 +304,27 @@ def test_a_log_is_found_in_a_run_s_folder(tmp_path):
             log_history(tmp_path)
     with pytest.raises(DataError, match=r"No such file.*give a trainer_state\.json, or a folder"):
         log_history(tmp_path / "none.json")
+
+
+def test_the_state_of_a_folder_is_the_one_that_is_furthest(tmp_path):
+    def save(folder, step):
+        folder.mkdir(exist_ok=True)
+        file = folder / "trainer_state.json"
+        file.write_text(json.dumps({"global_step": step, "log_history": [{"step": step, "loss": 1.0}]}))
+        return file
+
+    own, first, newest = (
+        save(tmp_path, 1000),
+        save(tmp_path / "checkpoint-900", 900),
+        save(tmp_path / "checkpoint-1000", 1000),
+    )
+    assert state_file(tmp_path) == own, "the run's last word"
+    save(tmp_path, 600)  # left over from before the run went on
+    assert state_file(tmp_path) == newest and log_history(tmp_path)[0]["step"] == 1000
+    newest.unlink()
+    assert state_file(tmp_path) == first
+    own.unlink()
+    assert state_file(tmp_path) == first and state_file(first) == first
 
 
 def criteria(**fields):

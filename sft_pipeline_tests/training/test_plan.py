@@ -110,6 +110,9 @@ def test_power_and_guarantees(toy, made):
     tight = made(toy(data=RECORD, gate=protected), items={"refuse": 73, "other": 380})
     assert not tight.blocking and "guarantee_tight" in {f.rule for f in tight.findings}
     assert "guarantee_undecidable" in blocking(made(toy(data=RECORD, gate=protected), items={"other": 380}))
+    half = {"protected": ({"name": "safety", "types": ("refuse", "jail_break"), "margin": 0.05},)}
+    finding = blocking(made(toy(data=RECORD, gate=half), items={"refuse": 380}))["guarantee_undecidable"]
+    assert "there is no test item of jail_break" in finding.evidence
     contradiction = made(toy(data=RECORD, gate={"planned_lift": 0.3, "expected_discordance": 0.2}))
     assert "power_contradiction" in blocking(contradiction)
 
@@ -329,6 +332,52 @@ def test_padding_by_batching(toy, made):
     assert plain.padding_share > 0.35 > 0.1 > grouped.padding_share > packed.padding_share == 0
     assert "padding" in {f.rule for f in plain.findings} and "padding" not in {f.rule for f in grouped.findings}
     assert plain.tokens_per_epoch == sum(p + r for p, r in lengths) and plain.longest == max(p + r for p, r in lengths)
+
+
+def test_rows_without_loss_are_left_out_of_the_plan_and_named(toy, made):
+    trained, masked = [(20, 5 + i) for i in range(32)], [(64, 5), (200, 300)] * 24
+    allowed = toy(max_length=64, max_masked_share=0.6, max_truncated_share=0.6, epochs=2.0, batch_size=8)
+    result, alone = made(allowed, [*masked, *trained]), made(allowed, trained)
+    assert (result.train_rows, result.masked_rows, result.trained_rows) == (80, 48, 32) and alone.masked_rows == 0
+    same = ("steps", "coverage", "tokens_per_epoch", "padding_share", "longest", "memory_bytes", "learning_rates")
+    assert all(getattr(result, name) == getattr(alone, name) for name in same) and result.steps == 8
+    (named,) = (f for f in result.findings if f.rule == "masked_rows")
+    assert named.severity == "warning" and "48 of 80 rows (60.0%)" in named.evidence and "other 32" in named.evidence
+    # Coverage and batch are judged by what is trained on: 10 steps are 1 pass over 80 rows, but 2.5 over 32.
+    judged = made(
+        toy(max_length=64, max_masked_share=0.6, max_truncated_share=1.0, max_steps=10, batch_size=8, max_coverage=2.0),
+        [*masked, *trained],
+    )
+    assert judged.coverage == 2.5 and "coverage_high" in {f.rule for f in judged.findings}
+    assert "batch_exceeds_rows" in blocking(made(toy(max_length=64, batch_size=64), [*masked, *trained]))
+    with pytest.raises(
+        PreconditionError, match=r"prompt of each of the 48 rows reaches training\.max_length 64; raise it"
+    ):
+        made(allowed, masked)
+
+
+def test_a_stated_mean_above_the_limit_is_refused(toy, made):
+    stated = {"expected": RECORD["expected"] | {"mean_tokens": 64.5}}
+    refused = blocking(made(toy(data=stated, max_length=64)))["truncated_rows"]
+    assert "64.5 tokens is above max_length 64" in refused.evidence and "max_length to 129 or more" in refused.remedy
+    assert not made(toy(data=stated, max_length=65)).blocking
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "count"), [(37, 4, 2), (40, 4, 2), (41, 4, 2), (44, 4, 2), (50, 4, 3), (64, 1, 8), (65, 1, 8)]
+)
+def test_the_rows_that_several_processes_repeat_are_those_of_accelerate(toy, made, rows, batch, count):
+    from accelerate.data_loader import BatchSamplerShard
+    from torch.utils.data import BatchSampler
+
+    batches = BatchSampler(range(rows), batch, drop_last=False)
+    shards = [BatchSamplerShard(batches, count, index) for index in range(count)]
+    repeated = sum(len(one) for shard in shards for one in shard) - rows
+    several = toy(batch_size=batch, gradient_accumulation=2, processes=count)
+    said = [f.evidence for f in made(several, [(20, 10)] * rows).findings if f.rule == "rows_repeated"]
+    assert (f"accelerate reads {repeated} of them again" in said[0]) if repeated else not said
+    first = toy(batch_size=batch, processes=count, max_steps=1, min_coverage=0.01)  # the pass does not end
+    assert "rows_repeated" not in {f.rule for f in made(first, [(20, 10)] * rows).findings}
 
 
 @given(

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from sft_pipeline.errors import TrainingError
+from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.training import checkpoints, processes, trainer
 
 SCRIPT = """
@@ -58,6 +58,18 @@ def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, tmp_path
     experiment = toy(processes=2, lora={"target_modules": ("no_such_module",)})
     with pytest.raises(TrainingError, match="no_such_module"):
         trainer.train(*(arguments | {"experiment": experiment}).values())
+
+
+def test_more_processes_than_devices_are_refused_before_they_are_started(toy, prepared, monkeypatch):
+    import torch
+
+    arguments = prepared(toy(processes=2, model={"device": "cuda"}))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        PreconditionError, match=r"processes is 2 on model\.device cuda.*sees 1\..*gradient_accumulation"
+    ):
+        trainer.train(*arguments.values())
+    assert not (arguments["work"] / "processes.json").exists()
 
 
 @pytest.fixture

@@ -32,6 +32,40 @@ trainer.train(Experiment.model_validate_json(given["experiment"]), *read.values(
 """
 
 
+PARTS = ("experiment", "base", "plan", "train", "dev")
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("base", {"revision": "another"}),
+        ("train", {"rows": 41}),
+        ("dev", {"rows": 9}),
+        ("plan", {"steps": 21}),
+        ("plan", {"warmup_steps": 3}),
+        ("experiment", {"prompt": {"template": "Q: {instruction}\nA:"}}),
+        ("experiment", {"model": {"quantization": "nf4"}}),
+        ("experiment", {"training": {"learning_rate": 1e-4}}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
+)
+def test_a_checkpoint_is_refused_where_any_part_of_the_training_differs(toy, prepared, tmp_path, part, changed):
+    arguments = {name: value for name, value in prepared(toy()).items() if name in PARTS}
+    folder = tmp_path / "work" / "checkpoint-4"
+    folder.mkdir(parents=True)
+    (folder / "optimizer.pt").write_bytes(b"state")
+    run = checkpoints.fingerprint(*arguments.values())
+    checkpoints.seal(folder, 4, run, 1.0, final=False, keep=False)
+    assert checkpoints.newest(tmp_path / "work", run).step == 4
+    if part == "experiment":
+        ((section, fields),) = changed.items()
+        changed = {section: getattr(arguments[part], section).model_copy(update=fields)}
+    other = checkpoints.fingerprint(*(arguments | {part: arguments[part].model_copy(update=changed)}).values())
+    with pytest.raises(TrainingError, match="checkpoint of another training"):
+        checkpoints.newest(tmp_path / "work", other)
+    assert folder.is_dir()
+
+
 @pytest.fixture
 def killed(toy, prepared, tmp_path):
     """A training of 20 steps, two passes, that was killed at step 14, after the checkpoint of step 12."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sft_pipeline.artifacts import Finding
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.model.loader import attach_adapter, load_model, load_tokenizer
-from sft_pipeline.training import data, schedule, trainer
+from sft_pipeline.training import assembly, data, manifest, schedule, trainer
 
 
 def history_of(adapter):
@@ -20,6 +21,7 @@ def history_of(adapter):
 def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared, toy_base):
     experiment = toy(epochs=4.0, save_steps=15, lora={"dropout": 0.0})
     arguments, seen = prepared(experiment), []
+    arguments["train"] = arguments["train"].model_copy(update={"source": "toy.jsonl (sha256 0)"})
     adapter = trainer.train(*arguments.values(), on_log=seen.append)
 
     assert adapter.steps == arguments["plan"].steps == 40
@@ -38,8 +40,12 @@ def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared,
     assert [row["step"] for row in seen if "loss" in row] == list(range(1, 41))
     success = json.loads(adapter.path("TRAINING_SUCCESS").read_text())
     assert (adapter.root / success["adapter"] / "adapter_model.safetensors").is_file() and success["guard"]["passed"]
-    manifest = json.loads(adapter.path("training_manifest.json").read_text())
-    assert manifest["data"]["train"]["digest"] == arguments["train"].digest and manifest["environment"]["trl"]
+    written = json.loads(adapter.path("training_manifest.json").read_text())
+    assert written["data"]["train"]["digest"] == arguments["train"].digest and written["environment"]["trl"]
+    assert written["data"]["source"] == "toy.jsonl (sha256 0)"
+    told = {name: getattr(adapter, name) for name in ("steps", "step", "epochs", "loss_first", "loss_last", "dev_loss")}
+    assert written["result"] == told | {"dev_perplexity": pytest.approx(math.exp(adapter.dev_loss))}
+    assert written["evaluation"]["asset"] == written["evaluation"]["chain"][0] == "gate_report"
     for name in set(adapter.files) - set(adapter.VOLATILE):
         assert str(toy_base.root).encode() not in adapter.path(name).read_bytes(), (
             f"{name} holds a path of this machine"
@@ -65,6 +71,18 @@ def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
     masks = [batch["attention_mask"] for batch in loader]
     assert 1 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks) == pytest.approx(plan.padding_share)
     assert plan.padding_share < schedule.padding_share(encoded.lengths, toy(batching="plain").training) / 2
+
+
+@pytest.mark.parametrize("batching", ["grouped", "packed"])
+def test_where_rows_carry_no_loss_the_others_are_trained_as_planned(toy, prepared, batching):
+    allowed = {"max_masked_share": 0.5, "max_truncated_share": 1.0}
+    arguments = prepared(toy(max_length=24, epochs=2.0, batch_size=8, batching=batching, **allowed), count=80)
+    plan = arguments["plan"]
+    adapter = trainer.train(*arguments.values())
+    assert 0 < plan.masked_rows < 40 and (plan.train_rows, adapter.masked_rows) == (80, plan.masked_rows)
+    last = [row for row in history_of(adapter) if "loss" in row][-1]
+    assert last["step"] == plan.steps and last["epoch"] == plan.coverage == adapter.epochs == 2.0
+    assert last["num_tokens"] == 2 * plan.tokens_per_epoch
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
@@ -125,6 +143,27 @@ def test_it_refuses_what_did_not_pass_before_any_work(toy, prepared, dataset, ro
     with pytest.raises(PreconditionError, match="made for 41 training rows, but there are 40"):
         trainer.train(*(arguments | {"plan": other}).values())
     assert not arguments["work"].exists() and not any(arguments["out"].iterdir())
+
+
+def test_a_dev_split_that_was_proven_against_other_rows_is_refused(prepared, toy):
+    made = prepared(toy())
+
+    def check(learned):
+        proof = made["dev"].proof.model_copy(update={"learned_sha256": learned})
+        dev = made["dev"].model_copy(update={"proof": proof})
+        trainer.check(made["guard"], made["plan"], made["train"], dev)
+
+    check(assembly.learned_from(made["train"], made["dev"])[0])
+    with pytest.raises(PreconditionError, match="the dev split was proven against other training rows"):
+        check("0" * 64)
+
+
+def test_the_verdict_is_found_along_the_chain_that_the_manifest_names():
+    from sft_pipeline.definitions import defs
+
+    graph, chain = defs.resolve_asset_graph(), manifest.EVALUATION["chain"]
+    parents = {key.path[-1]: {p.path[-1] for p in graph.get(key).parent_keys} for key in graph.get_all_asset_keys()}
+    assert all(earlier in parents[later] for later, earlier in pairwise(chain))
 
 
 def test_rows_that_would_be_cut_stop_the_training(toy, prepared):

@@ -64,6 +64,22 @@ def sound(seed, kind=None, rows=None, evaluations=None):
     return log
 
 
+def single_examples(seed, scatter, evaluations, rows=300):
+    """Log rows of a sound run that logs every step of one example: they scatter widely, their mean is the dev loss."""
+    draw = random.Random(seed)
+
+    def level(step):
+        return 1.7 + 0.7 * math.exp(-10 * step / rows)
+
+    log = [
+        {"step": i, "loss": level(i) * math.exp(draw.gauss(0, scatter)), "grad_norm": 0.5} for i in range(1, rows + 1)
+    ]
+    for i in range(1, evaluations + 1):
+        step = i * rows // evaluations
+        log.append({"step": step, "eval_loss": level(step) * math.exp(scatter**2 / 2)})
+    return log
+
+
 def training(log):
     """The rows of training steps, in order."""
     return [row for row in log if "loss" in row]
@@ -84,6 +100,12 @@ def diverging(log, severity):
     tail, count = _from(log, 0.6)
     for i, row in tail:
         row["loss"] *= 1 + 2 * severity * min(1.0, 2 * i / count)
+
+
+def diverging_at_the_end(log, severity):
+    """The loss of the last five rows is up to ten times what it was."""
+    for row in training(log)[-5:]:
+        row["loss"] *= 1 + 9 * severity
 
 
 def not_finite(log, severity):
@@ -170,10 +192,19 @@ def test_sound_runs_of_any_length_noise_and_schedule_raise_no_alarm(kind):
     assert any(not evaluated(sound(seed, kind)) for seed in range(40))
 
 
+@pytest.mark.parametrize("scatter", [0.5, 0.7])
+@pytest.mark.parametrize("evaluations", [1, 6])
+def test_sound_runs_whose_rows_are_single_examples_raise_no_alarm(scatter, evaluations):
+    for seed in range(20):
+        log = single_examples(seed, scatter, evaluations)
+        assert not blocking(log), seed
+
+
 @pytest.mark.parametrize(
     ("fault", "severity", "rules"),
     [
         (diverging, 0.45, {"divergence"}),
+        (diverging_at_the_end, 0.4, {"divergence"}),
         (not_finite, 0.01, {"non_finite_loss"}),
         (exploding, 0.9, {"exploding_gradient"}),
         (no_gradient, 0.3, {"zero_gradient"}),

@@ -159,7 +159,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         def make(out: Path, work: Path) -> TrainingReport:
             history = json.loads(lora_adapter.path("log_history.json").read_text())
-            rows, batch = training_plan.train_rows, training_plan.effective_batch
+            rows, batch = training_plan.trained_rows, training_plan.effective_batch
             return diagnose(history, out, train_rows=rows, effective_batch=batch, training=training)
 
         return produce_one(

@@ -9,6 +9,9 @@ from sft_pipeline.training.curves import Log
 SCALE = 3.0
 """Ratio of training and dev loss from which on they are hardly measured on the same scale."""
 
+FEWEST = 3
+"""Log rows at least that give the training loss at an evaluation."""
+
 NEAR_ZERO = 0.05
 """Training loss (nats) below which its ratio to the dev loss says nothing of scales: both are nearly nothing."""
 
@@ -24,6 +27,8 @@ def identical(log: Log) -> list[Finding]:
     """Evaluations that all give the same number: the model did not change between them."""
     values = {value for _, value in log.dev}
     if len(log.dev) < 2 or len(values) > 1 or not math.isfinite(log.dev[0][1]):
+        return []
+    if log.rewards and values == {0.0}:  # evaluated by the reward: there is no loss
         return []
     steps = ", ".join(f"{step:g}" for step, _ in log.dev[:5])
     return [
@@ -42,12 +47,14 @@ def scales(log: Log) -> list[Finding]:
 
     A training loss far above the dev loss is never right. A dev loss far above the training loss is not at the first
     evaluation, unless the rows are known by heart by then; later it is overfitting. Sets of another kind may be harder.
+    The training loss at an evaluation is the median of some rows before it, since a single row may be a single example.
     """
-    pairs = []
+    pairs, rows = [], max(FEWEST, len(log.loss) // 20)
     for step, dev in log.finite_dev:
         before = [loss for s, loss in log.loss if s <= step and math.isfinite(loss)]
-        if before and dev > 0 and before[-1] > 0:
-            pairs.append((step, before[-1], dev))
+        train = median(before[-rows:]) if before else 0.0
+        if dev > 0 and train > 0:
+            pairs.append((step, train, dev))
     if not pairs or log.rewards:
         return []
     late = pairs[len(pairs) // 2 :]

@@ -7,10 +7,7 @@ from statistics import median
 
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.training.curves import Log
-from sft_pipeline.training.rules.loss import TREND, falls
-
-ZERO_ROWS = 5
-"""Consecutive log rows with a gradient norm of exactly 0 that prove that nothing is trained."""
+from sft_pipeline.training.rules.loss import LOST_ROWS, TREND, falls
 
 GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
 """Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
@@ -53,7 +50,7 @@ def zero(log: Log) -> list[Finding]:
         return [Finding(rule="gradient_norm_unmeasured", severity="warning", evidence=evidence, remedy=remedy)]
     longest = max(len(list(run)) for is_zero, run in groupby(log.norm, lambda point: point[1] == 0.0) if is_zero)
     # With rewards a step has no gradient whenever the answers to a prompt are all as good as each other.
-    sick = zeros > max(1, len(log.norm) / 2) or (longest >= ZERO_ROWS and not log.rewards)
+    sick = zeros > max(1, len(log.norm) / 2) or (longest >= LOST_ROWS and not log.rewards)
     remedy = (
         "no trainable weight reaches the loss: check that the adapter is attached and requires gradients, that gradient "
         "checkpointing keeps them (enable_input_require_grads), and that labels are not all masked"
@@ -104,7 +101,7 @@ def exploding(log: Log) -> list[Finding]:
     warm_up = min(_warm_up(log), n // 10)
     level = sorted(norms[warm_up : n // 3 + warm_up])[(n // 3) // 4]
     large = [value > max(GROWN * level, CLIP) for value in norms]
-    tail = median(norms[-math.ceil(n / 10) :])
+    tail = max(median(norms[-math.ceil(n / 10) :]), min(norms[-LOST_ROWS:]))  # a long log may end soon after it began
     if not level or not (sum(large) >= n / 3 or tail > max(GROWN * level, CLIP)):
         return []
     top = median(value for value, is_large in zip(norms, large, strict=True) if is_large)
@@ -113,7 +110,7 @@ def exploding(log: Log) -> list[Finding]:
         f"the gradient norm is around {top:.3g} at {sum(large)} of {n} log rows, {top / level:.0f} times the {level:.3g} "
         f"after the warm-up, and ends at {tail:.3g}"
     )
-    severity = "blocking" if sustained and top > GROWN * CLIP else "warning"
+    severity = "blocking" if sustained and max(top, tail) > GROWN * CLIP else "warning"
     return [Finding(rule="exploding_gradient", severity=severity, evidence=evidence, remedy=remedy)]
 
 

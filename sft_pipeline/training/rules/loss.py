@@ -1,10 +1,13 @@
-"""Training loss: not finite, not falling, diverging, spiking, vanished, at an impossible level, logged too rarely."""
+"""Training loss: stopped by the watchdog, not finite, not falling, diverging, spiking, vanished, at an impossible level,
+logged too rarely."""
 
 import math
+from collections.abc import Sequence
+from itertools import groupby
 from statistics import mean, median, pvariance
 
 from sft_pipeline.artifacts import Finding
-from sft_pipeline.training.curves import Log
+from sft_pipeline.training.curves import Log, noise
 
 FLAT, SLOW = 0.01, 0.03
 """Relative fall of the training loss below which it counts as flat, and below which it is worth a warning."""
@@ -29,6 +32,18 @@ POOR = 5.0
 FEW, VERY_FEW, UNDECIDABLE = 10, 5, 3
 """Log rows below which the other rules see little, next to nothing, and no course at all."""
 
+LOST_ROWS = 5
+"""Log rows one after the other that prove a gradient of exactly 0, or a divergence."""
+
+VANISHED_ROWS, VANISHED_SHARE = 3, 0.05
+"""Log rows one after the other, and share of all, with a loss of 0 from which on nothing carries loss."""
+
+ONCE = 2.0
+"""Standard deviations of a row by which the last rows of a log lie above its best, where they are looked at once."""
+
+AT_ONCE = 0.05
+"""Height of the first log row over the end, relative, that shows that something was learned, if only within it."""
+
 NOTHING_LEFT, BY_HEART = 1e-3, 0.01
 """Loss (nats per token) at the end of a run, and over its last third. 1e-3 is a probability of 0.999 per token, which no
 text allows: the labels leak, or the rows are known by heart. At 0.01 without a dev loss nothing speaks against that."""
@@ -36,6 +51,18 @@ text allows: the labels leak, or the rows are known by heart. At 0.01 without a 
 PASSES, WORN = 5, 0.15
 """Epochs without a dev loss after which a loss below 0.15 nats, and a tenth of its start, is taken for learning by heart:
 public runs of up to three epochs end there on tables and labels, those of twenty and more on anything."""
+
+
+def lost(log: Log) -> list[Finding]:
+    """A run that the watchdog stopped, whatever else its log shows: it has looked at every step."""
+    if not log.lost:
+        return []
+    remedy = (
+        "find the cause before another attempt: learning rate and clipping of a loss that rises or is no number, mask and "
+        "labels of a loss of 0, the adapter of a gradient of 0; an earlier checkpoint may be of use"
+    )
+    evidence = f"the watchdog stopped the run as lost: {log.lost}"
+    return [Finding(rule="lost", severity="blocking", evidence=evidence, remedy=remedy)]
 
 
 def not_finite(log: Log) -> list[Finding]:
@@ -94,7 +121,7 @@ def not_learning(log: Log) -> list[Finding]:
     margin = t.ppf(0.975, max(1, 2 * third - 2)) * error
     if rises or (fall < FLAT and max(fall, 0.0) + margin < RESOLVED):
         evidence += ": it does not fall"
-        return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
+        return _standing(log, evidence, remedy, learned=not rises)
     # A steep course looks like scatter when rows are few: where nearly every row is lower than the last, it is a fall.
     steady = len(set(losses)) > 1 and spearmanr(range(n), losses).statistic < -0.7
     poor = log.scatter > NOISE and median(losses) > POOR and fall < TREND * error
@@ -110,10 +137,43 @@ def not_learning(log: Log) -> list[Finding]:
         return [Finding(rule="noise", severity="warning", evidence=evidence, remedy=remedy)]
     if 1 - late / early < 2 * FLAT and ends < SLOW and len(dev) > 1 and dev_fall < FLAT:
         evidence += f"; the dev loss falls by {dev_fall:.1%}: neither shows that anything is learned"
-        return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
+        return _standing(log, evidence, remedy, learned=True)
     if fall < SLOW:
         return [Finding(rule="slow_learning", severity="warning", evidence=evidence, remedy=remedy)]
     return []
+
+
+def _standing(log: Log, evidence: str, remedy: str, learned: bool) -> list[Finding]:
+    """A loss that stands still; only a warning where it may have `learned`, and the first log row shows that it has.
+
+    A form of answer is learned within some steps. The level at the start is a median of rows, most of them from after that.
+    """
+    began = log.finite[0]
+    if not learned or began - log.end <= max(AT_ONCE, TREND * log.scatter) * log.end:
+        return [Finding(rule="not_learning", severity="blocking", evidence=evidence, remedy=remedy)]
+    evidence += f" after the first log row, {began:.4g} at step {log.steps[0]:g}: what was learned was learned by then"
+    remedy = (
+        "lower logging_steps to see the start; where more was to be learned, another rate, more capacity or other data"
+    )
+    return [Finding(rule="learned_at_once", severity="warning", evidence=evidence, remedy=remedy)]
+
+
+def limit(level: float) -> float:
+    """Loss (nats) above which a run that had this level has diverged: half as much again, and a nat at least."""
+    return max(1.5 * level, level + 1.0)
+
+
+def stays_above(losses: Sequence[float], level: float, deviations: float) -> bool:
+    """Whether each of the last `LOST_ROWS` losses has left a level of the run for good, as watchdog and diagnosis see it.
+
+    Args:
+        losses: the finite losses, more than `LOST_ROWS`.
+        level: a level that the run had.
+        deviations: standard deviations of a row before that they have to lie above it besides: rows of single examples
+            often double for some rows on end.
+    """
+    now = min(losses[-LOST_ROWS:])
+    return now > limit(level) and now > level + deviations * noise(losses[:-LOST_ROWS])
 
 
 def divergence(log: Log) -> list[Finding]:
@@ -123,9 +183,9 @@ def divergence(log: Log) -> list[Finding]:
     if log.rewards or len(losses) < 4:
         return []
     remedy = "lower the learning rate, lengthen the warm-up, clip harder; an earlier checkpoint may be of use"
-    noise = log.scatter * median(losses)  # standard deviation of a row
+    deviation = noise(losses)  # of a row
     ends = min(10, math.ceil(len(losses) / 20)), math.ceil(len(losses) / 10)
-    if log.end - log.start > max(0.5 * log.start, 0.5, 4 * noise * math.sqrt(1 / ends[0] + 1 / ends[1])):
+    if log.end - log.start > max(0.5 * log.start, 0.5, 4 * deviation * math.sqrt(1 / ends[0] + 1 / ends[1])):
         evidence = f"the training loss begins at {log.start:.4g} and ends at {log.end:.4g}"
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
     if len(losses) < 2 * width:
@@ -133,15 +193,24 @@ def divergence(log: Log) -> list[Finding]:
     windows = [(median(losses[i : i + width]), i) for i in range(len(losses) - width + 1)]
     best, at = min(windows)
     # The best window is the luckiest of many and the end is one: both have to be outside of what the noise does.
-    if log.end - best > max(0.5 * best, 0.1, 5 * noise * math.sqrt(1 / width + 1 / ends[1])):
+    if log.end - best > max(0.5 * best, 0.1, 5 * deviation * math.sqrt(1 / width + 1 / ends[1])):
         evidence = f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and ends at {log.end:.4g}"
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
-    inner = range(width, len(losses) - width)  # the course at both ends is no spike
-    spikes = [i for i in inner if losses[i] > 2 * median(losses[i - width : i + width + 1]) + 0.1]
+    if stays_above(losses, best, ONCE):
+        evidence = (
+            f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and is at least "
+            f"{min(losses[-LOST_ROWS:]):.4g} in the last {LOST_ROWS} log rows"
+        )
+        return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
+    spikes = [i for i in range(width, len(losses)) if losses[i] > 2 * median(losses[i - width : i + width + 1]) + 0.1]
     if not spikes:
         return []
     worst = max(spikes, key=lambda i: losses[i])
-    evidence = f"the training loss jumps to {losses[worst]:.4g} at step {steps[worst]:g} ({len(spikes)} such rows) and recovers"
+    evidence = f"the training loss jumps to {losses[worst]:.4g} at step {steps[worst]:g} ({len(spikes)} such rows) "
+    if spikes[-1] == len(losses) - 1:
+        evidence += "and the log ends so: too few rows to tell a spike from a divergence"
+    else:
+        evidence += "and recovers"
     remedy = "look at the rows of these batches; lower the learning rate"
     return [Finding(rule="loss_spikes", severity="warning", evidence=evidence, remedy=remedy)]
 
@@ -150,19 +219,19 @@ def vanished(log: Log) -> list[Finding]:
     """A loss of 0: nothing carries loss, or everything is known by heart."""
     if log.rewards:
         return []
-    zeros = sum(value == 0.0 for _, value in log.loss)
-    if zeros > 1:
-        evidence = f"the training loss is exactly 0 at {zeros} of {len(log.loss)} log rows"
-        remedy = "labels are all masked, or float16 overflowed: look at the mask audit and the precision"
-        return [Finding(rule="zero_loss", severity="blocking", evidence=evidence, remedy=remedy)]
+    zeros = _zeros(log)
+    if any(finding.severity == "blocking" for finding in zeros):
+        return zeros
     losses, dev = log.finite, log.finite_dev
     passes = log.epoch[-1][1] if log.epoch else 0.0
     third = median(losses[-max(1, len(losses) // 3) :])
     worn = passes > PASSES and third < min(WORN, 0.1 * log.start)
     low_dev = bool(dev) and dev[-1][1] < 10 * max(third, NOTHING_LEFT)
-    lost = log.end < NOTHING_LEFT or (low_dev and dev[-1][1] < NOTHING_LEFT) or (not dev and (third < BY_HEART or worn))
+    # Where most answers are sure and a few are wrong, most rows are nearly 0 and the loss, which is their mean, is not.
+    nothing_left = log.end < NOTHING_LEFT and mean(losses[-math.ceil(len(losses) / 10) :]) < BY_HEART
+    lost = nothing_left or (low_dev and dev[-1][1] < NOTHING_LEFT) or (not dev and (third < BY_HEART or worn))
     if not lost and log.end >= BY_HEART and (passes <= 2 or log.end >= min(0.1 * log.start, 0.2)):
-        return []
+        return zeros
     evidence = f"the training loss goes from {log.start:.4g} to {log.end:.2g}, with {third:.2g} in the last third"
     evidence += f", after {passes:.1f} epochs" if passes else ""
     evidence += f"; the dev loss ends at {dev[-1][1]:.2g}" if dev else "; no dev loss says what it is worth"
@@ -171,7 +240,31 @@ def vanished(log: Log) -> list[Finding]:
     )
     # A classifier can be as sure, of rows that it never saw as well: its own measure tells.
     severity = "blocking" if lost and len(losses) >= UNDECIDABLE and not (low_dev and log.scored) else "warning"
-    return [Finding(rule="memorised", severity=severity, evidence=evidence, remedy=remedy)]
+    return [*zeros, Finding(rule="memorised", severity=severity, evidence=evidence, remedy=remedy)]
+
+
+def carries_nothing(loss: float, norm: float | None) -> bool:
+    """Whether a log row has a loss of exactly 0, and no gradient that shows that it was only rounded to 0."""
+    return loss == 0.0 and not (norm is not None and 0.0 < norm < math.inf)
+
+
+def _zeros(log: Log) -> list[Finding]:
+    """Rows with a loss of exactly 0: lasting, nothing carries loss; now and then, rounding or a row without labels."""
+    norms, rows = dict(log.norm), len(log.loss)
+    zeros = sum(value == 0.0 for _, value in log.loss)
+    if not zeros:
+        return []
+    empty = [carries_nothing(value, norms.get(step)) for step, value in log.loss]
+    longest = max((len(list(run)) for is_empty, run in groupby(empty) if is_empty), default=0)
+    lasting = longest >= VANISHED_ROWS or sum(empty) > max(1, VANISHED_SHARE * rows)
+    evidence = f"the training loss is exactly 0 at {zeros} of {rows} log rows"
+    evidence += f", {longest} in a row without a gradient norm above 0" if longest else ", yet there is a gradient"
+    if lasting:
+        remedy = "labels are all masked, or float16 overflowed: look at the mask audit and the precision"
+        return [Finding(rule="zero_loss", severity="blocking", evidence=evidence, remedy=remedy)]
+    remedy = "no harm where it is rounding: many transformers log 4 decimals, and a sure token or two have less"
+    remedy += "; otherwise all labels of these rows are masked: look at the mask audit" if longest else ""
+    return [Finding(rule="zero_loss", severity="warning", evidence=evidence, remedy=remedy)]
 
 
 def level(log: Log) -> list[Finding]:

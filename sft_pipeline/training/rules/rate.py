@@ -12,6 +12,9 @@ from sft_pipeline.training.schedule import NEGLIGIBLE
 LOWEST, HIGHEST = 1e-6, 1e-2
 """Peak learning rates between which fine-tuning by AdamW is found to work: large models at 1e-6, toy ones at 4e-3."""
 
+LOWEST_REWARDS = 1e-7
+"""The same lower end for reinforcement and preference learning, whose records lie between 5e-7 and 5e-6."""
+
 NOTHING, TOO_HIGH = 1e-8, 3e-2
 """Peak learning rates below and above which nothing works: a step of AdamW moves a weight by about the rate, so 10,000
 steps at 1e-8 move it by 1e-4, half a percent of a usual weight (0.02), while one step at 3e-2 is larger than the weight.
@@ -34,16 +37,20 @@ def out_of_range(log: Log) -> list[Finding]:
         evidence = f"the learning rate is 0 in all {len(rates)} log rows"
         remedy = "nothing is trained: check scheduler, warm-up and number of steps"
         return [Finding(rule="learning_rate", severity="blocking", evidence=evidence, remedy=remedy)]
-    if LOWEST <= peak < QLORA[0] and len(log.finite) > 2 and log.start and log.end > (1 - SLOW) * log.start:
+    low = LOWEST_REWARDS if log.rewards else LOWEST
+    still = len(log.finite) > 2 and log.start and log.end > (1 - SLOW) * log.start
+    if low <= peak < QLORA[0] and still and not log.rewards:
         evidence = f"the peak learning rate is {peak:g} and the loss hardly falls; adapters usually take 1e-4 to 2e-4"
         remedy = "if an adapter was trained, and its gradients are not zero: raise learning_rate to 1e-4 or 2e-4"
         return [Finding(rule="learning_rate_low", severity="warning", evidence=evidence, remedy=remedy)]
-    if LOWEST <= peak <= HIGHEST:
+    if low <= peak <= HIGHEST:
         return []
     lost = not NOTHING <= peak <= TOO_HIGH
-    low, high = (NOTHING, TOO_HIGH) if lost else (LOWEST, HIGHEST)
+    low, high = (NOTHING, TOO_HIGH) if lost else (low, HIGHEST)
     evidence = f"the peak learning rate is {peak:g}, outside of {low:g} to {high:g}"
     remedy = "with AdamW 2e-4 is a common start for an adapter, 1e-5 to 2e-5 for all weights"
+    if log.rewards:
+        remedy = "with AdamW 5e-7 to 5e-6 is common where rewards or preferences are learned"
     return [Finding(rule="learning_rate", severity="blocking" if lost else "warning", evidence=evidence, remedy=remedy)]
 
 
