@@ -52,6 +52,7 @@ BORDERS: dict[str, dict[str, str]] = {
     },
     "lora_adapter": {
         "training/diagnosis.py": "words the message of a lost run, which leaves no adapter",
+        "training/rules": "tells a lost run, which leaves no adapter",
         "report": "pages and pictures beside the adapter, which are no part of its version",
     },
 }

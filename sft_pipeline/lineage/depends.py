@@ -29,17 +29,14 @@ def decoding(experiment: "Experiment") -> dict:
 
 def judging(experiment: "Experiment", root: Path) -> dict:
     """What the verdict depends on besides the answers."""
-    return {
-        "evaluation": experiment.evaluation,
-        "statistics": library_versions("numpy", "scipy", "statsmodels"),
-        **scoring_with(experiment, root),
-    }
+    return {"evaluation": experiment.evaluation, **scoring_with(experiment, root)}
 
 
 def scoring_with(experiment: "Experiment", root: Path) -> dict:
-    """What the scorers judge by besides the specification: files outside of the store as they are now, and libraries."""
+    """What scorers and statistics go by besides the specification: files outside of the store as they are now, libraries."""
     from sft_pipeline.evaluation.scoring import libraries, outside_files
 
     with user_errors():
         brought = outside_files(experiment.evaluation, root)
-    return {"outside_files": brought, "libraries": libraries(experiment.evaluation)}
+    used = libraries(experiment.evaluation) | library_versions("numpy", "scipy", "statsmodels")
+    return {"outside_files": brought, "libraries": used}

@@ -1,26 +1,30 @@
 """How steps run: each in its own process, CUDA steps on a device of their own.
 
-`cuda_executor` is Dagster's multiprocess executor, configured, and nothing more. A step's own process means that the
-memory of its device is free when it ends. Processes are forked from a server that has the code location loaded
-already (a spawned one would spend seconds on importing it) and that sees no CUDA device: a step which is tagged for one
-takes a lease on it before it imports torch, see devices.py and step.py. The tag's limit keeps a run from starting more of
-them than there are devices; the lease holds across runs, whoever starts them.
+`cuda_executor` is Dagster's multiprocess executor, configured, and a record of the process that executes the run, see
+run_process.py. A step's own process means that the memory of its device is free when it ends. Processes are forked from a
+server that has the code location loaded already (a spawned one would spend seconds on importing it) and that sees no CUDA
+device: a step which is tagged for one takes a lease on it before it imports torch, see devices.py and step.py. The tag's
+limit keeps a run from starting more of them than there are devices; the lease holds across runs, whoever starts them.
 
 With SFT_PIPELINE_EXECUTOR=k8s every step is a Kubernetes job instead: the same op tag says what its pod asks for.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.devices import devices
+from sft_pipeline.lineage.run_process import hold
 from sft_pipeline.lineage.tags import CUDA, DEVICE
 
 EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 """Variable that chooses the executor: `local` (default) or `k8s`."""
+
+PRELOADED = ("lineage.blind", "lineage.orphans", "definitions")
+"""Modules that the server of the step processes imports."""
 
 
 def step_executor() -> dg.ExecutorDefinition:
@@ -41,6 +45,28 @@ def step_executor() -> dg.ExecutorDefinition:
     return k8s_job_executor
 
 
+class _Held(dg.Executor):
+    """An executor that records its process before it runs the first step."""
+
+    def __init__(self, inner: dg.Executor):
+        self._inner = inner
+
+    @property
+    def retries(self):
+        """Those of the executor inside."""
+        return self._inner.retries
+
+    @property
+    def step_dependency_config(self):
+        """That of the executor inside."""
+        return self._inner.step_dependency_config
+
+    def execute(self, plan_context, execution_plan) -> Iterator[dg.DagsterEvent]:
+        """Execute as the executor inside does."""
+        hold(plan_context.instance, plan_context.run_id)
+        yield from self._inner.execute(plan_context, execution_plan)
+
+
 def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
     if wrong := [name for name, value in config.items() if value < 0]:
         raise SpecificationError(f"execution.config.{wrong[0]} must not be negative")
@@ -50,13 +76,18 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
         "max_concurrent": config["max_concurrent"] or cuda_steps + 1,
         "tag_concurrency_limits": [{"key": DEVICE, "value": CUDA[DEVICE], "limit": cuda_steps}],
         "start_method": {
-            "forkserver": {"preload_modules": ["sft_pipeline.lineage.blind", "sft_pipeline.definitions"]},
+            "forkserver": {"preload_modules": [f"sft_pipeline.{name}" for name in PRELOADED]},
         },
     }
 
 
 cuda_executor = dg.configured(
-    dg.multiprocess_executor,
+    dg.ExecutorDefinition(
+        name="held_multiprocess",
+        config_schema=dg.multiprocess_executor.config_schema,
+        requirements=dg.multiple_process_executor_requirements(),
+        executor_creation_fn=lambda context: _Held(dg.multiprocess_executor.executor_creation_fn(context)),
+    ),
     name="cuda_executor",
     config_schema={
         "cuda_steps": dg.Field(

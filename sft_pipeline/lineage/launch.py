@@ -18,6 +18,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from sft_pipeline.lineage.run_process import end_dead_runs
+from sft_pipeline.lineage.stopped import why
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 
 LAUNCH = "sft_pipeline/launch"
@@ -58,8 +60,12 @@ def _launch(experiment: str, select: str, recompute: bool) -> bool:
     if select != "*":
         from sft_pipeline.definitions import defs
 
-        keys = sorted(dg.AssetSelection.from_coercible(select.split(",")).resolve(defs.resolve_asset_graph()))
+        # What one step makes is made together: a split alone would be refused.
+        selection = dg.AssetSelection.from_coercible(select.split(",")).required_multi_asset_neighbors()
+        keys = sorted(selection.resolve(defs.resolve_asset_graph()))
     with dg.DagsterInstance.get() as instance, _progress(instance, tag):
+        for line in end_dead_runs(instance):
+            print(line, flush=True)
         result = dg.execute_job(
             dg.reconstructable(full_lineage),
             instance=instance,
@@ -129,10 +135,9 @@ def _line(entry: dg.EventLogEntry) -> str:
         return f"  check {check.check_name:25}{mark}".replace("\n", "\n" + " " * 44)
     if event.is_step_failure:
         error = event.step_failure_data.error
-        if error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check has said it
+        if error and error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check has said it
             return ""
-        failure = event.step_failure_data.user_failure_data
-        return f"{event.step_key:22}STOPPED  {failure.description if failure and failure.description else error.message.strip()}"
+        return f"{event.step_key:22}STOPPED  {why(event)}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The real executor over pretended devices: two runs at once, one device, and a step that is killed."""
+"""The real executor over pretended devices: two runs at once, one device, a step that is killed, and a run that is."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ import pytest
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.devices import DECLARED, LEASES, VISIBLE, lease
 from sft_pipeline.lineage.executor import _configuration
+from sft_pipeline.lineage.run_process import end_dead_runs
 from sft_pipeline_tests.lineage import pretended
 
 RUN = """
@@ -78,16 +79,42 @@ def test_a_negative_number_of_steps_is_refused():
         _configuration({"cuda_steps": -1, "max_concurrent": 0})
 
 
-def test_a_killed_step_gives_its_device_back(start, tmp_path, monkeypatch):
-    monkeypatch.setenv("PRETENDED_SECONDS", "60")
-    run = start()
-    log = tmp_path / "log"
+def first_holder(log):
+    """Process of the first step that holds a device, waited for."""
     until = time.monotonic() + 60
     while not (log.exists() and any(line["event"] == "leased" for line in pretended.read(log))):
         assert time.monotonic() < until
         time.sleep(0.1)
-    holder = next(line["pid"] for line in pretended.read(log) if line["event"] == "leased")
+    return next(line["pid"] for line in pretended.read(log) if line["event"] == "leased")
+
+
+def test_a_killed_step_gives_its_device_back(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETENDED_SECONDS", "60")
+    run = start()
+    holder = first_holder(tmp_path / "log")
     run.kill()  # first, or its next step takes the device
     os.kill(holder, signal.SIGKILL)
     with lease(1, print) as taken:
         assert taken == ("7",)
+
+
+@pytest.mark.parametrize(("before", "after"), [("STARTED", "FAILURE"), ("CANCELING", "CANCELED")])
+def test_a_run_whose_process_was_killed_ends_and_so_do_its_steps(start, tmp_path, monkeypatch, before, after):
+    monkeypatch.setenv("PRETENDED_SECONDS", "60")
+    process = start()
+    first_holder(tmp_path / "log")
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert end_dead_runs(instance) == []
+        if before == "CANCELING":
+            instance.report_run_canceling(run)
+        process.kill()
+        process.wait()
+        assert instance.get_run_by_id(run.run_id).status.value == before
+        (line,) = end_dead_runs(instance)
+        assert f"run {run.run_id[:8]}: process {process.pid} on this machine" in line
+        assert instance.get_run_by_id(run.run_id).status.value == after
+        assert end_dead_runs(instance) == []
+        with lease(1, print):  # its step was told to end and gave the device back
+            said = pretended.read(tmp_path / "log")
+        assert [line["event"] for line in said if line["event"] != "start"] == ["leased"]

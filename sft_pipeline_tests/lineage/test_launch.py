@@ -2,11 +2,18 @@
 
 import contextlib
 import io
+import socket
 import subprocess
 import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
 
 from sft_pipeline.lineage.assets import training
-from sft_pipeline.lineage.launch import BAR, LAUNCH, _bar, _follow
+from sft_pipeline.lineage.launch import BAR, LAUNCH, _bar, _follow, launch
 from sft_pipeline.training import callbacks
 
 
@@ -16,6 +23,37 @@ def test_a_selection_of_nothing_is_said_in_the_terminal(place, command):
     )
     assert done.returncode == 2 and "sft_generatoins" in done.stdout, done.stdout + done.stderr
     assert "the run stopped; see the lines above" in done.stderr and "Traceback" not in done.stdout
+
+
+@pytest.fixture
+def launched(instance, monkeypatch):
+    """Launches nothing: gives the assets that would be materialized and what was printed before."""
+
+    def go(select):
+        asked, shown = [], io.StringIO()
+        monkeypatch.setattr(dg.DagsterInstance, "get", lambda: contextlib.nullcontext(instance))
+        monkeypatch.setattr(dg, "execute_job", lambda *_, **given: asked.append(given) or SimpleNamespace(success=True))
+        with contextlib.redirect_stdout(shown):
+            assert launch("tiny", select, recompute=False)
+        return {key.path[-1] for key in asked[0]["asset_selection"]}, shown.getvalue()
+
+    return go
+
+
+def test_what_one_step_makes_is_selected_together_and_what_can_be_made_alone_is_not(launched):
+    splits = {"train_split", "dev_split", "test_split"}
+    assert launched("test_split")[0] == splits
+    assert splits < launched("test_split+")[0] and splits < launched("*test_split")[0]
+    assert launched("sft_generations")[0] == {"sft_generations"}
+
+
+def test_a_run_whose_process_is_gone_is_ended_before_another_begins(launched, instance):
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
+    file = Path(instance.storage_directory()) / run / "process"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"4711 {socket.gethostname()}")
+    assert f"run {run[:8]}: process 4711 on this machine" in launched("raw_dataset")[1]
+    assert instance.get_run_by_id(run).is_failure
 
 
 def test_a_log_row_of_a_training_becomes_a_bar_that_fits_into_the_terminal():

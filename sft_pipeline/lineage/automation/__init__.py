@@ -1,4 +1,4 @@
-"""What runs without being asked: a schedule, sensors, a notice of failures, and how old a gate may be.
+"""What runs without being asked: a schedule, sensors, the end of dead runs, a notice of failures, and a gate's age.
 
 Everything that could spend device time is off until it is switched on in the UI, and asks for nothing that was asked for
 already, by the content that it is about. See docs/automation.md. Concepts:
@@ -9,6 +9,7 @@ import dagster as dg
 
 from sft_pipeline.lineage.automation import (
     data_sensor,
+    dead_runs_sensor,
     evaluation_schedule,
     evaluation_sensor,
     failure_sensor,
@@ -30,5 +31,6 @@ def build_sensors(partitions: dg.StaticPartitionsDefinition) -> list[dg.SensorDe
         evaluation_sensor.build(),
         specification_sensor.build(partitions.get_partition_keys()),
         data_sensor.build(),
+        dead_runs_sensor.build(),
         failure_sensor.build(),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from sft_pipeline.lineage.automation.webhook import post
+from sft_pipeline.lineage.stopped import why
 from sft_pipeline.lineage.tags import PARTITION
 from sft_pipeline.provenance.secrets import is_secret, without_credentials
 
@@ -55,9 +56,7 @@ def notice(context: dg.RunFailureSensorContext) -> dict[str, Any]:
     run = context.dagster_run
     step, message = None, context.failure_event.message
     for event in context.get_step_failure_events():
-        data = event.step_failure_data
-        described = data.user_failure_data.description if data.user_failure_data else None
-        step, message = event.step_key, described or (data.error.message if data.error else message)
+        step, message = event.step_key, why(event)
         break
     message = "\n".join([*_failed_checks(context, step), message or ""])
     ui = os.environ.get(UI, "").rstrip("/")

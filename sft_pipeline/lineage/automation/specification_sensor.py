@@ -30,8 +30,9 @@ def build(loaded: list[str]) -> dg.SensorDefinition:
         job_name="full_lineage",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Runs the whole lineage of a specification that appears under specs/ or changes. What is there when "
-        "it is switched on is noted and not run.",
+        description="Runs the whole lineage of a specification that appears under specs/ or changes. What is there at its "
+        "first tick is noted and not run; what changes while it is switched off is run once it is on again, unless its cursor "
+        "is deleted first.",
     )
     def new_specifications(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
         tick, root = Tick(context, NAME), Path(project.root)

@@ -4,14 +4,19 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.executor.child_process_executor import ChildProcessCrashException
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import NotificationError
 from sft_pipeline.lineage.automation.failure_sensor import notice
 from sft_pipeline.lineage.automation.webhook import post
+from sft_pipeline.lineage.launch import _line
+from sft_pipeline.lineage.stopped import why
 
 TOKEN = "hooks-are-secret-0815"
 
@@ -137,3 +142,29 @@ def test_a_failed_check_is_told_with_what_it_found(instance, monkeypatch):
     context = dg.build_run_status_sensor_context("notify_failures", event, instance, result.dagster_run)
     told = notice(context.for_run_failure())
     assert told["message"].startswith("gate: verdict: refused\n") and told["experiment"] is None
+
+
+def test_a_step_that_was_told_to_end_is_told_in_words_by_the_notice_and_in_the_terminal(instance):
+    @dg.op
+    def training():
+        raise DagsterExecutionInterruptedError
+
+    @dg.job
+    def full_lineage():
+        training()
+
+    result = full_lineage.execute_in_process(instance=instance, raise_on_error=False)
+    (event,) = [e for e in result.all_events if e.is_run_failure]
+    context = dg.build_run_status_sensor_context("notify_failures", event, instance, result.dagster_run)
+    words = "was told to end (SIGTERM, Ctrl-C or terminated); materialize again, it goes on where it stopped"
+    assert notice(context.for_run_failure())["message"] == words
+    (log,) = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    assert _line(log) == f"training              STOPPED  {words}"
+
+
+def test_a_step_whose_process_was_killed_is_told_in_words():
+    error = SimpleNamespace(cls_name=ChildProcessCrashException.__name__, message="dagster._core.executor…")
+    failure = SimpleNamespace(user_failure_data=None, error=error)
+    assert why(SimpleNamespace(step_failure_data=failure)).startswith(
+        "its process ended suddenly (killed, memory ran out"
+    )

@@ -157,9 +157,17 @@ def test_nothing_is_asked_for_over_a_check_that_has_failed_and_a_run_started_by_
     assert not check.passed
 
 
-def test_an_adapter_of_another_train_split_is_not_evaluated_on_the_test_split_of_now(evaluated, instance):
-    replace(Store(evaluated / "store"), "train_split", InstructionDataset, notes=("another train split",))
-    assert "trained on another train split" in scheduled(evaluated, instance).skip_message
+def test_splits_made_again_keep_an_adapter_while_their_rows_are_those_it_learned_from(evaluated, instance, materialize):
+    for side in ("train_split", "dev_split", "test_split"):
+        replace(Store(evaluated / "store"), side, InstructionDataset, notes=("other code, the same rows",))
+    (request,) = scheduled(evaluated, instance)
+    assert "gate_report" in made(run_of(evaluated, instance, request))  # schedule and run are of one mind
+
+    edit(evaluated, "dev_size: 40", "dev_size: 41")
+    assert materialize(evaluated, "train_split,dev_split,test_split").result.success
+    objection = "other rows than those that the adapter has learned from"
+    assert objection in scheduled(evaluated, instance).skip_message
+    assert objection in materialize(evaluated, "sft_generations").failure("generations")
 
 
 def test_a_diagnosis_of_another_adapter_is_not_enough(evaluated, instance):

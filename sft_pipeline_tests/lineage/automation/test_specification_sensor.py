@@ -18,7 +18,7 @@ def specs(toy_project):
     return toy_project / "specs"
 
 
-def test_what_is_there_when_it_is_switched_on_is_noted_and_not_run(tick):
+def test_what_is_there_at_the_first_tick_is_noted_and_not_run(tick):
     started, why = tick()
     assert started == [] and "1 specifications noted" in why
     assert tick() == ([], "nothing has changed")
@@ -35,7 +35,7 @@ def test_a_new_specification_starts_one_run_however_often_the_tick_is_repeated(t
     assert started == [] and "was started for exactly this" in why
 
 
-def test_a_lost_cursor_starts_nothing(tick, specs):
+def test_a_lost_or_deleted_cursor_starts_nothing(tick, specs):
     tick()
     (specs / "second.yaml").write_text((specs / "toy.yaml").read_text())
     assert tick()[0] == ["second"]
