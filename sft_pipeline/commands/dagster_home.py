@@ -1,6 +1,8 @@
 """DAGSTER_HOME: the folder of Dagster's own records, checked before a run is started in it."""
 
 import os
+import shlex
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,9 +11,15 @@ import typer
 from sft_pipeline.errors import PipelineError
 from sft_pipeline.specification import project_root
 
+CONFIGURATION = "dagster.yaml"
+SHIPPED = Path(__file__).resolve().parents[2] / "dagster_home" / CONFIGURATION
+"""What the project sets for Dagster; in the checkout, an installed package comes without."""
+
 
 def dagster_home() -> Path:
-    """The folder that DAGSTER_HOME names, or `dagster_home/` in the project's root; it is made if it is missing.
+    """The folder that DAGSTER_HOME names, or `dagster_home/` in the project's root.
+
+    One that is missing is made, with the project's own `dagster.yaml`.
 
     Raises:
         PipelineError: it is relative, is no folder, or cannot be written.
@@ -24,7 +32,10 @@ def dagster_home() -> Path:
             f"it. Give the whole path: export DAGSTER_HOME={home.absolute()}"
         )
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        if not home.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            if SHIPPED.is_file():
+                shutil.copyfile(SHIPPED, home / CONFIGURATION)
         with tempfile.TemporaryFile(dir=home):
             pass
     except OSError as error:
@@ -32,10 +43,13 @@ def dagster_home() -> Path:
             f"DAGSTER_HOME {home} cannot be written: {error.strerror}. Dagster keeps its records of runs there: give it "
             "write permission and space, or set DAGSTER_HOME to another folder."
         ) from error
-    if not (home / "dagster.yaml").is_file():
+    if not (home / CONFIGURATION).is_file():
+        if SHIPPED.is_file():
+            remedy = f"cp {shlex.quote(str(SHIPPED))} {shlex.quote(str(home))}/"
+        else:
+            remedy = f"copy dagster_home/{CONFIGURATION} of the project's sources there; the installed package has none"
         typer.secho(
-            f"note: {home} holds no dagster.yaml, so Dagster goes by its own defaults; "
-            f"cp {project_root() / 'dagster_home' / 'dagster.yaml'} {home}/",
+            f"note: {home} holds no {CONFIGURATION}, so Dagster goes by its own defaults; {remedy}",
             err=True,
         )
     return home

@@ -135,14 +135,9 @@ def check(
         PreconditionError: naming what did not pass.
     """
     problems = [f"guard: {problem}" for problem in guard.problems]
-    if items.proof is not None and not items.proof.clean:
-        problems.append(f"split: {items.proof.against} leaks")
-    if (
-        adapter
-        and adapter.learned_from
-        and items.proof
-        and items.proof.learned_sha256 not in ("", *adapter.learned_from)
-    ):
+    if items.proof is None or not items.proof.clean:
+        problems.append("split: " + ("no leakage proof" if items.proof is None else f"{items.proof.against} leaks"))
+    elif adapter and adapter.learned_from and items.proof.learned_sha256 not in ("", *adapter.learned_from):
         problems.append(
             f"split: the proof that it does not leak ({items.proof.against}) is about other rows than those that the adapter "
             "has learned from; materialize the splits and all after them"

@@ -179,17 +179,20 @@ def _hub(source: HubBase, into: Path, out: Path) -> str:
 
 def _info(source: HubBase) -> "ModelInfo":
     from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT
 
-    return HfApi().model_info(source.name, revision=source.revision)
+    # By itself the library waits without an end for a hub that accepts and says nothing.
+    return HfApi().model_info(source.name, revision=source.revision, timeout=HF_HUB_DOWNLOAD_TIMEOUT)
 
 
 @contextmanager
 def _reaching(source: HubBase) -> Iterator[None]:
+    import httpx2
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         yield
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (HfHubHTTPError, OfflineModeIsEnabled, httpx2.HTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"{source.name}@{source.revision} cannot be fetched: {error}. A hub model needs the network, and its name and "
             "revision must exist; without a network, use a local folder (model.source.kind: folder)."

@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from sft_pipeline.artifacts import Generations
+from sft_pipeline.artifacts import Finding, Generations, GuardReport, LeakageProof, TrainingReport
 from sft_pipeline.dataset.table import read_table
+from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Sampling
-from sft_pipeline.generation.answers import generate
+from sft_pipeline.generation.answers import check, generate
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.generation.partial import FILE
 
@@ -109,6 +110,47 @@ def test_a_killed_generation_goes_on_and_ends_with_the_same_bytes(
     assert content(resumed) == content(whole) and resumed.digest == whole.digest
     assert run(experiment, tmp_path / "work").measurements["resumed_answers"] == whole.rows
     assert file.read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
+
+
+def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter, tmp_path):
+    def split(**changes):
+        compared = {"against": "train+dev → test", "train_rows": 9, "test_rows": items.rows, "learned_sha256": "rows"}
+        limits = {"ngram": 3, "threshold": 0.7, "containment_ngram": 8, "max_contained_share": 1.0, "nearest": ()}
+        counts = dict.fromkeys(("exact", "near", "groups", "contained", "contained_over_limit"), 0)
+        return items.model_copy(update={"proof": LeakageProof(**compared | limits | counts | changes)})
+
+    def learned(*rows):
+        return adapter.model_copy(update={"learned_from": rows})
+
+    guard = GuardReport(root=tmp_path, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
+    ill = guard.model_copy(update={"checks": {"template": "a chat template"}})
+    findings = [
+        Finding(rule=r, severity=s, evidence=f"{r} seen") for r, s in [("lost", "blocking"), ("slow", "warning")]
+    ]
+    well, sick = (TrainingReport(root=tmp_path, findings=tuple(found)) for found in (findings[1:], findings))
+
+    check(split(), guard)
+    check(split(), guard, well, learned("others", "rows"))
+    # What an earlier version stored names no rows: first the proof, then the adapter.
+    check(split(learned_sha256=""), guard, well, learned("others"))
+    check(split(), guard, well, learned())
+    for refused, reasons in [
+        ((split(exact=1), guard), ["split: train+dev → test leaks"]),
+        ((items, guard, well, learned("rows")), ["split: no leakage proof"]),
+        (
+            (split(), guard, well, learned("others")),
+            ["split: the proof that it does not leak (train+dev → test) is about"],
+        ),
+        (
+            (split(near=1), ill, sick),
+            ["guard: template: a chat", "split: train+dev → test leaks", "training: lost seen"],
+        ),
+    ]:
+        with pytest.raises(PreconditionError) as error:
+            check(*refused)
+        said = str(error.value).splitlines()[1:]
+        assert len(said) == len(reasons)
+        assert all(line.startswith(f"- {reason}") for line, reason in zip(said, reasons, strict=True)), said
 
 
 def test_answers_of_another_configuration_are_thrown_away_with_a_word(run, experiment, adapter, tmp_path, caplog):

@@ -1,6 +1,7 @@
 """Which engine answers, and on what loaded base."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +60,18 @@ def test_what_decides_a_quantisation_is_part_of_what_both_models_must_share(expe
     assert condition(quantization="nf4") == "nf4, double"
     assert condition(quantization="nf4", double_quantization=False) == "nf4"
     assert condition(quantization="int8", int8_threshold=5.0) == "int8, threshold 5"
+
+
+def test_another_engine_or_another_version_of_a_library_is_another_condition(experiment, ending_base, items):
+    def condition(name, **versions):
+        engine = SimpleNamespace(name=name, versions=lambda: versions)
+        return conditions(experiment, ending_base, items, engine)["engine"]
+
+    with engines.open_engine(experiment, ending_base) as engine:
+        known = conditions(experiment, ending_base, items, engine)["engine"]
+    assert known == condition("transformers", **engine.versions())
+    assert known != condition("vllm", **engine.versions())
+    assert known != condition("transformers", **engine.versions() | {"torch": "another"})
 
 
 def test_a_quantisation_that_vllm_does_not_have_is_refused_before_it_starts(experiment, ending_base):

@@ -13,6 +13,7 @@ from sft_pipeline.artifacts import TrainingReport
 from sft_pipeline.errors import CorruptArtifactError
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.store.garbage import collect
+from sft_pipeline_tests.permissions import obey_permissions
 
 NOW = timedelta(0)
 
@@ -75,6 +76,39 @@ def test_a_young_upload_of_another_machine_is_left_alone(s3, make):
     (garbage,) = collect(store, age=-timedelta(seconds=5), remove=True)
     assert garbage.kind == "remote object" and garbage.bytes == 10
     assert not [path for path in s3.fs.find("artifacts") if "half" in path]
+
+
+LOOK = """
+import sys
+from datetime import timedelta
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.provenance.store.garbage import collect
+found = collect(Store(sys.argv[1]), keep=0, age=timedelta(0), remove=sys.argv[2] == "remove")
+print(*(garbage.kind for garbage in found))
+"""
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_store_that_may_only_be_read_is_shown_and_nothing_is_removed(local, make, lock):
+    for text in ("first", "second"):
+        local.put("training_report", "tiny", make(local, text))
+    local.begin("lora_adapter", "tiny", "key", print)
+    local.end("lora_adapter", "tiny", stored=False)
+    if not lock:
+        (local.root / "lock").unlink()
+    before = sorted(local.root.rglob("*"))
+    for path in (local.root, *before):
+        path.chmod(path.stat().st_mode & 0o555)
+    # A user who may not write; root in a child that obeys permissions.
+    look, remove = (
+        subprocess.run(
+            [sys.executable, "-c", LOOK, local.root, how], preexec_fn=obey_permissions, capture_output=True, text=True
+        )
+        for how in ("look", "remove")
+    )
+    assert look.stdout.split() == ["object", "work"], look.stderr
+    assert remove.returncode and "cannot be written" in remove.stderr
+    assert sorted(local.root.rglob("*")) == before
 
 
 HOLDER = """

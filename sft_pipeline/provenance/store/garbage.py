@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from sft_pipeline.errors import CorruptArtifactError
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.store.local import LocalObjects
 from sft_pipeline.provenance.store.remote import RemoteObjects
-from sft_pipeline.provenance.store.work import lock_of
+from sft_pipeline.provenance.store.work import LOCK, lock_of, open_lock
 
 KEEP = 3
 """Versions before the current one that keep their files."""
@@ -60,8 +60,10 @@ def collect(store: Store, *, keep: int = KEEP, age: timedelta = AGE, remove: boo
     if not store.root.is_dir():
         return found
     aside: list[Path] = []
+    # A look makes nothing. A store without a lock has no writers: nobody has begun yet, or it is a copy to read.
+    lock = store.locked(alone=True) if remove or (store.root / LOCK).exists() else nullcontext()
     with store.writing():
-        with store.locked(alone=True):
+        with lock:
             for garbage, path in _local(store, keep, age):
                 found.append(garbage)
                 if remove:
@@ -160,7 +162,7 @@ def _out_of_sight(store: Store, path: Path) -> Path:
 def _free(path: Path) -> Iterator[bool]:
     """Whether nobody holds the lock on `path`; while it is looked at, nobody else gets it."""
     try:
-        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        handle = os.open(path, os.O_RDONLY) if path.is_dir() else open_lock(path)
     except FileNotFoundError:
         yield True
         return

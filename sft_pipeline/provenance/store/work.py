@@ -7,6 +7,7 @@
 Locks are flock(2): the kernel gives them back whatever happens to their holder.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +20,9 @@ from typing import NamedTuple, TextIO
 from sft_pipeline.errors import StoreError
 from sft_pipeline.provenance.store.location import CACHE, STORE, folder
 from sft_pipeline.specification import NAME
+
+LOCK = "lock"
+"""Name of the store's own lock."""
 
 
 class Held(NamedTuple):
@@ -122,7 +126,7 @@ class Work:
     def locked(self, *, alone: bool = False) -> Iterator[None]:
         """Hold the store's lock: writers share it, gc holds it alone, so that gc never sees half a `put`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / "lock", "a") as lock:
+        with os.fdopen(open_lock(self.root / LOCK, create=True)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
 
@@ -136,6 +140,20 @@ class Work:
                 f"the artifact store {self.root} cannot be written: {error.strerror or error}. Give it space and write "
                 f"permission, or set {self._variable} to another folder."
             ) from error
+
+
+def open_lock(path: Path, *, create: bool = False) -> int:
+    """A descriptor of a lock file: for writing, which NFS asks of who locks alone, or for reading where that is allowed only.
+
+    Raises:
+        OSError: it is not there, or may not be opened or made.
+    """
+    try:
+        return os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS) or not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def lock_of(folder: Path) -> Path:
