@@ -17,19 +17,22 @@ def question(outputs: Sequence[Output], item: Mapping[str, str]) -> str:
     """All that was asked, as far as it is told; empty where neither an instruction nor a prompt is.
 
     Besides these it is everything else that may belong to the question, of the file of items and, where they say the same,
-    of the models' rows: "Answer the question." must not make one question of all items whose questions stand elsewhere.
+    of the models' rows: "Answer the question." must not make one question of all items whose questions stand elsewhere. For
+    the same reason it is the expected answer, since one question has one.
 
     Args:
         outputs: the models' rows of one item.
         item: what the file of items says of it.
     """
+    told = (item, *(o.item for o in outputs))
     said = {
-        *(("instruction", i.get("instruction", "").strip()) for i in (item, *(o.item for o in outputs))),
+        *(("instruction", i.get("instruction", "").strip()) for i in told),
         *(("prompt", o.prompt.strip('" ')) for o in outputs if o.prompt),
     }
     said = sorted(pair for pair in said if pair[1])
+    expected = sorted({i[field] for i in told for field in ("response", "reference") if i.get(field)})
     alike = set.intersection(*(set(o.asked.items()) for o in outputs))
-    return canonical_json([said, item.get("asked", ""), sorted(alike)]) if said else ""
+    return canonical_json([said, expected, item.get("asked", ""), sorted(alike)]) if said else ""
 
 
 def clusters_of(questions: Mapping[str, str], groups: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -420,6 +420,7 @@ def test_one_question_under_many_ids_is_one_observation(decided):
         lambda k: {"messages": [{"role": "user", "content": f"text {k}"}]},
         lambda k: {"prompt": f"Answer. text {k}"},
         lambda k: {"group": f"text {k}"},
+        lambda k: {"a": k, "b": k + 1, "answer": f"answer {k}"},
     ],
 )
 def test_items_of_one_instruction_with_their_question_elsewhere_are_no_cluster(decided, where):
