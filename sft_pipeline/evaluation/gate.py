@@ -90,7 +90,6 @@ def decide(
             "training_report": training.version,
         },
         "origin": _origin(test, base, sft, guard, training),
-        "seeds": _seeds(experiment.model_dump(mode="json")),
         "conditions": base.conditions,
         "trained_on": sft.trained_on,
         "flip_rates": {"base": base.flip_rate, "sft": sft.flip_rate},
@@ -110,18 +109,6 @@ def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:
             found.setdefault(asset, set()).add(version)
     rows = {"training_rows": test.proof.learned_sha256} if test.proof and test.proof.learned_sha256 else {}
     return {asset: " and ".join(sorted(versions)) for asset, versions in sorted(found.items())} | rows
-
-
-def _seeds(values: Mapping[str, Any], path: str = "") -> dict[str, int]:
-    """Every seed of a specification, by its field."""
-    found = {}
-    for name, value in values.items():
-        field = f"{path}.{name}" if path else name
-        if isinstance(value, Mapping):
-            found |= _seeds(value, field)
-        elif name.endswith("seed") and isinstance(value, int):
-            found[field] = value
-    return found
 
 
 def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> Agreement | None:

@@ -144,9 +144,6 @@ class GateJson(Frozen):
         description="Hash of what the inputs were made from, by asset, and of the training rows (`training_rows`, as the "
         "leakage proof and the adapter name them); empty where answers were brought.",
     )
-    seeds: dict[str, int] = Field(
-        {}, description="Every seed of the specification, by field; empty where answers were brought."
-    )
     conditions: dict[str, str] = Field(description="What both models' answers have in common.")
     trained_on: dict[str, str] = Field(description="dtype and quantization of the base in training, where known.")
     flip_rates: FlipRates

@@ -115,9 +115,9 @@ CHECKS = """
 USED = """
 <h2>What was used</h2>
 <dl class="inputs">
-{% for section in (figures.inputs, figures.origin, figures.seeds, figures.conditions) %}
+{% for section in (figures.inputs, figures.origin, figures.conditions) %}
 {% for name, value in section.items() %}
-<dt>{{ name|shown }}</dt><dd><code>{{ value|string|shown }}</code></dd>
+<dt>{{ name|shown }}</dt><dd><code>{{ value|shown }}</code></dd>
 {% endfor %}
 {% endfor %}
 {% for name, value in figures.trained_on.items() %}
