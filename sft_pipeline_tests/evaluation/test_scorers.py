@@ -63,11 +63,11 @@ def judge(scorer, output, response="", options=None, **reference):
 @pytest.mark.parametrize("scorer", ALL, ids=lambda s: s.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("output", NASTY, ids=lambda s: ascii(s[:12]))
 def test_nasty_answers_fail_with_a_short_reason_and_soon(scorer, output):
-    started = time.monotonic()
+    started = time.process_time()  # not by the clock: what else runs on the machine is no fault of a scorer
     score = judge(scorer, output, **ALL[scorer])
     assert not score.success
     assert 0 < len(score.reason) < 300
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("output", ["blue", " Blue. ", "\n“BLUE”!", "ｂｌｕｅ", "(blue)", "blue\n\n"])

