@@ -23,6 +23,12 @@ def pytest_configure():
         del os.environ[name]
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their number: a compressor writes the time into its own, and all processes of the suite must
+    collect the same names."""
+    return f"{argname}: {len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items):
     """Slow tests begin first, so that no process of the suite is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
