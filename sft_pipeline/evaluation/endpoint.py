@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sft_pipeline.errors import SpecificationError
+from sft_pipeline.evaluation.replies import Replies
 from sft_pipeline.provenance.hashing import hash_value
 
 OPTIONS = {"base_url", "model", "api_key_env", "timeout", "retries", "max_tokens"}
@@ -47,12 +48,13 @@ class _Failure(Exception):
 class Endpoint:
     """POST {base_url}/chat/completions, from any number of threads. A context manager."""
 
-    def __init__(self, options: Mapping[str, Any]):
+    def __init__(self, options: Mapping[str, Any], replies: Replies):
         """Check the options and read the key from the environment.
 
         Args:
             options: `base_url` and `model`; `api_key_env` (name of the environment variable with the key), `timeout`
                 (seconds for one attempt, 60), `retries` (4), `max_tokens` (of the reply, 1024).
+            replies: those that need not be asked for again; further ones are added.
 
         Raises:
             SpecificationError: an option is missing or cannot be used, or the variable is not set.
@@ -68,6 +70,7 @@ class Endpoint:
         self._retries = int(number("retries", options, 4, least=0))
         self._max_tokens = int(number("max_tokens", options, 1024, least=1))
         self._client = httpx2.Client(timeout=self._timeout, follow_redirects=False)
+        self._replies = replies
         self._failed, self._lock = 0, threading.Lock()
 
     def __enter__(self) -> "Endpoint":
@@ -94,6 +97,8 @@ class Endpoint:
             "max_tokens": self._max_tokens,
         }
         sha256 = hash_value(body)
+        if (kept := self._replies.get(self.url, sha256)) is not None:
+            return Reply(kept, "", sha256)
         if self._failed >= GIVE_UP:
             return Reply(None, f"not asked: the endpoint failed {GIVE_UP} times in a row", sha256)
         for attempt in range(self._retries + 1):
@@ -106,7 +111,9 @@ class Endpoint:
                 time.sleep(max(wait, min(2**attempt, 30) / 2))
             else:
                 self._count(failed=False)
-                return Reply(self._without_key(text), "", sha256)
+                text = self._without_key(text)
+                self._replies.add(self.url, sha256, text)
+                return Reply(text, "", sha256)
         self._count(failed=True)
         return Reply(None, problem, sha256)
 

@@ -37,6 +37,7 @@ def decide(
     experiment: Experiment,
     root: Path,
     out: Path,
+    work: Path | None = None,
 ) -> GateReport:
     """Judge both models' answers, decide, and write the report to `out`; the same artifacts give the same files.
 
@@ -53,6 +54,7 @@ def decide(
         experiment: gives scorers and criteria.
         root: the project's root, where relative files of the specification start.
         out: empty folder for the report.
+        work: a folder that outlives a killed process; None keeps nothing for another one.
     """
     from sft_pipeline.dataset.table import read_table
 
@@ -66,7 +68,7 @@ def decide(
     rows, repeated = with_clusters_of_questions(rows, {row["id"]: row["instruction"] for row in rows})
     by_id = [{a["id"]: a for a in side} for side in answers]
     outputs = [{id: a["output"] for id, a in side.items()} for side in by_id]
-    judged = score_both(rows, *outputs, evaluation, root)
+    judged = score_both(rows, *outputs, evaluation, root, work)
     made = [
         AnswerPair.of(
             row,

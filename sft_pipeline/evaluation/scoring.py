@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation import form
 from sft_pipeline.evaluation.criteria.wording import some
+from sft_pipeline.evaluation.replies import Replies
 from sft_pipeline.evaluation.scorers import Item, Score
 from sft_pipeline.experiment import Evaluation, ScorerSpec
 from sft_pipeline.provenance.environment import library_versions
@@ -94,8 +95,17 @@ def score_both(
     sft_outputs: Mapping[str, str],
     evaluation: Evaluation,
     root: Path,
+    work: Path | None = None,
 ) -> list[tuple[Judged, Judged]]:
     """Judge both models' answers to every row, one by one or, where the scorer compares them, in pairs.
+
+    Args:
+        rows: rows of an instruction dataset (dataset/table.py).
+        base_outputs: the base's answers by id of the row.
+        sft_outputs: those of the fine-tuned model.
+        evaluation: the scorers by type of item.
+        root: the project's root, where relative files of options start.
+        work: a folder that outlives a killed process, for the replies that a judge has given.
 
     Returns:
         (base, fine-tuned) in the order of `rows`. Of a pair that was compared, a win is success on its side and none on
@@ -108,13 +118,15 @@ def score_both(
     items = _items(rows, base_outputs, sft_outputs)
     scorers = _scorers(items, evaluation, root)
     compared: dict[str, tuple[Judged, Judged]] = {}
-    for type, spec in scorers.items():
-        if spec.kind not in PAIRWISE:
-            continue
-        of_type = [i for i in items if i.type == type]
-        pairs = [(i, base_outputs[i.id], sft_outputs[i.id]) for i in of_type]
-        for i, (base, sft) in zip(of_type, _module(spec.kind).score_pairs(pairs, spec.options), strict=True):
-            compared[i.id] = _judged(i, base, spec), _judged(i, sft, spec)
+    with Replies(work) as replies:
+        for type, spec in scorers.items():
+            if spec.kind not in PAIRWISE:
+                continue
+            of_type = [i for i in items if i.type == type]
+            pairs = [(i, base_outputs[i.id], sft_outputs[i.id]) for i in of_type]
+            scores = _module(spec.kind).score_pairs(pairs, spec.options, replies)
+            for i, (base, sft) in zip(of_type, scores, strict=True):
+                compared[i.id] = _judged(i, base, spec), _judged(i, sft, spec)
     return [
         compared[i.id]
         if i.id in compared

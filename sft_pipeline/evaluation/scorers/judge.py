@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation import endpoint
 from sft_pipeline.evaluation.endpoint import Endpoint
+from sft_pipeline.evaluation.replies import Replies
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 from sft_pipeline.provenance.hashing import hash_bytes, hash_value
@@ -53,7 +54,9 @@ class _Opinion(NamedTuple):
     evidence: dict[str, Any]
 
 
-def score_pairs(rows: Sequence[tuple[Item, str, str]], options: Mapping[str, Any]) -> list[tuple[Score, Score]]:
+def score_pairs(
+    rows: Sequence[tuple[Item, str, str]], options: Mapping[str, Any], replies: Replies
+) -> list[tuple[Score, Score]]:
     """Ask twice about each pair, with either answer first; a win is one that does not depend on the order.
 
     Equal answers are a tie without asking. The fine-tuned model's score carries as evidence what was asked and what came
@@ -62,6 +65,7 @@ def score_pairs(rows: Sequence[tuple[Item, str, str]], options: Mapping[str, Any
     Args:
         rows: item, answer of the base, answer of the fine-tuned model.
         options: those of `Endpoint`; `concurrency` (requests at a time, 8); `template`.
+        replies: what the judge has said to a step that was killed; the rest is added.
 
     Returns:
         (base, fine-tuned) in the order of `rows`. A win is success on its side alone. A tie is success on neither with the
@@ -72,7 +76,7 @@ def score_pairs(rows: Sequence[tuple[Item, str, str]], options: Mapping[str, Any
     """
     template = _template(options.get("template", TEMPLATE))
     workers = int(endpoint.number("concurrency", options, 8, least=1))
-    with Endpoint(options) as judge, ThreadPoolExecutor(workers) as pool:
+    with Endpoint(options, replies) as judge, ThreadPoolExecutor(workers) as pool:
         asked = [
             (item.instruction, *texts, names)
             for item, base, sft in rows

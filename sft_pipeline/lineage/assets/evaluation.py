@@ -196,6 +196,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 experiment,
                 root,
                 out,
+                work,
             ),
         )
 

@@ -11,6 +11,7 @@ import pytest
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation import endpoint
+from sft_pipeline.evaluation.replies import FILE, Replies
 from sft_pipeline.evaluation.scorers import Item, judge
 
 KEY = "sk-planted-7f3a"
@@ -76,9 +77,11 @@ def server():
         running.shutdown()
 
 
-def ask(server, *pairs, **options):
+def ask(server, *pairs, work=None, **options):
     rows = [(Item(f"i{n}", "Say it.", "", "t"), base, sft) for n, (base, sft) in enumerate(pairs)]
-    return judge.score_pairs(rows, {"base_url": server.url, "model": "m", "timeout": 5, "concurrency": 1} | options)
+    options = {"base_url": server.url, "model": "m", "timeout": 5, "concurrency": 1} | options
+    with Replies(work) as replies:
+        return judge.score_pairs(rows, options, replies)
 
 
 def test_win_loss_and_tie_by_both_orders(server):
@@ -97,6 +100,24 @@ def test_a_judge_that_follows_the_position_gives_ties_only(server, verdict):
     server.opinion = lambda *answers: verdict
     for base, sft in ask(server, ("x", "yy"), ("yyy", "x"), concurrency=4):
         assert (base.success, sft.success, sft.labels) == (False, False, ("tie", "order"))
+
+
+def test_a_step_that_ended_half_way_asks_again_only_for_what_it_has_not_got(server, tmp_path):
+    pairs = ("ab", "abc"), ("1", "22"), ("yy", "x")
+    whole = ask(server, *pairs)
+    del server.requests[:]
+    server.script = [{}] * 3 + [{"status": 401}] * 3
+    with pytest.raises(SpecificationError, match="401"):
+        ask(server, *pairs, work=tmp_path)
+    asked, server.script = server.requests[:3], []
+    with open(tmp_path / FILE, "ab") as file:
+        file.write(b'["http://127.0.0.1/v1","half a li')
+    del server.requests[:]
+    assert ask(server, *pairs, work=tmp_path) == whole
+    assert len(server.requests) == 3 and not any(request in asked for request in server.requests)
+    del server.requests[:]
+    ask(server, *pairs, work=tmp_path, max_tokens=9)
+    assert len(server.requests) == 6  # other requests have other replies
 
 
 def test_prompts_and_hashes_are_the_same_in_every_run_and_the_evidence_holds_both_orders(server):
