@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -17,8 +17,17 @@ Series = list[tuple[float, float]]
 REWARD_KEYS = ("reward", "rewards/chosen", "kl", "objective/kl")
 """Keys of trainers that learn from rewards or preferences: their loss is no cross entropy."""
 
-SCORE_KEYS = ("eval_accuracy", "eval_f1", "eval_wer", "eval_cer")
-"""Keys of evaluations that measure labels or transcripts, where a loss of nearly 0 can be deserved."""
+PAIR_KEY = "rewards/chosen"
+"""Key of trainers that learn from pairs of answers: their loss begins at a level of its own and should fall."""
+
+GAIN_KEYS = ("reward", "rewards/margins", "objective/scores")
+"""Keys of what such trainers are to raise; the first one that the log has counts."""
+
+RISING_SCORES = {"accuracy", "acc", "f1", "auc", "matthews", "mcc", "iou"}
+"""Words in the keys of evaluations that measure labels as a whole, more being better."""
+
+SCORES = RISING_SCORES | {"precision", "recall", "wer", "cer"}
+"""Words in the keys of evaluations that measure labels or transcripts, where a loss of nearly 0 can be deserved."""
 
 LOST_KEY = "stopped_as_lost"
 """Key of the row that the watchdog adds to the log of a run that it stopped: the reason."""
@@ -35,8 +44,12 @@ class Log:
         rate: learning rate.
         accuracy: token accuracy in training.
         epoch: passes over the data.
+        dev_sets: the dev losses of each evaluation set, where the dev loss is their mean.
         rewards: the log is one of reinforcement or preference learning.
+        pairs: it is one of learning from pairs of answers.
+        gain: what such a training is to raise: the reward, or the margin between the answers of a pair.
         scored: the evaluations measure labels or transcripts besides the loss.
+        scores: such measures of which more is better.
         lost: why the watchdog stopped the run, where it did.
     """
 
@@ -46,10 +59,18 @@ class Log:
     rate: Series
     accuracy: Series
     epoch: Series
-    several_dev_sets: bool = False
+    dev_sets: tuple[Series, ...] = ()
     rewards: bool = False
+    pairs: bool = False
+    gain: Series = field(default_factory=list)
     scored: bool = False
+    scores: tuple[Series, ...] = ()
     lost: str = ""
+
+    @property
+    def several_dev_sets(self) -> bool:
+        """Whether the dev loss is the mean over several evaluation sets."""
+        return len(self.dev_sets) > 1
 
     @property
     def finite(self) -> list[float]:
@@ -124,6 +145,10 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
                 found[step] = value
         return sorted(found.items())
 
+    def figures(key: str) -> Series:  # what others log as well may be a list or a text: that is no fault of the log
+        found = {step: row[key] for step, row in rows if type(row.get(key)) in (int, float)}
+        return sorted(found.items())
+
     dev = series("eval_loss")
     names = sorted({key for _, row in rows for key in row if key.startswith("eval_") and key.endswith("_loss")})
     sets = [series(name) for name in names if name != "eval_loss"] if not dev else []
@@ -137,11 +162,19 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         rate=series("learning_rate"),
         accuracy=series("mean_token_accuracy"),
         epoch=series("epoch"),
-        several_dev_sets=len(sets) > 1,
+        dev_sets=tuple(sets),
         rewards=any(key in row for _, row in rows for key in REWARD_KEYS),
-        scored=any(key in row for _, row in rows for key in SCORE_KEYS),
+        pairs=any(PAIR_KEY in row for _, row in rows),
+        gain=next(filter(None, map(figures, GAIN_KEYS)), []),
+        scored=any(_measures(key, SCORES) for _, row in rows for key in row),
+        scores=tuple(map(figures, sorted({key for _, row in rows for key in row if _measures(key, RISING_SCORES)}))),
         lost=next((str(row[LOST_KEY]) for _, row in reversed(rows) if LOST_KEY in row), ""),
     )
+
+
+def _measures(key: str, scores: Set[str]) -> bool:
+    words = set(key.lower().replace(" ", "_").split("_"))
+    return "eval" in words and bool(words & scores) and "token" not in words  # that of tokens is the loss once more
 
 
 def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
@@ -179,6 +212,8 @@ def log_history(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{file}: log_history is {type(rows).__name__}, not a list of rows; {_WANTED}")
     if not rows:
         raise DataError(f"{file}: log_history is empty; set logging_steps below the number of steps and train again")
+    if all(isinstance(row, dict) and not row.keys() & {"step", "epoch", "loss", "eval_loss"} for row in rows):
+        raise DataError(f"{file}: no row has a step, an epoch or a loss, so this is no log of a training; {_WANTED}")
     return rows
 
 
@@ -212,9 +247,13 @@ def state_file(path: Path) -> Path:
 
 
 def _parsed(file: Path) -> Any:
+    text = ""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        return json.loads(text)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); {_WANTED}") from error
     except ValueError as error:
+        if text.startswith("version https://git-lfs"):
+            raise DataError(f"{file}: a pointer of Git LFS, not the file; run git lfs pull and try again") from error
         raise DataError(f"{file}: not JSON ({error}); {_WANTED}") from error

@@ -15,7 +15,7 @@ from sft_pipeline.artifacts import Finding, TrainingReport
 from sft_pipeline.experiment import Training
 from sft_pipeline.report import training_plots
 from sft_pipeline.training.curves import Log, first, last, read
-from sft_pipeline.training.rules import dev, gradient, loss, rate
+from sft_pipeline.training.rules import dev, gradient, loss, rate, reward
 from sft_pipeline.training.rules.criteria import criteria
 
 ORDER = ("blocking", "warning", "info")
@@ -63,23 +63,29 @@ def judge(
     """Findings and metrics of a log history, blocking ones first; writes nothing."""
     log = read(log_history)
     if not log.finite:
-        found = [*loss.lost(log), *loss.not_finite(log)] or [
-            Finding(
+        found = [
+            *loss.lost(log),
+            *loss.not_finite(log),
+            *dev.identical(log),
+            *dev.overfitting(log, training is not None and training.adapter == "best"),
+        ]
+        if not any(finding.severity == "blocking" for finding in found):
+            no_log = Finding(
                 rule="no_log",
                 severity="blocking",
                 evidence="too few log rows to judge: the log holds no training loss",
                 remedy="set logging_steps to a tenth of the steps or less",
             )
-        ]
-        return found, {"log_rows": float(len(log.loss))}
+            found.append(no_log)
+        return sorted(found, key=lambda f: ORDER.index(f.severity)), {"log_rows": float(len(log.loss))}
     found = [
         *loss.lost(log),
         *loss.not_finite(log),
         *gradient.not_finite(log),
         *gradient.zero(log),
         *gradient.exploding(log),
-        *loss.not_learning(log),
         *loss.divergence(log),
+        *loss.not_learning(log),
         *loss.vanished(log),
         *loss.level(log),
         *dev.identical(log),
@@ -90,6 +96,7 @@ def judge(
         *rate.plateau(log),
         *rate.coverage(log, train_rows, effective_batch, training),
         *criteria(log, training),
+        *reward.falling(log),
         *loss.reward_log(log),
         *loss.few_rows(log),
     ]

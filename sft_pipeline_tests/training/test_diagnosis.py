@@ -110,6 +110,8 @@ def test_the_record_s_healthy_run():
         (run(falling(), norms=[0.5] * 12 + [60.0] * 28), {"exploding_gradient"}),
         (run(falling(), norms=[5e4] * 40), {"exploding_gradient"}),
         (run([*falling(295), *[6.0] * 5]), {"divergence"}),
+        (run([*falling(297), *[6.0] * 3]), {"divergence"}),
+        (run([*falling(297, 8.0, 1.0), *[6.0] * 3]), {"divergence"}),
         (run(falling(300), norms=[0.5] * 295 + [90.0] * 5), {"exploding_gradient"}),
         ([*run(falling()), {"stopped_as_lost": "the gradient was exactly 0 in the 10 steps up to 400"}], {"lost"}),
         ([{"stopped_as_lost": "eval_loss is nan at step 1"}], {"lost"}),
@@ -131,7 +133,9 @@ def test_one_fault_at_a_time_is_found_and_nothing_else_blocks(log, expected):
     [
         (run(falling(), norms=[0.5] * 20 + [math.nan] + [0.5] * 19), "info non_finite_gradient"),
         (run([*falling(20), 9.0, *falling(19, 1.2, 1.0)]), "warning loss_spikes"),
-        (run([*falling(296), *[6.0] * 4]), "warning loss_spikes"),
+        (run([*falling(298), *[6.0] * 2]), "warning loss_spikes"),
+        (run([*falling(296), *[2.6] * 4]), "warning loss_spikes"),
+        (run([*falling(200), 7.0, *falling(96, 1.05, 1.0), *[6.0] * 3]), "warning loss_spikes"),
         (
             run([0.0 if i in (200, 201, 399) else x for i, x in enumerate(falling(400))], norms=None),
             "warning zero_loss",
@@ -233,7 +237,9 @@ def test_an_answer_that_earns_no_reward_has_no_gradient_and_the_run_is_sound():
 def preferences(peak, **evaluated):
     """Log rows of a run that learns from rewards, whose loss need not fall."""
     rows = run([0.69 + 0.01 * (i % 3) for i in range(40)], rates=[peak] * 40)
-    return [row | {"reward": 0.1} for row in rows] + [{"step": 100 * i} | evaluated for i in range(1, 5)]
+    return [row | {"reward": 0.01 * i} for i, row in enumerate(rows)] + [
+        {"step": 100 * i} | evaluated for i in range(1, 5)
+    ]
 
 
 def test_learning_from_rewards_has_rates_of_its_own_and_need_not_have_a_dev_loss():
@@ -286,6 +292,10 @@ def test_what_is_no_log_is_refused_with_the_row():
 def test_a_log_is_found_in_a_run_s_folder(tmp_path):
     with pytest.raises(DataError, match=r"no trainer_state\.json"):
         log_history(tmp_path)
+    (tmp_path / "trainer_state.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match="pointer of Git LFS.* git lfs pull"):
+        log_history(tmp_path)
+    (tmp_path / "trainer_state.json").unlink()
     for step in (900, 1000):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
@@ -298,6 +308,7 @@ def test_a_log_is_found_in_a_run_s_folder(tmp_path):
         ("[1", "not JSON"),
         ('{"log_history": {}}', "log_history is dict"),
         ('{"log_history": []}', "is empty; set logging_steps"),
+        ('[{"file": "a.json", "label": "healthy"}]', "no row has a step, an epoch or a loss"),
     ):
         (tmp_path / "trainer_state.json").write_text(bad)
         with pytest.raises(DataError, match=rf"trainer_state\.json: .*{message}"):
@@ -358,3 +369,147 @@ def test_the_sick_run_misses_every_minimum_but_the_perplexity():
 def test_overfitting_is_no_harm_where_the_best_state_is_the_result():
     log = run(falling(), dev=[(100, 1.2), (200, 1.1), (300, 1.3), (400, 1.6)])
     assert rules(log) == {"overfitting"} and not rules(log, training=criteria(adapter="best"))
+
+
+def test_dev_tells_a_norm_of_another_scale_from_an_explosion():
+    dev = [(100, 1.6), (250, 1.3), (400, 1.1)]
+    shrinking = [6e5 * 0.96**i for i in range(40)]
+    assert rules(run(falling(), dev=dev, norms=shrinking), "warning") == {"gradient_norm_scale"}
+    assert not rules(run(falling(), dev=dev, norms=shrinking))
+    for log in (
+        run(falling(), norms=shrinking),  # nothing speaks for it
+        run(falling(), dev=dev, norms=shrinking[::-1]),
+        run(falling(), dev=[(100, 1.6), (250, 1.5), (400, 1.55)], norms=shrinking),
+    ):
+        assert rules(log) == {"exploding_gradient"}
+
+
+def test_a_loss_that_is_no_cross_entropy_may_end_at_any_level_where_dev_falls_as_well():
+    losses = [27.0 - 14.0 * i / 39 for i in range(40)]
+    squares = run(losses, dev=[(130, 24.0), (400, 18.0)])
+    assert not rules(squares) and "loss_level" in rules(squares, "warning")
+    for dev in (
+        [(130, 24.0), (400, 23.9)],  # dev does not follow
+        [(130, 12.0), (400, 8.0)],  # where the rows are, a model that knows nothing is
+        [(130, 13.0), (400, 8.0)],  # the training loss is a multiple
+    ):
+        assert "loss_level" in rules(run(losses, dev=dev)), dev
+
+
+def test_a_rate_that_shows_behind_the_first_decay_is_judged_by_its_peak():
+    for peak, sick in ((0.997e-8, False), (0.8e-8, True)):
+        log = run(falling(), rates=[peak * (1 - i / 41) for i in range(40)])
+        assert rules(log) == ({"learning_rate"} if sick else set())
+        assert sick or "learning_rate" in rules(log, "warning")
+
+
+def test_several_evaluation_sets_that_all_rise_are_overfitting_and_one_of_them_is_not():
+    for end, sick in ((2.0, True), (1.0, False)):
+        rows = run(falling())
+        for step, easy, hard in ((100, 1.5, 3.0), (200, 1.1, 2.4), (400, end, 5.0)):
+            rows += [{"step": step, "eval_easy_loss": easy}, {"step": step, "eval_hard_loss": hard}]
+        assert rules(rows) == ({"overfitting"} if sick else set())
+        found = next(finding for finding in judge(rows)[0] if finding.rule == "overfitting")
+        assert ("each of the 2 sets" in found.evidence) == sick
+
+
+def test_the_best_of_many_evaluations_counts_alone_where_none_of_the_others_comes_near_it():
+    later = [3.4 - 0.02 * i for i in range(20)]
+    for first, sick in ((2.5, True), (2.8, False)):  # 2.8 could be a lucky one
+        dev = [(20 * i, value) for i, value in enumerate([first, *later], start=1)]
+        log = run([1.2, 2.0, 2.2, 2.0, 1.8], dev=dev, every=80)
+        assert ("rising_dev_loss" in rules(log)) == sick
+
+
+def test_evaluations_without_a_training_loss_can_show_a_sick_run_and_never_a_healthy_one():
+    evaluations = [{"step": i, "eval_loss": loss} for i, loss in enumerate([0.42, 0.30, 0.26, 0.29, 0.33], start=1)]
+    assert rules(evaluations) == {"rising_dev_loss"}
+    assert verdict(judge(evaluations)[0]) == "sick"
+    assert rules(evaluations[:3]) == {"no_log"}
+    assert verdict(judge([*evaluations[:3], {"step": 4, "eval_loss": 0.28}])[0]) == "undecided"
+    best = Training(adapter="best", epochs=1, eval_steps=1, save_steps=1)
+    assert verdict(judge(evaluations, training=best)[0]) == "undecided"
+
+
+def pairs(losses, margins):
+    """Log rows of a run that learns from pairs of answers."""
+    return [
+        {"step": i, "loss": loss, "rewards/chosen": 0.1, "rewards/margins": margin, "grad_norm": 0.5}
+        for i, (loss, margin) in enumerate(zip(losses, margins, strict=True), start=1)
+    ]
+
+
+def test_of_the_loss_of_pairs_a_rise_above_its_start_and_an_end_at_0_are_sick():
+    rising = [0.1 * i for i in range(40)]
+    assert not rules(pairs([0.69 - 0.01 * i for i in range(40)], rising))
+    assert not rules(pairs([0.69 * 0.9**i for i in range(40)], rising))
+    assert rules(pairs([0.69 * 0.8**i for i in range(40)], rising)) == {"memorised"}
+    assert rules(pairs([0.69, 0.16, 0.0, 0.0], [0.0, 26.0, 120.0, 142.0])) == {"memorised"}
+    assert rules(pairs([0.69 + 0.05 * i for i in range(40)], rising)) == {"divergence"}
+    spiky = [0.3 if i % 2 else 0.69 for i in range(40)]  # within a run it may be anything
+    assert not rules(pairs(spiky, rising))
+
+
+@pytest.mark.parametrize(("change", "severity"), [(2.0, None), (0.0, "warning"), (-0.3, "warning"), (-2.0, "blocking")])
+def test_a_reward_that_falls_is_sick_and_one_that_does_not_rise_is_worth_a_warning(change, severity):
+    generator = random.Random(7)
+    rows = [
+        {"step": i, "loss": 0.0, "grad_norm": 0.3, "reward": change * i / 90 + generator.gauss(0, 0.4)}
+        for i in range(90)
+    ]
+    found = {f.rule: f.severity for f in judge(rows)[0] if f.rule.startswith("reward_f")}
+    assert found == (
+        {} if severity is None else {"reward_falls" if severity == "blocking" else "reward_flat": severity}
+    )
+    assert not any(f.rule.startswith("reward_f") for f in judge(rows[:11])[0]), "too few rows for a course"
+
+
+@pytest.mark.parametrize(
+    ("key", "scored"),
+    [
+        ("eval_f1_macro", True),
+        ("eval_macro_f1", True),
+        ("eval_matthews_correlation", True),
+        ("eval_mean_iou", True),
+        ("eval_set_accuracy", True),
+        ("eval_mean_token_accuracy", False),
+        ("eval_nll_loss", False),
+        ("eval_runtime", False),
+        ("accuracy", False),
+    ],
+)
+def test_measures_of_labels_are_known_by_the_words_of_their_names(key, scored):
+    log = [row | {key: 0.99} if "eval_loss" in row else row for row in sure(scored=False)]
+    assert rules(log) == (set() if scored else {"memorised"})
+
+
+def test_what_diverged_is_named_before_what_did_not_fall():
+    found = judge(run([1.0 + 0.05 * i for i in range(40)]))[0]
+    assert [f.rule for f in found if f.severity == "blocking"] == ["divergence", "not_learning"]
+
+
+def test_a_steep_course_of_few_rows_is_no_other_scale():
+    dev = [(200, 0.21)]
+    assert not rules(run([6.4, 3.4, 1.4, 0.8], dev=dev, every=50))  # a row is a mean over its 50 steps
+    assert rules(run([1.4, 1.2, 1.0, 0.9], dev=dev, every=50)) == {"loss_scales"}
+    level = run([6.4, 3.4, 1.4, 0.8], dev=[(200, 1.2)], every=50)
+    assert "loss_scales" not in rules(level) | rules(level, "warning"), "a dev loss of that level is none either"
+    assert rules(run([284.9, 161.2, 9.9, 5.4, 5.2, 5.0], dev=[(300, 0.35), (600, 0.30)], every=100)) == {"loss_scales"}
+
+
+@pytest.mark.parametrize(
+    ("key", "last", "sick"), [("eval_f1", 0.3, True), ("eval_f1", 0.6, False), ("eval_wer", 0.3, False)]
+)
+def test_a_score_that_collapses_tells_that_a_small_dev_loss_has_risen_too_far(key, last, sick):
+    log = run(falling(start=0.03, end=0.002, noise=1e-4), dev=[(100, 0.004), (250, 0.0015), (400, 0.04)])
+    scores = iter((0.5, 0.8, last))
+    log = [row | {key: next(scores)} if "eval_loss" in row else row for row in log]
+    assert rules(log) == ({"overfitting"} if sick else set())
+    level = [row | {"eval_loss": 0.0015} if row.get("eval_loss") == 0.04 else row for row in log]
+    assert not rules(level), "the loss does not tell of it"
+
+
+def test_what_is_logged_besides_may_be_of_any_kind():
+    log = [row | {"eval_f1": [0.9, 0.8], "eval_accuracy": "0.9", "reward_model": "x"} for row in run(falling())]
+    assert not rules(log)
+    assert not rules([{"step": i, "loss": 0.01, "reward": [0.1, 0.2], "grad_norm": 0.3} for i in range(20)])

@@ -7,11 +7,13 @@ from statistics import median
 
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.training.curves import Log
+from sft_pipeline.training.rules.dev import gained
 from sft_pipeline.training.rules.loss import LOST_ROWS, TREND, falls
 
 GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
 """Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
-clip, below which a norm harms nothing however much it grew; and a norm that no sound run has, whatever it began with."""
+clip, below which a norm harms nothing however much it grew; and a norm that is out of any proportion, whatever it began
+with: the few sound public runs that show one recorded it on another scale, and dev tells."""
 
 UNMEASURED_FALL, CHANCE, MANY = 0.1, 1e-3, 20
 """Fall of the loss, relative, that a run without gradients cannot have unless by noise: then the norm was not measured;
@@ -93,13 +95,20 @@ def exploding(log: Log) -> list[Finding]:
         return []
     late = median(norms[-(n // 3) :])
     remedy = "lower the learning rate, lengthen the warm-up, and look at the rows where it begins"
+    warm_up = min(_warm_up(log), n // 10)
+    level = sorted(norms[warm_up : n // 3 + warm_up])[(n // 3) // 4]
+    if late > ABSURD and late <= level and gained(log):
+        evidence = (
+            f"the gradient norm is {late:.3g} in the last third and {level:.3g} after the warm-up, yet the dev loss falls from "
+            f"{log.finite_dev[0][1]:.4g} to {log.finite_dev[-1][1]:.4g}: it is of another scale"
+        )
+        remedy = "some versions record the norm before the loss scale of float16 is taken out, or of a sum"
+        return [Finding(rule="gradient_norm_scale", severity="warning", evidence=evidence, remedy=remedy)]
     if late > ABSURD:
         evidence = (
             f"the gradient norm is {late:.3g} in the last third; clipping at 1 leaves {1 / late:.1g} of each gradient"
         )
         return [Finding(rule="exploding_gradient", severity="blocking", evidence=evidence, remedy=remedy)]
-    warm_up = min(_warm_up(log), n // 10)
-    level = sorted(norms[warm_up : n // 3 + warm_up])[(n // 3) // 4]
     large = [value > max(GROWN * level, CLIP) for value in norms]
     tail = max(median(norms[-math.ceil(n / 10) :]), min(norms[-LOST_ROWS:]))  # a long log may end soon after it began
     if not level or not (sum(large) >= n / 3 or tail > max(GROWN * level, CLIP)):

@@ -7,7 +7,8 @@ from itertools import groupby
 from statistics import mean, median, pvariance
 
 from sft_pipeline.artifacts import Finding
-from sft_pipeline.training.curves import Log, noise
+from sft_pipeline.training.curves import Log, last, noise
+from sft_pipeline.training.rules.dev import GAINED, SCALE, gained
 
 FLAT, SLOW = 0.01, 0.03
 """Relative fall of the training loss below which it counts as flat, and below which it is worth a warning."""
@@ -26,6 +27,9 @@ BROKEN = 7.0
 """Cross entropy (nats per token) that no pretrained language model ends a training with: below one in a thousand per
 token. Only a loss that is summed over accumulation steps, or a broken input, is as large."""
 
+UNTRAINED = 12.5
+"""Cross entropy (nats per token) of a model that knows nothing, with the largest vocabularies: ln 262,144."""
+
 POOR = 5.0
 """Level of a loss (nats per token) at which noise without a trend is no small-batch noise of a working model."""
 
@@ -37,6 +41,10 @@ LOST_ROWS = 5
 
 VANISHED_ROWS, VANISHED_SHARE = 3, 0.05
 """Log rows one after the other, and share of all, with a loss of 0 from which on nothing carries loss."""
+
+SUDDEN_ROWS, SUDDEN = 3, 3.0
+"""Log rows at the end that prove a divergence where they lie so many times, and nats, above the best,
+and above all rows of the half before."""
 
 ONCE = 2.0
 """Standard deviations of a row by which the last rows of a log lie above its best, where they are looked at once."""
@@ -180,7 +188,7 @@ def divergence(log: Log) -> list[Finding]:
     """A loss that ends well above where it was; a spike that went away only warns."""
     losses, steps = log.finite, log.steps
     width = max(3, len(losses) // 10)
-    if log.rewards or len(losses) < 4:
+    if (log.rewards and not log.pairs) or len(losses) < 4:
         return []
     remedy = "lower the learning rate, lengthen the warm-up, clip harder; an earlier checkpoint may be of use"
     deviation = noise(losses)  # of a row
@@ -188,7 +196,7 @@ def divergence(log: Log) -> list[Finding]:
     if log.end - log.start > max(0.5 * log.start, 0.5, 4 * deviation * math.sqrt(1 / ends[0] + 1 / ends[1])):
         evidence = f"the training loss begins at {log.start:.4g} and ends at {log.end:.4g}"
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
-    if len(losses) < 2 * width:
+    if len(losses) < 2 * width or log.rewards:
         return []
     windows = [(median(losses[i : i + width]), i) for i in range(len(losses) - width + 1)]
     best, at = min(windows)
@@ -200,6 +208,13 @@ def divergence(log: Log) -> list[Finding]:
         evidence = (
             f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and is at least "
             f"{min(losses[-LOST_ROWS:]):.4g} in the last {LOST_ROWS} log rows"
+        )
+        return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
+    now, before = min(losses[-SUDDEN_ROWS:]), losses[len(losses) // 2 : -SUDDEN_ROWS]
+    if now > max(SUDDEN * best, best + SUDDEN, best + 10 * deviation, *before):
+        evidence = (
+            f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and is at least {now:.4g} in the last "
+            f"{SUDDEN_ROWS} log rows, more than in the half before"
         )
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
     spikes = [i for i in range(width, len(losses)) if losses[i] > 2 * median(losses[i - width : i + width + 1]) + 0.1]
@@ -218,7 +233,7 @@ def divergence(log: Log) -> list[Finding]:
 def vanished(log: Log) -> list[Finding]:
     """A loss of 0: nothing carries loss, or everything is known by heart."""
     if log.rewards:
-        return []
+        return _told_apart(log)
     zeros = _zeros(log)
     if any(finding.severity == "blocking" for finding in zeros):
         return zeros
@@ -241,6 +256,18 @@ def vanished(log: Log) -> list[Finding]:
     # A classifier can be as sure, of rows that it never saw as well: its own measure tells.
     severity = "blocking" if lost and len(losses) >= UNDECIDABLE and not (low_dev and log.scored) else "warning"
     return [*zeros, Finding(rule="memorised", severity=severity, evidence=evidence, remedy=remedy)]
+
+
+def _told_apart(log: Log) -> list[Finding]:
+    """A loss of pairs that leaves nothing to learn: each is told from the other by a probability of 0.999."""
+    losses = log.finite
+    tail = mean(losses[-math.ceil(len(losses) / 10) :])
+    if not log.pairs or len(losses) < UNDECIDABLE or not (abs(log.end) < NOTHING_LEFT and abs(tail) < BY_HEART):
+        return []
+    evidence = f"the loss of the pairs goes from {log.start:.4g} to {log.end:.2g}"
+    evidence += f", and the margin of their rewards to {last([value for _, value in log.gain]):.3g}" if log.gain else ""
+    remedy = "the pairs are known by heart, or are told apart by their form: fewer epochs, a lower rate, harder pairs"
+    return [Finding(rule="memorised", severity="blocking", evidence=evidence, remedy=remedy)]
 
 
 def carries_nothing(loss: float, norm: float | None) -> bool:
@@ -271,6 +298,17 @@ def level(log: Log) -> list[Finding]:
     """A loss at the end that no language model has, with or without learning."""
     if log.rewards or len(log.finite) < 3 or log.end <= BROKEN:
         return []
+    dev = [value for _, value in log.finite_dev]
+    both_fell = gained(log) and log.end < GAINED * log.start
+    if both_fell and dev[0] > UNTRAINED and log.end < 1.5 * dev[-1] < 1.5 * SCALE * log.end:
+        evidence = (
+            f"the training loss goes from {log.start:.4g} to {log.end:.4g} and the dev loss from {dev[0]:.4g} to {dev[-1]:.4g}: "
+            "no cross entropy of tokens begins there, trained or not"
+        )
+        remedy = (
+            "no harm for another kind of loss (regression, CTC, a sum over the tokens); otherwise look at the labels"
+        )
+        return [Finding(rule="loss_level", severity="warning", evidence=evidence, remedy=remedy)]
     evidence = (
         f"the training loss ends at {log.end:.4g}, a probability of {math.exp(-log.end):.1g} per token: no pretrained "
         "language model is that bad"
@@ -287,6 +325,10 @@ def reward_log(log: Log) -> list[Finding]:
     if not log.rewards:
         return []
     evidence = "the log is one of reinforcement or preference learning: its loss need not fall, and is not judged"
+    if log.pairs:
+        evidence = (
+            "the log is one of preference learning: of its loss only a rise above its start and an end at 0 count"
+        )
     return [Finding(rule="reward_log", severity="info", evidence=evidence)]
 
 

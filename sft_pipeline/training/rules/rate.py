@@ -20,6 +20,9 @@ NOTHING, TOO_HIGH = 1e-8, 3e-2
 steps at 1e-8 move it by 1e-4, half a percent of a usual weight (0.02), while one step at 3e-2 is larger than the weight.
 Prompts and prefixes beside a frozen model are trained with 2e-2 to 3e-2."""
 
+FIRST = 0.9
+"""Share of the peak rate that the highest log row may show, for it stands behind the first steps of the decay."""
+
 QLORA = (1e-4, 5e-4)
 """Peak learning rates that an adapter on a quantised base is usually trained with: 1e-4 to 2e-4 in the records."""
 
@@ -45,7 +48,7 @@ def out_of_range(log: Log) -> list[Finding]:
         return [Finding(rule="learning_rate_low", severity="warning", evidence=evidence, remedy=remedy)]
     if low <= peak <= HIGHEST:
         return []
-    lost = not NOTHING <= peak <= TOO_HIGH
+    lost = not FIRST * NOTHING <= peak <= TOO_HIGH
     low, high = (NOTHING, TOO_HIGH) if lost else (low, HIGHEST)
     evidence = f"the peak learning rate is {peak:g}, outside of {low:g} to {high:g}"
     remedy = "with AdamW 2e-4 is a common start for an adapter, 1e-5 to 2e-5 for all weights"
