@@ -4,11 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sft_pipeline.experiment import Sampling
+from sft_pipeline.model.cache import roomy_cache
 from sft_pipeline.model.completion import Completion, context_length, finish, room, seed_of
 from sft_pipeline.model.loader import CleanTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+ROUND = 8
+"""New tokens after which rows that have ended leave their batch."""
 
 TAIL = 8
 """Tokens that are decoded beyond the length of the longest stop string: special tokens have no text."""
@@ -40,29 +44,71 @@ def complete(
     limits = room(encoded, max_new_tokens, context_length(model.config))
     results: list[Completion | None] = [None] * len(prompts)
     for batch in _batches([len(ids) for ids in encoded], limits, batch_size):
-        width = len(encoded[batch[0]])
-        ids = torch.full((len(batch), width), tokenizer.inner.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, i in enumerate(batch):
-            if encoded[i]:
-                ids[row, -len(encoded[i]) :] = torch.tensor(encoded[i])
-                mask[row, -len(encoded[i]) :] = 1
-        recorder = _recorder() if logprobs else None
         with torch.inference_mode(), torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+            rows = [encoded[i] for i in batch]
             if sampling:
-                torch.manual_seed(seed_of(sampling.seed, [encoded[i] for i in batch]))
-            output = model.generate(
-                ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                generation_config=_config(tokenizer, max(limits[i] for i in batch), sampling),
-                stopping_criteria=[_stopping(tokenizer, stop, width)] if stop else None,
-                logits_processor=[recorder] if recorder else None,
-            )
-            values = recorder.finish(output) if recorder else None
-        for row, i in enumerate(batch):
-            new = output[row, width:].tolist()
-            results[i] = finish(new, tokenizer, stop, limits[i], values[row] if values else None)
+                torch.manual_seed(seed_of(sampling.seed, rows))
+            answers = _complete(model, tokenizer, rows, [limits[i] for i in batch], stop, sampling, logprobs)
+        for i, answer in zip(batch, answers, strict=True):
+            results[i] = answer
     return results
+
+
+def _complete(
+    model: "PreTrainedModel",
+    tokenizer: CleanTokenizer,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    stop: Sequence[str],
+    sampling: Sampling | None,
+    logprobs: bool,
+) -> list[Completion]:
+    """Complete one batch of token ids, the longest first.
+
+    With a cache of ours it goes in rounds, and a row that has ended is not in the next one: `generate` computes every row
+    until the last has ended.
+    """
+    import torch
+
+    width, cache = len(prompts[0]), roomy_cache(model)
+    ids = torch.full((len(prompts), width), tokenizer.inner.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        if prompt:
+            ids[row, -len(prompt) :] = torch.tensor(prompt)
+            mask[row, -len(prompt) :] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    stopping = [_stopping(tokenizer, stop, width)] if stop else None
+    tokens: list[list[int]] = [[] for _ in prompts]
+    values: list[list[float]] | None = [[] for _ in prompts] if logprobs else None
+    done: dict[int, Completion] = {}
+    rows, left = list(range(len(prompts))), max(limits)
+    while True:
+        recorder = _recorder() if logprobs else None
+        output = model.generate(
+            ids,
+            attention_mask=mask,
+            generation_config=_config(tokenizer, min(left, ROUND) if cache and len(rows) > 1 else left, sampling),
+            stopping_criteria=stopping,
+            logits_processor=[recorder] if recorder else None,
+            past_key_values=cache,
+        )
+        new = output[:, ids.shape[1] :]
+        left -= new.shape[1]
+        for row, more in zip(rows, new.tolist(), strict=True):
+            tokens[row] += more
+        if values and recorder:
+            for row, more in zip(rows, recorder.finish(output), strict=True):
+                values[row] += more
+        answers = {r: finish(tokens[r], tokenizer, stop, limits[r], values[r] if values else None) for r in rows}
+        going = [at for at, r in enumerate(rows) if len(tokens[r]) < limits[r] and answers[r].finish_reason == "length"]
+        done |= answers
+        if not going or not left:
+            return [done[row] for row in range(len(prompts))]
+        if len(going) < len(rows):
+            rows, output, mask = [rows[at] for at in going], output[going], mask[going]
+            cache.batch_select_indices(torch.tensor(going))
+        ids, mask = output, torch.cat([mask, mask.new_ones(len(rows), new.shape[1])], 1)
 
 
 def _batches(lengths: Sequence[int], limits: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from sft_pipeline.errors import ModelError
-from sft_pipeline.experiment import BaseModelSpec, FolderBase
+from sft_pipeline.experiment import BaseModelSpec, FolderBase, Sampling
 from sft_pipeline.model import loader
 from sft_pipeline.model.completion import finish
-from sft_pipeline.model.generate import complete
+from sft_pipeline.model.generate import ROUND, complete
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,22 @@ def test_batches_answer_as_the_plain_loop_does(loaded, batch_size):
     model, tokenizer = loaded
     answers = complete(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=batch_size)
     assert [(a.text, a.tokens) for a in answers] == [one_by_one(model, tokenizer, p, 12) for p in PROMPTS]
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(seed=5, temperature=0.4)])
+def test_what_has_ended_is_not_computed_any_further(loaded, sampling):
+    model, tokenizer = loaded
+    prompts, computed = [*PROMPTS, *(f"{n} drums, {n}" for n in range(12))], []
+    hook = model.register_forward_hook(lambda *seen: computed.append(seen[-1].logits.shape[0]))
+    try:
+        answers = complete(model, tokenizer, prompts, max_new_tokens=100, sampling=sampling, logprobs=True)
+    finally:
+        hook.remove()
+    needed = [answer.tokens + (answer.finish_reason == "stop") for answer in answers]
+    assert min(needed) < max(needed) - ROUND
+    assert sum(needed) <= sum(computed) < sum(needed) + ROUND * len(prompts)
+    assert all(answer.mean_logprob is not None for answer in answers if answer.tokens)
+    assert answers == complete(model, tokenizer, prompts, max_new_tokens=100, sampling=sampling, logprobs=True)
 
 
 def test_no_prompt_is_led_past_the_context_by_a_batch(toy_base):
