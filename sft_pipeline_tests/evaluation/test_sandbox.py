@@ -15,7 +15,7 @@ RIGHT = "def double(x):\n    return 2 * x\n"
 TESTS = "assert double(2) == 4"
 
 
-def outcome(code, tests=TESTS, seconds=5.0):
+def outcome(code, tests=TESTS, seconds=30.0):
     return run(code, tests, seconds, memory_mb=256)
 
 
@@ -92,10 +92,10 @@ def test_not_one_process_or_thread_can_be_added():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_that_there_is_all_the_same_ends_with_the_run(monkeypatch, tmp_path):
     replace_in_child(monkeypatch, tmp_path, "(resource.RLIMIT_NPROC, (0, 0)),", "")
-    fork = "import os, time\npid = os.fork()\nif not pid:\n    os.closerange(0, 32)\n    time.sleep(9)\n"
+    fork = "import os, time\npid = os.fork()\nif not pid:\n    os.closerange(0, 32)\n    time.sleep(60)\n"
     done = outcome(fork + "print(pid, flush=True)\n" + RIGHT)
     assert done.passed
-    until = time.monotonic() + 2
+    until = time.monotonic() + 20
     while alive := is_alive(int(done.output)):
         if time.monotonic() > until:
             os.kill(int(done.output), signal.SIGKILL)
@@ -111,8 +111,8 @@ def test_32_files_can_be_open():
 
 
 def test_the_processor_time_is_limited_in_case_nobody_is_left_to_watch_the_clock():
-    limit = "import resource\nassert resource.getrlimit(resource.RLIMIT_CPU) == (3, 4)\n"
-    assert outcome(limit + RIGHT, seconds=2.5).passed
+    limit = "import resource\nassert resource.getrlimit(resource.RLIMIT_CPU) == (30, 31)\n"
+    assert outcome(limit + RIGHT, seconds=29.5).passed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not hold a limit of address space")
@@ -134,12 +134,13 @@ def test_files_elsewhere_can_be_neither_written_nor_read(tmp_path, fences):
         pytest.skip("no Landlock here")
     tmp_path.chmod(0o777)
     (tmp_path / "mine").write_text("mine")
+    home = Path.home() if Path.home().is_dir() else Path("/")  # not every user of a machine has one
     for code in (
         f"open({str(tmp_path / 'new')!r}, 'w')",
         f"open({str(tmp_path / 'mine')!r})",
         f"import os\nos.remove({str(tmp_path / 'mine')!r})",
         f"import os\nos.truncate({str(tmp_path / 'mine')!r}, 0)",
-        f"import os\nos.listdir({str(Path.home())!r})",
+        f"import os\nos.listdir({str(home)!r})",
     ):
         assert outcome(code).error == "PermissionError", code
     assert [p.name for p in tmp_path.iterdir()] == ["mine"] and (tmp_path / "mine").read_text() == "mine"

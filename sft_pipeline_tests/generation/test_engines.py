@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from sft_pipeline.errors import ModelError
@@ -34,6 +35,11 @@ def vllm(ending_base, vllm_here):
 @pytest.fixture(params=["transformers", "vllm"])
 def engine(request):
     return request.getfixturevalue(request.param)
+
+
+def is_alive(pid):
+    """Whether the process runs: one that has ended stays in /proc where nobody has adopted it."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def comparable(answers):
@@ -163,6 +169,6 @@ def test_no_vllm_outlives_its_parent(vllm_here, tmp_path):
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 60
-    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
+    while (alive := is_alive(child)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not os.path.exists(f"/proc/{child}"), (tmp_path / "log.txt").read_text()
+    assert not alive, (tmp_path / "log.txt").read_text()

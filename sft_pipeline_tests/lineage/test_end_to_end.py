@@ -48,8 +48,8 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
     spans = sorted((started[step], ended[step]) for step in tagged)
     assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
 
-    again = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stdout + again.stderr
     assert all(f"{asset:22}unchanged" in again.stdout for asset in LINEAGE)
-    verified = subprocess.run(command("verify", "tiny"), env=place, capture_output=True, text=True, timeout=120)
+    verified = subprocess.run(command("verify", "tiny"), env=place, capture_output=True, text=True, timeout=600)
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -55,7 +55,7 @@ def start(monkeypatch, tmp_path):
 
 def test_one_device_is_held_by_one_step_at_a_time_in_two_runs_and_seen_by_no_other(start, tmp_path):
     runs = [start(), start()]
-    assert [run.wait(120) for run in runs] == [0, 0]
+    assert [run.wait(600) for run in runs] == [0, 0]
     said = pretended.read(tmp_path / "log")
     assert {line["sees"] for line in said if line["event"] == "start"} == {""}
     assert {line["sees"] for line in said if line["event"] == "leased"} == {"7"}
@@ -66,8 +66,9 @@ def test_one_device_is_held_by_one_step_at_a_time_in_two_runs_and_seen_by_no_oth
 
 def test_two_devices_work_at_the_same_time(start, tmp_path, monkeypatch):
     monkeypatch.setenv(VISIBLE, "3,7")
-    monkeypatch.setenv("PRETENDED_SECONDS", "2")
-    assert start().wait(120) == 0
+    monkeypatch.setenv("PRETENDED_SECONDS", "60")
+    monkeypatch.setenv("PRETENDED_COMPANY", "2")  # the first holder waits for the second, however late that starts
+    assert start().wait(600) == 0
     said = pretended.read(tmp_path / "log")
     events = [line["event"] for line in sorted(said, key=lambda line: line["at"]) if line["event"] != "start"]
     assert ("leased", "leased") in pairwise(events)
@@ -81,7 +82,7 @@ def test_a_negative_number_of_steps_is_refused():
 
 def first_holder(log):
     """Process of the first step that holds a device, waited for."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not (log.exists() and any(line["event"] == "leased" for line in pretended.read(log))):
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -19,7 +19,7 @@ from sft_pipeline.training import callbacks
 
 def test_a_selection_of_nothing_is_said_in_the_terminal(place, command):
     done = subprocess.run(
-        command("run", "tiny", "--select", "sft_generatoins"), env=place, capture_output=True, text=True, timeout=200
+        command("run", "tiny", "--select", "sft_generatoins"), env=place, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 2 and "sft_generatoins" in done.stdout, done.stdout + done.stderr
     assert "the run stopped; see the lines above" in done.stderr and "Traceback" not in done.stdout

@@ -51,7 +51,8 @@ def postgres(monkeypatch):
         assert done.returncode == 0, done.stdout + done.stderr
 
     data = str(folder / "data")
-    call(programs["initdb"], "-D", data, "-U", "dagster", "-A", "scram-sha-256", "--pwfile", str(folder / "password"))
+    login = ["-U", "dagster", "-A", "scram-sha-256", "--pwfile", str(folder / "password")]
+    call(programs["initdb"], "-D", data, *login, "--no-locale", "--encoding=UTF8")  # not what the shell exports
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
     call(programs["pg_ctl"], "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
     for name, value in {
@@ -74,7 +75,7 @@ def test_two_processes_materialize_at_once_over_an_empty_database(postgres, toy_
     (home / "dagster.yaml").write_text("\n".join(shipped))
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     runs = [subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [run.communicate(timeout=200)[1] for run in runs]
+    said = [run.communicate(timeout=600)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     with dg.DagsterInstance.get() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2

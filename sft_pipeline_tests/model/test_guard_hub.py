@@ -139,7 +139,7 @@ def fetching(folder: Path, address: str, *revisions: str) -> subprocess.Popen:
 def fetched(*arguments) -> list:
     """What `fetching` says of each revision."""
     process = fetching(*arguments)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     return [json.loads(line) for line in stdout.splitlines()]
 
@@ -173,7 +173,7 @@ def test_a_killed_fetch_fetches_no_complete_file_again(hub, tmp_path):
     kind, address = hub(main={**small, **shards, "model.safetensors.index.json": index})
     kind.hangs_at = "second.safetensors"
     process = fetching(tmp_path, address, "main")
-    assert kind.hangs.wait(60)
+    assert kind.hangs.wait(300)
     out, work = tmp_path / "main" / "out", tmp_path / "main" / "work"
     for _ in range(600):
         if (work / "first.safetensors").is_file():

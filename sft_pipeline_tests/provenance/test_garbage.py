@@ -206,8 +206,9 @@ def test_nothing_current_is_removed_from_a_remote_store_while_another_machine_wr
     store = Store(s3.url)
     store.put("training_report", "tiny", make(store, "one 0"))
     # An upload must have the time to reach its pointer.
-    assert _collect_beside(process, store, timedelta(seconds=2)) >= 0
-    assert len(collect(store, keep=0, age=NOW, remove=True)) > 3
+    removed = _collect_beside(process, store, timedelta(seconds=2))
+    # How much of it was old enough meanwhile is a matter of the machine's speed.
+    assert removed + len(collect(store, keep=0, age=NOW, remove=True)) > 3
     assert texts(store)[0] == "one 11"
 
 

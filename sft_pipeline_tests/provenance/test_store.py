@@ -173,7 +173,7 @@ def test_a_work_folder_is_held_by_one_process_and_freed_by_sigkill(tmp_path):
     ready = context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / "store", ready))
     holder.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     waited = []
 
     def killing(message):

@@ -16,7 +16,7 @@ from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import callbacks, checkpoints, trainer
 
 SCRIPT = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from sft_pipeline import artifacts
 from sft_pipeline.errors import TrainingError
@@ -31,7 +31,7 @@ read = {name: getattr(artifacts, kind).model_validate(given[name]) for name, kin
 def wait(row):
     if row["step"] == 10 and "loss" in row:
         print("now", flush=True)
-        time.sleep(1)
+        sys.stdin.readline()  # until the signal is there
 
 try:
     trainer.train(Experiment.model_validate_json(given["experiment"]), *read.values(), Path(given["work"]),
@@ -69,10 +69,11 @@ def test_a_pre_empted_run_saves_the_step_it_is_in_and_ends_with_the_same_bytes(a
     given |= {"experiment": arguments["experiment"].model_dump_json(), "work": str(arguments["work"])}
     (tmp_path / "given.json").write_text(json.dumps(given | {"out": str(tmp_path / "first")}))
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "given.json")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, text=True) as process:
         assert process.stdout.readline() == "now\n", process.stderr.read()[-2000:]
         process.send_signal(signal.SIGTERM)
-        said, errors = process.communicate(timeout=60)
+        said, errors = process.communicate("go on\n", timeout=300)
     assert process.returncode == 3, errors[-2000:]
     assert re.search(r"interrupted by SIGTERM at step 11 of 20, checkpoint saved; materialize again", said)
 

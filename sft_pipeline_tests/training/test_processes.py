@@ -110,7 +110,7 @@ def test_no_process_outlives_a_launcher_that_is_killed(running):
 def test_an_interrupted_launcher_ends_when_its_processes_have_saved_a_checkpoint(running):
     arguments, launcher = running
     launcher.send_signal(signal.SIGINT)
-    said, errors = launcher.communicate(timeout=60)
+    said, errors = launcher.communicate(timeout=300)
     assert launcher.returncode == 3, errors[-3000:]
     assert not alive(arguments["work"])
     run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))

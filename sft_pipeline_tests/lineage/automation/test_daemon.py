@@ -67,9 +67,10 @@ def workspace(toy_project, monkeypatch):
     home = toy_project / "home"
     home.mkdir()
     text = (HOME / "dagster.yaml").read_text()
-    for setting, seconds in {"start_timeout_seconds": 180, "poll_interval_seconds": 60}.items():
+    # A run that was only half handed over costs the first of these; on a slow machine another needs as long to start.
+    for setting, (seconds, less) in {"start_timeout_seconds": (180, 45), "poll_interval_seconds": (60, 5)}.items():
         assert f"{setting}: {seconds}" in text
-        text = text.replace(f"{setting}: {seconds}", f"{setting}: {seconds // 12}")
+        text = text.replace(f"{setting}: {seconds}", f"{setting}: {less}")
     (home / "dagster.yaml").write_text(text)
     for name, value in {
         "DAGSTER_HOME": str(home),
@@ -114,7 +115,7 @@ def start(workspace):
         daemon.wait()
 
 
-def wait_for(what, seconds=120):
+def wait_for(what, seconds=400):
     until = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < until
@@ -164,7 +165,7 @@ def test_a_killed_daemon_goes_on_where_it_was_and_asks_for_nothing_twice(start, 
     for run in runs:
         # What the dead daemon had half handed over is ended by run monitoring; nothing else may stop a run.
         errors = [log.message for log in instance.all_logs(run.run_id) if log.level >= logging.ERROR]
-        assert run.is_success or "taking longer than 15 seconds to start" in errors[-1], errors
+        assert run.is_success or "taking longer than 45 seconds to start" in errors[-1], errors
     assert {tick.status for tick in ticks()[1:]} <= {TickStatus.SUCCESS, TickStatus.SKIPPED}
     locks = [*toy_project.glob("leases/*.lock"), *toy_project.glob("store/work/**/*.lock")]
     assert {lock.name for lock in locks} >= {"0.lock"}
