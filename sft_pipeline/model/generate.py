@@ -84,11 +84,12 @@ def _complete(
     done: dict[int, Completion] = {}
     rows, left = list(range(len(prompts))), max(limits)
     while True:
+        several = cache is not None and len(rows) > 1
         recorder = _recorder() if logprobs else None
         output = model.generate(
             ids,
             attention_mask=mask,
-            generation_config=_config(tokenizer, min(left, ROUND) if cache and len(rows) > 1 else left, sampling),
+            generation_config=_config(tokenizer, min(left, ROUND) if several else left, sampling),
             stopping_criteria=stopping,
             logits_processor=[recorder] if recorder else None,
             past_key_values=cache,

@@ -20,6 +20,7 @@ def test_the_answers_are_the_librarys_own_to_the_last_bit(model, toy_base, monke
         )
 
     assert cache.roomy_cache(model) is not None
+    monkeypatch.setattr(generate, "ROUND", 80)  # what leaves a batch changes the last bits of the others
     roomy = answers()
     assert max(answer.tokens for answer in roomy) > cache.ROOM // 4
     monkeypatch.setattr(generate, "roomy_cache", lambda model: None)
