@@ -10,7 +10,8 @@ from typing import Any, Literal
 from sft_pipeline.evaluation.agreement import Model
 from sft_pipeline.evaluation.criteria.repetition import repetitive
 from sft_pipeline.evaluation.pair import Pair
-from sft_pipeline.evaluation.scorers.text import bare, folded, has_words
+from sft_pipeline.evaluation.scorers.choice import SEVERAL
+from sft_pipeline.evaluation.scorers.text import bare, holds
 from sft_pipeline.evaluation.scoring import PAIRWISE, Judged, item
 from sft_pipeline.experiment import ScorerSpec
 from sft_pipeline.provenance.hashing import canonical_json
@@ -29,7 +30,10 @@ AS_OFTEN = 0.8
 one says nothing: they name all choices, or many numbers. Not 1, because both shares are of a sample."""
 
 OTHERS = 10
-"""Expected answers of other items that are looked for in a failed answer."""
+"""Expected answers of other items that are looked for in an answer."""
+
+LOOKS_FOR = {"contains", "answer"}
+"""Scorers to which an answer is right that holds the expected one, whatever else it holds."""
 
 # Kana and ideographs; Thai, Lao, Tibetan, Myanmar and Khmer. Hangul has spaces.
 _UNSPACED = {
@@ -71,6 +75,7 @@ class AnswerPair:
         cluster: of the item, where it belongs to one.
         verifier: whether a verifier judged; None where success was brought.
         compared: whether a judge saw both answers, so that success belongs to the pair and not to the answer.
+        looks_for: whether the scorer finds an answer right that holds the expected one, whatever else it holds.
         thinks: whether the scorer reads only what stands inside <answer> (think_answer); "opened" where the prompt ends in
             <think>.
         base: the base's answer.
@@ -84,6 +89,7 @@ class AnswerPair:
     cluster: str | None
     verifier: bool | None
     compared: bool
+    looks_for: bool
     thinks: bool | Literal["opened"]
     base: Answer
     sft: Answer
@@ -116,6 +122,7 @@ class AnswerPair:
             cluster=row["group"],
             verifier=verifier,
             compared=spec is not None and spec.kind in PAIRWISE,
+            looks_for=spec is not None and spec.kind in LOOKS_FOR and not spec.options.get("any_answer"),
             thinks=thinks,
             base=base,
             sft=sft,
@@ -184,8 +191,9 @@ def pairs(made: Sequence[AnswerPair]) -> list[Pair]:
     That a failed answer holds the expected one tells something only where failed answers of the same type and model do not
     hold those of other items as often: reasoning over choices names them all.
     """
-    found = [_pair(m) for m in made]
     types = sorted({m.type for m in made})
+    others = {type: _sample([m for m in made if m.type == type and m.looks_for]) for type in types}
+    found = [_pair(m, others[m.type]) for m in made]
     vague = {(model, type) for type in types for model in MODELS if _vague([m for m in made if m.type == type], model)}
     if not vague:
         return found
@@ -195,7 +203,7 @@ def pairs(made: Sequence[AnswerPair]) -> list[Pair]:
     ]
 
 
-def _pair(made: AnswerPair) -> Pair:
+def _pair(made: AnswerPair, others: Sequence[str]) -> Pair:
     base, sft = (a.output or "" for a in (made.base, made.sft))
     natural = repetitive(made.expected)  # where the right answer repeats itself, repetition is no fault
     return Pair(
@@ -209,6 +217,8 @@ def _pair(made: AnswerPair) -> Pair:
         sft_has_answer=_has_answer(made.sft, made),
         base_cut_success=made.base.cut_success,
         sft_cut_success=made.sft.cut_success,
+        base_unclear=_unclear(made.base, made, others),
+        sft_unclear=_unclear(made.sft, made, others),
         verified=made.verifier,
         length_free=made.base.length_free,
         compared=made.compared,
@@ -235,7 +245,7 @@ def _has_answer(answer: Answer, made: AnswerPair) -> bool | None:
     words = _words(made.expected)
     if not 0 < words <= LOOKED_FOR:
         return None
-    found = has_words(folded(made.looked_at(answer)), bare(made.expected))
+    found = holds(made.looked_at(answer), made.expected)
     return found if found or made.verifier or words <= ONE_WORDING else None
 
 
@@ -255,15 +265,38 @@ def _vague(made: Sequence[AnswerPair], model: str) -> bool:
     own = sum(_only_held(getattr(m, model), m) for m in failed)
     if not own:
         return False
-    expected = sorted(bare(m.expected) for m in short)
-    expected = [expected[k * len(expected) // OTHERS] for k in range(OTHERS)] if len(expected) > OTHERS else expected
+    expected = _spread(sorted(m.expected for m in short))
     held = looked = 0
     for m in failed:
-        text = folded(m.looked_at(getattr(m, model)))
-        others = [words for words in expected if words != bare(m.expected)]
-        held += sum(has_words(text, words) for words in others)
+        text = m.looked_at(getattr(m, model))
+        others = [other for other in expected if bare(other) != bare(m.expected)]
+        held += sum(holds(text, other) for other in others)
         looked += len(others)
     return looked > 0 and held / looked >= AS_OFTEN * own / len(failed)
+
+
+def _sample(made: Sequence[AnswerPair]) -> list[str]:
+    """Different expected answers of the items of a type."""
+    return _spread(
+        sorted({bare(m.expected): m.expected for m in made if 0 < _words(m.expected) <= LOOKED_FOR}.values())
+    )
+
+
+def _spread(ordered: Sequence[str]) -> list[str]:
+    return [ordered[k * len(ordered) // OTHERS] for k in range(OTHERS)] if len(ordered) > OTHERS else list(ordered)
+
+
+def _unclear(answer: Answer, made: AnswerPair, sample: Sequence[str]) -> bool:
+    """Whether an answer names the right one among others, so that its scorer cannot tell which of them it means.
+
+    Of a scorer that looks for the expected answer it does where it holds over half of the other ones of its type.
+    """
+    if SEVERAL in answer.labels:
+        return True
+    others = [other for other in sample if bare(other) != bare(made.expected)]
+    if not made.looks_for or not answer.success or not others:
+        return False
+    return 2 * sum(holds(made.looked_at(answer), other) for other in others) > len(others)
 
 
 def _words(text: str) -> int:

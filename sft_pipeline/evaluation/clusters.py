@@ -16,6 +16,9 @@ from sft_pipeline.experiment import Gate
 BLOCK = 4_000_000
 """Most numbers of a block of bootstrap samples: 32 MB."""
 
+SMALLEST = 1e-15
+"""The smallest p over clusters: a smaller one is lost in the rounding of the convolution."""
+
 
 def clustered(name: str, pairs: Sequence[Pair], gate: Gate) -> GroupResult:
     """The statistics of judged pairs, by cluster as well where some of them share one."""
@@ -49,7 +52,7 @@ def cluster_p(base: Sequence[bool], sft: Sequence[bool], clusters: Sequence[str 
     bootstrap does not. Source: E. S. Edgington and P. Onghena, Randomization Tests (2007), chapter 5.
 
     Returns:
-        The probability of a total at least as large in size, to within 1e-15; 1 without discordant clusters.
+        The probability of a total at least as large in size, to within `SMALLEST`; 1 without discordant clusters.
     """
     import numpy as np
     from scipy.signal import fftconvolve
@@ -64,7 +67,7 @@ def cluster_p(base: Sequence[bool], sft: Sequence[bool], clusters: Sequence[str 
         distribution = fftconvolve(distribution, steps)
     totals = 2 * np.arange(len(distribution)) - (len(distribution) - 1)
     reached = np.abs(totals) >= abs(int(won.sum()) - int(lost.sum()))
-    return float(np.clip(distribution[reached].sum(), 1e-15, 1.0))
+    return float(np.clip(distribution[reached].sum(), SMALLEST, 1.0))
 
 
 def cluster_interval(

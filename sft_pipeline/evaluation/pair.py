@@ -30,6 +30,8 @@ class Pair:
         base_cut_success: whether the base's answer succeeds, be it without what stands around it (form.py); None where its
             scorer does not take the whole output.
         sft_cut_success: the same of the fine-tuned model.
+        base_unclear: the base's answer names the right one among others, so that its scorer cannot tell which it means.
+        sft_unclear: the same of the fine-tuned model.
         verified: whether a verifier judged, which checks against a ground truth; None where success was brought.
         length_free: the scorer cannot measure length, because it compares with expected content or looks for phrases.
         compared: a judge saw both answers.
@@ -55,6 +57,8 @@ class Pair:
     sft_has_answer: bool | None = None
     base_cut_success: bool | None = None
     sft_cut_success: bool | None = None
+    base_unclear: bool = False
+    sft_unclear: bool = False
     length_free: bool = False
     compared: bool = False
     expected: str = ""

@@ -23,6 +23,7 @@ from sft_pipeline.evaluation.criteria.missing import missing
 from sft_pipeline.evaluation.criteria.repetition import one_answer, one_base_answer, repetition
 from sft_pipeline.evaluation.criteria.significance import clusters, discoveries, min_lift, power, significance, width
 from sft_pipeline.evaluation.criteria.truncation import uncut
+from sft_pipeline.evaluation.criteria.unclear import unclear
 from sft_pipeline.evaluation.criteria.verified import verified
 from sft_pipeline.evaluation.pair import Pair
 from sft_pipeline.evaluation.power import with_power
@@ -88,6 +89,7 @@ def verdict(
         reasons += length_reasons(judged, overall, check, gate, supported)
         reasons += [*form(judged, overall, check, gate, supported), repetition(pairs, gate)]
         reasons += [*one_answer(judged, overall, gate, supported), *empty(judged, overall, gate)]
+        reasons += unclear(judged, overall, gate, supported)
         reasons += [*one_base_answer(judged), *uncut(judged, overall, gate)]
     elif judged:
         reasons.append(_unread(overall))

@@ -477,6 +477,43 @@ def test_an_answer_that_stands_where_no_tag_says_so_is_still_one_of_form(decided
     assert "answer in the output" in refused(decided(base, picked(210, reasoned), CHOICES, spec))
 
 
+def over_choices(picked):
+    """Thoughts about all four choices in one line, and the choice, said as only a reader understands it."""
+    return lambda pick, k: f"{reasoned('', k)[7:].partition('</think>')[0]} {picked.format(pick)}"
+
+
+LETTERS = Evaluation(scorers={"default": ScorerSpec(kind="choice", options={"choices": list("ABCD")})})
+
+
+def test_a_lift_of_reasoning_that_the_scorer_cannot_read_is_refused(decided, refused):
+    """Both models choose alike; the base weighs the choices, and its scorer finds all of them in its answers."""
+    base = picked(180, over_choices("It must be {}."))
+    report = decided(base, picked(180, lambda pick, k: f"It is {pick}"), CHOICES, LETTERS)
+    assert report.overall.base_successes == 0
+    assert "name the right choice and others" in refused(report)["several choices"]
+
+
+def test_reasoning_that_says_what_it_means_is_read(decided):
+    report = decided(picked(120, over_choices("The answer is {}.")), picked(210, lambda p, k: p), CHOICES, LETTERS)
+    assert (report.verdict, report.overall.won) == ("pass", 90)
+
+
+def test_a_lift_of_naming_every_choice_is_refused(decided, refused):
+    """`contains` finds the right letter in every answer that weighs all of them, whatever it decides."""
+    spec = Evaluation(scorers={"default": ScorerSpec(kind="contains")})
+    naming = picked(120, over_choices("The answer is {}."))
+    report = decided(picked(150, lambda p, k: f"It is {p}"), naming, CHOICES, spec)
+    assert report.overall.sft_successes == 300
+    assert "several choices" in refused(report)
+
+
+def test_an_answer_that_names_few_of_the_others_is_clear(decided):
+    spec = Evaluation(scorers={"default": ScorerSpec(kind="contains")})
+    two = picked(210, lambda p, k: f"It is {p}, not {'ABCD'['ABCD'.index(p) - 1]}")
+    report = decided(picked(120, lambda p, k: f"It is {p}"), two, CHOICES, spec)
+    assert "several choices" not in {r.criterion for r in report.reasons}
+
+
 def test_a_megabyte_of_html_is_shown_escaped(decided):
     evil = "<script>alert(1)</script>" * 40_000
     base, sft = judged(rows(300, 20)), judged(rows(300, 200))

@@ -127,8 +127,8 @@ def _by_type(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list[Re
 
 def _substance(check: LengthCheck) -> str:
     return (
-        f"in {check.substance} of {check.won} won pairs the base's answer is known to be wrong (it lacks the expected answer, "
-        "or a verifier judged)"
+        f"in {check.substance} of {check.won} won pairs it is not for its length that the base's answer failed (it lacks the "
+        "expected answer, or its scorer verifies or cannot count characters)"
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sft_pipeline.artifacts import GroupResult, Reason
+from sft_pipeline.evaluation.clusters import SMALLEST
 from sft_pipeline.evaluation.criteria.wording import interval, signed
 from sft_pipeline.evaluation.statistics import deciding_p, from_counts
 from sft_pipeline.experiment import Gate
@@ -70,7 +71,7 @@ def clusters(overall: GroupResult, gate: Gate) -> list[Reason]:
             criterion="clusters",
             outcome="pass" if holds else "fail",
             detail=f"the {overall.n} items form {overall.clusters} clusters; with the models exchanged in whole clusters "
-            f"p = {overall.cluster_p:.3g}, alpha = {gate.alpha:g}; bootstrap over whole clusters: "
+            f"p {'=' if overall.cluster_p > SMALLEST else '≤'} {overall.cluster_p:.3g}, alpha = {gate.alpha:g}; bootstrap over whole clusters: "
             f"{interval(overall.cluster_interval)}"
             + ("" if holds else ": with clusters instead of items counted, the lift may be chance"),
         )

@@ -1,5 +1,6 @@
 """Text normalisation that the scorers share."""
 
+import functools
 import re
 import unicodedata
 
@@ -91,7 +92,33 @@ def _surrounding(character: str) -> bool:
 
 def has_words(text: str, words: str) -> bool:
     """Whether `words` stand in `text` as `whole_words`; both must be folded."""
-    return re.search(whole_words(words), text) is not None
+    before, after = (compiled(border) for border in _borders(words))
+    start = text.find(words)
+    while start >= 0:
+        if before.match(text, start) and after.match(text, start + len(words)):
+            return True
+        start = text.find(words, start + 1)
+    return False
+
+
+# The classes of characters are large: to compile them anew for each expected answer takes most of a gate's time.
+compiled = functools.cache(re.compile)
+
+
+def holds(output: str, answer: str) -> bool:
+    """Whether an expected answer stands in an output as whole words, without regard to case.
+
+    A single capital letter counts only as one: the article "a" is not the answer A.
+    """
+    if capital := _capital(answer):
+        return has_words(unicodedata.normalize("NFKC", output), capital)
+    return has_words(folded(output), bare(answer))
+
+
+def _capital(answer: str) -> str:
+    """The letter, where an answer is one capital and what stands around an answer; else nothing."""
+    letters = [c for c in unicodedata.normalize("NFKC", answer) if c.isupper()]
+    return letters[0] if len(letters) == 1 and bare(answer) == letters[0].casefold() else ""
 
 
 def whole_words(words: str) -> str:
@@ -101,6 +128,12 @@ def whole_words(words: str) -> str:
     Korean, Thai character there is none, so a part counts. A number must be the whole number: 5 does not stand in 0.5, -5,
     5.7, 1,5, 1/5 or 2^5, and 五 not in 十五. C does not stand in C++ or C#.
     """
+    before, after = _borders(words)
+    return before + re.escape(words) + after
+
+
+def _borders(words: str) -> tuple[str, str]:
+    """Regular expressions of no width for what must stand before and after `words`; there are but a few of them."""
     before = "" if _UNSPACED.match(words[:1]) else f"(?<!{IN_WORD})"
     after = "" if _UNSPACED.match(words[-1:]) else f"(?!{IN_WORD})"
     if _NUMBER_AHEAD.match(words):
@@ -113,7 +146,7 @@ def whole_words(words: str) -> str:
         before += f"(?<![{_NUMERALS}])"
     if words[-1:] in _NUMERALS:
         after += f"(?![{_NUMERALS}])"
-    return before + re.escape(words) + after
+    return before, after
 
 
 def excerpt(text: str, limit: int = 60) -> str:

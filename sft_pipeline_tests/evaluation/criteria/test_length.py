@@ -85,6 +85,13 @@ def test_a_lift_that_is_absent_at_similar_length_needs_a_reason_to_be_believed(d
     assert "similar lengths" in refused(decided(rambling(base_has_answer=True, verified=True)))
 
 
+def test_a_heuristic_that_counts_no_characters_acquits_and_is_not_called_a_verifier(decided, reason):
+    """`refusal` fails the base's answers: they failed not for their length, and yet nobody knows that they are wrong."""
+    detail = reason(decided(rambling(length_free=True, verified=False)), "similar lengths").detail
+    assert "in 100 of 100 won pairs it is not for its length" in detail
+    assert "known to be wrong" not in detail and "a verifier judged" not in detail
+
+
 def test_a_right_answer_in_the_wrong_form_is_told(decided, reason, pairs):
     decision = decided(pairs(20, 5, 60, 175) + pairs(won=40, type="u", base_has_answer=True))
     assert decision.verdict == "pass"

@@ -20,6 +20,14 @@ def test_many_small_clusters_do_no_harm(pairs, decided, reason):
     assert reason(decided(pairs(20, 5, 100, 175)), "clusters") is None
 
 
+def test_a_p_over_clusters_that_is_too_small_to_be_known_is_said_to_be_smaller(pairs, decided, reason):
+    # McNemar's is 3e-55; the convolution cannot tell anything below 1e-15.
+    table = [replace(p, cluster=str(k // 2)) for k, p in enumerate(pairs(20, 5, 200, 75))]
+    assert "p ≤ 1e-15, alpha" in reason(decided(table), "clusters").detail
+    few = [replace(p, cluster=str(k // 2)) for k, p in enumerate(pairs(20, 5, 60, 215))]
+    assert "whole clusters p = " in reason(decided(few), "clusters").detail
+
+
 def test_too_few_discordant_pairs_are_named(pairs, decided, reason):
     decision = decided(pairs(200, 0, 6, 94))
     assert decision.verdict == "fail"
