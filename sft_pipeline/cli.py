@@ -1,7 +1,8 @@
 """The `sft-pipeline` command: the lineage and its parts without the Dagster UI.
 
 Exit codes: 0 when the answer is positive, 1 when it is negative (a gate that fails, a plan that is refused, a sick
-training, a leak), 2 when the question could not be answered (unusable input).
+training, a leak), 2 when the question could not be answered (unusable input), 3 for a
+fault of the program.
 """
 
 import typer

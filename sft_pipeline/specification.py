@@ -14,7 +14,7 @@ from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.provenance.secrets import is_secret
 
 if TYPE_CHECKING:  # building the schema takes a tenth of a second, and loading the code location reads no specification
-    from sft_pipeline.experiment import Evaluation, Experiment, Section
+    from sft_pipeline.experiment import DataOnly, Evaluation, Experiment, Section
 
 S = TypeVar("S", bound="Section")
 
@@ -125,11 +125,28 @@ def load_evaluation(path: Path) -> "Evaluation":
     Raises:
         SpecificationError: as `load`.
     """
-    from sft_pipeline.experiment import EvaluationOnly, Experiment
+    from sft_pipeline.experiment import EvaluationOnly
+
+    return _load_or_part(path, EvaluationOnly).evaluation
+
+
+def load_data(path: Path) -> "Experiment | DataOnly":
+    """The specification in `path`, which may hold the section `data` alone.
+
+    Raises:
+        SpecificationError: as `load`.
+    """
+    from sft_pipeline.experiment import DataOnly
+
+    return _load_or_part(path, DataOnly)
+
+
+def _load_or_part(path: Path, part: type[S]) -> "S | Experiment":
+    """What `path` holds: nothing beyond the sections of `part`, or a whole specification."""
+    from sft_pipeline.experiment import Experiment
 
     tree, values = _read(path)
-    kind = EvaluationOnly if values.keys() <= EvaluationOnly.model_fields.keys() else Experiment
-    return _validated(path, tree, values, kind).evaluation
+    return _validated(path, tree, values, part if values.keys() <= part.model_fields.keys() else Experiment)
 
 
 def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:

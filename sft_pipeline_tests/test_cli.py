@@ -164,6 +164,23 @@ def test_downloaded_files_of_a_hub_dataset_are_read_by_its_mapping(run, rows, to
     assert set(pq.read_table(tmp_path / "clean" / "rows.parquet")["type"].to_pylist()) == {"riddle"}
 
 
+def test_the_section_data_may_stand_alone(run, rows, tmp_path):
+    raw, spec = rows("raw.jsonl", renamed(sums(0, 60), "Frage", "Antwort")), tmp_path / "mine.yaml"
+    source = {"kind": "file", "path": "x", "columns": {"instruction": "Frage", "response": "Antwort"}}
+    spec.write_text(yaml.safe_dump({"description": "sums", "data": {"source": source}}))
+    done = run("clean", raw, "--out", tmp_path / "clean", "--spec", spec)
+    assert pq.read_table(tmp_path / "clean" / "rows.parquet").num_rows == 60, done.output
+    done = run("leakage", raw, rows("test.jsonl", sums(59, 61)), "--spec", spec)
+    assert done.exit_code == 1 and "2 test items against 60 training rows: 1 exact" in done.output, done.output
+    critic = {"instruction_prompt": "{instruction}", "pair_prompt": "{instruction} {response}"}
+    spec.write_text(yaml.safe_dump({"data": {"source": source, "quality": {"critic": critic}}}))
+    done = run("clean", raw, "--out", tmp_path / "criticised", "--spec", spec)
+    assert done.exit_code == 2 and "data.quality.critic asks the base model" in done.output, done.output
+    spec.write_text(yaml.safe_dump({"data": {"source": source}, "model": {}}))
+    done = run("clean", raw, "--out", tmp_path / "half", "--spec", spec)
+    assert done.exit_code == 2 and "training: Field required" in done.output, done.output
+
+
 def test_a_leak_is_shown_with_file_and_row(run, rows):
     done = run("leakage", rows("train.jsonl", sums(0, 50)), rows("test.jsonl", sums(40, 41)))
     assert done.exit_code == 1

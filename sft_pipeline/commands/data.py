@@ -11,13 +11,15 @@ from typing import Annotated
 import typer
 
 from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapshot, QualityManifest
-from sft_pipeline.commands.common import Out, experiment_of, new_folder, progress_bar, shown, stored_name, user_errors
+from sft_pipeline.commands.common import Out, new_folder, progress_bar, shown, stored_name, user_errors
 from sft_pipeline.dataset.progress import Progress
+from sft_pipeline.errors import PreconditionError, SpecificationError
 from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase, HubData
-from sft_pipeline.specification import expand_path, project_root
+from sft_pipeline.specification import expand_path, load_by_name, load_data, project_root
 
 DataSpec = Annotated[
-    str | None, typer.Option("--spec", help="Specification whose data section overrides the defaults.")
+    str | None,
+    typer.Option("--spec", help="Specification whose data section, which may stand alone, overrides the defaults."),
 ]
 
 
@@ -38,6 +40,8 @@ def clean(
 
     with user_errors():
         data, experiment = _data(source, spec)
+        if data.quality.critic and experiment is None:
+            raise SpecificationError(f"{spec}: data.quality.critic asks the base model: give a whole specification")
         count_tokens, criticise = _models(spec, experiment, tokenizer)
         folder = new_folder(out)
         with tempfile.TemporaryDirectory(dir=folder) as temporary, progress_bar() as progress:
@@ -88,8 +92,8 @@ def split(
     from sft_pipeline.dataset.split import split as divide
 
     with user_errors():
-        data, experiment = _data(source, spec)
-        unreadable = data.quality.max_unreadable_share if experiment else 0
+        data, _ = _data(source, spec)
+        unreadable = data.quality.max_unreadable_share if spec else 0
         folder = new_folder(out)
         outs = {name: folder / name for name in ("train", "dev", "test")}
         for path in outs.values():
@@ -206,7 +210,7 @@ def _show(proof: LeakageProof) -> None:
         f"{proof.against}: {proof.test_rows} test items against {proof.train_rows} training rows: {proof.exact} exact, "
         f"{proof.near} near-duplicate (Jaccard of word {proof.ngram}-grams from {proof.threshold:g}), {proof.groups} "
         f"shared groups; {proof.contained} share a word {proof.containment_ngram}-gram with training, "
-        f"{proof.contained_over_limit} more than the limit of {proof.max_contained_share:.0%}"
+        f"{proof.contained_over_limit} more than the limit of {proof.max_contained_share:.0%} (a shorter item as a whole)"
     )
     if proof.semantic is not None:
         typer.echo(
@@ -244,18 +248,19 @@ def _literal(path: Path) -> str:
 
 
 def _data(file: Path, spec: str | None) -> tuple[Data, Experiment | None]:
-    """The data section of `spec`, or the defaults, with `file` as its source; and the experiment, if any."""
+    """The data section of `spec`, or the defaults, with `file` as its source; and the experiment, where `spec` is a whole one."""
     source = FileData(kind="file", path=_literal(file))
     if spec is None:
         return Data(source=source), None
-    experiment = experiment_of(spec)
-    data = experiment.data
+    path = Path(spec)
+    said = load_data(path) if path.suffix in (".yaml", ".yml") else load_by_name(spec, project_root())
+    data = said.data
     if isinstance(data.source, FileData):
         source = data.source.model_copy(update={"path": source.path})
     elif isinstance(data.source, HubData):  # the hub's files, downloaded
         reading = {name: getattr(data.source, name) for name in ("columns", "conversations", "type")}
         source = source.model_copy(update=reading)
-    return data.model_copy(update={"source": source}), experiment
+    return data.model_copy(update={"source": source}), said if isinstance(said, Experiment) else None
 
 
 def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | None):
@@ -274,7 +279,6 @@ def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | N
             tokenizer = expand_path(experiment.model.source.path, project_root())
     criticise = None
     if experiment and experiment.data.quality.critic:
-        from sft_pipeline.errors import PreconditionError
         from sft_pipeline.model.critic import critic
 
         if snapshot is None:

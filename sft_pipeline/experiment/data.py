@@ -309,3 +309,10 @@ class Data(Section):
                 "least that"
             )
         return self
+
+
+class DataOnly(Section):
+    """A file with nothing but the data section, for the commands that clean and split without a model."""
+
+    description: str = Field("", description="What the data are for.")
+    data: Data = Field(description="From the raw source to the splits.")

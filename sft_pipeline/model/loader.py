@@ -97,6 +97,8 @@ def load_tokenizer(folder: Path) -> CleanTokenizer:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: there is no such folder; it is to hold a tokenizer (tokenizer.json).")
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
     try:
         tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -101,6 +101,11 @@ def test_a_replaced_pre_tokenizer_stops_the_guard(toy_base):
     assert "otherwise than tokenizer.json says" in problem
 
 
+def test_a_folder_that_is_missing_is_said_to_be(tmp_path):
+    with pytest.raises(ModelError, match="none: there is no such folder"):
+        loader.load_tokenizer(tmp_path / "none")
+
+
 @pytest.mark.real_data
 def test_a_llama_tokenizer_needs_the_declared_exception(real_data):
     tokenizer = loader.load_tokenizer(real_data / "stories260K-hf")
