@@ -2,7 +2,6 @@
 
 import random
 import re
-import time
 
 import pytest
 
@@ -23,6 +22,7 @@ from sft_pipeline.evaluation.scorers import (
     think_answer,
 )
 from sft_pipeline.evaluation.scorers.text import compiled, has_words, whole_words
+from sft_pipeline_tests.soon import soon
 
 ALL = {
     exact: {"answer": "blue"},
@@ -66,11 +66,10 @@ def judge(scorer, output, response="", options=None, **reference):
 @pytest.mark.parametrize("scorer", ALL, ids=lambda s: s.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("output", NASTY, ids=lambda s: ascii(s[:12]))
 def test_nasty_answers_fail_with_a_short_reason_and_soon(scorer, output):
-    started = time.process_time()  # not by the clock: what else runs on the machine is no fault of a scorer
-    score = judge(scorer, output, **ALL[scorer])
+    with soon():
+        score = judge(scorer, output, **ALL[scorer])
     assert not score.success
     assert 0 < len(score.reason) < 300
-    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("output", ["blue", " Blue. ", "\n“BLUE”!", "ｂｌｕｅ", "(blue)", "blue\n\n"])

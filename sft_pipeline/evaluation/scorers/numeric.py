@@ -63,9 +63,9 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
 def final_number(text: str) -> Number | None:
     """The number that a text ends in: the last of its numbers, or after the last #### the first."""
     _, marker, after = text.rpartition("####")
-    numbers = (_number(match) for match in _NUMBER.finditer(_plain(after if marker else text)))
-    found = [number for number in numbers if number is not None]
-    return (found[0] if marker else found[-1]) if found else None
+    matches = _NUMBER.finditer(_plain(after if marker else text))
+    inwards = matches if marker else reversed(list(matches))  # the others are not worth their exact arithmetic
+    return next((number for match in inwards if (number := _number(match)) is not None), None)
 
 
 def _plain(text: str) -> str:

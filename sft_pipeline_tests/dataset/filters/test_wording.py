@@ -1,6 +1,5 @@
 """All filters of the wording together: turned off, their scope, hostile texts and time."""
 
-import time
 from collections import Counter
 
 import pytest
@@ -13,6 +12,7 @@ from sft_pipeline.dataset.filters import wording
 from sft_pipeline.dataset.filters.base import Hit
 from sft_pipeline.dataset.filters.scope import scope
 from sft_pipeline.experiment import EmbeddedData, Quality
+from sft_pipeline_tests.soon import soon
 
 QUALITY = Quality(scope={"mail address": r"ann@\w+"}, scope_types=("all",))
 NOTHING = wording.Continuations()
@@ -88,12 +88,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("judge", wording.FILTERS, ids=lambda judge: judge.__name__)
-def test_a_megabyte_of_anything_takes_a_filter_less_than_two_seconds(judge, name):
+def test_a_megabyte_of_anything_is_filtered_soon(judge, name):
     text = HOSTILE[name]
-    begin = time.process_time()
-    judge(row(text, "Say it."), QUALITY, NOTHING)
-    judge(row(f"A\n{text}\nb", f"<b onload=alert(1)>\n{text}"), QUALITY, NOTHING)
-    assert time.process_time() - begin < 4  # two rows
+    with soon():
+        judge(row(text, "Say it."), QUALITY, NOTHING)
+        judge(row(f"A\n{text}\nb", f"<b onload=alert(1)>\n{text}"), QUALITY, NOTHING)
 
 
 PIECES = [

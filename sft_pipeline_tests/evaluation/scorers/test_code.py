@@ -1,12 +1,12 @@
 """Extraction and verdicts of the code scorer; what the sandbox withstands is tested in test_sandbox.py."""
 
 import json
-import time
 
 import pytest
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation.scorers import Item, code
+from sft_pipeline_tests.soon import soon
 
 ASSERTS = {"tests": "assert double(2) == 4", "entry_point": "double"}
 HUMAN_EVAL = {
@@ -101,9 +101,8 @@ def test_a_limit_that_is_none_is_refused(name, value):
 
 @pytest.mark.parametrize("piece", [" ", "~", "`", "```", "~~~\n", "```\n", "``` x\n", "\n ", "~" * 300_000 + "\n"])
 def test_the_code_of_a_megabyte_is_found_soon(piece):
-    started = time.process_time()
-    code.extract(piece * (1_000_000 // len(piece)), "double")
-    assert time.process_time() - started < 2  # quadratic, it takes minutes
+    with soon():
+        code.extract(piece * (1_000_000 // len(piece)), "double")
 
 
 @pytest.mark.real_data

@@ -1,7 +1,6 @@
 """What holds for every scorer that judges single answers offline, on whatever a model may write."""
 
 import string
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +20,7 @@ from sft_pipeline.evaluation.scorers import (
     regex,
     think_answer,
 )
+from sft_pipeline_tests.soon import soon
 
 SCORERS = [
     (exact, {"answer": "blue"}, {}),
@@ -81,21 +81,18 @@ def test_no_text_makes_a_scorer_raise_and_a_reason_is_given_exactly_where_it_is_
 )
 def test_a_megabyte_is_judged_soon(scorer, reference, options, piece):
     output = piece * (1_000_000 // len(piece))
-    started = time.monotonic()
-    score = scorer.score(Item("i1", "Do it.", "", "t", reference), output, options)
-    assert time.monotonic() - started < 30  # many times what it takes: something that is not linear takes minutes
+    with soon():
+        score = scorer.score(Item("i1", "Do it.", "", "t", reference), output, options)
     assert (score.reason == "") is (score.success is True)
 
 
 @pytest.mark.parametrize("piece", [" ", "~", "`", "```", "```x", "\n ", "a\n", "{", '{"a":', "<"])
 def test_the_cuts_of_a_megabyte_are_found_soon(piece):
-    started = time.process_time()
-    form.cuts("a" + piece * (1_000_000 // len(piece)) + "b")
-    assert time.process_time() - started < 2  # quadratic, it takes minutes
+    with soon():
+        form.cuts("a" + piece * (1_000_000 // len(piece)) + "b")
 
 
 @pytest.mark.parametrize("output", ["a, b" + " " * 1_000_000 + "c", "a" + " and" * 250_000, " and " * 200_000])
 def test_an_and_is_found_soon(output):
-    started = time.process_time()
-    item_list.score(Item("i1", "Do it.", "", "t", {"count": 3}), output, {})
-    assert time.process_time() - started < 2
+    with soon():
+        item_list.score(Item("i1", "Do it.", "", "t", {"count": 3}), output, {})

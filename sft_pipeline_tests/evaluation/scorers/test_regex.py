@@ -1,11 +1,10 @@
 """Answers against a regular expression, among them ones that never end."""
 
-import time
-
 import pytest
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation.scorers import regex
+from sft_pipeline_tests.soon import soon
 
 
 def test_the_whole_answer_must_match_unless_it_is_searched(judge):
@@ -20,17 +19,14 @@ def test_the_pattern_of_the_item_comes_before_the_option(judge):
 
 
 def test_a_pattern_that_backtracks_for_ever_is_not_decided_and_the_next_one_is(judge):
-    started = time.process_time()
-    score = judge(regex, "a" * 60 + "!", pattern="(a+)+")
+    with soon():
+        score = judge(regex, "a" * 60 + "!", pattern="(a+)+")
     assert (score.success, score.reason) == (None, "not decided: the pattern '(a+)+' took more than 1 s")
     assert judge(regex, "aaa", pattern="(a+)+").success
-    assert time.process_time() - started < 1  # the time was another process's
 
 
 def test_a_long_answer_is_matched_soon(judge):
-    started = time.monotonic()
-    assert judge(regex, "a" * 1_000_000, pattern="a+").success
-    assert time.monotonic() - started < 20
+    assert judge(regex, "a" * 1_000_000, pattern="a+").success  # longer than a second it would not be decided
 
 
 @pytest.mark.parametrize("pattern", ["(a", "", 5, "[z-a]", "(?P<n>a)(?P<n>b)"])
