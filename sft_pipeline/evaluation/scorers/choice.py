@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words, whole_words
+from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words, places, stands
 
 OPTIONS = {"choices"}
 VERIFIER = True
@@ -23,8 +23,8 @@ _SAID = re.compile(
 _OPENING = re.compile(
     r"(?:(?!\\text)[\W_]){0,6}(?:\\text\w*\W{1,3})?(?:(?:option|choice|letter) [\W_]{0,3})?", re.IGNORECASE
 )
-_ARTICLE = r"(?! (?!(?:as|and|because|but|due|for|is|or|since|which|with)\b)[a-z])"
-"""After "Answer: A" no word that goes on from an article: "A river" may well be choice B."""
+_ARTICLE = re.compile(r" (?!(?:as|and|because|but|due|for|is|or|since|which|with)\b)[a-z]")
+"""What makes an article of the A of "Answer: A": in "A river" it may well be choice B."""
 _JOINED = re.compile(r"[^\w.;\n]*(?:(?:or|and)\b[^\w.;\n]*)?", re.IGNORECASE)
 
 
@@ -53,7 +53,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         if _is_letter(choice):
             found = has_words(letters, choice)
         else:
-            words, found = re.subn(whole_words(folded(choice)), "\0", words)
+            words, found = _without(words, folded(choice))
         named += [choice] if found else []
     if named == [right]:
         return Score(True)
@@ -68,6 +68,15 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         if len(named) > 1:
             return Score(False, f"says that it means {len(named)} choices: {', '.join(named)}")
     return Score(False, f"chose {named[0]!r}, expected {right!r}" if named else "names none of the choices")
+
+
+def _without(text: str, words: str) -> tuple[str, bool]:
+    """`text` with a mark in each place of `words`, and whether there was one."""
+    parts, end = [], 0
+    for start in places(text, words):
+        parts.append(text[end:start])
+        end = start + len(words)
+    return "\0".join([*parts, text[end:]]), bool(parts)
 
 
 def _meant(text: str, choices: Sequence[str]) -> set[tuple[str, ...]]:
@@ -88,11 +97,11 @@ def _meant(text: str, choices: Sequence[str]) -> set[tuple[str, ...]]:
 def _begun(text: str, at: int, choices: Sequence[str]) -> tuple[str, int] | None:
     """The first of `choices` that stands in the text at this place, and where it ends."""
     for choice in choices:
-        letter = _is_letter(choice)
-        pattern = whole_words(choice if letter else unicodedata.normalize("NFKC", choice))
-        pattern += _ARTICLE if choice == "A" else ""
-        if found := re.compile(pattern, 0 if letter else re.IGNORECASE).match(text, at):
-            return choice, found.end()
+        words = choice if _is_letter(choice) else unicodedata.normalize("NFKC", choice)
+        end = at + len(words)
+        same = text[at:end] == words if _is_letter(choice) else text[at:end].lower() == words.lower()
+        if same and stands(text, at, words) and not (choice == "A" and _ARTICLE.match(text, end)):
+            return choice, end
     return None
 
 

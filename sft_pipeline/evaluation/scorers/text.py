@@ -3,6 +3,7 @@
 import functools
 import re
 import unicodedata
+from collections.abc import Iterator
 
 HYPHENS = "\u2010\u2011\u2212"
 """Hyphens and the minus sign, which are what - is."""
@@ -92,13 +93,23 @@ def _surrounding(character: str) -> bool:
 
 def has_words(text: str, words: str) -> bool:
     """Whether `words` stand in `text` as `whole_words`; both must be folded."""
-    before, after = (compiled(border) for border in _borders(words))
+    return next(places(text, words), None) is not None
+
+
+def places(text: str, words: str) -> Iterator[int]:
+    """Where `words` stand in `text` as `whole_words`, one after the other; both must be folded."""
     start = text.find(words)
     while start >= 0:
-        if before.match(text, start) and after.match(text, start + len(words)):
-            return True
-        start = text.find(words, start + 1)
-    return False
+        here = stands(text, start, words)
+        if here:
+            yield start
+        start = text.find(words, start + (len(words) if here else 1))
+
+
+def stands(text: str, start: int, words: str) -> bool:
+    """Whether what stands in `text` at `start`, namely `words`, are `whole_words` there."""
+    before, after = (compiled(border) for border in _borders(words))
+    return bool(before.match(text, start) and after.match(text, start + len(words)))
 
 
 # The classes of characters are large: to compile them anew for each expected answer takes most of a gate's time.
@@ -132,6 +143,7 @@ def whole_words(words: str) -> str:
     return before + re.escape(words) + after
 
 
+@functools.lru_cache  # asked for in every place of the same words
 def _borders(words: str) -> tuple[str, str]:
     """Regular expressions of no width for what must stand before and after `words`; there are but a few of them."""
     before = "" if _UNSPACED.match(words[:1]) else f"(?<!{IN_WORD})"
