@@ -69,7 +69,7 @@ def power(curve: PowerCurve, observed: float, wanted: float) -> bytes:
         (curve.planned_lift, "planned", BASE, (0, (1, 1))),
         (observed, "observed", SFT, "-"),
     ):
-        label = f"{name}: {100 * lift:+.1f}".replace("-", "−")
+        label = f"{name}: {100 * lift:+z.1f}".replace("-", "−")
         axes.axvline(100 * lift, color=colour, linewidth=2, linestyle=style, label=label)
     axes.set_ylim(0, 103)
     axes.set_xlim(min(0, 100 * observed - 1), max(100 * curve.lifts[-1], 100 * observed + 1))

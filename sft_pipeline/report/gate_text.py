@@ -25,7 +25,7 @@ def summary(report: GateReport) -> str:
         f"{points(overall.lift_interval[1])}), {overall.won} won, {overall.lost} lost",
         f"McNemar       p = {report.p:.3g} ({report.test}, decides at {report.alpha:g}); exact {overall.p_exact:.3g}, "
         f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}",
-        f"Cohen's h     {overall.cohens_h:.2f}",
+        f"Cohen's h     {overall.cohens_h:z.2f}",
         "",
         "reasons",
     ]
@@ -56,8 +56,8 @@ def rate(successes: int, n: int, interval: tuple[float, float]) -> str:
 
 def points(difference: float) -> str:
     """A difference of proportions in percentage points with its sign, a true minus included."""
-    text = f"{100 * difference:+.1f}"
-    return "0.0" if text in ("-0.0", "+0.0") else text.replace("-", "−")
+    text = f"{100 * difference:+z.1f}"
+    return "0.0" if text == "+0.0" else text.replace("-", "−")
 
 
 def _table(report: GateReport) -> list[str]:

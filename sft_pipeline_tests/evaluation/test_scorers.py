@@ -21,7 +21,7 @@ from sft_pipeline.evaluation.scorers import (
     regex,
     think_answer,
 )
-from sft_pipeline.evaluation.scorers.text import compiled, has_words, whole_words
+from sft_pipeline.evaluation.scorers.text import compiled, has_words, places, whole_words
 from sft_pipeline_tests.soon import soon
 
 ALL = {
@@ -408,6 +408,7 @@ def test_refusal_and_its_counterpart():
         (contains, {"answer": " "}, "reference.answer"),
         (choice, {"answer": "yes"}, "reference.choices"),
         (choice, {"answer": "yes", "choices": ["yes"]}, "reference.choices"),
+        (choice, {"answer": "yes", "choices": ["yes", " "]}, "reference.choices"),
         (choice, {"answer": "perhaps", "choices": ["yes", "no"]}, "reference.answer"),
         (json_record, {}, "reference.record"),
         (json_record, {"record": [1]}, "reference.record"),
@@ -448,7 +449,9 @@ def test_words_are_looked_for_without_an_expression_for_each_of_them():
     ]
     for _ in range(2000):
         text, words = ("".join(rng.choices(parts, k=k)) for k in (rng.randint(1, 6), rng.randint(1, 2)))
-        assert has_words(text, words) == (re.search(whole_words(words), text) is not None), (text, words)
+        found = [match.start() for match in re.finditer(whole_words(words), text)]
+        assert list(places(text, words)) == found, (text, words)
+        assert has_words(text, words) == bool(found)
     for k in range(2000):
         has_words("the answer is 7", f"{rng.choice(parts)}{k}{rng.choice(parts)}")
     assert compiled.cache_info().currsize < 100

@@ -70,10 +70,10 @@ def agreement(found: Agreement | None, gate: Gate) -> list[Reason]:
             f"{detail}, 95 % interval {percent(low)} to {percent(high)}; people or scorers give verdicts of one kind only, from "
             "which no kappa follows and no support: label successes and failures alike",
         )
-    detail += f", kappa {minus(f'{found.kappa:.2f}')}, at least {gate.min_kappa:g} is asked for"
+    detail += f", kappa {minus(f'{found.kappa:z.2f}')}, at least {gate.min_kappa:g} is asked for"
     low, high = found.interval or (-1.0, 1.0)
     if found.interval:
-        detail += f" (95 % interval {minus(f'{low:.2f}')} to {minus(f'{high:.2f}')})"
+        detail += f" (95 % interval {minus(f'{low:z.2f}')} to {minus(f'{high:z.2f}')})"
     if found.kappa < gate.min_kappa and (found.n >= FEWEST or high < gate.min_kappa):
         return reason("refused", f"{detail}: the scorers do not see what people see. Correct them, or judge anew")
     if found.n < FEWEST:

@@ -97,7 +97,9 @@ def _rule(overall: GroupResult, check: LengthCheck, gate: Gate, trusted: bool) -
         ]
     detail = "; ".join(_text(rule) for rule in check.rules[:1])
     if check.base_correlation is not None:
-        detail += f"; rank correlation of success with length within the base {minus(f'{check.base_correlation:+.2f}')}"
+        detail += (
+            f"; rank correlation of success with length within the base {minus(f'{check.base_correlation:+z.2f}')}"
+        )
     if check.acquitted and any(rule.separates for rule in check.rules):
         detail += f"; {_substance(check)}"
     return [Reason(criterion="score and length", outcome="pass", detail=detail)]

@@ -12,7 +12,7 @@ def percent(share: float) -> str:
 
 def signed(difference: float) -> str:
     """A difference of proportions in points with its sign, a true minus included."""
-    return minus(f"{100 * difference:+.1f}")
+    return minus(f"{100 * difference:+z.1f}")
 
 
 def minus(number: str) -> str:

@@ -41,7 +41,11 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         DataError: there are fewer than two choices, or the expected answer is none of them.
     """
     choices = item.reference.get("choices", options.get("choices"))
-    if not isinstance(choices, list | tuple) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+    if (
+        not isinstance(choices, list | tuple)
+        or len(choices) < 2
+        or not all(isinstance(c, str) and c.strip() for c in choices)
+    ):
         raise item.wrong("reference.choices", "must be a list of at least two texts, here or as the option `choices`")
     right = next((c for c in choices if bare(c) == bare(item.answer)), None)
     if right is None:

@@ -103,7 +103,7 @@ def places(text: str, words: str) -> Iterator[int]:
         here = stands(text, start, words)
         if here:
             yield start
-        start = text.find(words, start + (len(words) if here else 1))
+        start = text.find(words, start + (len(words) or 1 if here else 1))
 
 
 def stands(text: str, start: int, words: str) -> bool:
