@@ -25,6 +25,7 @@ def make(
     base_success: tuple[int, int] | None,
     out: Path,
     modules: Collection[str] | None = None,
+    dev_lengths: Sequence[tuple[int, int]] | None = None,
 ) -> TrainingPlan:
     """Plan the training of `experiment` and write `plan.json`, `plan.txt` and `schedule.png` into `out`.
 
@@ -37,6 +38,7 @@ def make(
         base_success: successes and items of the base on the dev split in the training format, where measured.
         out: empty folder.
         modules: names of the base's matrices, where its files are at hand: for architectures without known shapes.
+        dev_lengths: as `train_lengths` for each row of the dev split; None where it is not known.
 
     Raises:
         PreconditionError: neither lengths nor `data.expected` are there, or no training row carries loss.
@@ -51,6 +53,7 @@ def make(
             else "the training split has no rows: there is nothing to train on"
         )
 
+    evaluated = None if dev_lengths is None else plan_rows.measured(dev_lengths, training).count
     steps = schedule.total_steps(rows.count, training)
     warmup = schedule.warmup_steps(steps, training)
     rates = [schedule.learning_rate(round(steps * k / 10), steps, warmup, training) for k in range(11)]
@@ -65,7 +68,7 @@ def make(
         *rows.findings,
         *plan_rows.batches(rows.count, training),
         *plan_schedule.rates(steps, warmup, negligible, experiment, layout),
-        *plan_schedule.intervals(steps, training, base_success[1] if base_success else None),
+        *plan_schedule.intervals(steps, training, evaluated),
         *plan_device.adapter(layout, experiment, modules),
         *plan_device.positions(rows.longest, config),
         *plan_device.memory_limit(needed, experiment),

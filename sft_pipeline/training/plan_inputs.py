@@ -43,15 +43,7 @@ def plan_from_artifacts(
     plan_items.check(experiment, base, test, load_tokenizer(base.root))
     with open_engine(experiment, base) as engine:
         headroom = successes(engine, experiment, dev, root)
-    return plan.make(
-        experiment,
-        data.lengths(experiment, engine.tokenizer, read_table(train.path(InstructionDataset.ROWS))),
-        test.types,
-        json.loads(base.path("config.json").read_text()),
-        headroom,
-        out,
-        module_names(base.root),
-    )
+    return _measured(experiment, base, train, dev, test, engine.tokenizer, headroom, out)
 
 
 def plan_from_specification(experiment: Experiment, name: str, store: Store, out: Path) -> TrainingPlan:
@@ -68,16 +60,20 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
     if experiment.data.expected is not None:
         return plan.make(experiment, None, experiment.data.expected.test_rows, None, None, out)
     try:
-        train = store.get("train_split", name, InstructionDataset)
-        test = store.get("test_split", name, InstructionDataset)
+        train, dev, test = (store.get(f"{split}_split", name, InstructionDataset) for split in ("train", "dev", "test"))
         base = store.get("base_model", name, ModelSnapshot)
     except StoreError as error:
         raise PreconditionError(
             f"a plan needs the length of the training data: state data.expected in the specification, or materialize "
             f"splits and base first (sft-pipeline run {name} --select '*train_split,dev_split,test_split'). {error}"
         ) from error
-    config = json.loads(base.path("config.json").read_text())
     tokenizer = load_tokenizer(base.root)
     plan_items.check(experiment, base, test, tokenizer)
-    lengths = data.lengths(experiment, tokenizer, read_table(train.path(InstructionDataset.ROWS)))
-    return plan.make(experiment, lengths, test.types, config, None, out, module_names(base.root))
+    return _measured(experiment, base, train, dev, test, tokenizer, None, out)
+
+
+def _measured(experiment, base, train, dev, test, tokenizer, headroom, out) -> TrainingPlan:
+    """The plan with the lengths of the rows of both splits that the training reads."""
+    lengths, dev_lengths = (data.lengths(experiment, tokenizer, read_table(s.path(s.ROWS))) for s in (train, dev))
+    config = json.loads(base.path("config.json").read_text())
+    return plan.make(experiment, lengths, test.types, config, headroom, out, module_names(base.root), dev_lengths)

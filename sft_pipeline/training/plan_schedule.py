@@ -11,6 +11,9 @@ from sft_pipeline.training.shapes import Shapes
 SMALL = 100_000_000
 """Weights below which a model bears ten times the usual learning rate."""
 
+NO_DEV = "no row of the dev split carries loss"
+DEV_REMEDY = "give it rows (data.split.dev_size) whose prompts are shorter than training.max_length"
+
 
 def rates(
     steps: int, warmup: int, negligible: int | None, experiment: Experiment, layout: Shapes | None
@@ -62,7 +65,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
     Args:
         steps: planned steps.
         training: the hyperparameters.
-        dev_rows: rows of the dev split; None where they are not known.
+        dev_rows: rows of the dev split that carry loss; None where they are not known.
     """
     found = [
         *_no_best(training, dev_rows),
@@ -126,8 +129,8 @@ def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[F
             continue
         evidence = f"minimum.{name} is measured by {needed} evaluation{'s' if needed > 1 else ''} on dev or more, but "
         if dev_rows == 0:
-            evidence += "the dev split has no rows"
-            remedy = "set data.split.dev_size to 1 or more"
+            evidence += NO_DEV
+            remedy = DEV_REMEDY
         else:
             evidence += f"{steps:,} steps with one every {every:,} and at the end have {count}"
             remedy = f"set eval_steps to {max(1, steps // 4):,}"
@@ -149,7 +152,7 @@ def _no_best(training: Training, dev_rows: int | None) -> list[Finding]:
         Finding(
             rule="no_best",
             severity="blocking",
-            evidence="adapter: best takes the checkpoint with the lowest dev loss, but the dev split has no rows",
-            remedy=f"set data.split.dev_size to 1 or more, or training.adapter to last{early}",
+            evidence=f"adapter: best takes the checkpoint with the lowest dev loss, but {NO_DEV}",
+            remedy=f"{DEV_REMEDY}, or set training.adapter to last{early}",
         )
     ]

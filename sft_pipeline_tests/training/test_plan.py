@@ -34,12 +34,12 @@ UNDERTRAINED = {"expected": {"train_rows": 45000, "mean_tokens": 200.0, "test_ro
 
 @pytest.fixture
 def made(tmp_path):
-    def make(experiment, lengths=None, items=None, base=None, architecture=None):
+    def make(experiment, lengths=None, items=None, base=None, architecture=None, dev=None):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         expected = experiment.data.expected
         items = items or (expected.test_rows if expected and lengths is None else {})
-        return plan.make(experiment, lengths, items, architecture, base, folder)
+        return plan.make(experiment, lengths, items, architecture, base, folder, dev_lengths=dev)
 
     return make
 
@@ -154,14 +154,15 @@ def test_a_learning_rate_that_the_diagnosis_would_block_is_refused(toy, made, ra
         ({"max_steps": 250, "logging_steps": 200, "save_steps": 200}, None, "blocking"),  # at 200 and 250, both
         ({"max_steps": 250, "logging_steps": 200, "save_steps": 120}, None, "warning"),  # at 120, 200, 240 and 250
         ({"max_steps": 250, "logging_steps": 200, "save_steps": 60}, None, None),  # every checkpoint is logged
-        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, (0, 8), "warning"),
-        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, (0, 0), "blocking"),
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, [(20, 10)] * 8, "warning"),
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, [], "blocking"),
+        ({"max_steps": 250, "logging_steps": 200, "save_steps": 200, "eval_steps": 100}, [(9000, 9)], "blocking"),
         ({"max_steps": 2, "min_coverage": 0.01}, None, "blocking"),
         ({"max_steps": 3, "min_coverage": 0.01}, None, "warning"),
     ],
 )
 def test_a_log_that_the_diagnosis_could_not_judge_is_refused(toy, made, training, dev, severity):
-    result = made(toy(**training), [(20, 10)] * 100, base=dev)
+    result = made(toy(**training), [(20, 10)] * 100, dev=dev)
     found = {f.rule: f for f in result.findings}.get("few_log_rows")
     assert (found and found.severity) == severity
     count, options = result.steps, toy(**training).training
@@ -169,7 +170,7 @@ def test_a_log_that_the_diagnosis_could_not_judge_is_refused(toy, made, training
         s for s in range(1, count + 1) if not s % options.logging_steps or not s % options.save_steps or s == count
     ]
     rows = [{"step": step, "loss": 1.0} for step in steps]
-    if dev is None or dev[1]:
+    if dev is None or len(dev) > 1:
         ends = [*range(options.eval_interval, count, options.eval_interval), count]
         rows += [{"step": step, "eval_loss": 1.0} for step in ends]
     (judged,) = loss_rules.few_rows(read(rows)) or [None]
@@ -282,12 +283,12 @@ def test_an_option_that_does_nothing_here_is_said(toy, made, model, training, ru
         ({"save_steps": 50}, None, ""),
         ({"save_steps": 60, "eval_steps": 10}, None, ""),  # the end is saved and has an evaluation
         ({"save_steps": 60}, None, ""),
-        ({"save_steps": 60, "eval_steps": 15}, (0, 10), ""),
-        ({"save_steps": 10}, (0, 0), "the dev split has no rows"),
+        ({"save_steps": 60, "eval_steps": 15}, [(20, 10), (9000, 9)], ""),
+        ({"save_steps": 10}, [(9000, 9)], "no row of the dev split carries loss"),
     ],
 )
 def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, dev, said):
-    options = {"lengths": [(20, 10)] * 100, "base": dev}  # 50 steps
+    options = {"lengths": [(20, 10)] * 100, "dev": dev}  # 50 steps
     found = blocking(made(toy(**training, adapter="best", early_stopping={"patience": 2}), **options)).get("no_best")
     assert (said in found.evidence and "adapter to last without early_stopping" in found.remedy) if said else not found
     assert "no_best" not in blocking(made(toy(**training), **options))
@@ -304,12 +305,12 @@ def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, d
         ),
         ({"min_dev_loss_drop": 0.1}, {"eval_steps": 49}, None, ""),
         ({"max_perplexity": 20.0}, {"save_steps": 51}, None, ""),
-        ({"max_perplexity": 20.0}, {"eval_steps": 5}, (0, 0), "the dev split has no rows"),
+        ({"max_perplexity": 20.0}, {"eval_steps": 5}, [], "no row of the dev split carries loss"),
         ({"min_loss_drop": 0.1, "min_accuracy_gain": 0.1}, {"eval_steps": 51}, None, ""),
     ],
 )
 def test_a_minimum_that_no_evaluation_could_measure_is_refused(toy, made, minimum, training, dev, said):
-    options = {"lengths": [(20, 10)] * 100, "base": dev}  # 50 steps
+    options = {"lengths": [(20, 10)] * 100, "dev": dev}  # 50 steps
     found = blocking(made(toy(minimum=minimum, **training), **options)).get("minimum_unmeasured")
     assert re.search(said, found.evidence) if said else not found
     assert "minimum_unmeasured" not in blocking(made(toy(optimal=minimum, **training), **options))
