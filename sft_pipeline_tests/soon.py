@@ -4,14 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SECONDS = 10
+"""At least ten times what anything in it needs on a quiet machine; a quadratic search in a megabyte takes longer."""
+
 
 @contextmanager
-def soon(seconds: float = 30) -> Iterator[None]:
-    """What is inside takes less processor time of this process than that.
-
-    It is no measurement: the limit is many times what is needed on a slow machine, and what it is there for, a quadratic
-    search in a megabyte, takes minutes. What else runs on the machine does not count.
-    """
+def soon() -> Iterator[None]:
+    """What is inside takes less than `SECONDS` of this process's time on the processor, whatever else the machine does."""
     started = time.process_time()
     yield
-    assert time.process_time() - started < seconds
+    assert time.process_time() - started < SECONDS

@@ -4,7 +4,6 @@ import pytest
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation.scorers import regex
-from sft_pipeline_tests.soon import soon
 
 
 def test_the_whole_answer_must_match_unless_it_is_searched(judge):
@@ -19,8 +18,7 @@ def test_the_pattern_of_the_item_comes_before_the_option(judge):
 
 
 def test_a_pattern_that_backtracks_for_ever_is_not_decided_and_the_next_one_is(judge):
-    with soon():
-        score = judge(regex, "a" * 60 + "!", pattern="(a+)+")
+    score = judge(regex, "a" * 60 + "!", pattern="(a+)+")
     assert (score.success, score.reason) == (None, "not decided: the pattern '(a+)+' took more than 1 s")
     assert judge(regex, "aaa", pattern="(a+)+").success
 
