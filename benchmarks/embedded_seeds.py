@@ -15,16 +15,17 @@ from pathlib import Path
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.dataset import cleaning, source
 from sft_pipeline.dataset.split import split
-from sft_pipeline.evaluation.gate import decide
+from sft_pipeline.diagnosis.diagnose import diagnose
+from sft_pipeline.evaluation.gate.lineage_gate import decide
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.answers import generate
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.model import guard, snapshot
 from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.planning import inputs as plan_inputs
 from sft_pipeline.provenance.store import Store, default_store
 from sft_pipeline.specification import load_by_name, project_root
-from sft_pipeline.training import plan_inputs, trainer
-from sft_pipeline.training.diagnosis import diagnose
+from sft_pipeline.training import trainer
 
 
 def with_seeds(seed: int) -> Experiment:

@@ -22,9 +22,9 @@ from functools import cache
 
 import numpy as np
 
-from sft_pipeline.evaluation.pair import Pair
-from sft_pipeline.evaluation.statistics import deciding_p
-from sft_pipeline.evaluation.verdict import Decision, verdict
+from sft_pipeline.evaluation.gate.pairs import Pair
+from sft_pipeline.evaluation.gate.verdict import Decision, verdict
+from sft_pipeline.evaluation.statistics.paired import deciding_p
 from sft_pipeline.experiment import Gate, Protected
 
 SEED = 11

@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
-from sft_pipeline.evaluation.pair import Pair
-from sft_pipeline.evaluation.verdict import verdict
+from sft_pipeline.evaluation.gate.pairs import Pair
+from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.experiment import Gate, Protected
 
 TARGET = 10.0

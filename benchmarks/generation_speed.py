@@ -18,8 +18,8 @@ from itertools import count
 from pathlib import Path
 
 from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot
-from sft_pipeline.dataset.embedded.corpus import documents
 from sft_pipeline.dataset.table import ROW, row_id, write_table
+from sft_pipeline.embedded.corpus import documents
 from sft_pipeline.experiment import EmbeddedBase, Experiment
 from sft_pipeline.generation.answers import generate
 from sft_pipeline.generation.engines import open_engine
@@ -55,7 +55,7 @@ class Bench:
             for i, text in enumerate(texts)
         ]
         write_table(rows, ROW, folder / "items" / InstructionDataset.ROWS)
-        self.items = InstructionDataset.seal(folder / "items", stage="test", rows=len(rows))
+        self.items = InstructionDataset.finalize(folder / "items", stage="test", rows=len(rows))
         self.prompts = [self.experiment("vllm").prompt.render(text) for text in texts]
         self.adapter = self._adapter(folder / "adapter")
 
@@ -69,7 +69,7 @@ class Bench:
         get_peft_model(model, config).save_pretrained(folder / "adapter")
         (folder / "training_manifest.json").write_text('{"model": {"dtype": "float32", "quantization": "none"}}')
         figures = {"steps": 1, "step": 1, "epochs": 1.0, "trainable_parameters": 1, "loss_first": 1.0, "loss_last": 1.0}
-        return AdapterSnapshot.seal(folder, **figures)
+        return AdapterSnapshot.finalize(folder, **figures)
 
     @staticmethod
     def experiment(engine: str) -> Experiment:

@@ -32,13 +32,14 @@ from pathlib import Path
 from typing import Any
 
 from sft_pipeline.artifacts import GuardReport, InstructionDataset, LeakageProof, ModelSnapshot
-from sft_pipeline.dataset.embedded.corpus import documents
 from sft_pipeline.dataset.table import ROW, row_id, write_table
+from sft_pipeline.embedded import base_model
+from sft_pipeline.embedded.corpus import documents
 from sft_pipeline.experiment import EmbeddedBase, Experiment
-from sft_pipeline.model import tiny
 from sft_pipeline.model.loader import load_model, load_tokenizer
-from sft_pipeline.training import data, plan, schedule, trainer
-from sft_pipeline.training.options import lora, options
+from sft_pipeline.planning import plan
+from sft_pipeline.training import schedule, tokenization, trainer
+from sft_pipeline.training.trl_config import lora, options
 
 MEAN, SHORTEST, LONGEST, SIGMA = 71, 15, 400, 0.8
 """Tokens of a row; sigma is the standard deviation of the logarithm before clipping."""
@@ -56,13 +57,13 @@ class Bench:
             kind="embedded", hidden_size=arguments.hidden, layers=arguments.layers, vocabulary=arguments.vocabulary
         )
         texts = list(documents(7, 1, 6000))
-        tokenizer = tiny.train_tokenizer(texts, recipe.vocabulary)
+        tokenizer = base_model.train_tokenizer(texts, recipe.vocabulary)
         torch.manual_seed(0)
-        model = Qwen2ForCausalLM(tiny.architecture(recipe, tokenizer))
+        model = Qwen2ForCausalLM(base_model.architecture(recipe, tokenizer))
         base = self.new("base")
         model.save_pretrained(base)
         tokenizer.save_pretrained(base)
-        self.base = ModelSnapshot.seal(
+        self.base = ModelSnapshot.finalize(
             base,
             source="random weights",
             revision="seed 0",
@@ -111,7 +112,7 @@ class Bench:
         limits = {"ngram": 3, "threshold": 0.7, "containment_ngram": 8, "max_contained_share": 1.0}
         proof = LeakageProof(against="train → dev", test_rows=len(rows), nearest=(), **clean, **limits)
         types = {"text": len(rows)} if rows else {}
-        return InstructionDataset.seal(folder, stage=stage, rows=len(rows), types=types, proof=proof)
+        return InstructionDataset.finalize(folder, stage=stage, rows=len(rows), types=types, proof=proof)
 
     def experiment(self, **training: Any) -> Experiment:
         defaults = {"epochs": 1.0, "learning_rate": 2e-3, "save_steps": 50}
@@ -126,7 +127,7 @@ class Bench:
         )
 
     def plan(self, experiment: Experiment):
-        lengths = data.lengths(experiment, self.tokenizer, self.train_rows)
+        lengths = tokenization.lengths(experiment, self.tokenizer, self.train_rows)
         architecture = json.loads(self.base.path("config.json").read_text())
         return plan.make(experiment, lengths, {"text": 400}, architecture, (0, 64), self.new("plan"))
 
@@ -145,10 +146,10 @@ class Bench:
         from trl import SFTConfig, SFTTrainer
 
         experiment = self.experiment(**training)
-        encoded = data.encode(experiment, self.tokenizer, self.train_rows)
+        encoded = tokenization.encode(experiment, self.tokenizer, self.train_rows)
         order = schedule.row_order(encoded.lengths, experiment.training, 0)
         settings = options(experiment, self.plan(experiment), True) | {"train_sampling_strategy": "sequential"}
-        dev_rows = data.encode(experiment, self.tokenizer, self.rows(dev.rows + len(self.train_rows))[: dev.rows])
+        dev_rows = tokenization.encode(experiment, self.tokenizer, self.rows(dev.rows + len(self.train_rows))[: dev.rows])
         set_seed(experiment.training.seed)
         bare = SFTTrainer(
             model=load_model(self.base.root, experiment.model),
@@ -242,7 +243,7 @@ def throughput(bench: Bench, arguments: argparse.Namespace) -> None:
         "8 plain": {"batching": "plain"},
     }
     record, default, packed = list(ways)[:3]
-    lengths = data.encode(bench.experiment(), bench.tokenizer, bench.train_rows).lengths
+    lengths = tokenization.encode(bench.experiment(), bench.tokenizer, bench.train_rows).lengths
     print(f"{len(lengths)} rows, {min(lengths)} to {max(lengths)} tokens, mean {statistics.mean(lengths):.1f}")
     shares = {n: schedule.padding_share(lengths, bench.experiment(**way).training) for n, way in ways.items()}
     notes = {name: f"padding {share:.1%}" for name, share in shares.items()}

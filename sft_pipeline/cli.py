@@ -7,7 +7,7 @@ fault of the program.
 
 import typer
 
-from sft_pipeline.commands import compare, data, evaluation, lineage, store, training
+from sft_pipeline.commands import data, evaluation, lineage, store, training
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -28,7 +28,7 @@ for command in (
     data.leakage,
     training.diagnose,
     evaluation.gate,
-    compare.compare,
+    evaluation.compare,
     lineage.verify,
     store.gc,
     store.restore,

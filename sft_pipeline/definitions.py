@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from sft_pipeline.lineage.asset_checks import build_checks
 from sft_pipeline.lineage.assets import build_assets
 from sft_pipeline.lineage.automation import build_schedules, build_sensors, with_freshness
-from sft_pipeline.lineage.checks import build_checks
 from sft_pipeline.lineage.executor import step_executor
 from sft_pipeline.lineage.io_managers import ArtifactIOManager
 from sft_pipeline.lineage.jobs import build_jobs

@@ -208,7 +208,7 @@ def test_the_command_proves_what_the_split_proved(run, rows, tmp_path):
     assert differing <= {
         "against",
         "train_sha256",
-        "learned_sha256",
+        "training_data_sha256",
     }  # a folder's files come in the order of their names: dev first
     # The training rows in the order in which the split compared them give its very proof.
     both = pa.concat_tables(pq.read_table(tmp_path / "training" / f"{side}.parquet") for side in ("train", "dev"))

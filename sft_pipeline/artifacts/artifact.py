@@ -38,7 +38,7 @@ class Artifact(Frozen):
     key: str = Field("", description="Hash of all that the producing step depended on: not part of the digest.")
 
     @classmethod
-    def seal(cls, root: Path, **fields: Any) -> Self:
+    def finalize(cls, root: Path, **fields: Any) -> Self:
         """Hash every file below `root` and return the artifact that consists of them.
 
         Args:

@@ -52,7 +52,7 @@ class LeakageProof(Frozen):
     test_sha256: str = Field(
         "", description="Hash of the normalised instruction and the group of each test row, in order."
     )
-    learned_sha256: str = Field(
+    training_data_sha256: str = Field(
         "", description="The same of the training rows as they stand: an adapter names it, too."
     )
     ngram: int

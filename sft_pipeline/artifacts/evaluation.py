@@ -72,7 +72,7 @@ class SeriesReport(Artifact):
 
 
 class GroupResult(Frozen):
-    """Paired results of a group of items (all, one type, one guarantee): see evaluation/statistics.py."""
+    """Paired results of a group of items (all, one type, one guarantee): see evaluation/statistics/paired.py."""
 
     name: str
     n: int

@@ -94,7 +94,7 @@ class AdapterSnapshot(Artifact):
     dev_loss: float | None = Field(None, description="Dev loss at `step`, or at the last evaluation before it.")
     checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints, without that of the adapter.")
     masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
-    learned_from: tuple[str, ...] = Field(
+    training_data: tuple[str, ...] = Field(
         (), description="Hashes of the training rows, and of these with the dev rows, as leakage proofs name them."
     )
 

@@ -187,7 +187,7 @@ def _rows_to_split(
     # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.
     manifest = QualityManifest.model_validate_json((source / InstructionDataset.MANIFEST).read_bytes())
     test, benchmarks = sources.read_beside(root=project_root(), out=work, **beside)
-    rows = InstructionDataset.seal(
+    rows = InstructionDataset.finalize(
         source,
         stage="clean",
         rows=manifest.rows_kept,

@@ -21,8 +21,8 @@ def gate(
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for the report.")] = None,
 ) -> None:
     """Decide over outputs from anywhere; exit 0 for pass, 1 for fail, 2 for refused or unusable input."""
-    from sft_pipeline.evaluation.judged import decide_outputs
-    from sft_pipeline.report.gate_text import summary
+    from sft_pipeline.evaluation.gate.files_gate import decide_outputs
+    from sft_pipeline.report.gate.text import summary
 
     with user_errors(), tempfile.TemporaryDirectory() as temporary:
         evaluation, root = evaluation_of(spec)
@@ -32,3 +32,40 @@ def gate(
         if out:
             typer.echo(f"written to {shown(out)}")
     raise typer.Exit(VERDICTS[made.verdict])
+
+
+def compare(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSONL of judged outputs, one file per model: id, success, type.")
+    ],
+    baseline: Annotated[
+        str | None, typer.Option(help="Model that all others are compared with; default: every pair.")
+    ] = None,
+    names: Annotated[
+        str | None, typer.Option(help="Names of the models, with commas between; default: those of the files.")
+    ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(help="Specification whose gate gives the test and its level; it may hold `evaluation` alone."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Empty folder for compare.json, compare.txt and compare.html.")
+    ] = None,
+) -> None:
+    """Compare several models on the same judged items; exit 0 for a result, 2 for unusable input."""
+    from sft_pipeline.evaluation.compare import compare as compared
+    from sft_pipeline.report.compare import html as compare_html
+    from sft_pipeline.report.compare import text as compare_text
+
+    with user_errors():
+        folder = new_folder(out) if out else None
+        called = [name.strip() for name in names.split(",")] if names is not None else [path.stem for path in files]
+        evaluation, _ = evaluation_of(spec)
+        report = compared(files, called, baseline, evaluation.gate)
+        text = compare_text.summary(report)
+        typer.echo(text)
+        if folder:
+            (folder / "compare.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+            (folder / "compare.txt").write_text(text, "utf-8")
+            (folder / "compare.html").write_text(compare_html.page(report, compare_html.differences(report)), "utf-8")
+            typer.echo(f"written to {shown(folder)}")

@@ -87,7 +87,7 @@ def _report(name: str) -> int:
     """Print the summary; returns the verdict's exit code."""
     from sft_pipeline.artifacts import GateReport
     from sft_pipeline.provenance.store import Store, default_store
-    from sft_pipeline.report.gate_text import summary
+    from sft_pipeline.report.gate.text import summary
 
     with user_errors():
         stored = Store(default_store()).get("gate_report", name, GateReport)
@@ -123,7 +123,7 @@ def verify(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) 
     Exit 1 when something was changed by hand or rests on something else than what is stored now.
     """
     from sft_pipeline.provenance.store import Store, default_store
-    from sft_pipeline.provenance.store.work import check_names
+    from sft_pipeline.provenance.store.work_folders import check_names
     from sft_pipeline.provenance.verification import verify_lineage
 
     with user_errors():

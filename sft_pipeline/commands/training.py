@@ -17,9 +17,9 @@ def plan(spec: Spec) -> None:
     A specification that states its data (data.expected) is planned from that and from model.architecture alone, without
     data and model. Any other must lie in specs/ and is planned from what was materialized for it: splits and base model.
     """
+    from sft_pipeline.planning.inputs import plan_from_specification
     from sft_pipeline.provenance.store import Store, default_store
-    from sft_pipeline.report.plan_text import summary
-    from sft_pipeline.training.plan_inputs import plan_from_specification
+    from sft_pipeline.report.plan.text import summary
 
     with user_errors():
         experiment, name = experiment_of(spec), stored_name(spec)
@@ -42,8 +42,8 @@ def diagnose(
 
     Exit 0: healthy. Exit 1: sick, or undecided because the log holds too few rows. Exit 2: no usable log.
     """
-    from sft_pipeline.training.curves import log_history, state_file
-    from sft_pipeline.training.diagnosis import diagnose as examine
+    from sft_pipeline.diagnosis.diagnose import diagnose as examine
+    from sft_pipeline.diagnosis.log import log_history, state_file
 
     with user_errors():
         judged = state_file(file)

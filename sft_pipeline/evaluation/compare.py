@@ -6,11 +6,11 @@ from pathlib import Path
 
 from sft_pipeline.artifacts import ComparisonReport, ModelComparison, ModelRate
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.clusters import with_clusters
-from sft_pipeline.evaluation.criteria.wording import some
-from sft_pipeline.evaluation.outputs import Output, read_judged
-from sft_pipeline.evaluation.questions import clusters_of, question
-from sft_pipeline.evaluation.statistics import deciding_p, holm, paired, wilson
+from sft_pipeline.evaluation.gate.criteria.formatting import some
+from sft_pipeline.evaluation.inputs.outputs import Output, read_judged
+from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of, question
+from sft_pipeline.evaluation.statistics.clusters import with_clusters
+from sft_pipeline.evaluation.statistics.paired import deciding_p, holm, paired, wilson
 from sft_pipeline.experiment import Gate
 from sft_pipeline.provenance.hashing import hash_file
 

@@ -1,4 +1,4 @@
-"""The fine-tuning; named as in the field, translated to TRL in training/options.py."""
+"""The fine-tuning; named as in the field, translated to TRL in training/trl_config.py."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -46,7 +46,7 @@ class SuccessCriteria(Section):
 
 
 class Training(Section):
-    """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/options.py."""
+    """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/trl_config.py."""
 
     ASIDE: ClassVar[frozenset[str]] = frozenset(
         {

@@ -18,9 +18,9 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.generation.engines import answering
+from sft_pipeline.generation.engines import inference_settings
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
-from sft_pipeline.generation.partial import Partial
+from sft_pipeline.generation.resumable import Partial
 from sft_pipeline.model.completion import Completion
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
 
@@ -83,7 +83,7 @@ def generate(
     }
     pq.write_table(pa.table(table), out / Generations.ROWS, compression="zstd")
     likely = [a.mean_logprob for a in answers if a.mean_logprob is not None]
-    return Generations.seal(
+    return Generations.finalize(
         out,
         model=model,
         rows=len(rows),
@@ -137,7 +137,7 @@ def check(
     problems = [f"guard: {problem}" for problem in guard.problems]
     if items.proof is None or not items.proof.clean:
         problems.append("split: " + ("no leakage proof" if items.proof is None else f"{items.proof.against} leaks"))
-    elif adapter and adapter.learned_from and items.proof.learned_sha256 not in ("", *adapter.learned_from):
+    elif adapter and adapter.training_data and items.proof.training_data_sha256 not in ("", *adapter.training_data):
         problems.append(
             f"split: the proof that it does not leak ({items.proof.against}) is about other rows than those that the adapter "
             "has learned from; materialize the splits and all after them"
@@ -152,7 +152,7 @@ def conditions(
     experiment: Experiment, base: ModelSnapshot, items: InstructionDataset, engine: Engine
 ) -> dict[str, str]:
     """What base and fine-tuned generations must have in common, each as a text that can be compared and shown."""
-    spec, decoding = answering(experiment), experiment.generation
+    spec, decoding = inference_settings(experiment), experiment.generation
     decides = {"max_new_tokens", "stop", "sampling", "batch_size"}
     return {
         "items": items.digest,

@@ -7,25 +7,25 @@ ignores comments and docstrings. Plots and texts count as code too: they are par
 
 from sft_pipeline.provenance.code import code_hash, members, with_imports
 
-SCORERS = ("evaluation/scorers", "evaluation/math_equality.py", "evaluation/sandbox_child.py")
+SCORERS = ("evaluation/scorers", "evaluation/scoring/math_equality.py", "evaluation/scoring/sandbox_child.py")
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "raw_dataset": ("dataset/source/__init__.py",),
-    "clean_dataset": ("dataset/cleaning/__init__.py", "model/critic.py", "model/loader.py"),
-    "splits": ("dataset/split/__init__.py",),
+    "raw_dataset": ("dataset/source/read.py",),
+    "clean_dataset": ("dataset/cleaning/clean.py", "model/critic.py", "model/loader.py"),
+    "splits": ("dataset/split/split.py",),
     "base_model": ("model/snapshot.py",),
     "base_model_guard": ("model/guard.py",),
-    "training_plan": ("training/plan_inputs.py", "generation/engines", *SCORERS),
-    "lora_adapter": ("training/trainer.py",),
-    "training_report": ("training/diagnosis.py",),
+    "training_plan": ("planning/inputs.py", "generation/engines", *SCORERS),
+    "lora_adapter": ("training/trainer.py", "training/worker.py"),
+    "training_report": ("diagnosis/diagnose.py",),
     "base_generations": ("generation/answers.py", "generation/engines"),
     "sft_generations": ("generation/answers.py", "generation/engines"),
-    "checkpoint_series": ("generation/series.py", "generation/engines", *SCORERS),
-    "gate_report": ("evaluation/gate.py", *SCORERS),
+    "checkpoint_series": ("evaluation/checkpoint_series.py", "generation/engines", *SCORERS),
+    "gate_report": ("evaluation/gate/lineage_gate.py", *SCORERS),
 }
 """Where an asset's work begins, relative to the package; `splits` serves train, dev and test.
 
-The scorers are named because evaluation/scoring.py imports them by the name that stands in the specification, what they run
+The scorers are named because evaluation/scoring/score.py imports them by the name that stands in the specification, what they run
 in processes of its own and the engines because no import leads there.
 """
 
@@ -36,7 +36,7 @@ LEFT_OUT: dict[str, str] = {
     "errors.py": "no result comes of an error",
     "experiment": "the schema; the values, defaults included, are in the key",
     "provenance/code.py": "says which code it is",
-    "provenance/durable.py": "when bytes reach the disk, not which",
+    "provenance/files.py": "when bytes reach the disk, not which",
     "provenance/environment.py": "a record of the machine",
     "provenance/hashing.py": "another hash makes another key by itself",
     "provenance/secrets.py": "what is not shown",
@@ -47,12 +47,12 @@ LEFT_OUT: dict[str, str] = {
 BORDERS: dict[str, dict[str, str]] = {
     "clean_dataset": {"dataset/source": "refuses rows that could not be read; those that could are an input"},
     "training_plan": {
-        "model/tiny.py": "makes the embedded base, whose version is in the key",
+        "embedded/base_model.py": "makes the embedded base, whose version is in the key",
         "provenance/store": "where artifacts lie",
     },
     "lora_adapter": {
-        "training/diagnosis.py": "words the message of a lost run, which leaves no adapter",
-        "training/rules": "tells a lost run, which leaves no adapter",
+        "diagnosis/diagnose.py": "words the message of a lost run, which leaves no adapter",
+        "diagnosis/rules": "tells a lost run, which leaves no adapter",
         "report": "pages and pictures beside the adapter, which are no part of its version",
     },
 }

@@ -16,14 +16,14 @@ from typing import Any
 import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.lineage.devices import devices
-from sft_pipeline.lineage.run_process import hold
+from sft_pipeline.lineage.processes.devices import devices
+from sft_pipeline.lineage.processes.run_process import hold
 from sft_pipeline.lineage.tags import CUDA, DEVICE
 
 EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 """Variable that chooses the executor: `local` (default) or `k8s`."""
 
-PRELOADED = ("lineage.blind", "lineage.orphans", "definitions")
+PRELOADED = ("lineage.processes.hide_cuda", "lineage.processes.orphans", "definitions")
 """Modules that the server of the step processes imports."""
 
 

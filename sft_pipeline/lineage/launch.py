@@ -18,8 +18,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sft_pipeline.lineage.run_process import end_dead_runs
-from sft_pipeline.lineage.stopped import why
+from sft_pipeline.lineage.failure_text import why
+from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 
 LAUNCH = "sft_pipeline/launch"

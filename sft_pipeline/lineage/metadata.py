@@ -240,7 +240,7 @@ def _generations(made: a.Generations) -> dict[str, Any]:
 
 
 def _series(report: a.SeriesReport) -> dict[str, Any]:
-    from sft_pipeline.report.series_table import best, rows
+    from sft_pipeline.report.training.checkpoint_table import best, rows
 
     shown = {
         "best step": report.best.step,
@@ -274,7 +274,7 @@ def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
 
 
 def _gate(report: a.GateReport) -> dict[str, Any]:
-    from sft_pipeline.report.gate_text import ordered
+    from sft_pipeline.report.gate.text import ordered
 
     low, high = report.overall.lift_interval
     shown = {

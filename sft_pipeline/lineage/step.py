@@ -14,8 +14,8 @@ from sft_pipeline.artifacts import Artifact
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.devices import lease
 from sft_pipeline.lineage.metadata import describe
+from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.tags import DEVICE, RECOMPUTE
 from sft_pipeline.provenance.environment import commit

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sft_pipeline.experiment import Sampling
-from sft_pipeline.model.cache import roomy_cache
 from sft_pipeline.model.completion import Completion, context_length, finish, room, seed_of
+from sft_pipeline.model.kv_cache import roomy_cache
 from sft_pipeline.model.loader import CleanTokenizer
 
 if TYPE_CHECKING:

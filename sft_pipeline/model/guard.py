@@ -49,7 +49,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
     }
     (out / "guard.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
     (out / "guard.txt").write_text(_text(report, results))
-    return GuardReport.seal(out, checks=checks, sentinels=tuple(results), loader=report["loader"])
+    return GuardReport.finalize(out, checks=checks, sentinels=tuple(results), loader=report["loader"])
 
 
 def structural_checks(

@@ -20,7 +20,7 @@ from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import EmbeddedBase, FolderBase, HubBase
 from sft_pipeline.provenance.code import code_hash
-from sft_pipeline.provenance.durable import flush
+from sft_pipeline.provenance.files import flush
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 from sft_pipeline.specification import expand_path
 
@@ -78,7 +78,7 @@ def take(
         revision = _hub(source, work or out, out)
         name = source.name
     config = check_files(out, name)
-    return ModelSnapshot.seal(
+    return ModelSnapshot.finalize(
         out,
         source=name,
         revision=revision or "sha256:" + hash_value([hash_file(p) for p in sorted(out.iterdir())]),
@@ -102,12 +102,12 @@ def pinned(source: EmbeddedBase | FolderBase | HubBase) -> EmbeddedBase | Folder
 
 def recipe_hash(recipe: EmbeddedBase) -> str:
     """Identity of an embedded model: its recipe and the code that follows it."""
-    code = code_hash("dataset/embedded/world.py", "dataset/embedded/corpus.py", "model/tiny.py")
+    code = code_hash("embedded/world.py", "embedded/corpus.py", "embedded/base_model.py")
     return hash_value({"recipe": recipe.model_dump(), "code": code})
 
 
 def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
-    from sft_pipeline.model import tiny
+    from sft_pipeline.embedded import base_model
 
     revision = recipe_hash(recipe)
     kept = cache / "base" / revision
@@ -118,7 +118,7 @@ def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
         building = Path(tempfile.mkdtemp(dir=kept.parent, prefix="building-"))
         try:
             built = building / "built"
-            tiny.build(recipe, built)
+            base_model.build(recipe, built)
             (built / HASHES).write_text(json.dumps({path.name: hash_file(path) for path in built.iterdir()}))
             for path in (*built.iterdir(), built):
                 flush(path)

@@ -42,10 +42,10 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
     adapter, test = found.get("lora_adapter"), found.get("test_split")
     if (
         adapter
-        and adapter.learned_from
+        and adapter.training_data
         and test
         and test.proof
-        and test.proof.learned_sha256 not in ("", *adapter.learned_from)
+        and test.proof.training_data_sha256 not in ("", *adapter.training_data)
     ):
         problems.append(
             "lora_adapter has learned from other rows than those against which test_split was proven free of leaks; "

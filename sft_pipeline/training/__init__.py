@@ -1,1 +1,1 @@
-"""Plan, data collation and masking, trainer, callbacks, diagnosis."""
+"""Fine-tuning: tokenization and masking, TRL's trainer, checkpoints, callbacks, the adapter's manifest."""

@@ -16,9 +16,9 @@ from typing import Any
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.provenance.durable import flush
+from sft_pipeline.provenance import files
+from sft_pipeline.provenance.files import flush
 from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
-from sft_pipeline.training import atomic
 
 MARKER = "COMPLETE.json"
 
@@ -61,7 +61,7 @@ def fingerprint(
     )
 
 
-def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool, keep: bool = True) -> None:
+def finalize(folder: Path, step: int, run: str, seconds: float, *, final: bool, keep: bool = True) -> None:
     """Declare the checkpoint in `folder` complete: flush its files, keep its adapter, write the marker last.
 
     Args:
@@ -83,7 +83,7 @@ def seal(folder: Path, step: int, run: str, seconds: float, *, final: bool, keep
             flush(path)
     hashes |= {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
     marker = {"fingerprint": run, "step": step, "seconds": seconds, "final": final, "files": hashes}
-    atomic.write(folder / MARKER, json.dumps(marker, indent=1))
+    files.write(folder / MARKER, json.dumps(marker, indent=1))
     flush(folder)
     flush(folder.parent)
     for old in _folders(folder.parent)[:-FULL]:

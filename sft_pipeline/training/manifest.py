@@ -11,7 +11,7 @@ from sft_pipeline.artifacts import GuardReport, InstructionDataset, ModelSnapsho
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance import environment
 from sft_pipeline.provenance.hashing import hash_file
-from sft_pipeline.training.data import Encoded
+from sft_pipeline.training.tokenization import Encoded
 
 _TIMES = ("_runtime", "_per_second")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Training
 from sft_pipeline.model.loader import CleanTokenizer
-from sft_pipeline.report import mask_html
-from sft_pipeline.training import data
+from sft_pipeline.report.mask_audit import html as mask_html
+from sft_pipeline.training import tokenization
 
 SPREAD = 12
 """Samples at even distances over the rows."""
@@ -18,7 +18,7 @@ OF_EACH = 2
 logger = logging.getLogger("sft_pipeline.training")
 
 
-def run(encoded: data.Encoded, tokenizer: CleanTokenizer, training: Training, work: Path, out: Path) -> None:
+def run(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, training: Training, work: Path, out: Path) -> None:
     """Write mask_audit.txt and mask_audit.html into `out` and refuse rows that cannot be trained on.
 
     When the rows are refused, the page is left in `work`, which outlives the step, and the error names it.
@@ -39,7 +39,7 @@ def run(encoded: data.Encoded, tokenizer: CleanTokenizer, training: Training, wo
         mask_html.Audit(
             rows=len(encoded.examples) + len(encoded.masked),
             tokens=sum(encoded.lengths),
-            learned=sum(label != data.IGNORED for e in encoded.examples for label in e["labels"]),
+            learned=sum(label != tokenization.IGNORED for e in encoded.examples for label in e["labels"]),
             ends=sum(tokenizer.end in e["labels"] for e in encoded.examples),
             cut=encoded.truncated,
             masked=encoded.masked,
@@ -63,7 +63,7 @@ def run(encoded: data.Encoded, tokenizer: CleanTokenizer, training: Training, wo
         )
 
 
-def problems(encoded: data.Encoded, training: Training) -> list[str]:
+def problems(encoded: tokenization.Encoded, training: Training) -> list[str]:
     """Why the rows cannot be trained on, each with the numbers, ids and the remedy; none, and they can."""
     total, limit = len(encoded.examples) + len(encoded.masked), training.max_length
     found = []
@@ -86,7 +86,7 @@ def problems(encoded: data.Encoded, training: Training) -> list[str]:
     return found
 
 
-def misplaced_end(encoded: data.Encoded, tokenizer: CleanTokenizer) -> list[str]:
+def misplaced_end(encoded: tokenization.Encoded, tokenizer: CleanTokenizer) -> list[str]:
     """The first row that does not teach its end exactly once and last, or that is cut and teaches to stop; none, if so."""
     cut = set(encoded.truncated)
     for name, example in zip(encoded.ids, encoded.examples, strict=True):
@@ -102,10 +102,10 @@ def misplaced_end(encoded: data.Encoded, tokenizer: CleanTokenizer) -> list[str]
     return []
 
 
-def plain_text(encoded: data.Encoded, tokenizer: CleanTokenizer, samples: int = SPREAD) -> str:
+def plain_text(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, samples: int = SPREAD) -> str:
     """What carries loss, decoded, on a sample spread over the rows, and what was cut or left out."""
     total = len(encoded.examples) + len(encoded.masked)
-    loss = sum(label != data.IGNORED for example in encoded.examples for label in example["labels"])
+    loss = sum(label != tokenization.IGNORED for example in encoded.examples for label in example["labels"])
     lines = [
         f"rows: {total:,}",
         f"tokens: {sum(encoded.lengths):,}, of which {loss:,} carry loss",
@@ -118,7 +118,7 @@ def plain_text(encoded: data.Encoded, tokenizer: CleanTokenizer, samples: int = 
     count = min(samples, len(encoded.examples))
     for index in (i * len(encoded.examples) // count for i in range(count)):
         example = encoded.examples[index]
-        start = sum(label == data.IGNORED for label in example["labels"])
+        start = sum(label == tokenization.IGNORED for label in example["labels"])
         prompt, response = (
             tokenizer.inner.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             for ids in (example["input_ids"][:start], example["input_ids"][start:])
@@ -131,7 +131,7 @@ def plain_text(encoded: data.Encoded, tokenizer: CleanTokenizer, samples: int = 
     return "\n".join(lines) + "\n"
 
 
-def samples(encoded: data.Encoded, tokenizer: CleanTokenizer) -> list[mask_html.Sample]:
+def samples(encoded: tokenization.Encoded, tokenizer: CleanTokenizer) -> list[mask_html.Sample]:
     """Rows to look at: the longest, the shortest, some merged and cut ones, and a dozen spread over all."""
     chosen: dict[int, list[str]] = {}
 
@@ -171,10 +171,10 @@ def tokens(example: dict[str, list[int]], tokenizer: CleanTokenizer) -> list[mas
     before = start = 0
     for end in range(1, len(ids) + 1):
         piece = text(before, end)[len(text(before, start)) :]
-        learned = labels[start] != data.IGNORED
+        learned = labels[start] != tokenization.IGNORED
         # U+FFFD stands for bytes that are no character yet; never over the border, nor over a special token.
         unfinished = piece.endswith("\ufffd") and end < len(ids) and end - start < 4
-        if unfinished and (labels[end] != data.IGNORED) == learned and ids[end] not in special:
+        if unfinished and (labels[end] != tokenization.IGNORED) == learned and ids[end] not in special:
             continue
         alone = end - start == 1
         found.append(

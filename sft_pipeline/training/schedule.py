@@ -8,10 +8,8 @@ import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from sft_pipeline.diagnosis.rules.learning_rate import NEGLIGIBLE
 from sft_pipeline.experiment import Lora, Training
-
-NEGLIGIBLE = 0.01
-"""Share of the peak below which the learning rate does next to nothing."""
 
 
 def steps_per_epoch(rows: int, training: Training) -> int:

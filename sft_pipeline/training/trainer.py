@@ -13,8 +13,8 @@ from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionData
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.training import assembly, callbacks, checkpoints, data, mask_audit, processes, schedule
-from sft_pipeline.training.options import lora, options
+from sft_pipeline.training import callbacks, checkpoints, distributed, export, mask_audit, schedule, tokenization
+from sft_pipeline.training.trl_config import lora, options
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -54,40 +54,41 @@ def train(
     from sft_pipeline.model.loader import load_tokenizer
 
     tokenizer = load_tokenizer(base.root)
-    encoded = data.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
-    dev_encoded = data.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
+    encoded = tokenization.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
+    dev_encoded = tokenization.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
     work.mkdir(parents=True, exist_ok=True)
-    with callbacks.explained(experiment, work):
+    with callbacks.resource_errors(experiment, work):
         mask_audit.run(encoded, tokenizer, experiment.training, work, out)
     if not dev_encoded.examples:
         logger.warning("the dev split has no row with loss: no evaluation during training")
 
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
-    callbacks.refuse_lost(work, run)
+    callbacks.refuse_aborted(work, run)
     if experiment.training.processes > 1:
-        processes.await_killed(work)
+        distributed.await_killed(work)
     start = checkpoints.newest(work, run)
     if start is None or not start.final:
-        job = processes.Job(experiment, base, plan, train, dev, work, start)
+        job = distributed.Job(experiment, base, plan, train, dev, work, start)
         if experiment.training.processes > 1:
-            processes.launch(job, on_log)
+            distributed.launch(job, on_log)
         else:
             _run(job, tokenizer, encoded, dev_encoded, on_log)
     end = checkpoints.newest(work, run)
     if end is None or not end.final:
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
-    with callbacks.explained(experiment, work):
-        callbacks.leave(work, out)
-        return assembly.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+    with callbacks.resource_errors(experiment, work):
+        callbacks.export_logs(work, out)
+        return export.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
 
 
-def train_here(job: processes.Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
+def train_here(job: distributed.Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     """This process's part of a training over several, see processes.py."""
     from sft_pipeline.model.loader import load_tokenizer
 
     tokenizer = load_tokenizer(job.base.root)
     encoded, dev_encoded = (
-        data.encode(job.experiment, tokenizer, read_table(split.path(split.ROWS))) for split in (job.train, job.dev)
+        tokenization.encode(job.experiment, tokenizer, read_table(split.path(split.ROWS)))
+        for split in (job.train, job.dev)
     )
     _run(job, tokenizer, encoded, dev_encoded, on_log)
 
@@ -104,7 +105,7 @@ def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev
         problems.append(f"plan: made for {plan.train_rows} training rows, but there are {train.rows}")
     if dev.proof is None or not dev.proof.clean:
         problems.append("split: " + ("no leakage proof" if dev.proof is None else f"{dev.proof.against} leaks"))
-    elif dev.proof.learned_sha256 not in ("", assembly.learned_from(train, dev)[0]):
+    elif dev.proof.training_data_sha256 not in ("", export.training_data(train, dev)[0]):
         problems.append("split: the dev split was proven against other training rows; materialize the splits again")
     if problems:
         raise PreconditionError("training refused:\n" + "\n".join(f"- {problem}" for problem in problems))
@@ -176,12 +177,12 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
     return trainer
 
 
-def _run(job: processes.Job, tokenizer, encoded, dev_encoded, on_log) -> None:
+def _run(job: distributed.Job, tokenizer, encoded, dev_encoded, on_log) -> None:
     """Train from the job's start, or from the beginning, to the plan's last step."""
     experiment, plan, work, start = job.experiment, job.plan, job.work, job.start
-    with callbacks.explained(experiment, work):
+    with callbacks.resource_errors(experiment, work):
         trainer = build(experiment, job.base, plan, tokenizer, encoded, dev_encoded, work)
     if start:
         logger.info("resuming at step %d of %d", start.step, plan.steps)
-    with callbacks.around(trainer, experiment, tokenizer, job.dev, work, job.fingerprint, start, on_log):
+    with callbacks.training_session(trainer, experiment, tokenizer, job.dev, work, job.fingerprint, start, on_log):
         trainer.train(resume_from_checkpoint=str(start.folder) if start else None)

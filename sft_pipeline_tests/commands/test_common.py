@@ -18,7 +18,7 @@ def elsewhere(toy_project):
     """A specification of the name of a stored experiment in another folder; its base would be refused for its type."""
     store = Store(toy_project / "store")
     folder = store.new_folder()
-    store.put("base_model", "toy", TrainingReport.seal(folder, findings=(), metrics={}))
+    store.put("base_model", "toy", TrainingReport.finalize(folder, findings=(), metrics={}))
     other = toy_project / "other"
     other.mkdir()
     return shutil.copy(toy_project / "specs" / "toy.yaml", other)

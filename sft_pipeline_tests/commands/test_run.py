@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from sft_pipeline.cli import app
 from sft_pipeline.commands import lineage
-from sft_pipeline.evaluation.judged import decide_outputs
+from sft_pipeline.evaluation.gate.files_gate import decide_outputs
 from sft_pipeline.experiment import Evaluation
 from sft_pipeline.provenance.store import Store
 

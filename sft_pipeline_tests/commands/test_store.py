@@ -21,7 +21,7 @@ def store(toy_project):
     for text in ("one", "two", "three"):
         folder = store.new_folder()
         (folder / "diagnosis.txt").write_text(text)
-        store.put("training_report", "toy", TrainingReport.seal(folder, findings=(), metrics={}))
+        store.put("training_report", "toy", TrainingReport.finalize(folder, findings=(), metrics={}))
     return store
 
 

@@ -21,7 +21,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.dataset.table import ROW, row_id, write_table
-from sft_pipeline.evaluation.gate import decide
+from sft_pipeline.evaluation.gate.lineage_gate import decide
 from sft_pipeline.experiment import Experiment
 
 CONDITIONS = {"items": "abc", "prompt": "def", "decoding": '{"max_new_tokens":64}', "engine": "transformers"}
@@ -89,17 +89,17 @@ class Case:
         proof = LeakageProof(
             against="train → test", train_rows=9, test_rows=len(self.items), ngram=3, threshold=0.7,
             containment_ngram=8, max_contained_share=1.0, exact=self.leaks, near=0, groups=0, contained=0,
-            contained_over_limit=0, nearest=(), learned_sha256="learned",
+            contained_over_limit=0, nearest=(), training_data_sha256="learned",
         )  # fmt: skip
-        test = InstructionDataset.seal(folders["test"], stage="test", rows=len(self.items), proof=proof)
+        test = InstructionDataset.finalize(folders["test"], stage="test", rows=len(self.items), proof=proof)
         base = self._generations("base", self.base, self.base_conditions, self.base_truncated, folders["base"])
         sft = self._generations("sft", self.sft, self.sft_conditions, self.sft_truncated, folders["sft"])
         sentinel = SentinelResult(
             name="instruction_following_should_fail", mode="raw", expect="fails", prompt="p", answer="a",
             succeeded=not self.sentinel_passed, passed=self.sentinel_passed, blocking=True,
         )  # fmt: skip
-        guard = GuardReport.seal(folders["guard"], checks={"template": ""}, sentinels=(sentinel,), loader={})
-        training = TrainingReport.seal(
+        guard = GuardReport.finalize(folders["guard"], checks={"template": ""}, sentinels=(sentinel,), loader={})
+        training = TrainingReport.finalize(
             folders["training"], findings=self.findings, upstream={"lora_adapter": self.diagnosed}
         )
         return decide(test, base, sft, guard, training, self.experiment(), self.folder, folders["report"])
@@ -113,7 +113,7 @@ class Case:
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / Generations.ROWS)
         upstream = {"base_model": "base 1"} | ({"lora_adapter": "adapter 1"} if model == "sft" else {})
-        return Generations.seal(
+        return Generations.finalize(
             folder,
             upstream=upstream,
             model=model,

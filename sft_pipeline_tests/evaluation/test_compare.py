@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 from sft_pipeline.cli import app
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.compare import cochran_q, compare
-from sft_pipeline.evaluation.statistics import holm, mcnemar
+from sft_pipeline.evaluation.statistics.paired import holm, mcnemar
 from sft_pipeline.experiment import Gate
-from sft_pipeline.report import compare_html, compare_text
+from sft_pipeline.report.compare import html as compare_html
+from sft_pipeline.report.compare import text as compare_text
 
 OUTCOMES = {"a": "1100100011", "b": "1110111011", "c": "0000100010"}
 

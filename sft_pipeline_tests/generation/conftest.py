@@ -38,7 +38,7 @@ def ending_base(toy_base, tmp_path_factory):
     table = weights["model.embed_tokens.weight"]
     table[tokenizer.end] = 1.05 * table[tokenizer.encode(",")[0]]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    return ModelSnapshot.seal(folder, **toy_base.model_dump(exclude={"root", "files"}))
+    return ModelSnapshot.finalize(folder, **toy_base.model_dump(exclude={"root", "files"}))
 
 
 def random_adapter(base, folder, seed, **options):
@@ -73,7 +73,7 @@ def adapter(adapters, tmp_path_factory):
         )
     )
     figures = {"steps": 1, "step": 1, "epochs": 1.0, "trainable_parameters": 1, "loss_first": 2.0, "loss_last": 1.0}
-    return AdapterSnapshot.seal(folder, **figures)
+    return AdapterSnapshot.finalize(folder, **figures)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def items(tmp_path_factory):
         for number, text in enumerate(PROMPTS, 1)
     ]
     write_table(rows, ROW, folder / InstructionDataset.ROWS)
-    return InstructionDataset.seal(folder, stage="test", rows=len(rows), types={"plain": len(rows)})
+    return InstructionDataset.finalize(folder, stage="test", rows=len(rows), types={"plain": len(rows)})
 
 
 @pytest.fixture(scope="session")

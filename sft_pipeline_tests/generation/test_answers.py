@@ -16,7 +16,7 @@ from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Sampling
 from sft_pipeline.generation.answers import check, generate
 from sft_pipeline.generation.engines import open_engine
-from sft_pipeline.generation.partial import FILE
+from sft_pipeline.generation.resumable import FILE
 
 SCRIPT = """
 import json, sys
@@ -114,13 +114,18 @@ def test_a_killed_generation_goes_on_and_ends_with_the_same_bytes(
 
 def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter, tmp_path):
     def split(**changes):
-        compared = {"against": "train+dev → test", "train_rows": 9, "test_rows": items.rows, "learned_sha256": "rows"}
+        compared = {
+            "against": "train+dev → test",
+            "train_rows": 9,
+            "test_rows": items.rows,
+            "training_data_sha256": "rows",
+        }
         limits = {"ngram": 3, "threshold": 0.7, "containment_ngram": 8, "max_contained_share": 1.0, "nearest": ()}
         counts = dict.fromkeys(("exact", "near", "groups", "contained", "contained_over_limit"), 0)
         return items.model_copy(update={"proof": LeakageProof(**compared | limits | counts | changes)})
 
     def learned(*rows):
-        return adapter.model_copy(update={"learned_from": rows})
+        return adapter.model_copy(update={"training_data": rows})
 
     guard = GuardReport(root=tmp_path, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
     ill = guard.model_copy(update={"checks": {"template": "a chat template"}})
@@ -132,7 +137,7 @@ def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter
     check(split(), guard)
     check(split(), guard, well, learned("others", "rows"))
     # What an earlier version stored names no rows: first the proof, then the adapter.
-    check(split(learned_sha256=""), guard, well, learned("others"))
+    check(split(training_data_sha256=""), guard, well, learned("others"))
     check(split(), guard, well, learned())
     for refused, reasons in [
         ((split(exact=1), guard), ["split: train+dev → test leaks"]),

@@ -76,7 +76,7 @@ def test_another_engine_or_another_version_of_a_library_is_another_condition(exp
 
 def test_a_quantisation_that_vllm_does_not_have_is_refused_before_it_starts(experiment, ending_base):
     for generation in ({"quantization": "nf4"}, {"quantization": "int8"}):
-        spec = engines.answering(declared(experiment, generation))
+        spec = engines.inference_settings(declared(experiment, generation))
         with pytest.raises(ModelError, match="on a CUDA device; declared are (nf4|int8)"):
             VllmEngine(ending_base, spec, max_rank=4)
     with pytest.raises(ModelError, match="ranks up to 512"):

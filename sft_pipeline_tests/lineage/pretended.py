@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from sft_pipeline.lineage.devices import lease
 from sft_pipeline.lineage.executor import cuda_executor
+from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.tags import CUDA, DEVICE
 
 

@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.lineage.devices import DECLARED, LEASES, VISIBLE, lease
 from sft_pipeline.lineage.executor import _configuration
-from sft_pipeline.lineage.run_process import end_dead_runs
+from sft_pipeline.lineage.processes.devices import DECLARED, LEASES, VISIBLE, lease
+from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline_tests.lineage import pretended
 
 RUN = """

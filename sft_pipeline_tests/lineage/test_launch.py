@@ -14,7 +14,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from sft_pipeline.lineage.assets import training
 from sft_pipeline.lineage.launch import BAR, LAUNCH, _bar, _follow, launch
-from sft_pipeline.training import callbacks
+from sft_pipeline.training.callbacks.logging import line
 
 
 def test_a_selection_of_nothing_is_said_in_the_terminal(place, command):
@@ -58,20 +58,20 @@ def test_a_run_whose_process_is_gone_is_ended_before_another_begins(launched, in
 
 def test_a_log_row_of_a_training_becomes_a_bar_that_fits_into_the_terminal():
     row = {"step": 50, "steps": 200, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 0.4, "tokens_per_second": 1800.0}
-    text = f"   12.3 s    {callbacks.line(row)}"
+    text = f"   12.3 s    {line(row)}"
     drawn = _bar(text, 200)
     assert drawn.count("█") == BAR // 4 and drawn.count("░") == BAR * 3 // 4
     assert "50/200  loss 1.5000" in drawn and "1,800/s" in drawn
     assert len(_bar(text, 60)) == 59
-    assert len(_bar(f"1 s  {callbacks.line(row | {'step': 200})}", 80)) < 80
+    assert len(_bar(f"1 s  {line(row | {'step': 200})}", 80)) < 80
     for other in ({"step": 50, "steps": 200, "eval_loss": 1.7}, {"step": 200, "steps": 200, "train_runtime": 9.0}):
-        assert _bar(f"   12.3 s    {callbacks.line(other)}", 200) == ""
+        assert _bar(f"   12.3 s    {line(other)}", 200) == ""
 
 
 def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_always(monkeypatch):
     now, lines = 0.0, []
     monkeypatch.setattr(training.time, "monotonic", lambda: now)
-    on_log = training.thinned(lines.append)
+    on_log = training.throttled(lines.append)
     for step in range(1, 1001):
         now += training.EVERY / 100
         on_log({"step": step, "steps": 1000, "loss": 1.0})

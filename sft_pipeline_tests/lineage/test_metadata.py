@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sft_pipeline.artifacts import SeriesPoint, SeriesReport
-from sft_pipeline.evaluation.judged import decide_outputs
+from sft_pipeline.evaluation.gate.files_gate import decide_outputs
 from sft_pipeline.experiment import Evaluation
 from sft_pipeline.lineage import metadata
 

@@ -192,7 +192,7 @@ def test_no_code_hands_text_to_a_shell_an_interpreter_or_an_unescaped_template()
             ):
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)[:80]}")
     # What a model wrote runs in the sandbox's own process, where the specification allows it, and nowhere else.
-    assert {line.partition(":")[0] for line in found} <= {"evaluation/sandbox_child.py"}
+    assert {line.partition(":")[0] for line in found} <= {"evaluation/scoring/sandbox_child.py"}
 
 
 def test_the_ui_is_started_on_the_loopback_address_only():

@@ -262,12 +262,12 @@ def test_a_damaged_cache_of_an_embedded_base_is_built_again(toy_recipe, toy_base
 
 
 def test_an_embedded_base_is_built_once(toy_recipe, toy_base, tmp_path, monkeypatch):
-    from sft_pipeline.model import tiny
+    from sft_pipeline.embedded import base_model
 
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first = snapshot.take(toy_recipe, tmp_path, tmp_path / "cache", tmp_path / "first")
-    monkeypatch.setattr(tiny, "build", lambda *a: pytest.fail("built again"))
+    monkeypatch.setattr(base_model, "build", lambda *a: pytest.fail("built again"))
     second = snapshot.take(toy_recipe, tmp_path, tmp_path / "cache", tmp_path / "second")
     assert first.digest == second.digest == toy_base.digest
 

@@ -17,7 +17,7 @@ for number in (turn % cycle for turn in range(count)):
     folder = store.new_folder()
     (folder / "text.txt").write_text(f"{name} {number} " * 2000)
     (folder / "second.txt").write_text(f"{name} {number}")
-    store.put("training_report", "tiny", TrainingReport.seal(folder, findings=(), metrics={}))
+    store.put("training_report", "tiny", TrainingReport.finalize(folder, findings=(), metrics={}))
 """
 
 
@@ -29,7 +29,7 @@ def make():
         folder = store.new_folder()
         (folder / "text.txt").write_text(f"{text} " * 2000)
         (folder / "second.txt").write_text(text)
-        return TrainingReport.seal(folder, findings=(), metrics={}, **fields)
+        return TrainingReport.finalize(folder, findings=(), metrics={}, **fields)
 
     return make
 

@@ -104,9 +104,13 @@ def test_modules_that_are_imported_by_a_made_up_name_are_named():
     """`importlib.import_module` hides an import from the walk: only scorers, and what they call, are imported that way."""
     files = code.PACKAGE.rglob("*.py")
     hiding = {f.relative_to(code.PACKAGE).as_posix() for f in files if "import_module(" in f.read_text()}
-    assert hiding == {"evaluation/scoring.py", "evaluation/limited.py"}
-    scorers = {*below("evaluation/scorers"), "evaluation/math_equality.py", "evaluation/sandbox_child.py"}
-    assert all(scorers <= counted(asset) for asset in MODULES if "evaluation/scoring.py" in counted(asset))
+    assert hiding == {"evaluation/scoring/score.py", "evaluation/scoring/subprocess_call.py"}
+    scorers = {
+        *below("evaluation/scorers"),
+        "evaluation/scoring/math_equality.py",
+        "evaluation/scoring/sandbox_child.py",
+    }
+    assert all(scorers <= counted(asset) for asset in MODULES if "evaluation/scoring/score.py" in counted(asset))
 
 
 def test_versions_are_short_and_differ_between_assets():

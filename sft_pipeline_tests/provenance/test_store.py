@@ -17,7 +17,7 @@ from sft_pipeline.provenance.store import Store
 def report(store: Store, text: str = "fine", **fields) -> TrainingReport:
     folder = store.new_folder()
     (folder / "diagnosis.txt").write_text(text)
-    return TrainingReport.seal(folder, findings=(), metrics={"loss": 1.0}, **fields)
+    return TrainingReport.finalize(folder, findings=(), metrics={"loss": 1.0}, **fields)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_putting_what_is_there_already_takes_the_scratch_folder_over_and_no_othe
     assert not any((store.root / "scratch").iterdir())
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "diagnosis.txt").write_text("fine")
-    mine = TrainingReport.seal(tmp_path / "elsewhere", findings=(), metrics={"loss": 1.0})
+    mine = TrainingReport.finalize(tmp_path / "elsewhere", findings=(), metrics={"loss": 1.0})
     assert store.put("training_report", "tiny", mine).root == first.root and mine.path("diagnosis.txt").is_file()
     assert store.put("training_report", "tiny", first).path("diagnosis.txt").read_text() == "fine"
 

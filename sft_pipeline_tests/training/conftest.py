@@ -91,7 +91,7 @@ def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
     )
     model = Qwen2ForCausalLM(config)
     model.save_pretrained(folder)
-    return ModelSnapshot.seal(
+    return ModelSnapshot.finalize(
         folder,
         source="toy",
         revision="seed 0",
@@ -127,7 +127,7 @@ def dataset(tmp_path: Path) -> Callable[..., InstructionDataset]:
             nearest=(),
             **counts,
         )
-        return InstructionDataset.seal(
+        return InstructionDataset.finalize(
             folder, stage=stage, rows=len(rows), types={"kind": len(rows)}, proof=leakage if stage == "dev" else None
         )
 
@@ -172,11 +172,12 @@ def toy() -> Callable[..., Experiment]:
 def prepared(toy_base, guard, dataset, tmp_path) -> Callable[..., dict[str, Any]]:
     """Makes all arguments of `trainer.train` for a specification, by name and in order."""
     from sft_pipeline.model.loader import load_tokenizer
-    from sft_pipeline.training import data, plan
+    from sft_pipeline.planning import plan
+    from sft_pipeline.training import tokenization
 
     def make(experiment: Experiment, count: int = 40) -> dict[str, Any]:
         train, dev = dataset("train", toy_rows(count)), dataset("dev", toy_rows(8, first=500))
-        lengths = data.lengths(experiment, load_tokenizer(toy_base.root), toy_rows(count))
+        lengths = tokenization.lengths(experiment, load_tokenizer(toy_base.root), toy_rows(count))
         architecture = json.loads(toy_base.path("config.json").read_text())
         for name in ("plan", "out"):
             (tmp_path / name).mkdir()

@@ -22,9 +22,12 @@ from sft_pipeline.errors import (
 )
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.model.loader import load_model, load_tokenizer
+from sft_pipeline.planning import inputs as plan_inputs
+from sft_pipeline.planning import plan
+from sft_pipeline.planning import test_items as plan_items
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load
-from sft_pipeline.training import plan, plan_inputs, plan_items, trainer
+from sft_pipeline.training import trainer
 
 SPEC = """\
 description: a training
@@ -259,12 +262,12 @@ def test_a_disk_with_one_megabyte_left_takes_no_half_adapter(tmp_path):
         numbers = {"steps": 1, "step": 1, "epochs": 1.0, "trainable_parameters": 1, "loss_first": 1.0, "loss_last": 0.5}
         store = Store(disk / "store")
         with pytest.raises(StoreError, match=r"No space left on device(.|\n)*Give it space"):
-            store.put("lora_adapter", "toy", AdapterSnapshot.seal(made, **numbers))
+            store.put("lora_adapter", "toy", AdapterSnapshot.finalize(made, **numbers))
         assert store.pointer("lora_adapter", "toy") is None
         written = {path.name for path in (disk / "store").rglob("*") if path.is_file()}
         assert written <= {"lock"}, "nothing half written stays"
         (made / "adapter_model.safetensors").write_bytes(b"x" * 1000)
-        store.put("lora_adapter", "toy", AdapterSnapshot.seal(made, **numbers))
+        store.put("lora_adapter", "toy", AdapterSnapshot.finalize(made, **numbers))
         assert store.get("lora_adapter", "toy", AdapterSnapshot).steps == 1
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from sft_pipeline.diagnosis.diagnose import judge
+from sft_pipeline.diagnosis.log import log_history
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import callbacks, checkpoints, trainer
-from sft_pipeline.training.callbacks import lost_runs, rows, samples
-from sft_pipeline.training.curves import log_history
-from sft_pipeline.training.diagnosis import judge
+from sft_pipeline.training.callbacks import logging, metrics, validation_samples, watchdog
 
 BREAKS = "é one\u2028two\u2029three\u0085four\r\nfive"
 """Text with everything that Python, but not JSON lines, takes for the end of a line."""
@@ -30,13 +30,13 @@ def rows_of(*losses, every=10, **columns):
 def stopped_at(log_history):
     """Step and reason at which the watchdog would have stopped this run."""
     for end in range(1, len(log_history) + 1):
-        if reason := callbacks.lost(log_history[:end]):
+        if reason := watchdog.lost(log_history[:end]):
             return log_history[end - 1]["step"], reason
     return None
 
 
 def log(work):
-    return [json.loads(line) for line in (work / rows.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (work / logging.LOG).read_text().splitlines()]
 
 
 # -------------------------------------------------------------------------------------------------------------- watchdog
@@ -108,7 +108,7 @@ def test_steps_without_a_gradient_count_only_one_after_the_other():
 
     weight = torch.nn.Parameter(torch.ones(2))
     model, args = SimpleNamespace(parameters=lambda: [weight]), SimpleNamespace(fsdp="")
-    watch = callbacks.watchdog()
+    watch = watchdog.watchdog()
     watch.on_train_begin(args, None, None, model=model)
 
     def steps(gradients, after):
@@ -127,9 +127,9 @@ def test_steps_without_a_gradient_count_only_one_after_the_other():
 def test_the_log_of_a_run_that_was_stopped_says_so_whatever_its_rows_show(tmp_path):
     healthy = rows_of(*[2.0 * 0.95**i for i in range(40)], grad_norm=[0.5] * 40)
     assert not [finding for finding in judge(healthy)[0] if finding.severity == "blocking"]
-    message = lost_runs.keep_lost("the gradient was exactly 0 in the 10 steps up to 400", healthy, tmp_path, "a run")
+    message = watchdog.record_abort("the gradient was exactly 0 in the 10 steps up to 400", healthy, tmp_path, "a run")
     assert "lost: the gradient was exactly 0 in the 10 steps up to 400" in message and "→ find the cause" in message
-    found = judge(log_history(tmp_path / lost_runs.LOST_HISTORY))[0]
+    found = judge(log_history(tmp_path / watchdog.LOST_HISTORY))[0]
     assert [finding.rule for finding in found if finding.severity == "blocking"] == ["lost"]
     assert "the 10 steps up to 400" in found[0].evidence
 
@@ -138,16 +138,16 @@ def test_a_run_that_diverged_is_stopped_and_diagnosed_by_one_rule(tmp_path):
     history = rows_of(*[1.0 + 0.7 * 0.9**i for i in range(190)], *[8.0] * 9)
     step, reason = stopped_at(history)
     assert step == 1950
-    message = lost_runs.keep_lost(reason, [row for row in history if row["step"] <= step], tmp_path, "a run")
+    message = watchdog.record_abort(reason, [row for row in history if row["step"] <= step], tmp_path, "a run")
     assert "is at least 8 in the last 5 log rows" in message and "lower the learning rate" in message
 
 
 def test_only_the_run_that_was_lost_is_refused(tmp_path):
-    lost_runs.refuse_lost(tmp_path, "a run")
-    lost_runs.keep_lost("loss is nan at step 10", rows_of(2.0), tmp_path, "a run")
-    lost_runs.refuse_lost(tmp_path, "another run")
+    watchdog.refuse_aborted(tmp_path, "a run")
+    watchdog.record_abort("loss is nan at step 10", rows_of(2.0), tmp_path, "a run")
+    watchdog.refuse_aborted(tmp_path, "another run")
     with pytest.raises(TrainingError, match=r"stopped before(.|\n)*loss is nan at step 10"):
-        lost_runs.refuse_lost(tmp_path, "a run")
+        watchdog.refuse_aborted(tmp_path, "a run")
 
 
 def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_again(toy, prepared, monkeypatch):
@@ -181,10 +181,10 @@ def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_ag
     monkeypatch.setattr(trainer, "build", build)
     with pytest.raises(TrainingError, match=r"stopped before(.|\n)*delete .*lost.json(.|\n)*exactly 0 in the 14 steps"):
         trainer.train(*arguments.values())
-    (arguments["work"] / lost_runs.LOST).write_text("")
+    (arguments["work"] / watchdog.LOST).write_text("")
     with pytest.raises(TrainingError, match=r"lost\.json cannot be read(.|\n)*delete it"):
         trainer.train(*arguments.values())
-    (arguments["work"] / lost_runs.LOST).unlink()
+    (arguments["work"] / watchdog.LOST).unlink()
     assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == 16
 
 
@@ -209,8 +209,8 @@ def test_each_row_says_how_fast_how_much_memory_and_how_far_the_adapter_has_come
     history = [row for row in json.loads(adapter.path("log_history.json").read_text()) if "loss" in row]
     assert [row["lora_norm_max"] for row in history] == norms
     assert not {"seconds", "tokens_per_second", "memory_bytes", "peak_memory_bytes"} & set(history[0])
-    assert callbacks.line(training[0]).startswith("training 5/20  loss ")
-    assert [callbacks.line(row).split()[0] for row in seen if callbacks.line(row)].count("dev") == 2
+    assert logging.line(training[0]).startswith("training 5/20  loss ")
+    assert [logging.line(row).split()[0] for row in seen if logging.line(row)].count("dev") == 2
 
 
 def test_the_norm_is_that_of_the_product_that_the_adapter_adds(toy, toy_base):
@@ -227,17 +227,17 @@ def test_the_norm_is_that_of_the_product_that_the_adapter_adds(toy, toy_base):
             parameter.data = torch.randn(parameter.shape, generator=generator)
             a = model.get_parameter(name.replace("lora_B", "lora_A"))
             norms.append(8 / math.sqrt(4) * float(torch.linalg.matrix_norm(parameter.data @ a.data)))
-    measured = callbacks.lora_norms(model)
+    measured = metrics.lora_norms(model)
     assert measured["lora_norm_mean"] == pytest.approx(sum(norms) / len(norms), rel=1e-5)
     assert measured["lora_norm_max"] == pytest.approx(max(norms), rel=1e-5)
 
 
 def test_a_file_of_rows_goes_on_where_the_run_does(tmp_path):
     path = tmp_path / "rows.jsonl"
-    callbacks.Lines(path, 0).add({"step": 1, "loss": math.nan}, {"step": 2, "text": BREAKS}, {"step": 3})
+    logging.Lines(path, 0).add({"step": 1, "loss": math.nan}, {"step": 2, "text": BREAKS}, {"step": 3})
     with open(path, "ab") as file:
         file.write('{"step": 4, "text": "é'.encode()[:-1])  # killed while writing
-    lines = callbacks.Lines(path, 2)
+    lines = logging.Lines(path, 2)
     lines.add({"step": 3, "again": True})
     assert [json.loads(line) for line in path.read_bytes().splitlines()] == [
         {"step": 1, "loss": "nan"},
@@ -260,9 +260,9 @@ def test_validation_prompts_are_answered_and_leave_no_trace_on_the_training(toy,
     weights = "adapter/adapter_model.safetensors"
     assert asked.path(weights).read_bytes() == silent.path(weights).read_bytes()
     assert asked.path("log_history.json").read_bytes() == silent.path("log_history.json").read_bytes()
-    assert samples.SAMPLES not in silent.files
+    assert validation_samples.SAMPLES not in silent.files
 
-    answers = [json.loads(line) for line in asked.path(samples.SAMPLES).read_text().splitlines()]
+    answers = [json.loads(line) for line in asked.path(validation_samples.SAMPLES).read_text().splitlines()]
     assert [row["step"] for row in answers] == [step for step in (5, 10, 15, 20) for _ in range(3)]
     assert len({row["id"] for row in answers}) == 3 and all(row["prompt"] and row["tokens"] for row in answers)
     by_step = {step: [row["output"] for row in answers if row["step"] == step] for step in (5, 20)}
@@ -270,10 +270,12 @@ def test_validation_prompts_are_answered_and_leave_no_trace_on_the_training(toy,
 
 
 def test_the_prompts_do_not_depend_on_the_order_of_the_rows():
-    rows = [{"id": str(i)} for i in range(50)]
-    picked = callbacks.chosen(rows, 3, seed=1)
-    assert callbacks.chosen(rows[::-1], 3, seed=1) == picked != callbacks.chosen(rows, 3, seed=2)
-    assert len(callbacks.chosen(rows[:2], 3, seed=1)) == 2
+    logging = [{"id": str(i)} for i in range(50)]
+    picked = validation_samples.chosen(logging, 3, seed=1)
+    assert (
+        validation_samples.chosen(logging[::-1], 3, seed=1) == picked != validation_samples.chosen(logging, 3, seed=2)
+    )
+    assert len(validation_samples.chosen(logging[:2], 3, seed=1)) == 2
 
 
 # -------------------------------------------------------------------------------------------------------------- failures
@@ -284,7 +286,7 @@ def test_the_prompts_do_not_depend_on_the_order_of_the_rows():
     [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")],
 )
 def test_out_of_memory_says_what_to_change(toy, tmp_path, error):
-    with pytest.raises(TrainingError) as said, callbacks.explained(toy(batch_size=4), tmp_path):
+    with pytest.raises(TrainingError) as said, callbacks.resource_errors(toy(batch_size=4), tmp_path):
         raise error
     for part in ("out of memory on cpu", "batch_size (4)", "gradient_checkpointing", "nf4", "max_length (1024)"):
         assert part in str(said.value)
@@ -293,12 +295,12 @@ def test_out_of_memory_says_what_to_change(toy, tmp_path, error):
 def test_an_allocation_that_the_machine_cannot_make_is_recognised(toy, tmp_path):
     import torch
 
-    with pytest.raises(TrainingError, match="out of memory on cpu"), callbacks.explained(toy(), tmp_path):
+    with pytest.raises(TrainingError, match="out of memory on cpu"), callbacks.resource_errors(toy(), tmp_path):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
 def test_other_errors_pass_unchanged(toy, tmp_path):
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), callbacks.explained(toy(), tmp_path):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), callbacks.resource_errors(toy(), tmp_path):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    with pytest.raises(OSError, match="ermission"), callbacks.explained(toy(), tmp_path):
+    with pytest.raises(OSError, match="ermission"), callbacks.resource_errors(toy(), tmp_path):
         raise PermissionError(13, os.strerror(13))

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import checkpoints, trainer
-from sft_pipeline.training.callbacks import without_improvement
-from sft_pipeline.training.callbacks.rows import LOG
+from sft_pipeline.training.callbacks.early_stopping import without_improvement
+from sft_pipeline.training.callbacks.logging import LOG
 
 
 @pytest.mark.parametrize(

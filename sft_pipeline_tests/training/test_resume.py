@@ -55,7 +55,7 @@ def test_a_checkpoint_is_refused_where_any_part_of_the_training_differs(toy, pre
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(b"state")
     run = checkpoints.fingerprint(*arguments.values())
-    checkpoints.seal(folder, 4, run, 1.0, final=False, keep=False)
+    checkpoints.finalize(folder, 4, run, 1.0, final=False, keep=False)
     assert checkpoints.newest(tmp_path / "work", run).step == 4
     if part == "experiment":
         ((section, fields),) = changed.items()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sft_pipeline.errors import TrainingError
-from sft_pipeline.training import callbacks, trainer
+from sft_pipeline.training import trainer
+from sft_pipeline.training.callbacks import trackers
 from sft_pipeline.training.callbacks.trackers import IDS
 
 
@@ -86,15 +87,15 @@ def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_
     experiment = toy(report_to=("tensorboard", "wandb", "mlflow"))
     rows = [{"step": step, "steps": 6, "loss": 3.0 - step / 10} for step in range(1, 7)]
     rows.insert(4, {"step": 4, "steps": 6, "eval_loss": 2.5})
-    first = callbacks.Trackers(experiment, tmp_path, "f" * 64, 0)
+    first = trackers.Trackers(experiment, tmp_path, "f" * 64, 0)
     for row in rows[:6]:  # up to step 5
         first.log(row)
     first.close(finished=False)
     ids = json.loads((tmp_path / IDS).read_text())
-    second = callbacks.Trackers(experiment, tmp_path, "f" * 64, 3)
+    second = trackers.Trackers(experiment, tmp_path, "f" * 64, 3)
     second.log(rows[3])  # killed between the training row and the evaluation of a step that both had been sent before
     second.close(finished=False)
-    third = callbacks.Trackers(experiment, tmp_path, "f" * 64, 3)
+    third = trackers.Trackers(experiment, tmp_path, "f" * 64, 3)
     for row in rows[3:]:  # from the checkpoint of step 3 on
         third.log(row)
     third.close(finished=True)
@@ -111,7 +112,7 @@ def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_
 
 def test_ids_that_cannot_be_read_begin_new_runs_and_stop_no_training(toy, tmp_path, caplog):
     (tmp_path / IDS).write_text("")
-    callbacks.Trackers(toy(), tmp_path, "f" * 64, 3).close(finished=True)
+    trackers.Trackers(toy(), tmp_path, "f" * 64, 3).close(finished=True)
     assert f"{tmp_path / IDS} cannot be read" in caplog.text
     assert json.loads((tmp_path / IDS).read_text()) == {"tensorboard": {"folder": "tensorboard"}}
 

@@ -11,7 +11,7 @@ from sft_pipeline.artifacts import Finding
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.model.loader import attach_adapter, load_model, load_tokenizer
-from sft_pipeline.training import assembly, data, manifest, schedule, trainer
+from sft_pipeline.training import export, manifest, schedule, tokenization, trainer
 
 
 def history_of(adapter):
@@ -63,8 +63,8 @@ def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
     assert logged[-1]["num_tokens"] == 2 * plan.tokens_per_epoch
 
     tokenizer = load_tokenizer(base.root)
-    encoded = data.encode(experiment, tokenizer, read_table(arguments["train"].path("rows.parquet")))
-    nothing = data.encode(experiment, tokenizer, [])
+    encoded = tokenization.encode(experiment, tokenizer, read_table(arguments["train"].path("rows.parquet")))
+    nothing = tokenization.encode(experiment, tokenizer, [])
     loader = trainer.build(
         experiment, base, plan, tokenizer, encoded, nothing, arguments["work"]
     ).get_train_dataloader()
@@ -149,11 +149,11 @@ def test_a_dev_split_that_was_proven_against_other_rows_is_refused(prepared, toy
     made = prepared(toy())
 
     def check(learned):
-        proof = made["dev"].proof.model_copy(update={"learned_sha256": learned})
+        proof = made["dev"].proof.model_copy(update={"training_data_sha256": learned})
         dev = made["dev"].model_copy(update={"proof": proof})
         trainer.check(made["guard"], made["plan"], made["train"], dev)
 
-    check(assembly.learned_from(made["train"], made["dev"])[0])
+    check(export.training_data(made["train"], made["dev"])[0])
     with pytest.raises(PreconditionError, match="the dev split was proven against other training rows"):
         check("0" * 64)
 

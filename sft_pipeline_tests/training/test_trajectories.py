@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from sft_pipeline.training.diagnosis import judge
+from sft_pipeline.diagnosis.diagnose import judge
 
 KINDS = {  # loss at start and end (nats), learning rate, lower and upper
     "adapter": ((1.3, 3.0), (0.5, 0.9), (5e-5, 2e-3)),

@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from sft_pipeline.dataset.filters import stand_in
+from sft_pipeline.dataset.filters import bracketed_placeholders
 from sft_pipeline.dataset.filters.base import Hit, Row
 from sft_pipeline.dataset.filters.characters import bare, visible
 from sft_pipeline.dataset.filters.continuations import Continuations
@@ -40,7 +40,7 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
         return Hit("the response begins with a placeholder", found[0])
     if found := excuse.match(response):
         return Hit("the response begins with a placeholder", found[0])
-    if len(response) < 400 and (found := stand_in.of_response(response, row["instruction"])):
+    if len(response) < 400 and (found := bracketed_placeholders.of_response(response, row["instruction"])):
         return Hit("the response stands in for something that is not there", found)
     if (
         len(response) < 400
@@ -58,7 +58,7 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     if last[:1] in ("<", "[", "(") and len(last) < 120 and len(last) < len(row["instruction"]):
         if _EDGES.sub("", last).casefold() in names:
             return Hit("the instruction ends with a placeholder", last)
-        if found := stand_in.of_input(last, row["instruction"]):
+        if found := bracketed_placeholders.of_input(last, row["instruction"]):
             return Hit("the instruction's input stands in for something that is not there", found)
     return None
 

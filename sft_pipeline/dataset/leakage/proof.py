@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
-from sft_pipeline.dataset.leakage.held_rows import Held
-from sft_pipeline.dataset.leakage.learned_rows import line
+from sft_pipeline.dataset.leakage.held_out_index import Held
 from sft_pipeline.dataset.leakage.overlap import Form, Overlaps, form, longest_common_run, told
+from sft_pipeline.dataset.leakage.training_data_hash import line
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.table import MATCHED
 from sft_pipeline.dataset.text import normalise, shingles
@@ -160,7 +160,7 @@ class Comparison:
             train_rows=self._train_rows,
             test_rows=len(held.rows),
             train_sha256=self._train_hash.hexdigest(),
-            learned_sha256=self._exact_hash.hexdigest(),
+            training_data_sha256=self._exact_hash.hexdigest(),
             test_sha256=self._test_hash.hexdigest(),
             ngram=near.ngram,
             threshold=near.threshold,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sft_pipeline.artifacts import InstructionDataset
-from sft_pipeline.dataset.source.delimited import read_delimited
+from sft_pipeline.dataset.source.csv import read_delimited
 from sft_pipeline.dataset.source.items import Item
 from sft_pipeline.dataset.source.json_array import read_array
 from sft_pipeline.dataset.source.jsonl import read_lines

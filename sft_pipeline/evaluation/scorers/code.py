@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.evaluation import sandbox
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
+from sft_pipeline.evaluation.scoring import sandbox
 
 OPTIONS = {"timeout", "memory_mb"}
 VERIFIER = True

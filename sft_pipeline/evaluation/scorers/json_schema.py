@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sft_pipeline.evaluation import limited
 from sft_pipeline.evaluation.scorers import json_record
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
+from sft_pipeline.evaluation.scoring import subprocess_call
 
 OPTIONS = {"schema"}
 VERIFIER = True
@@ -30,8 +30,8 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """
     schema = item.setting("schema", options)
     try:
-        problem, reason = limited.call(__name__, "validate", schema, output, seconds=SECONDS)
-    except limited.Exhausted as limit:
+        problem, reason = subprocess_call.call(__name__, "validate", schema, output, seconds=SECONDS)
+    except subprocess_call.Exhausted as limit:
         return Score(None, f"not decided: validating the answer {limit}")
     if problem:
         raise item.wrong_setting("schema", problem)

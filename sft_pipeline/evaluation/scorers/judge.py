@@ -7,14 +7,14 @@ from string import Template
 from typing import Any, NamedTuple
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.evaluation import endpoint
-from sft_pipeline.evaluation.endpoint import Endpoint
-from sft_pipeline.evaluation.replies import Replies
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
+from sft_pipeline.evaluation.scoring import judge_client
+from sft_pipeline.evaluation.scoring.judge_cache import Replies
+from sft_pipeline.evaluation.scoring.judge_client import Endpoint
 from sft_pipeline.provenance.hashing import hash_bytes, hash_value
 
-OPTIONS = endpoint.OPTIONS | {"concurrency", "template"}
+OPTIONS = judge_client.OPTIONS | {"concurrency", "template"}
 VERIFIER = False
 
 TEMPLATE = """\
@@ -75,7 +75,7 @@ def score_pairs(
         SpecificationError: an option cannot be used, or the endpoint refuses all requests.
     """
     template = _template(options.get("template", TEMPLATE))
-    workers = int(endpoint.number("concurrency", options, 8, least=1))
+    workers = int(judge_client.number("concurrency", options, 8, least=1))
     with Endpoint(options, replies) as judge, ThreadPoolExecutor(workers) as pool:
         asked = [
             (item.instruction, *texts, names)

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.evaluation.labels import Label, read_labels
+from sft_pipeline.evaluation.inputs.human_labels import Label, read_labels
 from sft_pipeline.evaluation.scorers.item import Item, Score
 
 OPTIONS = {"file"}
@@ -13,7 +13,7 @@ VERIFIER = None  # whoever judged may have verified
 
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
-    """Look up the judgement of exactly this output in the file that the option `file` names (evaluation/labels.py).
+    """Look up the judgement of exactly this output in the file that the option `file` names (evaluation/inputs/human_labels.py).
 
     An output without a judgement, or with null, is success None.
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sft_pipeline.evaluation import limited
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt, ungrouped
+from sft_pipeline.evaluation.scoring import subprocess_call
 
 OPTIONS: set[str] = set()
 VERIFIER = True
@@ -14,7 +14,7 @@ VERIFIER = True
 SECONDS = 3.0
 """Processor time that one comparison may take: the simplification of a formula may not end."""
 
-_EQUALITY = "sft_pipeline.evaluation.math_equality"  # by name: only the process with the limit loads sympy
+_EQUALITY = "sft_pipeline.evaluation.scoring.math_equality"  # by name: only the process with the limit loads sympy
 
 MOST_WORDS = 3
 """Words that an expected answer may have around its expression, such as a unit."""
@@ -64,8 +64,8 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     if not _DELIMITER.search(gold):
         gold = f"\\boxed{{{_bare(gold)}}}"
     try:
-        equal, given = limited.call(_EQUALITY, "compare", gold, given, seconds=SECONDS)
-    except limited.Exhausted as limit:
+        equal, given = subprocess_call.call(_EQUALITY, "compare", gold, given, seconds=SECONDS)
+    except subprocess_call.Exhausted as limit:
         return Score(None, f"not decided: the comparison {limit}")
     if equal is None:
         raise item.wrong(field, f"math-verify finds no mathematical expression in {excerpt(gold)!r}")

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.evaluation import limited
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
+from sft_pipeline.evaluation.scoring import subprocess_call
 
 OPTIONS = {"pattern", "match"}
 VERIFIER = True
@@ -37,8 +37,8 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     if how not in ("full", "search"):
         raise SpecificationError(f"evaluation.scorers: option match of the scorer regex is full or search, not {how!r}")
     try:
-        found = limited.call(__name__, "matches", pattern, output.strip(), how, seconds=SECONDS)
-    except limited.Exhausted as limit:
+        found = subprocess_call.call(__name__, "matches", pattern, output.strip(), how, seconds=SECONDS)
+    except subprocess_call.Exhausted as limit:
         return Score(None, f"not decided: the pattern {excerpt(pattern)!r} {limit}")
     return Score(True) if found else Score(False, f"does not match {excerpt(pattern)!r}")
 

@@ -3,7 +3,7 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 HYPHENS = "\u2010\u2011\u2212"
 """Hyphens and the minus sign, which are what - is."""
@@ -48,6 +48,12 @@ _EXPONENT = r"\^\W?\d"
 _NUMBER_AFTER = rf"(?!,?\d|\.0*[^\D0]|[/\u2044]\d++(?!/)|{_EXPONENT})"  # 5.00 is 5
 _NAME_AFTER = rf"(?!#|\+\+|\+(?!\w)|{_EXPONENT})"  # C#, C++, A+ and m^2 are not C, A and m; in x+1 there is x
 _NUMERALS = "〇零一二三四五六七八九十百千万萬億亿"
+
+HALF = 0.5
+"""Share of repeated n-grams above which a text counts as degenerate."""
+
+RUN = 30
+"""Characters that no word has: a longer run of a script written without spaces is looked at by characters."""
 
 
 def folded(text: str) -> str:
@@ -165,3 +171,21 @@ def excerpt(text: str, limit: int = 60) -> str:
     """`text` on one line, cut for a message."""
     line = " ".join(text[: 4 * limit].split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def repetitive(text: str) -> bool:
+    """Whether repeated n-grams make up over half of the text: 1 - distinct / all n-grams.
+
+    They are 4-grams of words between white space. Where there is next to none, as in Chinese or Thai, they are n-grams of as
+    many characters as some four words have: 8 of the wide East Asian ones, of which two are about a word, and else 16.
+    """
+    words = text.split()
+    grams: list[Hashable]
+    joined = "".join(words)
+    if 2 * sum(len(_UNSPACED.findall(word)) for word in words if len(word) > RUN) > len(joined):
+        wide = sum(unicodedata.east_asian_width(character) in "WF" for character in joined)
+        n = 8 if 2 * wide > len(joined) else 16
+        grams = [joined[i : i + n] for i in range(len(joined) - n + 1)]
+    else:
+        grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    return bool(grams) and 1 - len(set(grams)) / len(grams) > HALF

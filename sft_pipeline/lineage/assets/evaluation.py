@@ -18,7 +18,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.depends import decoding, judging, scoring_with
+from sft_pipeline.lineage.dependencies import decoding, judging, scoring_with
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import on_devices, produce_one
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
@@ -130,8 +130,8 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         test_split: InstructionDataset,
     ) -> dg.MaterializeResult[SeriesReport]:
         """Success on the declared split (dev by default) at the base, at each kept checkpoint and at the end."""
+        from sft_pipeline.evaluation.checkpoint_series import series
         from sft_pipeline.generation.answers import check
-        from sft_pipeline.generation.series import series
 
         experiment = project.experiment(context.partition_key)
         root, declared = Path(project.root), experiment.evaluation.series
@@ -171,7 +171,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         training_report: TrainingReport,
     ) -> dg.MaterializeResult[GateReport]:
         """Is the adapter better than its base? Verdict, paired statistics and every reason."""
-        from sft_pipeline.evaluation.gate import decide
+        from sft_pipeline.evaluation.gate.lineage_gate import decide
 
         experiment = project.experiment(context.partition_key)
         root = Path(project.root)

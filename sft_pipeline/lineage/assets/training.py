@@ -18,7 +18,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.depends import decoding, judging
+from sft_pipeline.lineage.dependencies import decoding, judging
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.step import produce_one
 from sft_pipeline.lineage.tags import CUDA, TRAINING
@@ -27,19 +27,19 @@ EVERY = 5.0
 """Seconds between two training rows, and between two dev rows, in the event log."""
 
 
-def thinned(say: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
+def throttled(say: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
     """Takes log rows and says the first and the last of each kind, and between them one in `EVERY` seconds.
 
     The event log is a database row and more for each line; the artifact's own log has all of them.
     """
-    from sft_pipeline.training import callbacks
+    from sft_pipeline.training.callbacks.logging import line
 
     said: dict[bool, float] = {}
 
     def on_log(row: dict[str, Any]) -> None:
         now, kind = time.monotonic(), "eval_loss" in row
         due = kind not in said or now - said[kind] >= EVERY or row["step"] == row["steps"]
-        if due and (text := callbacks.line(row)):
+        if due and (text := line(row)):
             said[kind] = now
             say(text)
 
@@ -66,7 +66,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         base_model_guard: GuardReport,
     ) -> dg.MaterializeResult[TrainingPlan]:
         """Can the run work? Steps, coverage, schedule, memory, headroom of the base, power of the gate."""
-        from sft_pipeline.training import plan_inputs
+        from sft_pipeline.planning import inputs as plan_inputs
 
         experiment = project.experiment(context.partition_key)
         with user_errors():
@@ -142,7 +142,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 dev_split,
                 work,
                 out,
-                on_log=thinned(context.log.info),
+                on_log=throttled(context.log.info),
             ),
         )
 
@@ -153,7 +153,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, project: Project, lora_adapter: AdapterSnapshot, training_plan: TrainingPlan
     ) -> dg.MaterializeResult[TrainingReport]:
         """The diagnosis: did the training learn, and if not, why, from its logs."""
-        from sft_pipeline.training.diagnosis import diagnose
+        from sft_pipeline.diagnosis.diagnose import diagnose
 
         training = project.experiment(context.partition_key).training
 

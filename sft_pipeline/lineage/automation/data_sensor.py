@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.lineage.automation.tick import Tick
+from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.hashing import hash_value
 

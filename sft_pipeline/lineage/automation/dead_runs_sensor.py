@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from sft_pipeline.lineage.run_process import end_dead_runs
+from sft_pipeline.lineage.processes.run_process import end_dead_runs
 
 NAME = "end_dead_runs"
 

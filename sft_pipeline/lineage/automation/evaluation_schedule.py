@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.lineage.automation.recorded import ADAPTER, objections
+from sft_pipeline.lineage.automation.gate_changes import ADAPTER, objections
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 from sft_pipeline.specification import specifications

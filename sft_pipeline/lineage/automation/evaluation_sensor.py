@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.lineage.automation.recorded import ADAPTER, GATE, changes, objections
-from sft_pipeline.lineage.automation.tick import Tick
+from sft_pipeline.lineage.automation.gate_changes import ADAPTER, GATE, changes, objections
+from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
 
 NAME = "re_evaluate_on_change"

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from sft_pipeline.lineage.automation.webhook import post
-from sft_pipeline.lineage.stopped import why
+from sft_pipeline.lineage.failure_text import why
 from sft_pipeline.lineage.tags import PARTITION
 from sft_pipeline.provenance.secrets import is_secret, without_credentials
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from sft_pipeline.lineage.automation.recorded import GATE
+from sft_pipeline.lineage.automation.gate_changes import GATE
 
 POLICY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
 """One weekly re-evaluation missed is a warning, two are a failure."""

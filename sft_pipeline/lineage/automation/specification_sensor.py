@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.lineage.automation.tick import Tick
+from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store

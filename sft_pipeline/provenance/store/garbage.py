@@ -23,7 +23,7 @@ from sft_pipeline.errors import CorruptArtifactError
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.store.local import LocalObjects
 from sft_pipeline.provenance.store.remote import RemoteObjects
-from sft_pipeline.provenance.store.work import LOCK, lock_of, open_lock
+from sft_pipeline.provenance.store.work_folders import LOCK, lock_of, open_lock
 
 KEEP = 3
 """Versions before the current one that keep their files."""

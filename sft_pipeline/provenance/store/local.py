@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.errors import CorruptArtifactError, StoreError
-from sft_pipeline.provenance.durable import flush
+from sft_pipeline.provenance.files import flush
 from sft_pipeline.provenance.hashing import hash_bytes, hash_file
-from sft_pipeline.provenance.store.work import Work
+from sft_pipeline.provenance.store.work_folders import Work
 
 A = TypeVar("A", bound=Artifact)
 

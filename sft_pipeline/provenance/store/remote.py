@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.errors import CorruptArtifactError, PipelineError, StoreError
 from sft_pipeline.provenance.store.local import LocalObjects, check_description, damage, read_description
-from sft_pipeline.provenance.store.work import Work
+from sft_pipeline.provenance.store.work_folders import Work
 
 A = TypeVar("A", bound=Artifact)
 

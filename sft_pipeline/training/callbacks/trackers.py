@@ -19,8 +19,8 @@ from typing import Any
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.provenance import files
 from sft_pipeline.provenance.secrets import without_credentials
-from sft_pipeline.training import atomic
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -119,7 +119,7 @@ class Trackers:
                 logger.warning("%s could not be closed: %s", name, without_credentials(error))
 
     def _keep(self) -> None:
-        atomic.write(self.path, json.dumps(self.ids, indent=1) + "\n")
+        files.write(self.path, json.dumps(self.ids, indent=1) + "\n")
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from sft_pipeline.artifacts import InstructionDataset, QualityManifest
 from sft_pipeline.dataset import source, table
 from sft_pipeline.dataset.cleaning import clean
 from sft_pipeline.dataset.duplicates import near_pairs
-from sft_pipeline.dataset.embedded.instructions import generate_with_faults
+from sft_pipeline.embedded.instructions import generate_with_faults
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import (
     Data,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft_pipeline.dataset.duplicates import components, copies, minhash, near, near_pairs, neighbours
+from sft_pipeline.dataset.duplicates import components, copies, minhash, near, near_pairs, search
 from sft_pipeline.dataset.duplicates.minhash import bands
 from sft_pipeline.dataset.duplicates.shingles import shingle_sets
 from sft_pipeline.dataset.text import jaccard, shingles
@@ -97,7 +97,7 @@ def sizes(request, monkeypatch):
 def verified(monkeypatch):
     """Counts the pairs whose similarity is computed."""
     counted = [0]
-    for place in (near, neighbours):
+    for place in (near, search):
 
         def counting(a, i, b, j, jaccards=place.jaccards):
             counted[0] += len(i)

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from sft_pipeline.dataset.filters import wording
+from sft_pipeline.dataset.filters import Continuations
+from sft_pipeline.dataset.filters.registry import WORDING
 from sft_pipeline.dataset.source.schema import is_placeholder_input
 from sft_pipeline.experiment import Quality
 
@@ -29,8 +30,8 @@ QUALITY = Quality()
 NO_WORDING_SHOWS_IT = ("wrong_answer", "invented_fact", "not_as_asked")
 
 
-def rejected_by(row: dict[str, str], continuations: wording.Continuations, quality: Quality = QUALITY) -> str | None:
-    return next((judge.__name__ for judge in wording.FILTERS if judge(row, quality, continuations)), None)
+def rejected_by(row: dict[str, str], continuations: Continuations, quality: Quality = QUALITY) -> str | None:
+    return next((judge.__name__ for judge in WORDING if judge(row, quality, continuations)), None)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,8 @@ def rows(alpaca) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def continuations(rows) -> wording.Continuations:
-    found = wording.Continuations()
+def continuations(rows) -> Continuations:
+    found = Continuations()
     for start in range(0, len(rows), 8192):
         found.observe(rows[start : start + 8192])
     return found
@@ -152,6 +153,6 @@ def test_answers_from_elsewhere_are_kept_when_whole(real_data):
         for r in raw
     ]
     for given, expected in ((solutions, set()), (demo, {124, 269, 345, 463, 577, 688, 730})):
-        continuations = wording.Continuations()
+        continuations = Continuations()
         continuations.observe(given)
         assert {i for i, row in enumerate(given) if rejected_by(row, continuations)} == expected

@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft_pipeline.dataset.embedded import dirt
-from sft_pipeline.dataset.embedded.instructions import generate_with_faults
-from sft_pipeline.dataset.filters import wording
+from sft_pipeline.dataset.filters import Continuations
 from sft_pipeline.dataset.filters.base import Hit
-from sft_pipeline.dataset.filters.scope import scope
+from sft_pipeline.dataset.filters.registry import WORDING
+from sft_pipeline.dataset.filters.token_bounds import scope
+from sft_pipeline.embedded import planted_faults
+from sft_pipeline.embedded.instructions import generate_with_faults
 from sft_pipeline.experiment import EmbeddedData, Quality
-from sft_pipeline_tests.soon import soon
+from sft_pipeline_tests.time_limit import time_limit
 
 QUALITY = Quality(scope={"mail address": r"ann@\w+"}, scope_types=("all",))
-NOTHING = wording.Continuations()
+NOTHING = Continuations()
 
 
 def row(response: str, instruction: str = "Say something.", type: str = "all") -> dict[str, str]:
@@ -24,7 +25,7 @@ def row(response: str, instruction: str = "Say something.", type: str = "all") -
 
 def test_the_filters_are_named_as_the_report_names_them():
     names = ["empty", "placeholder", "delimiter", "runaway", "repetition", "repeats_instruction", "truncated", "scope"]
-    assert [judge.__name__ for judge in wording.FILTERS] == names
+    assert [judge.__name__ for judge in WORDING] == names
 
 
 def test_a_declared_pattern_takes_a_row_out_of_scope_by_its_instruction_or_its_response():
@@ -44,13 +45,13 @@ def test_a_type_that_is_not_declared_is_out_of_scope():
 
 @pytest.mark.parametrize("seed", [5, 11])
 def test_the_planted_faults_of_the_embedded_data_are_found_by_their_filters_and_clean_rows_stay(seed):
-    named = {"echo": "repeats_instruction"} | {name: name for name in dirt.RESPONSE_FAULTS if name != "echo"}
+    named = {"echo": "repeats_instruction"} | {name: name for name in planted_faults.RESPONSE_FAULTS if name != "echo"}
     rows, faults = generate_with_faults(EmbeddedData(kind="embedded", rows=1500, seed=seed))
-    continuations = wording.Continuations()
+    continuations = Continuations()
     continuations.observe(rows)
     found = Counter()
     for given_row, fault in zip(rows, faults, strict=True):
-        name = next((judge.__name__ for judge in wording.FILTERS if judge(given_row, Quality(), continuations)), None)
+        name = next((judge.__name__ for judge in WORDING if judge(given_row, Quality(), continuations)), None)
         found[named.get(fault), name] += 1
     for name in named.values():
         assert found[name, name] >= 0.9 * sum(n for (planted, _), n in found.items() if planted == name) > 0
@@ -87,10 +88,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("judge", wording.FILTERS, ids=lambda judge: judge.__name__)
+@pytest.mark.parametrize("judge", WORDING, ids=lambda judge: judge.__name__)
 def test_a_megabyte_of_anything_is_filtered_soon(judge, name):
     text = HOSTILE[name]
-    with soon():
+    with time_limit():
         judge(row(text, "Say it."), QUALITY, NOTHING)
         judge(row(f"A\n{text}\nb", f"<b onload=alert(1)>\n{text}"), QUALITY, NOTHING)
 
@@ -119,9 +120,9 @@ TEXT = st.one_of(
 @settings(max_examples=300)
 @given(instruction=TEXT, response=TEXT)
 def test_no_text_breaks_a_filter_and_every_reason_is_told_with_a_text_of_the_row(instruction, response):
-    continuations = wording.Continuations()
+    continuations = Continuations()
     continuations.observe([row(response, instruction)] * 12)
-    for judge in wording.FILTERS:
+    for judge in WORDING:
         hit = judge(row(response, instruction), QUALITY, continuations)
         if hit is None:
             continue
@@ -134,7 +135,7 @@ def test_no_text_breaks_a_filter_and_every_reason_is_told_with_a_text_of_the_row
 def test_one_visible_word_of_any_script_is_neither_empty_nor_cut(text):
     if not any(map(str.isalnum, text)):
         return
-    empty, truncated = wording.FILTERS[0], wording.FILTERS[6]
+    empty, truncated = WORDING[0], WORDING[6]
     if any(character.isalpha() and character.isascii() for character in text):
         assert empty(row(text), QUALITY, NOTHING) is None
     elif text.isalpha():

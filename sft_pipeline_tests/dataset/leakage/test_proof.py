@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sft_pipeline.artifacts import LeakageProof
-from sft_pipeline.dataset.leakage.learned_rows import learned_hash
 from sft_pipeline.dataset.leakage.overlap import longest_common_run
 from sft_pipeline.dataset.leakage.proof import LEAKS, NEAREST, prove, similarities
+from sft_pipeline.dataset.leakage.training_data_hash import training_data_hash
 from sft_pipeline.dataset.text import jaccard, ngrams, normalise, shingles, words
 from sft_pipeline.experiment import Data, Duplicates, EmbeddedData, Leakage
 
@@ -142,7 +142,9 @@ def test_the_hashes_are_of_what_is_compared():
     line = json.dumps(["what is it?", "r", None]) + "\n"
     assert was.train_sha256 == hashlib.sha256(line.encode()).hexdigest()
     assert (
-        was.learned_sha256 == learned_hash([row]) != proof([row | {"instruction": "what is it?"}], [row]).learned_sha256
+        was.training_data_sha256
+        == training_data_hash([row])
+        != proof([row | {"instruction": "what is it?"}], [row]).training_data_sha256
     )
 
 

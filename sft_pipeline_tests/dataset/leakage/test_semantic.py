@@ -108,7 +108,7 @@ def test_where_it_decides_the_split_sets_rephrasings_of_test_items_aside(embed, 
     ]  # fmt: skip
     (tmp_path / "clean").mkdir()
     table.write_table(rows(*texts), table.ROW, tmp_path / "clean" / InstructionDataset.ROWS)
-    clean = InstructionDataset.seal(tmp_path / "clean", stage="clean", rows=len(texts))
+    clean = InstructionDataset.finalize(tmp_path / "clean", stage="clean", rows=len(texts))
     made = {}
     for decides in (True, False):
         outs = {side: tmp_path / f"{decides}" / side for side in ("train", "dev", "test")}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sft_pipeline.dataset.source import MAX_ROW_CHARACTERS
-from sft_pipeline.dataset.source.delimited import read_delimited
+from sft_pipeline.dataset.source.csv import read_delimited
 from sft_pipeline.dataset.source.json_array import read_array
 from sft_pipeline.dataset.source.jsonl import read_lines
 from sft_pipeline.errors import DataError

@@ -57,7 +57,7 @@ def distinct(count: int, type: str = "all", start: int = 0) -> list[dict]:
 def sealed(rows: list[dict], folder: Path) -> InstructionDataset:
     folder.mkdir()
     table.write_table(rows, table.ROW, folder / InstructionDataset.ROWS)
-    return InstructionDataset.seal(folder, stage="clean", rows=len(rows), source="made up")
+    return InstructionDataset.finalize(folder, stage="clean", rows=len(rows), source="made up")
 
 
 def outs(folder: Path) -> dict[str, Path]:

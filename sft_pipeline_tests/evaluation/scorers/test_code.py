@@ -6,7 +6,7 @@ import pytest
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation.scorers import Item, code
-from sft_pipeline_tests.soon import soon
+from sft_pipeline_tests.time_limit import time_limit
 
 ASSERTS = {"tests": "assert double(2) == 4", "entry_point": "double"}
 HUMAN_EVAL = {
@@ -101,7 +101,7 @@ def test_a_limit_that_is_none_is_refused(name, value):
 
 @pytest.mark.parametrize("piece", [" ", "~", "`", "```", "~~~\n", "```\n", "``` x\n", "\n ", "~" * 300_000 + "\n"])
 def test_the_code_of_a_megabyte_is_found_soon(piece):
-    with soon():
+    with time_limit():
         code.extract(piece * (1_000_000 // len(piece)), "double")
 
 

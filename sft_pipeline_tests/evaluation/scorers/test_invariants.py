@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft_pipeline.evaluation import form
 from sft_pipeline.evaluation.scorers import (
     Item,
     choice,
@@ -20,7 +19,8 @@ from sft_pipeline.evaluation.scorers import (
     regex,
     think_answer,
 )
-from sft_pipeline_tests.soon import soon
+from sft_pipeline.evaluation.scoring import lenient
+from sft_pipeline_tests.time_limit import time_limit
 
 SCORERS = [
     (exact, {"answer": "blue"}, {}),
@@ -81,18 +81,18 @@ def test_no_text_makes_a_scorer_raise_and_a_reason_is_given_exactly_where_it_is_
 )
 def test_a_megabyte_is_judged_soon(scorer, reference, options, piece):
     output = piece * (1_000_000 // len(piece))
-    with soon():
+    with time_limit():
         score = scorer.score(Item("i1", "Do it.", "", "t", reference), output, options)
     assert (score.reason == "") is (score.success is True)
 
 
 @pytest.mark.parametrize("piece", [" ", "~", "`", "```", "```x", "\n ", "a\n", "{", '{"a":', "<"])
 def test_the_cuts_of_a_megabyte_are_found_soon(piece):
-    with soon():
-        form.cuts("a" + piece * (1_000_000 // len(piece)) + "b")
+    with time_limit():
+        lenient.cuts("a" + piece * (1_000_000 // len(piece)) + "b")
 
 
 @pytest.mark.parametrize("output", ["a, b" + " " * 1_000_000 + "c", "a" + " and" * 250_000, " and " * 200_000])
 def test_an_and_is_found_soon(output):
-    with soon():
+    with time_limit():
         item_list.score(Item("i1", "Do it.", "", "t", {"count": 3}), output, {})

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.evaluation import endpoint
-from sft_pipeline.evaluation.replies import FILE, Replies
 from sft_pipeline.evaluation.scorers import Item, judge
+from sft_pipeline.evaluation.scoring import judge_client
+from sft_pipeline.evaluation.scoring.judge_cache import FILE, Replies
 
 KEY = "sk-planted-7f3a"
 
@@ -92,7 +92,12 @@ def test_win_loss_and_tie_by_both_orders(server):
     assert [sft.labels for _, sft in scores] == [(), (), ("tie",), ("tie",)]
     assert len(server.requests) == 6  # equal answers are not sent
     first = server.requests[0]
-    assert (first["temperature"], first["seed"], first["model"], first["max_tokens"]) == (0, endpoint.SEED, "m", 1024)
+    assert (first["temperature"], first["seed"], first["model"], first["max_tokens"]) == (
+        0,
+        judge_client.SEED,
+        "m",
+        1024,
+    )
 
 
 @pytest.mark.parametrize("verdict", ["VERDICT: A", "VERDICT: B"])
@@ -188,7 +193,7 @@ def test_a_bad_endpoint_leaves_the_pair_without_a_verdict_and_says_why(server, s
 def test_an_endpoint_that_always_fails_is_soon_not_asked_any_more(server, step):
     server.script = [step] * 100
     scores = ask(server, *[("x", "y" * n) for n in range(2, 22)], retries=0)
-    assert all(sft.success is None for _, sft in scores) and len(server.requests) == endpoint.GIVE_UP
+    assert all(sft.success is None for _, sft in scores) and len(server.requests) == judge_client.GIVE_UP
     assert "not asked" in scores[-1][1].reason
 
 

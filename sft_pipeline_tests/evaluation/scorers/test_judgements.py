@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.labels import read_labels
+from sft_pipeline.evaluation.inputs.human_labels import read_labels
 from sft_pipeline.evaluation.scorers import Item, judgements
 
 

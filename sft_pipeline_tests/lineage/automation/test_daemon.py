@@ -17,9 +17,9 @@ from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
+from sft_pipeline.lineage.automation.sensor_tick import CONTENT, UNDER_WAY
 from sft_pipeline.lineage.automation.specification_sensor import NAME
-from sft_pipeline.lineage.automation.tick import CONTENT, UNDER_WAY
-from sft_pipeline.lineage.devices import DECLARED, LEASES, VISIBLE
+from sft_pipeline.lineage.processes.devices import DECLARED, LEASES, VISIBLE
 from sft_pipeline.lineage.tags import PARTITION
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ import time
 import dagster as dg
 from sft_pipeline.lineage.assets import build_assets
 from sft_pipeline.lineage.automation import specification_sensor
-from sft_pipeline.lineage.devices import lease
+from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.io_managers import ArtifactIOManager
 from sft_pipeline.lineage.partitions import experiments
 from sft_pipeline.lineage.resources import Project

@@ -9,7 +9,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage.automation.dead_runs_sensor import NAME
-from sft_pipeline.lineage.run_process import hold
+from sft_pipeline.lineage.processes.run_process import hold
 
 STARTED = dg.DagsterRunStatus.STARTED
 RECORD = f"4711 {socket.gethostname()}"

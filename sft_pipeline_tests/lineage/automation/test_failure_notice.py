@@ -15,8 +15,8 @@ from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import NotificationError
 from sft_pipeline.lineage.automation.failure_sensor import notice
 from sft_pipeline.lineage.automation.webhook import post
+from sft_pipeline.lineage.failure_text import why
 from sft_pipeline.lineage.launch import _line
-from sft_pipeline.lineage.stopped import why
 
 TOKEN = "hooks-are-secret-0815"
 

@@ -101,12 +101,12 @@ def test_the_sensor_sees_a_scorer_an_engine_and_a_test_split_that_changed(evalua
     def asked():
         return [request.tags["dagster/partition"] for request in tick.evaluate().run_requests or []]
 
-    recorded = "sft_pipeline.lineage.automation.recorded"
+    recorded = "sft_pipeline.lineage.automation.gate_changes"
     with patch("sft_pipeline.lineage.step.code_version", lambda asset: "another" if asset == "gate_report" else "?"):
         assert asked() == ["toy"]
     with patch(f"{recorded}.decoding", lambda experiment: {"libraries": {"transformers": "another"}}):
         assert asked() == ["toy"]
-    with patch("sft_pipeline.evaluation.scoring.libraries", lambda evaluation: {"math-verify": "another"}):
+    with patch("sft_pipeline.evaluation.scoring.score.libraries", lambda evaluation: {"math-verify": "another"}):
         assert asked() == ["toy"]
     assert asked() == []
     store = Store(evaluated / "store")

@@ -84,7 +84,7 @@ def test_a_deleted_specification_is_told_as_long_as_something_of_it_is_stored(ti
     tick()
     folder = tmp_path / "report"
     folder.mkdir()
-    Store(toy_project / "store").put("training_report", "toy", TrainingReport.seal(folder, findings=()))
+    Store(toy_project / "store").put("training_report", "toy", TrainingReport.finalize(folder, findings=()))
     text = (specs / "toy.yaml").read_text()
     (specs / "toy.yaml").unlink()
     for _ in range(2):

@@ -1,0 +1,287 @@
+"""The splits on disk: train, dev and test, what was set aside from them and why, and the proof that they are apart.
+
+Which row goes to which side is decided in assignment.py. A test file that is brought takes the place of the test split
+and is never altered. Training and dev rows that leak into it, or that hold an item of a protected benchmark, are set
+aside with the reason. What objects to a row that the hash has put into the test split is no matter: that row is not
+trained on.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sft_pipeline.artifacts import InstructionDataset, LeakageProof
+from sft_pipeline.dataset import croissant, table
+from sft_pipeline.dataset.leakage import semantic
+from sft_pipeline.dataset.leakage.overlap import form
+from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, PROOF, Comparison, blocks, similarities, write
+from sft_pipeline.dataset.leakage.removals import Objection, numbered, of_benchmarks, of_leaks
+from sft_pipeline.dataset.progress import Progress, silent
+from sft_pipeline.dataset.split.assignment import Columns, assign
+from sft_pipeline.dataset.text import normalise
+from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import Data, Split
+from sft_pipeline.provenance.hashing import hash_file
+
+
+def split(
+    clean: InstructionDataset,
+    data: Data,
+    outs: Mapping[str, Path],
+    *,
+    root: Path = Path(),
+    test: Path | None = None,
+    benchmarks: Mapping[str, Path] | None = None,
+    progress: Progress = silent,
+) -> dict[str, InstructionDataset]:
+    """Divide the clean rows and prove that the parts are apart.
+
+    Args:
+        clean: dataset of stage "clean".
+        data: the specification's data section.
+        outs: existing folder for the files of each of "train", "dev" and "test".
+        root: the project's root, from which the path of an embedding model starts.
+        test: rows (table.ROW) of a test file that is brought; it becomes the test split as it is.
+        benchmarks: protected items (table.BENCHMARK) by the benchmark's name.
+        progress: told how far the work is.
+
+    Returns:
+        The three datasets; dev carries the proof against train, test the one against train and dev together. Every
+        clean row stands in one of them or in the rejected.parquet of the side that it would have stood on: rows that
+        repeat a dev or test instruction (repeated_instruction), that leak (leaks_into_test, leaks_into_dev), that hold
+        a benchmark's item (benchmark:NAME).
+
+    Raises:
+        DataError: the rows do not allow a test split of the declared minimum, or leave nothing to train on.
+        ValueError: the specification names a test file or a benchmark that was not handed over.
+    """
+    declared = {*data.leakage.benchmarks, *(["data.test"] if data.test else [])}
+    if missing := sorted(declared - {*(benchmarks or {}), *(["data.test"] if test else [])}):
+        raise ValueError(f"the specification declares {', '.join(missing)}; hand over the rows that were read from it")
+    embed = semantic.load(data.leakage.semantic.model, root) if data.leakage.semantic else None
+    columns = _read(clean)
+    objections = of_benchmarks(clean, benchmarks or {}, data, progress)
+    brought = _brought(test, data.split) if test else None
+    if brought:
+        objections |= of_leaks(clean, range(len(columns.ids)), brought, "test", data, embed, progress)
+    sides, notes = assign(columns, data, unwanted=objections.keys(), test=not brought)
+    objections = {p: objection for p, objection in objections.items() if sides[p] != "test"}
+    kept = _kept(columns, sides, objections)
+    # By construction only n-grams and meanings can still be shared, and only a declared limit objects to those.
+    limited = data.leakage.max_contained_share < 1 or (data.leakage.semantic and data.leakage.semantic.decides)
+    if limited and not brought:
+        items = set(kept["dev"])
+        others = [p for p, side in enumerate(sides) if (side == "train" and p not in objections) or p in items]
+        objections |= of_leaks(clean, others, columns.rows(kept["test"]), "test", data, embed, progress)
+    if limited:
+        training = [p for p, side in enumerate(sides) if side == "train" and p not in objections]
+        items = [p for p in kept["dev"] if p not in objections]
+        objections |= of_leaks(clean, training, columns.rows(items), "dev", data, embed, progress)
+    _require(sides, kept, objections, notes, bool(brought), clean, data.split)
+    counts = _write(clean, columns, sides, kept, objections, outs, progress)
+    if test and brought:
+        shutil.copyfile(test, outs["test"] / InstructionDataset.ROWS)
+        counts["types", "test"] = Counter(row["type"] for row in brought)
+        notes += _notes_inside(brought, data)
+    if (count := len(brought or kept["test"])) < 300:
+        notes += (f"test: {count} items; fewer than 300, because: {data.split.smaller_test_reason}",)
+    proofs = _prove(outs, data, embed, sum(counts["types", "train"].values()), progress)
+    for side, out in outs.items():
+        text = f"Rows of the {side} split, divided by near-duplicate component. Source: {clean.source}"
+        croissant.write(out, "instructions", {side: out / InstructionDataset.ROWS}, description=text)
+    return {
+        side: InstructionDataset.finalize(
+            outs[side],
+            stage=side,
+            rows=sum(counts["types", side].values()),
+            rejected=dict(sorted(counts["rejected", side].items())),
+            types=dict(sorted(counts["types", side].items())),
+            source=_source(test, data) if test and side == "test" else clean.source,
+            source_schema=clean.source_schema,
+            thresholds=clean.thresholds,  # the gate asks the test split whether the data it came from held them
+            proof=proofs.get(side),
+            notes=tuple(note for note in notes if note.startswith(f"{side}:")),
+        )
+        for side in ("train", "dev", "test")
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ the proof
+
+
+def _prove(
+    outs: Mapping[str, Path], data: Data, embed: semantic.Embed | None, training: int, progress: Progress
+) -> dict[str, LeakageProof]:
+    """The proofs of dev and test, from the files as they were written."""
+    files = {side: outs[side] / InstructionDataset.ROWS for side in outs}
+    held = {side: table.read_table(files[side], COMPARED) for side in ("dev", "test")}
+    found = {side: Comparison(rows, data, embed) for side, rows in held.items()}
+    done = 0
+    for batch in _blocks(files["train"]):
+        forms = [form(row, data) for row in batch]
+        found["dev"].add(forms)
+        found["test"].add(forms)
+        progress("proof", done := done + len(batch), training + len(held["dev"]))
+    for batch in blocks(held["dev"], BLOCK):
+        found["test"].add([form(row, data) for row in batch])
+        progress("proof", done := done + len(batch), training + len(held["dev"]))
+    proofs = {"dev": found["dev"].proof("train → dev"), "test": found["test"].proof("train+dev → test")}
+    for side, proof in proofs.items():
+        write(proof, outs[side] / PROOF)
+    return proofs
+
+
+def _blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
+    for batch in table.batches(path, COMPARED):
+        yield from blocks(batch, BLOCK)
+
+
+# ------------------------------------------------------------------------------------------------------ a brought file
+
+
+def _brought(test: Path, split: Split) -> list[dict[str, Any]]:
+    schema = pq.read_schema(test)
+    if missing := [name for name in table.ROW.names if name not in schema.names]:
+        raise DataError(f"{test}: the test rows have no column {missing[0]!r}; read the file with dataset/source first")
+    rows = table.read_table(test, (*COMPARED, "type"))
+    items = len({normalise(row["instruction"]) for row in rows})
+    if items < split.min_test_size or not rows:
+        raise DataError(
+            f"data.test: {test.name} holds {items} different instructions, and data.split.min_test_size asks for at "
+            f"least {split.min_test_size}. Bring more test items, or lower min_test_size and say why in "
+            "smaller_test_reason"
+        )
+    _require_once(rows)
+    return rows
+
+
+def _require_once(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse rows of one id: answers are joined to items by it, so that the gate could not tell them apart.
+
+    Raises:
+        DataError: names the file and the rows of the first ones.
+    """
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        places.setdefault(row["id"], []).append(f"{row['source_file']} row {row['source_row']}")
+    if twice := [found for found in places.values() if len(found) > 1]:
+        raise DataError(
+            f"data.test: {len(twice)} items stand more than once, such as {', '.join(twice[0][:5])}: instruction, response, "
+            "type and reference are the same, and an item is judged once. Remove the repetitions from the file"
+        )
+
+
+def _source(test: Path, data: Data) -> str:
+    return f"{data.test.path if data.test else test.name}, rows as read: sha256 {hash_file(test)}"
+
+
+def _notes_inside(brought: Sequence[Mapping[str, Any]], data: Data) -> tuple[str, ...]:
+    """What stands in a brought file twice: it is said and left as it is."""
+    texts = [row["instruction"] for row in brought]
+    pairs = [
+        (a, b) for a, b, _ in similarities(texts, texts, data.duplicates.ngram, data.duplicates.threshold) if a < b
+    ]
+    if not pairs:
+        return ()
+    a, b = min(pairs)
+    return (
+        f"test: {len(pairs)} pairs of near-duplicates stand inside the brought file, such as the rows {brought[a]['id']} "
+        f"and {brought[b]['id']}; the file is left as it is",
+    )
+
+
+# --------------------------------------------------------------------------------------------------- reading and writing
+
+
+def _read(clean: InstructionDataset) -> Columns:
+    columns = Columns([], [], [], [])
+    names: dict[str, str] = {}  # one string for all rows of a type
+    for batch in table.batches(clean.path(clean.ROWS), ("id", "instruction", "group", "type")):
+        columns.ids.extend(row["id"] for row in batch)
+        columns.texts.extend(row["instruction"] for row in batch)
+        columns.types.extend(names.setdefault(row["type"], row["type"]) for row in batch)
+        columns.groups.extend(row["group"] for row in batch)
+    return columns
+
+
+def _kept(columns: Columns, sides: Sequence[str], objections: Collection[int]) -> dict[str, list[int]]:
+    """Positions of the dev and of the test items: of equal instructions the row with the smallest id counts."""
+    kept = {}
+    for side in ("dev", "test"):
+        first: dict[str, int] = {}
+        for position, other in enumerate(sides):
+            if other == side and position not in objections:
+                key = normalise(columns.texts[position])
+                first[key] = min(first.get(key, position), position, key=lambda p: (columns.ids[p], p))
+        kept[side] = sorted(first.values())
+    return kept
+
+
+def _require(
+    sides: Sequence[str],
+    kept: Mapping[str, Sequence[int]],
+    objections: Mapping[int, Objection],
+    notes: Sequence[str],
+    brought: bool,
+    clean: InstructionDataset,
+    split: Split,
+) -> None:
+    training = sum(side == "train" and p not in objections for p, side in enumerate(sides))
+    items = len(kept["test"])
+    if (brought or items >= split.min_test_size) and training:
+        return
+    gone = Counter(objection.filter for objection in objections.values())
+    removed = f" ({', '.join(f'{count} set aside as {name}' for name, count in sorted(gone.items()))})" if gone else ""
+    if brought:
+        raise DataError(
+            f"the {len(sides)} clean rows of {clean.source or 'the dataset'}{removed} leave nothing to train on beside "
+            f"the brought test file and {len(kept['dev'])} dev items; bring other training rows"
+        )
+    why = next((f" ({note})" for note in notes if note.startswith("test:")), "")
+    raise DataError(
+        f"the {len(sides)} clean rows of {clean.source or 'the dataset'}{removed} give {items} test items and "
+        f"{training} training rows{why}; data.split asks for {split.test_size} test and {split.dev_size} dev items, and "
+        f"for at least {split.min_test_size} test items. Bring more rows, or lower test_size and min_test_size and say "
+        "why in smaller_test_reason; if components of near-duplicates are too large, raise data.duplicates.threshold"
+    )
+
+
+def _write(
+    clean: InstructionDataset,
+    columns: Columns,
+    sides: Sequence[str],
+    kept: Mapping[str, Sequence[int]],
+    objections: Mapping[int, Objection],
+    outs: Mapping[str, Path],
+    progress: Progress,
+) -> dict[tuple[str, str], Counter]:
+    """Write every clean row to its side's rows or rejected rows; returns ("types" or "rejected", side) → counts."""
+    counts = {(table_name, side): Counter() for table_name in ("types", "rejected") for side in outs}
+    items = {side: {normalise(columns.texts[p]): p for p in positions} for side, positions in kept.items()}
+    with ExitStack() as stack:
+        rows, rejected = (
+            {side: stack.enter_context(table.Writer(out / name, schema)) for side, out in outs.items()}
+            for name, schema in (
+                (InstructionDataset.ROWS, table.ROW),
+                (InstructionDataset.REJECTED, table.REJECTED),
+            )
+        )
+        for position, row in numbered(clean, None, "split", progress):
+            side, objection = sides[position], objections.get(position)
+            if not objection and side != "train":
+                item = items[side][normalise(row["instruction"])]
+                if item != position:
+                    reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
+                    objection = Objection("repeated_instruction", reason, columns.texts[item])
+            if objection:
+                rejected[side].add(table.rejected_row(row, *objection))
+                counts["rejected", side][objection.filter] += 1
+            else:
+                rows[side].add(row)
+                counts["types", side][row["type"]] += 1
+    return counts

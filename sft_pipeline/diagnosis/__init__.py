@@ -1,0 +1,1 @@
+"""Was a training healthy? The training log and the rules that read it."""

@@ -1,0 +1,143 @@
+"""Whether a training was healthy, from its log rows alone; works on the log history of any Hugging Face trainer.
+
+Each rule (`rules/`) looks at one thing and says what it saw, with the numbers, and what to do. A blocking finding means
+sick, or that the log holds too little to tell.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sft_pipeline.artifacts import Finding, TrainingReport
+from sft_pipeline.diagnosis.log import Log, first, last, read
+from sft_pipeline.diagnosis.rules import dev_loss, gradient, learning_rate, loss, reward
+from sft_pipeline.diagnosis.rules.success_criteria import criteria
+from sft_pipeline.experiment import Training
+from sft_pipeline.report.training import plots as training_plots
+
+ORDER = ("blocking", "warning", "info")
+
+TOO_LITTLE = {"no_log", "few_log_rows"}
+"""Rules that block because nothing can be told, not because something was found."""
+
+
+def diagnose(
+    log_history: Sequence[Mapping[str, Any]],
+    out: Path,
+    *,
+    train_rows: int | None = None,
+    effective_batch: int | None = None,
+    training: Training | None = None,
+) -> TrainingReport:
+    """Judge a run and write `diagnosis.json`, `diagnosis.txt` and `curves.png` into `out`.
+
+    Args:
+        log_history: rows as in `trainer_state.json`; non-finite numbers may be floats or their names.
+        out: empty folder.
+        train_rows: rows of the training split, where known: with the effective batch it gives the coverage.
+        effective_batch: sequences per optimiser step, where known.
+        training: the specification of the run, where known: its success criteria are asked for.
+
+    Raises:
+        DataError: a row of the log is no object or a figure no number.
+    """
+    found, metrics = judge(log_history, train_rows, effective_batch, training)
+    report = TrainingReport(root=out, findings=tuple(found), metrics=metrics)
+    (out / "diagnosis.json").write_text(
+        json.dumps(report.model_dump(mode="json", include={"findings", "metrics"}), indent=1)
+    )
+    (out / "diagnosis.txt").write_text(text(report))
+    training_plots.diagnosis(vars(read(log_history)), report.findings, verdict(report.findings), out / "curves.png")
+    return TrainingReport.finalize(out, findings=report.findings, metrics=report.metrics)
+
+
+def judge(
+    log_history: Sequence[Mapping[str, Any]],
+    train_rows: int | None = None,
+    effective_batch: int | None = None,
+    training: Training | None = None,
+) -> tuple[list[Finding], dict[str, float]]:
+    """Findings and metrics of a log history, blocking ones first; writes nothing."""
+    log = read(log_history)
+    if not log.finite:
+        found = [
+            *loss.lost(log),
+            *loss.not_finite(log),
+            *dev_loss.identical(log),
+            *dev_loss.overfitting(log, training is not None and training.adapter == "best"),
+        ]
+        if not any(finding.severity == "blocking" for finding in found):
+            no_log = Finding(
+                rule="no_log",
+                severity="blocking",
+                evidence="too few log rows to judge: the log holds no training loss",
+                remedy="set logging_steps to a tenth of the steps or less",
+            )
+            found.append(no_log)
+        return sorted(found, key=lambda f: ORDER.index(f.severity)), {"log_rows": float(len(log.loss))}
+    found = [
+        *loss.lost(log),
+        *loss.not_finite(log),
+        *gradient.not_finite(log),
+        *gradient.zero(log),
+        *gradient.exploding(log),
+        *loss.divergence(log),
+        *loss.not_learning(log),
+        *loss.vanished(log),
+        *loss.level(log),
+        *dev_loss.identical(log),
+        *dev_loss.scales(log),
+        *dev_loss.overfitting(log, training is not None and training.adapter == "best"),
+        *learning_rate.out_of_range(log),
+        *learning_rate.spent(log),
+        *learning_rate.plateau(log),
+        *learning_rate.coverage(log, train_rows, effective_batch, training),
+        *criteria(log, training),
+        *reward.falling(log),
+        *loss.reward_log(log),
+        *loss.few_rows(log),
+    ]
+    return sorted(found, key=lambda f: ORDER.index(f.severity)), _metrics(log)
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """`healthy`, `unhealthy`, or `undecided` where all that blocks is that the log holds too little."""
+    blocking = {finding.rule for finding in findings if finding.severity == "blocking"}
+    return "healthy" if not blocking else "undecided" if blocking <= TOO_LITTLE else "unhealthy"
+
+
+def text(report: TrainingReport) -> str:
+    """The verdict with every finding, for a terminal."""
+    lines = [verdict(report.findings), ""]
+    for f in report.findings:
+        lines += [f"{f.severity}: {f.evidence}  [{f.rule}]", *([f"  → {f.remedy}"] if f.remedy else [])]
+    lines += ["", *(f"{name:<22}{value:.6g}" for name, value in report.metrics.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(log: Log) -> dict[str, float]:
+    metrics = {
+        "log_rows": float(len(log.loss)),
+        "last_step": float(log.loss[-1][0]),
+        "loss_start": log.start,
+        "loss_end": log.end,
+        "loss_scatter": log.scatter,
+    }
+    values = [value for _, value in log.finite_dev]
+    if values:
+        metrics |= {"dev_loss_first": values[0], "dev_loss_best": min(values), "dev_loss_last": values[-1]}
+        if values[-1] < 700:  # beyond it the perplexity is no float
+            metrics["dev_perplexity"] = math.exp(values[-1])
+    norms = [value for _, value in log.norm if math.isfinite(value)]
+    if norms:
+        metrics["grad_norm_median"] = median(norms)
+    rates = [value for _, value in log.rate if math.isfinite(value)]
+    if rates:
+        metrics |= {"learning_rate_peak": max(rates), "learning_rate_last": rates[-1]}
+    accuracy = [value for _, value in log.accuracy if math.isfinite(value)]
+    if accuracy:
+        metrics |= {"token_accuracy_start": first(accuracy), "token_accuracy_end": last(accuracy)}
+    return metrics

@@ -1,0 +1,129 @@
+"""Gradient norm: not finite, exactly zero, growing, missing."""
+
+import math
+from dataclasses import replace
+from itertools import groupby
+from statistics import median
+
+from sft_pipeline.artifacts import Finding
+from sft_pipeline.diagnosis.log import Log
+from sft_pipeline.diagnosis.rules.dev_loss import gained
+from sft_pipeline.diagnosis.rules.loss import LOST_ROWS, TREND, falls
+
+GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
+"""Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
+clip, below which a norm harms nothing however much it grew; and a norm that is out of any proportion, whatever it began
+with: the few sound public runs that show one recorded it on another scale, and dev tells."""
+
+UNMEASURED_FALL, CHANCE, MANY = 0.1, 1e-3, 20
+"""Fall of the loss, relative, that a run without gradients cannot have unless by noise: then the norm was not measured;
+the probability with which noise may have the ranks of the losses fall as they do; log rows from which on standard errors
+can be believed."""
+
+
+def not_finite(log: Log) -> list[Finding]:
+    """Now and then it is a step that a loss scaler skipped; lasting, or at the end, the run is lost."""
+    bad = [step for step, value in log.norm if not math.isfinite(value)]
+    if not bad:
+        return []
+    lasting = len(bad) > 0.05 * len(log.norm) and len(bad) > 1 or bad[-1] == log.norm[-1][0]
+    return [
+        Finding(
+            rule="non_finite_gradient",
+            severity="blocking" if lasting else "info",
+            evidence=f"the gradient norm is not finite at {len(bad)} of {len(log.norm)} log rows, first at step {bad[0]:g}",
+            remedy="lower the learning rate or train in bfloat16" if lasting else "",
+        )
+    ]
+
+
+def zero(log: Log) -> list[Finding]:
+    """A gradient norm of exactly 0 means that no trainable weight takes part in the loss."""
+    if not log.norm:
+        evidence = "the log holds no gradient norm: zero or exploding gradients cannot be seen"
+        return [Finding(rule="gradient_norm_missing", severity="info", evidence=evidence)]
+    zeros = sum(value == 0.0 for _, value in log.norm)
+    if not zeros:
+        return []
+    evidence = f"the gradient norm is exactly 0 at {zeros} of {len(log.norm)} log rows"
+    if zeros == len(log.norm) and (fall := _fall_without_norm(log)):
+        evidence += f", yet the training loss falls by {fall:.0%} over these rows: the norm was not measured"
+        remedy = "some launchers record 0 for a norm they do not compute; log the real norm to see exploding gradients"
+        return [Finding(rule="gradient_norm_unmeasured", severity="warning", evidence=evidence, remedy=remedy)]
+    longest = max(len(list(run)) for is_zero, run in groupby(log.norm, lambda point: point[1] == 0.0) if is_zero)
+    # With rewards a step has no gradient whenever the answers to a prompt are all as good as each other.
+    sick = zeros > max(1, len(log.norm) / 2) or (longest >= LOST_ROWS and not log.rewards)
+    remedy = (
+        "no trainable weight reaches the loss: check that the adapter is attached and requires gradients, that gradient "
+        "checkpointing keeps them (enable_input_require_grads), and that labels are not all masked"
+    )
+    evidence += f", {longest} in a row"
+    return [Finding(rule="zero_gradient", severity="blocking" if sick else "warning", evidence=evidence, remedy=remedy)]
+
+
+def _fall_without_norm(log: Log) -> float:
+    """Relative fall of the loss over the rows with a norm, where it is large and no noise; otherwise 0.
+
+    A gradient of 0 lets the loss move from row to row as the rows differ, so that a few of them can lie as far apart.
+    """
+    steps = {step for step, _ in log.norm}
+    log = replace(log, loss=[point for point in log.loss if point[0] in steps])
+    if len(log.finite) < 3 or not min(log.finite) > 0:
+        return 0.0
+    from scipy.stats import spearmanr
+
+    early, late, error, ends, error_ends = falls(log)
+    fall = 1 - late / early
+    if len(set(log.finite)) == 1:
+        return 0.0
+    trend = spearmanr(range(len(log.finite)), log.finite, alternative="less").pvalue
+    # With few rows an end is one of them, and how rows scatter is itself a guess: there only the ranks can tell.
+    many = len(log.finite) >= MANY
+    told = trend < CHANCE or (many and (fall > TREND * error or ends > TREND * error_ends))
+    return max(fall, ends) if told and max(fall, ends) > UNMEASURED_FALL else 0.0
+
+
+def exploding(log: Log) -> list[Finding]:
+    """A gradient norm that has grown by an order of magnitude and stays there, or is out of any proportion.
+
+    The level before is the lower quartile of the first third after the warm-up, so that an explosion which begins within
+    it does not raise its own measure.
+    """
+    norms = [value for _, value in log.norm if math.isfinite(value)]
+    n = len(norms)
+    if n < 10:
+        return []
+    late = median(norms[-(n // 3) :])
+    remedy = "lower the learning rate, lengthen the warm-up, and look at the rows where it begins"
+    warm_up = min(_warm_up(log), n // 10)
+    level = sorted(norms[warm_up : n // 3 + warm_up])[(n // 3) // 4]
+    if late > ABSURD and late <= level and gained(log):
+        evidence = (
+            f"the gradient norm is {late:.3g} in the last third and {level:.3g} after the warm-up, yet the dev loss falls from "
+            f"{log.finite_dev[0][1]:.4g} to {log.finite_dev[-1][1]:.4g}: it is of another scale"
+        )
+        remedy = "some versions record the norm before the loss scale of float16 is taken out, or of a sum"
+        return [Finding(rule="gradient_norm_scale", severity="warning", evidence=evidence, remedy=remedy)]
+    if late > ABSURD:
+        evidence = (
+            f"the gradient norm is {late:.3g} in the last third; clipping at 1 leaves {1 / late:.1g} of each gradient"
+        )
+        return [Finding(rule="exploding_gradient", severity="blocking", evidence=evidence, remedy=remedy)]
+    large = [value > max(GROWN * level, CLIP) for value in norms]
+    tail = max(median(norms[-math.ceil(n / 10) :]), min(norms[-LOST_ROWS:]))  # a long log may end soon after it began
+    if not level or not (sum(large) >= n / 3 or tail > max(GROWN * level, CLIP)):
+        return []
+    top = median(value for value, is_large in zip(norms, large, strict=True) if is_large)
+    sustained = sum(large) >= n / 3 or (tail > GROWN**2 * level and all(large[-3:]))
+    evidence = (
+        f"the gradient norm is around {top:.3g} at {sum(large)} of {n} log rows, {top / level:.0f} times the {level:.3g} "
+        f"after the warm-up, and ends at {tail:.3g}"
+    )
+    severity = "blocking" if sustained and max(top, tail) > GROWN * CLIP else "warning"
+    return [Finding(rule="exploding_gradient", severity=severity, evidence=evidence, remedy=remedy)]
+
+
+def _warm_up(log: Log) -> int:
+    """Log rows before the learning rate reaches its peak."""
+    rates = [value for _, value in log.rate if math.isfinite(value)]
+    return next((i for i, value in enumerate(rates) if value >= 0.99 * max(rates)), 0)

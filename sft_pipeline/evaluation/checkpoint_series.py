@@ -1,0 +1,151 @@
+"""The checkpoint series: what the base and every kept checkpoint answer to the same items, on one loaded engine.
+
+On the dev split unless declared otherwise: a checkpoint that was chosen on the test split is judged by the gate on the
+items that chose it. The series is measured after the training; docs/gate.md says why not beside it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot, SeriesPoint, SeriesReport
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.evaluation.scoring.score import Judged, score_items
+from sft_pipeline.evaluation.statistics.paired import wilson
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.generation.answers import conditions, resumed
+from sft_pipeline.generation.engines import open_engine
+from sft_pipeline.generation.engines.engine import adapter_content
+from sft_pipeline.model.completion import Completion
+
+ON_TEST = (
+    "The series is on the test split. Whoever chooses a checkpoint by it gives the gate items that took part in the choice: "
+    "its verdict on that checkpoint is then too good. Declare evaluation.series.split: dev to choose."
+)
+PAIRS_ONLY = (
+    "{} of {} answers cannot be judged one by one (types judged in pairs, or without a judgement) and are left out."
+)
+SPLIT_OFF = (
+    "The step with the most successes among several is measured too high: only items without a part in the choice tell."
+)
+
+
+def series(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    adapter: AdapterSnapshot,
+    items: InstructionDataset,
+    root: Path,
+    work: Path,
+    out: Path,
+) -> SeriesReport:
+    """Measure base, kept checkpoints and final adapter; writes the answers, `series.json`, the table and the picture.
+
+    Args:
+        experiment: gives prompt, decoding, scorers, and the rule of the best checkpoint.
+        base: the base model, which is step 0.
+        adapter: the final adapter with its kept checkpoints.
+        items: the split that the experiment declares.
+        root: the project's root, where relative files of the scorers' options start.
+        work: the step's own folder; a series that was killed goes on where it stopped.
+        out: empty folder.
+
+    Raises:
+        ModelError: an item leaves no room for an answer, or the engine failed.
+        SpecificationError: a type of item has no scorer, or one whose options cannot be used.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from sft_pipeline.report.training.checkpoint_table import markdown
+    from sft_pipeline.report.training.plots import plot
+
+    folders: dict[int, Path | None] = {0: None}
+    folders |= {step: adapter.root / "checkpoints" / str(step) for step in adapter.checkpoints}
+    folders[adapter.step] = adapter.root / "adapter"
+    rows = read_table(items.path(InstructionDataset.ROWS))
+    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    table: list[dict[str, Any]] = []
+    points = []
+    with open_engine(experiment, base) as engine:
+        common = conditions(experiment, base, items, engine)
+        for step, folder in sorted(folders.items()):
+            own = work / f"step-{step}"
+            own.mkdir(exist_ok=True)
+            header = {"adapter": folder and adapter_content(folder), "conditions": common}
+            answers, _ = resumed(engine, experiment, prompts, folder, own, header)
+            outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
+            judged = score_items(rows, outputs, experiment.evaluation, root)
+            points.append(point(step, judged, answers))
+            table += [_line(step, j, a) for j, a in zip(judged, answers, strict=True)]
+    pq.write_table(pa.Table.from_pylist(table, _schema(pa)), out / "answers.parquet", compression="zstd")
+    report = SeriesReport(root=out, **described(experiment, points, len(rows)))
+    (out / "series.json").write_text(
+        json.dumps({"best": report.best.step, **report.model_dump(mode="json", include=set(_FIELDS))}, indent=2) + "\n"
+    )
+    (out / "series.md").write_text(markdown(report), "utf-8")
+    (out / "series.png").write_bytes(plot(report))
+    return SeriesReport.finalize(out, **{name: getattr(report, name) for name in _FIELDS})
+
+
+_FIELDS = ("split", "rule", "points", "notes")
+
+
+def described(experiment: Experiment, points: Sequence[SeriesPoint], asked: int) -> dict[str, Any]:
+    """The fields of the report on these points, each of which was asked for so many answers."""
+    declared = experiment.evaluation.series
+    notes = [ON_TEST] if declared.split == "test" else [SPLIT_OFF]
+    if (least := min(p.n for p in points)) < asked:
+        notes.append(PAIRS_ONLY.format(f"{asked - least:,}", f"{asked:,}"))
+    return {"split": declared.split, "rule": declared.best, "points": tuple(points), "notes": tuple(notes)}
+
+
+def point(step: int, judged: Sequence[Judged], answers: Sequence[Completion]) -> SeriesPoint:
+    """What one checkpoint did; answers that could not be judged count in lengths and truncation only."""
+    known = [j for j in judged if j.success is not None]
+    successes = sum(j.success for j in known)
+    low, high = wilson(successes, len(known))
+    of_type: Mapping[str, int] = Counter(j.type for j in known)
+    right = Counter(j.type for j in known if j.success)
+    return SeriesPoint(
+        step=step,
+        n=len(known),
+        successes=successes,
+        low=low,
+        high=high,
+        labels=dict(sorted(Counter(label for j in judged for label in j.labels).items())),
+        types={name: (right[name], n) for name, n in sorted(of_type.items())},
+        mean_tokens=sum(a.tokens for a in answers) / len(answers),
+        truncated=sum(a.finish_reason == "length" for a in answers),
+    )
+
+
+def _line(step: int, judged: Judged, answer: Completion) -> dict[str, Any]:
+    return {
+        "step": step,
+        "id": judged.id,
+        "type": judged.type,
+        "output": answer.text,
+        "success": judged.success,
+        "reason": judged.reason,
+        "labels": list(judged.labels),
+        "tokens": answer.tokens,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def _schema(pa):
+    texts = [pa.field(name, pa.string()) for name in ("id", "type", "output")]
+    return pa.schema(
+        [
+            pa.field("step", pa.int64()),
+            *texts,
+            pa.field("success", pa.bool_()),  # null: it could not be judged
+            pa.field("reason", pa.string()),
+            pa.field("labels", pa.list_(pa.string())),
+            pa.field("tokens", pa.int64()),
+            pa.field("finish_reason", pa.string()),
+        ]
+    )

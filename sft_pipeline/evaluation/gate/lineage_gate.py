@@ -1,0 +1,138 @@
+"""The gate: judges both models' answers to the test split, decides, and writes the report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sft_pipeline.artifacts import (
+    Agreement,
+    Artifact,
+    GateReport,
+    Generations,
+    GuardReport,
+    InstructionDataset,
+    TrainingReport,
+)
+from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.gate.criteria.formatting import some
+from sft_pipeline.evaluation.gate.pairs import Answer, AnswerPair, pairs, scored
+from sft_pipeline.evaluation.gate.preconditions import preconditions, same_items
+from sft_pipeline.evaluation.gate.verdict import verdict
+from sft_pipeline.evaluation.gate.write_report import write
+from sft_pipeline.evaluation.inputs.human_labels import read_labels
+from sft_pipeline.evaluation.inputs.repeated_questions import with_clusters_of_questions
+from sft_pipeline.evaluation.scoring.score import Judged, inside, score_both, scorer_for
+from sft_pipeline.evaluation.statistics.kappa import agreement
+from sft_pipeline.experiment import Evaluation, Experiment
+from sft_pipeline.provenance import environment
+
+
+def decide(
+    test: InstructionDataset,
+    base: Generations,
+    sft: Generations,
+    guard: GuardReport,
+    training: TrainingReport,
+    experiment: Experiment,
+    root: Path,
+    out: Path,
+    work: Path | None = None,
+) -> GateReport:
+    """Judge both models' answers, decide, and write the report to `out`; the same artifacts give the same files.
+
+    Besides them `environment.json` says what the report was made with: it differs between machines, and is in no digest.
+
+    Items that one side lacks or has twice are left out of the statistics, and the verdict is `refused`.
+
+    Args:
+        test: the items.
+        base: the base's answers.
+        sft: the answers of the base with its adapter.
+        guard: of the base.
+        training: diagnosis of the adapter's training.
+        experiment: gives scorers and criteria.
+        root: the project's root, where relative files of the specification start.
+        out: empty folder for the report.
+        work: a folder that outlives a killed process; None keeps nothing for another one.
+    """
+    from sft_pipeline.dataset.table import read_table
+
+    evaluation = experiment.evaluation
+    rows = read_table(test.path(InstructionDataset.ROWS))
+    answers = [_read_generations(g) for g in (base, sft)]
+    names = ("test split", "base generations", "sft generations")
+    ids = ([r["id"] for r in table] for table in (rows, *answers))
+    same, common = same_items(dict(zip(names, ids, strict=True)))
+    rows = [row for row in rows if row["id"] in common]
+    rows, repeated = with_clusters_of_questions(rows, {row["id"]: row["instruction"] for row in rows})
+    by_id = [{a["id"]: a for a in side} for side in answers]
+    outputs = [{id: a["output"] for id, a in side.items()} for side in by_id]
+    judged = score_both(rows, *outputs, evaluation, root, work)
+    made = [
+        AnswerPair.of(
+            row,
+            both[0].verifier,
+            scorer_for(row["type"], evaluation.scorers),
+            *(_answer(side[row["id"]], judgement) for side, judgement in zip(by_id, both, strict=True)),
+        )
+        for row, both in zip(rows, judged, strict=True)
+    ]
+    found = labelled(made, evaluation, root)
+    before = [same, *preconditions(test, base, sft, guard, training, evaluation.gate), *repeated]
+    both_answers = pairs(made)
+    decision = verdict(both_answers, before, evaluation.gate, agreement=found)
+    facts = {
+        "truncation": {"base": base.truncated_share, "sft": sft.truncated_share},
+        "inputs": {
+            "test_split": test.version,
+            "base_generations": base.version,
+            "sft_generations": sft.version,
+            "base_model_guard": guard.version,
+            "training_report": training.version,
+        },
+        "origin": _origin(test, base, sft, guard, training),
+        "conditions": base.conditions,
+        "trained_on": sft.trained_on,
+        "flip_rates": {"base": base.flip_rate, "sft": sft.flip_rate},
+    }
+    (out / "environment.json").write_text(json.dumps(environment.record(), indent=2) + "\n", "utf-8")
+    return write(decision, made, both_answers, evaluation.gate, facts, out)
+
+
+def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:
+    """Versions of all that the gate's inputs were made from, by asset, and the hash of the rows that were learned.
+
+    Where two inputs differ in one the gate refuses (preconditions.py), and both are named.
+    """
+    found: dict[str, set[str]] = {}
+    for artifact in (test, *others):
+        for asset, version in artifact.upstream.items():
+            found.setdefault(asset, set()).add(version)
+    rows = {"training_rows": test.proof.training_data_sha256} if test.proof and test.proof.training_data_sha256 else {}
+    return {asset: " and ".join(sorted(versions)) for asset, versions in sorted(found.items())} | rows
+
+
+def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> Agreement | None:
+    """Agreement of the scores with the human labels that the specification names; None where it names none."""
+    if evaluation.human_labels is None:
+        return None
+    labels = read_labels(inside(evaluation.human_labels, root, "evaluation.human_labels"))
+    return agreement(labels, [output for m in made for output in m.judged_outputs()])
+
+
+def _answer(row: Mapping[str, Any], judged: Judged) -> Answer:
+    return scored(judged, row["output"], row["tokens"], row["finish_reason"] == "length", row["mean_logprob"])
+
+
+def _read_generations(generations: Generations) -> list[dict[str, Any]]:
+    from sft_pipeline.dataset.table import read_table
+
+    rows: list[Mapping[str, Any]] = read_table(
+        generations.path(Generations.ROWS), ["id", "output", "tokens", "finish_reason", "mean_logprob"]
+    )
+    if empty := [row["id"] for row in rows if row["output"] is None]:
+        raise DataError(
+            f"{generations.model} generations, field output: {some(empty)} without an answer; generate anew"
+        )
+    return rows

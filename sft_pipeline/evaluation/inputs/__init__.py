@@ -1,0 +1,1 @@
+"""What people bring to an evaluation: outputs, items, human labels."""

@@ -1,0 +1,48 @@
+"""Replies that an endpoint has given to a step that is under way, so that a killed one asks, and pays, only for the rest."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+from sft_pipeline.provenance.hashing import canonical_json
+from sft_pipeline.provenance.journal import AppendedLines
+
+log = logging.getLogger(__name__)
+
+FILE = "replies.jsonl"
+
+
+class Replies:
+    """Replies by address and hash of the request; a context manager, from any number of threads.
+
+    They stand in the step's own folder, which goes when its result is stored: a later step asks anew. Only replies are
+    kept, no failures.
+    """
+
+    def __init__(self, folder: Path | None):
+        """Read what a killed step has left in `folder`; with None nothing is read and nothing kept."""
+        self._lock, self._replies = threading.Lock(), {}
+        self._file = AppendedLines(folder / FILE) if folder else None
+        for line in self._file.lines if self._file else ():
+            url, request, text = json.loads(line)
+            self._replies[url, request] = text
+        if self._replies:
+            log.info("%d replies of the endpoint to an interrupted step are kept", len(self._replies))
+
+    def get(self, url: str, request: str) -> str | None:
+        """What `url` said to the killed step when asked this, by the hash of the request; None where it did not."""
+        return self._replies.get((url, request))
+
+    def add(self, url: str, request: str, text: str) -> None:
+        """Keep a reply; it is on the disk when this returns."""
+        if self._file:
+            with self._lock:
+                self._file.add(canonical_json([url, request, text]).encode())
+
+    def __enter__(self) -> "Replies":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.__exit__()

@@ -1,0 +1,1 @@
+"""Paired tests, clusters, power, agreement. No formula here knows of a file."""

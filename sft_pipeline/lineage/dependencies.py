@@ -1,0 +1,42 @@
+"""What answers and judgements depend on besides their inputs: specification, files outside of the store, libraries.
+
+It is a part of the key (step.py) of every step that lets a model answer, or judges, and of what the sensors compare.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sft_pipeline.lineage.resources import user_errors
+from sft_pipeline.provenance.environment import library_versions
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
+
+
+def decoding(experiment: "Experiment") -> dict:
+    """What the answers depend on besides the models: another library version may answer differently."""
+    from sft_pipeline.generation.engines import engine_versions, inference_settings
+
+    with user_errors():
+        engine = engine_versions(experiment)
+    return {
+        "prompt": experiment.prompt,
+        "generation": experiment.generation,
+        "model": inference_settings(experiment).loading,
+        "engine": engine,
+    }
+
+
+def judging(experiment: "Experiment", root: Path) -> dict:
+    """What the verdict depends on besides the answers."""
+    return {"evaluation": experiment.evaluation, **scoring_with(experiment, root)}
+
+
+def scoring_with(experiment: "Experiment", root: Path) -> dict:
+    """What scorers and statistics go by besides the specification: files outside of the store as they are now, libraries."""
+    from sft_pipeline.evaluation.scoring.score import libraries, outside_files
+
+    with user_errors():
+        brought = outside_files(experiment.evaluation, root)
+    used = libraries(experiment.evaluation) | library_versions("numpy", "scipy", "statsmodels")
+    return {"outside_files": brought, "libraries": used}

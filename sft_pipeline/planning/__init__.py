@@ -1,0 +1,1 @@
+"""Before any GPU is spent: steps, coverage, learning rates, memory, headroom and power."""

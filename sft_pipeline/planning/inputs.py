@@ -1,0 +1,107 @@
+"""Gathers what a plan needs from materialized artifacts: lengths, headroom, test items."""
+
+import json
+from pathlib import Path
+
+from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.errors import PreconditionError, StoreError
+from sft_pipeline.evaluation.scoring.score import score_items
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.generation.engines.engine import Engine
+from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.snapshot import module_names
+from sft_pipeline.planning import plan
+from sft_pipeline.planning import test_items as plan_items
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.training import tokenization
+
+
+def plan_from_artifacts(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    test: InstructionDataset,
+    root: Path,
+    out: Path,
+) -> TrainingPlan:
+    """The plan with everything measured: token lengths of the train split, the base's success on the dev split.
+
+    The test items are only looked at for what would stop generation or gate (plan_items.py).
+
+    `root` is the project's root, where relative files of the scorers' options start.
+
+    Raises:
+        PreconditionError: the test split leaks, so that no gate over it could be believed.
+        PipelineError: a test item cannot be asked or judged, as `plan_items.check`.
+    """
+    if test.proof is None or not test.proof.clean:
+        raise PreconditionError(
+            "the test split " + (f"leaks: {test.proof.against}" if test.proof else "carries no leakage proof") + ". "
+            "Materialize the splits again; if it stays so, look at leakage_proof.json in the split's folder."
+        )
+    from sft_pipeline.generation.engines import open_engine
+    from sft_pipeline.planning.inputs import successes
+
+    plan_items.check(experiment, base, test, load_tokenizer(base.root))
+    with open_engine(experiment, base) as engine:
+        headroom = successes(engine, experiment, dev, root)
+    return _measured(experiment, base, train, dev, test, engine.tokenizer, headroom, out)
+
+
+def plan_from_specification(experiment: Experiment, name: str, store: Store, out: Path) -> TrainingPlan:
+    """The plan without Dagster and without loading weights.
+
+    Where the specification states `data.expected`, everything comes from the specification, and what is materialized is
+    not looked at; otherwise from the materialized splits and base of the experiment `name`. The base's success is not
+    measured here.
+
+    Raises:
+        PreconditionError: neither is there.
+        PipelineError: a materialized test item cannot be asked or judged, as `plan_items.check`.
+    """
+    if experiment.data.expected is not None:
+        return plan.make(experiment, None, experiment.data.expected.test_rows, None, None, out)
+    try:
+        train, dev, test = (store.get(f"{split}_split", name, InstructionDataset) for split in ("train", "dev", "test"))
+        base = store.get("base_model", name, ModelSnapshot)
+    except StoreError as error:
+        raise PreconditionError(
+            f"a plan needs the length of the training data: state data.expected in the specification, or materialize "
+            f"splits and base first (sft-pipeline run {name} --select '*train_split,dev_split,test_split'). {error}"
+        ) from error
+    tokenizer = load_tokenizer(base.root)
+    plan_items.check(experiment, base, test, tokenizer)
+    return _measured(experiment, base, train, dev, test, tokenizer, None, out)
+
+
+def _measured(experiment, base, train, dev, test, tokenizer, headroom, out) -> TrainingPlan:
+    """The plan with the lengths of the rows of both splits that the training reads."""
+    lengths, dev_lengths = (
+        tokenization.lengths(experiment, tokenizer, read_table(s.path(s.ROWS))) for s in (train, dev)
+    )
+    config = json.loads(base.path("config.json").read_text())
+    return plan.make(experiment, lengths, test.types, config, headroom, out, module_names(base.root), dev_lengths)
+
+
+def successes(
+    engine: Engine,
+    experiment: Experiment,
+    items: InstructionDataset,
+    root: Path,
+) -> tuple[int, int]:
+    """Successful answers and answers that could be judged: a type that is judged in pairs only counts in neither.
+
+    Args:
+        engine: the loaded base model.
+        experiment: gives prompt, decoding and scorers.
+        items: the split, usually dev: the test split is for the gate alone.
+        root: the project's root, where relative files of the scorers' options start.
+    """
+    rows = read_table(items.path(InstructionDataset.ROWS))
+    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    answers = engine.answer(prompts, experiment.generation)
+    outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
+    judged = [j for j in score_items(rows, outputs, experiment.evaluation, root) if j.success is not None]
+    return sum(j.success for j in judged), len(judged)

@@ -1,0 +1,179 @@
+"""The artifact store: immutable content-addressed objects, and a pointer per asset and experiment.
+
+    objects/<asset>/<address>/artifact.json, files/…   never changed once they are there
+    pointers/<asset>/<experiment>.json                 which object is current, and which were before
+
+A reader sees an object whole or not at all: only when all of it is on the disk (or in the bucket) does the pointer move.
+Every read checks every hash. In a local folder that is done by rename and fsync (local.py), behind a URL by the order of
+writing (remote.py); both work in a local folder with locks of its own (work.py); garbage.py removes what nothing refers
+to.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+from sft_pipeline.artifacts import Artifact
+from sft_pipeline.errors import CorruptArtifactError, StoreError
+from sft_pipeline.provenance.hashing import canonical_json, hash_bytes
+from sft_pipeline.provenance.store import location
+from sft_pipeline.provenance.store.local import LocalObjects
+from sft_pipeline.provenance.store.location import default_store
+from sft_pipeline.provenance.store.pointer import Pointer, Version
+from sft_pipeline.provenance.store.remote import RemoteObjects
+from sft_pipeline.provenance.store.work_folders import Work, check_names
+
+__all__ = ["Pointer", "Store", "Version", "default_store"]
+
+A = TypeVar("A", bound=Artifact)
+
+
+class Store(Work):
+    """Reads and writes artifacts in a local folder or behind a URL.
+
+    Args:
+        place: a folder, or a URL that fsspec opens, such as s3://bucket/prefix.
+
+    Raises:
+        StoreError: the URL holds credentials.
+    """
+
+    root: Path
+    """The local folder: the store itself, or what a remote one works in and caches to."""
+
+    objects: LocalObjects | RemoteObjects
+
+    def __init__(self, place: Path | str):
+        if location.is_url(str(place)):
+            url = location.checked_url(str(place))
+            super().__init__(location.work_folder(url), location.WORK)
+            self.objects = RemoteObjects(url, self)
+        else:
+            super().__init__(Path(place))
+            self.objects = LocalObjects(self)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the artifacts lie behind a URL, and their local paths are those of a cache."""
+        return isinstance(self.objects, RemoteObjects)
+
+    def put(self, asset: str, experiment: str, artifact: A) -> A:
+        """Store the artifact and make it current; returns it as it lies in the store, or in the cache of a remote one.
+
+        The same content is stored once. An object that is there already but damaged is replaced. A scratch folder that
+        holds the artifact is taken over: it is gone afterwards, also where an equal object lay in the store already.
+
+        Raises:
+            StoreError: the store cannot be written, or the artifact's files are gone.
+        """
+        check_names(asset, experiment)
+        if not artifact.root.is_dir():  # and no second store may come to be where a moved or unmounted one was
+            raise StoreError(
+                f"the files of {asset} are no longer in {artifact.root}. If the folder {self.root} was moved or its disk "
+                "went away, bring it back, then materialize again."
+            )
+        content = canonical_json(artifact.model_dump(mode="json")).encode()
+        address = hash_bytes(content)
+        with self.writing(), self.locked():
+            files = self.objects.write(asset, address, content, artifact)
+            stored = artifact.model_copy(update={"root": files})
+            self._point(asset, experiment, stored, address)
+            if artifact.root.is_relative_to(self.root / "scratch"):
+                shutil.rmtree(artifact.root, ignore_errors=True)
+        return stored
+
+    def pointer(self, asset: str, experiment: str) -> Pointer | None:
+        """What is current, or None when the asset was never materialized for the experiment.
+
+        Raises:
+            CorruptArtifactError: the pointer is damaged.
+        """
+        check_names(asset, experiment)
+        text = self.objects.pointer(asset, experiment)
+        if text is None:
+            return None
+        try:
+            return Pointer.read(text, self.objects.pointer_name(asset, experiment))
+        except CorruptArtifactError as error:
+            raise CorruptArtifactError(f"{error}; materialize {asset} again.") from error
+
+    def get(self, asset: str, experiment: str, kind: type[A], *, cached: bool = True) -> A:
+        """The current artifact, every file of it checked against its hash.
+
+        Args:
+            asset: the asset.
+            experiment: the experiment.
+            kind: type of the artifact.
+            cached: False has a remote object downloaded and checked even where the cache holds it.
+
+        Raises:
+            StoreError: it was never materialized, or is of another type.
+            CorruptArtifactError: a file is missing or is not what was stored.
+        """
+        pointer = self._pointer_to(asset, experiment, kind)
+        try:
+            return self.objects.open(asset, pointer.address, kind, cached=cached)
+        except CorruptArtifactError as error:
+            back = (
+                f" `sft-pipeline restore {experiment} {asset}` shows the versions before it."
+                if pointer.previous
+                else ""
+            )
+            raise CorruptArtifactError(f"{error}; materialize {asset} again.{back}") from error
+
+    def describe(self, asset: str, experiment: str, kind: type[A]) -> A:
+        """The current artifact as its description has it; its files are neither fetched nor checked.
+
+        For those who look often and need figures and versions alone. What is used must be read by `get`.
+
+        Raises:
+            StoreError: it was never materialized, or is of another type.
+            CorruptArtifactError: the description is missing or is not what was stored.
+        """
+        pointer = self._pointer_to(asset, experiment, kind)
+        return self.objects.describe(asset, pointer.address, kind)
+
+    def _pointer_to(self, asset: str, experiment: str, kind: type[Artifact]) -> Pointer:
+        pointer = self.pointer(asset, experiment)
+        if pointer is None:
+            gone = "" if self.remote or self.root.is_dir() else f" There is no artifact store at {self.root}."
+            raise StoreError(f"{asset} of experiment {experiment} was never materialized; materialize it first.{gone}")
+        if pointer.type != kind.__name__:
+            raise StoreError(f"{asset} of experiment {experiment} is a {pointer.type}, not a {kind.__name__}.")
+        return pointer
+
+    def restore(self, asset: str, experiment: str, kind: type[A], address: str) -> A:
+        """Make an earlier version current again, once all of it has been checked.
+
+        Args:
+            asset: the asset.
+            experiment: the experiment.
+            kind: type of the artifact.
+            address: address of the version, or its beginning.
+
+        Raises:
+            StoreError: no version of this asset and experiment, or more than one, has such an address.
+            CorruptArtifactError: it is damaged as well, or gc has removed it.
+        """
+        pointer = self.pointer(asset, experiment)
+        known = {v.address for v in (pointer, *pointer.previous) if v.address.startswith(address)} if pointer else set()
+        if len(known) != 1:
+            raise StoreError(
+                f"{len(known)} versions of {asset} of experiment {experiment} have an address that begins with "
+                f"{address!r}; see `sft-pipeline restore {experiment} {asset}` for those that there are."
+            )
+        with self.writing(), self.locked():
+            found = self.objects.open(asset, *known, kind, cached=False)
+            self._point(asset, experiment, found, *known)
+        return found
+
+    def _point(self, asset: str, experiment: str, artifact: Artifact, address: str) -> None:
+        def change(text: bytes | None) -> bytes:
+            try:
+                before = Pointer.read(text, "") if text is not None else None
+            except CorruptArtifactError:
+                before = None  # materializing again is what heals a damaged pointer; its history is lost
+            pointer = Pointer.to(artifact, address, asset, experiment, before)
+            return pointer.model_dump_json(indent=2).encode() + b"\n"
+
+        self.objects.swap_pointer(asset, experiment, change)

@@ -1,0 +1,1 @@
+"""The gate's page, pictures, JSON and text."""

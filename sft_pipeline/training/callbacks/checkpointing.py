@@ -1,0 +1,96 @@
+"""Sealed checkpoints, and a log that is the same whether or not the run was interrupted."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sft_pipeline.training import checkpoints
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
+
+def sealing(
+    trainer: "SFTTrainer", run: str, start: checkpoints.Checkpoint | None, ended: Callable[[], bool]
+) -> "TrainerCallback":
+    """A callback that seals every checkpoint, and makes a resumed log equal to an uninterrupted one.
+
+    A log row averages over the steps since the last row. What has gathered since then is no part of the trainer's own
+    checkpoint, and stands beside it in `pending-<process>.json`.
+
+    Args:
+        trainer: the trainer that it is added to.
+        run: fingerprint of the training.
+        start: the checkpoint that the run goes on from.
+        ended: whether the training has reached its end before its last step.
+    """
+    from transformers import TrainerCallback
+
+    started = time.monotonic() - (start.seconds if start else 0.0)
+    precisions = {name: weight.dtype for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+
+    class Sealing(TrainerCallback):
+        planned = False
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            if start is None:
+                return
+            if not args.fsdp:  # which decides itself what its shards are kept in
+                _restore(trainer, precisions)
+            pending = json.loads((start.folder / _pending(args)).read_text())
+            trainer._tr_loss.fill_(pending["loss"])
+            trainer._globalstep_last_logged = pending["last_logged"]
+            trainer._total_train_tokens = pending["tokens"]
+            for name, values in pending["metrics"].items():
+                trainer._metrics["train"][name].extend(values)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            # A checkpoint that nobody planned, on an interruption, must leave no trace in the log.
+            self.planned = control.should_save
+            if control.should_save:
+                control.should_log = True
+
+        def on_save(self, args, state, control, **kwargs):
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            pending = {
+                "loss": trainer._tr_loss.item(),
+                "last_logged": trainer._globalstep_last_logged,
+                "tokens": trainer._total_train_tokens,
+                "metrics": trainer._metrics["train"],
+            }
+            (folder / _pending(args)).write_text(json.dumps(pending))
+            trainer.accelerator.wait_for_everyone()  # each process writes its own random state
+            if not state.is_world_process_zero:
+                return
+            checkpoints.finalize(
+                folder,
+                state.global_step,
+                run,
+                time.monotonic() - started,
+                final=ended() or state.global_step == state.max_steps,
+                keep=ended() or self.planned,
+            )
+
+    return Sealing()
+
+
+def _restore(trainer, precisions) -> None:
+    """Give the weights and the optimiser's states the precision back that they were saved with.
+
+    On a quantised base the adapter is trained in bfloat16. PEFT makes float32 of it when it reads a checkpoint, and the
+    resumed run would go on as another training than the one that was killed. bitsandbytes keeps float32 states whatever
+    the weights are: those have come back unharmed, because the weights were float32 when they were read.
+    """
+    for name, weight in trainer.model.named_parameters():
+        if precisions.get(name, weight.dtype) != weight.dtype:
+            weight.data = weight.data.to(precisions[name])
+            state = trainer.optimizer.state[weight]
+            for moment in {"exp_avg", "exp_avg_sq"} & state.keys():  # torch's AdamW has them in the weights' precision
+                state[moment] = state[moment].to(weight.dtype)
+
+
+def _pending(args) -> str:
+    return f"pending-{args.process_index}.json"

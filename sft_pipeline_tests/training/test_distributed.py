@@ -1,0 +1,135 @@
+"""Two processes train what one does."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from sft_pipeline.errors import PreconditionError, TrainingError
+from sft_pipeline.training import checkpoints, distributed, trainer
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from sft_pipeline.artifacts import GuardReport
+from sft_pipeline.errors import TrainingError
+from sft_pipeline.training import processes, trainer
+
+job = processes.Job.read(Path(sys.argv[1]))
+guard = GuardReport(root=job.work, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
+
+def say(row):
+    if row["step"] == 30:
+        print("now", flush=True)
+
+try:
+    trainer.train(job.experiment, job.base, guard, job.plan, job.train, job.dev, job.work, Path(sys.argv[2]), on_log=say)
+except TrainingError as error:
+    print(error)
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_course_of_one_with_the_same_effective_batch(toy, prepared, tmp_path):
+    common = {"max_steps": 8, "save_steps": 4, "lora": {"dropout": 0.0}}
+    arguments = prepared(toy(batch_size=8, **common))
+    rows, seen = {}, []
+    for name, sizes in {"one": {"batch_size": 8}, "two": {"batch_size": 4, "processes": 2}}.items():
+        (tmp_path / name).mkdir()
+        experiment = toy(**sizes, **common)
+        elsewhere = {"experiment": experiment, "work": tmp_path / f"{name} work", "out": tmp_path / name}
+        adapter = trainer.train(*(arguments | elsewhere).values(), on_log=seen.append)
+        rows[name] = json.loads(adapter.path("log_history.json").read_text())
+        assert adapter.step == 8 and adapter.checkpoints == (4,)
+    losses = {name: [row["loss"] for row in found if "loss" in row] for name, found in rows.items()}
+    # float32 sums in another order; the logged loss of a step is the mean over the processes
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
+    assert len(losses["one"]) == 8 and losses["one"][-1] < losses["one"][0]
+    assert {row["step"] for row in seen} >= set(range(1, 9))
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, tmp_path):
+    arguments = prepared(toy(processes=2))
+    experiment = toy(processes=2, lora={"target_modules": ("no_such_module",)})
+    with pytest.raises(TrainingError, match="no_such_module"):
+        trainer.train(*(arguments | {"experiment": experiment}).values())
+
+
+def test_more_processes_than_devices_are_refused_before_they_are_started(toy, prepared, monkeypatch):
+    import torch
+
+    arguments = prepared(toy(processes=2, model={"device": "cuda"}))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        PreconditionError, match=r"processes is 2 on model\.device cuda.*sees 1\..*gradient_accumulation"
+    ):
+        trainer.train(*arguments.values())
+    assert not (arguments["work"] / "processes.json").exists()
+
+
+@pytest.fixture
+def running(toy, prepared, tmp_path):
+    """A training of 400 steps in two processes that is beyond its first checkpoint: its arguments and its launcher."""
+    arguments = prepared(toy(processes=2, batch_size=2, max_steps=400, save_steps=20, logging_steps=10, eval_steps=200))
+    (tmp_path / "first").mkdir()
+    parts = {name: value for name, value in arguments.items() if name not in ("guard", "out")}
+    distributed.Job(**parts, start=None).write(tmp_path / "job.json")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "job.json"), str(tmp_path / "first")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout.readline() == "now\n", launcher.stderr.read()[-3000:]
+        yield arguments, launcher
+
+
+def alive(work):
+    """Processes that were launched to train in `work`, the elastic launcher included."""
+    return [
+        p.pid for p in psutil.process_iter(["cmdline"]) if str(work / "processes.json") in (p.info["cmdline"] or ())
+    ]
+
+
+@pytest.mark.slow
+def test_no_process_outlives_a_launcher_that_is_killed(running):
+    arguments, launcher = running
+    work = arguments["work"]
+    assert len(alive(work)) == 3
+    launcher.kill()
+    distributed.await_killed(work)
+    assert not alive(work)
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    reached = checkpoints.newest(work, run).step
+    assert 20 <= reached < 400
+    assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == reached
+
+
+@pytest.mark.slow
+def test_an_interrupted_launcher_ends_when_its_processes_have_saved_a_checkpoint(running):
+    arguments, launcher = running
+    launcher.send_signal(signal.SIGINT)
+    said, errors = launcher.communicate(timeout=300)
+    assert launcher.returncode == 3, errors[-3000:]
+    assert not alive(arguments["work"])
+    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+    step = checkpoints.newest(arguments["work"], run).step
+    assert f"interrupted by SIGINT; the checkpoint of step {step} of 400 is complete" in said
+    assert f"at step {step} of 400, checkpoint saved" in (arguments["work"] / distributed.LOG).read_text()
+
+
+def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, tmp_path):
+    import torch
+    from trl import SFTConfig
+
+    from sft_pipeline.model.loader import load_model
+    from sft_pipeline.training.trl_config import options
+
+    plan = prepared(toy())["plan"]
+    declared = toy(processes=2, fsdp=True, model={"quantization": "nf4", "dtype": "bfloat16"})
+    args = SFTConfig(output_dir=str(tmp_path), **options(declared, plan, evaluate=False))
+    assert args.fsdp and args.fsdp_plugin_args["fsdp_version"] == 1
+    stored = {p.dtype for p in load_model(toy_base.root, declared.model, sharded=True).parameters()}
+    assert stored == {torch.bfloat16}, "FSDP shards one floating-point type only"
+    assert torch.uint8 in {p.dtype for p in load_model(toy_base.root, declared.model).parameters()}
