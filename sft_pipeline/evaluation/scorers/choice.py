@@ -71,7 +71,9 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         [named] = meant
         if len(named) > 1:
             return Score(False, f"says that it means {len(named)} choices: {', '.join(named)}")
-    return Score(False, f"chose {named[0]!r}, expected {right!r}" if named else "names none of the choices")
+    if not named:
+        return Score(False, "names none of the choices", readable=False)
+    return Score(False, f"chose {named[0]!r}, expected {right!r}")
 
 
 def _without(text: str, words: str) -> tuple[str, bool]:

@@ -41,14 +41,15 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         raise item.wrong("reference.entry_point", f"{excerpt(entry)!r} is no name")
     code, fenced = extract(output, entry)
     if not code.strip():
-        return Score(False, "no code in the answer", ("no_code",))
+        return Score(False, "no code in the answer", ("no_code",), readable=False)
     run = sandbox.run(_program(prefix, code, entry), _tests(item, entry), seconds, memory)
     if run.passed:
         return Score(True)
     if run.timed_out:
         return Score(False, f"did not end within {seconds:g} s", ("timeout",))
     if run.error == "SyntaxError" and run.phase == "code" and not fenced:
-        return Score(False, "no code block, and the answer as a whole is no program", ("no_code",))
+        reason = "no code block, and the answer as a whole is no program"
+        return Score(False, reason, ("no_code",), readable=False)
     if not run.error:
         return Score(False, f"ended its process ({run.exit_code}) before the tests were through", ("error",))
     reason = f"{run.error}: {excerpt(run.message, 120)}" if run.message else run.error

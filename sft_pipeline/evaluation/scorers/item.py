@@ -67,9 +67,13 @@ class Score:
         reason: why it failed or cannot be told; empty for a success.
         labels: categories that a report counts, such as `format_failure`; they may overlap.
         evidence: what a judge was asked and what it said, as JSON; kept beside the report.
+        readable: whether the scorer found an answer in the output at all, be it a wrong one. False where `choice` finds no
+            choice, `numeric` no number, `code` no program, `json_record` no JSON, where a judge's reply holds no verdict:
+            such a failure says more about the format, or about the choice of the scorer, than about the model.
     """
 
     success: bool | None
     reason: str = ""
     labels: tuple[str, ...] = ()
     evidence: dict[str, Any] | None = None
+    readable: bool = True

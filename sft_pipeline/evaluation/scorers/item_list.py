@@ -38,6 +38,8 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
             last = parts.pop()
             parts += [last] if known and bare(last) in known else re.split(r"(?:^|\s)and\s++", last)
     items = [bare(part) for part in parts if part.strip()]
+    if not items:
+        return Score(False, f"0 items instead of {count}", readable=False)
     if len(items) != count:
         return Score(False, f"{len(items)} items instead of {count}")
     if twice := sorted({entry for entry in items if items.count(entry) > 1}):

@@ -23,7 +23,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     try:
         given = parse(output)
     except ValueError as error:
-        return Score(False, excerpt(str(error), 120))
+        return Score(False, excerpt(str(error), 120), readable=False)
     if not isinstance(given, dict):
         return Score(False, f"JSON, but a {type(given).__name__} instead of an object")
     if missing := sorted(record.keys() - given.keys()):

@@ -30,41 +30,45 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """
     schema = item.setting("schema", options)
     try:
-        problem, reason = subprocess_call.call(__name__, "validate", schema, output, seconds=SECONDS)
+        problem, reason, readable = subprocess_call.call(__name__, "validate", schema, output, seconds=SECONDS)
     except subprocess_call.Exhausted as limit:
         return Score(None, f"not decided: validating the answer {limit}")
     if problem:
         raise item.wrong_setting("schema", problem)
-    return Score(not reason, reason)
+    return Score(not reason, reason, readable=readable)
 
 
-def validate(schema: Any, output: str) -> tuple[str, str]:
-    """What is wrong with the schema, and what is wrong with the answer; empty texts for nothing."""
+def validate(schema: Any, output: str) -> tuple[str, str, bool]:
+    """What is wrong with the schema, what is wrong with the answer (empty texts for nothing), and whether it is JSON."""
     import jsonschema
     from jsonschema_specifications import REGISTRY
     from referencing.exceptions import Unresolvable
 
     if not isinstance(schema, dict | bool):
-        return f"must be a JSON Schema, an object; is {type(schema).__name__}", ""
+        return f"must be a JSON Schema, an object; is {type(schema).__name__}", "", False
     if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
-        return "is no JSON Schema: its $schema must be text", ""
+        return "is no JSON Schema: its $schema must be text", "", False
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        return f"is no JSON Schema: {excerpt(error.message, 120)} at {error.json_path}", ""
+        return f"is no JSON Schema: {excerpt(error.message, 120)} at {error.json_path}", "", False
     # With a registry of its own a validator resolves what is in it and retrieves nothing.
     formats = jsonschema.FormatChecker(())
     formats.checkers = {name: check for name, check in kind.FORMAT_CHECKER.checkers.items() if name in FORMATS}
     validator = kind(schema, registry=REGISTRY, format_checker=formats)
     try:
-        error = jsonschema.exceptions.best_match(validator.iter_errors(json_record.parse(output)))
-    except Unresolvable as outside:
-        return f"refers to {outside.ref!r}, which is not in it; put the definition into the schema's $defs", ""
-    except RecursionError:
-        return "", "JSON nested too deeply"
-    except OverflowError:
-        return "", "a number too large to be checked"
+        given = json_record.parse(output)
     except ValueError as error:
-        return "", excerpt(str(error), 120)
-    return ("", f"{error.json_path}: {excerpt(error.message, 120)}") if error else ("", "")
+        return "", excerpt(str(error), 120), False
+    try:
+        error = jsonschema.exceptions.best_match(validator.iter_errors(given))
+    except Unresolvable as outside:
+        return f"refers to {outside.ref!r}, which is not in it; put the definition into the schema's $defs", "", True
+    except RecursionError:
+        return "", "JSON nested too deeply", True
+    except OverflowError:
+        return "", "a number too large to be checked", True
+    except ValueError as error:
+        return "", excerpt(str(error), 120), True
+    return "", f"{error.json_path}: {excerpt(error.message, 120)}" if error else "", True

@@ -52,6 +52,7 @@ class _Opinion(NamedTuple):
     preferred: str | None  # base, sft, tie; None where there is no verdict
     problem: str
     evidence: dict[str, Any]
+    readable: bool = True  # False where the reply holds no verdict
 
 
 def score_pairs(
@@ -98,13 +99,13 @@ def _opinion(
     mark = hash_value([instruction, first, second])[:16]
     prompt = template.substitute(mark=mark, instruction=instruction, answer_a=first, answer_b=second)
     reply = judge.ask([{"role": "user", "content": prompt}])
-    preferred, problem = None, reply.problem
+    preferred, problem, readable = None, reply.problem, True
     if reply.text is not None:
         last = reply.text.strip().rpartition("\n")[2].strip()
         if found := _VERDICT.fullmatch(last):
             preferred = {"A": names[0], "B": names[1], "tie": "tie"}[found[1]]
         else:
-            problem = f"the last line is no verdict: {excerpt(last)!r}"
+            problem, readable = f"the last line is no verdict: {excerpt(last)!r}", False
     said = {} if reply.text is None else {"reply": reply.text, "reply_sha256": hash_bytes(reply.text.encode())}
     return _Opinion(
         preferred,
@@ -116,6 +117,7 @@ def _opinion(
             **said,
             "verdict": preferred or problem,
         },
+        readable,
     )
 
 
@@ -123,7 +125,8 @@ def _decide(one: _Opinion, other: _Opinion, asked: dict[str, str]) -> tuple[Scor
     evidence = {**asked, "orders": [one.evidence, other.evidence]}
     if one.preferred is None or other.preferred is None:
         reason = f"no verdict of the judge: {one.problem or other.problem}"
-        return Score(None, reason), Score(None, reason, evidence=evidence)
+        readable = one.readable and other.readable
+        return Score(None, reason, readable=readable), Score(None, reason, evidence=evidence, readable=readable)
     if one.preferred != other.preferred:
         return _tie("the judge's verdict changes with the order of the answers", ("tie", "order"), evidence)
     if one.preferred == "tie":

@@ -72,7 +72,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     if equal:
         return Score(True)
     if not given:
-        return Score(False, "no mathematical expression in the answer")
+        return Score(False, "no mathematical expression in the answer", readable=False)
     return Score(False, f"expected {excerpt(_final(item.answer))!r}, got {excerpt(given)!r}")
 
 

@@ -54,7 +54,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         raise item.wrong("reference.answer", f"holds no number: {excerpt(item.answer)!r}")
     given = final_number(output)
     if given is None:
-        return Score(False, "no number in the answer")
+        return Score(False, "no number in the answer", readable=False)
     if given.equals(expected):
         return Score(True)
     return Score(False, f"expected {_shown(expected)}, got {_shown(given)}")

@@ -39,7 +39,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
             f"{', '.join(sorted(INNER))} and prompt_opens_think is true or false; got {inner!r} and {opened!r}"
         )
     if failures := format_failures(output, opened):
-        return Score(False, f"format: {', '.join(failures)}", (FORMAT, *failures))
+        return Score(False, f"format: {', '.join(failures)}", (FORMAT, *failures), readable=False)
     if not format_failures(item.response, opened):
         item = replace(item, response=_answer(item.response))
     judged = INNER[inner].score(item, _answer(output), {})

@@ -4,6 +4,7 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,11 @@ class Judged(NamedTuple):
     labels: tuple[str, ...] = ()
     verifier: bool | None = False  # whether the scorer checks against a ground truth; None where it brings a judgement
     evidence: dict[str, Any] | None = None
-    cut_success: bool | None = None  # the verdict on a failed answer without what stands around it (form.py)
-    length_free: bool = False  # the scorer cannot measure length (form.py)
+    cut_success: bool | None = None  # the verdict on a failed answer without what stands around it (lenient.py)
+    length_free: bool = False  # the scorer cannot measure length (lenient.py)
+    readable: bool = (
+        True  # the scorer found an answer in the output, be it a wrong one; never in a blank output that failed
+    )
 
 
 def scorer_for(type: str, scorers: Mapping[str, ScorerSpec]) -> ScorerSpec:
@@ -226,7 +230,10 @@ def _scorers(items: Iterable[Item], evaluation: Evaluation, root: Path) -> dict[
 def _single(item: Item, output: str, spec: ScorerSpec) -> Judged:
     if spec.kind in PAIRWISE:
         return _judged(item, Score(None, "judged in pairs only"), spec)
-    return _judged(item, _module(spec.kind).score(item, output, spec.options), spec)
+    score = _module(spec.kind).score(item, output, spec.options)
+    if score.success is False and not output.strip():
+        score = replace(score, readable=False)
+    return _judged(item, score, spec)
 
 
 def _of_pair(item: Item, output: str, spec: ScorerSpec) -> Judged:
@@ -243,7 +250,9 @@ def _of_pair(item: Item, output: str, spec: ScorerSpec) -> Judged:
 
 def _judged(item: Item, score: Score, spec: ScorerSpec) -> Judged:
     verifier = _module(spec.kind).VERIFIER
-    return Judged(item.id, item.type, score.success, score.reason, score.labels, verifier, score.evidence)
+    return Judged(
+        item.id, item.type, score.success, score.reason, score.labels, verifier, score.evidence, readable=score.readable
+    )
 
 
 def _module(kind: str):

@@ -139,3 +139,29 @@ def test_a_file_that_cannot_be_used_is_named_with_its_field(tmp_path, file, prob
     for use in (lambda e: outside_files(e, root), lambda e: score_items([row("a")], {"a": "x"}, e, root)):
         with pytest.raises(SpecificationError, match=rf"evaluation\.scorers\.default\.options\.file: .*{problem}"):
             use(from_file(file))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference", "wrong", "unreadable"),
+    [
+        ("exact", '{"answer": "blue"}', "green", " "),
+        ("contains", '{"answer": "blue"}', "green", ""),
+        ("numeric", '{"answer": 7}', "8", "seven"),
+        ("choice", '{"answer": "A", "choices": ["A", "B"]}', "B", "Neither."),
+        ("regex", '{"pattern": "x+"}', "y", "\n"),
+        ("math", '{"answer": "7"}', "$8$", "seven"),
+        ("json_record", '{"record": {"a": 1}}', '{"a": 2}', "a is 1"),
+        ("json_schema", '{"schema": {"type": "object"}}', "[]", "an object"),
+        ("item_list", '{"count": 2}', "a", ","),
+        ("think_answer", '{"answer": "7"}', "<think></think><answer>8</answer>", "8"),
+        ("code", '{"tests": "assert x"}', "x = 0", "It is x, of course."),
+    ],
+)
+def test_an_answer_is_readable_where_the_scorer_found_one_be_it_wrong(kind, reference, wrong, unreadable, tmp_path):
+    rows, spec = (
+        [row("a", reference=reference), row("b", reference=reference)],
+        evaluation(default=ScorerSpec(kind=kind)),
+    )
+    spec = spec.model_copy(update={"run_code": True})
+    judged = score_items(rows, {"a": wrong, "b": unreadable}, spec, tmp_path)
+    assert [(j.success, j.readable) for j in judged] == [(False, True), (False, False)]
