@@ -20,7 +20,7 @@ from sft_pipeline.report.training import plots as training_plots
 
 ORDER = ("blocking", "warning", "info")
 
-TOO_LITTLE = {"no_log", "few_log_rows"}
+TOO_LITTLE = {"no_log", "few_log_records"}
 """Rules that block because nothing can be told, not because something was found."""
 
 
@@ -64,7 +64,7 @@ def judge(
     log = read(log_history)
     if not log.finite:
         found = [
-            *loss.lost(log),
+            *loss.aborted(log),
             *loss.not_finite(log),
             *dev_loss.identical(log),
             *dev_loss.overfitting(log, training is not None and training.adapter == "best"),
@@ -77,9 +77,9 @@ def judge(
                 remedy="set logging_steps to a tenth of the steps or less",
             )
             found.append(no_log)
-        return sorted(found, key=lambda f: ORDER.index(f.severity)), {"log_rows": float(len(log.loss))}
+        return sorted(found, key=lambda f: ORDER.index(f.severity)), {"log_records": float(len(log.loss))}
     found = [
-        *loss.lost(log),
+        *loss.aborted(log),
         *loss.not_finite(log),
         *gradient.not_finite(log),
         *gradient.zero(log),
@@ -120,7 +120,7 @@ def text(report: TrainingReport) -> str:
 
 def _metrics(log: Log) -> dict[str, float]:
     metrics = {
-        "log_rows": float(len(log.loss)),
+        "log_records": float(len(log.loss)),
         "last_step": float(log.loss[-1][0]),
         "loss_start": log.start,
         "loss_end": log.end,

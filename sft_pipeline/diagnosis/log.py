@@ -29,8 +29,11 @@ RISING_SCORES = {"accuracy", "acc", "f1", "auc", "matthews", "mcc", "iou"}
 SCORES = RISING_SCORES | {"precision", "recall", "wer", "cer"}
 """Words in the keys of evaluations that measure labels or transcripts, where a loss of nearly 0 can be deserved."""
 
-LOST_KEY = "stopped_as_lost"
-"""Key of the row that the watchdog adds to the log of a run that it stopped: the reason."""
+ABORTED_KEY = "aborted_by_watchdog"
+"""Key of the log record that the watchdog adds to the log of a run that it stopped: the reason."""
+
+ABORTED_KEYS = (ABORTED_KEY, "stopped_as_lost")
+"""The same, with its key in older logs."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Log:
         gain: what such a training is to raise: the reward, or the margin between the answers of a pair.
         scored: the evaluations measure labels or transcripts besides the loss.
         scores: such measures of which more is better.
-        lost: why the watchdog stopped the run, where it did.
+        aborted: why the watchdog stopped the run, where it did.
     """
 
     loss: Series
@@ -65,7 +68,7 @@ class Log:
     gain: Series = field(default_factory=list)
     scored: bool = False
     scores: tuple[Series, ...] = ()
-    lost: str = ""
+    aborted: str = ""
 
     @property
     def several_dev_sets(self) -> bool:
@@ -168,7 +171,7 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         gain=next(filter(None, map(figures, GAIN_KEYS)), []),
         scored=any(_measures(key, SCORES) for _, row in rows for key in row),
         scores=tuple(map(figures, sorted({key for _, row in rows for key in row if _measures(key, RISING_SCORES)}))),
-        lost=next((str(row[LOST_KEY]) for _, row in reversed(rows) if LOST_KEY in row), ""),
+        aborted=next((str(row[key]) for _, row in reversed(rows) for key in ABORTED_KEYS if key in row), ""),
     )
 
 

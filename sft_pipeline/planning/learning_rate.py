@@ -109,10 +109,10 @@ def _log_rows(steps: int, training: Training, dev_rows: int | None) -> list[Find
     remedy = f"set logging_steps to {max(1, steps // 20)}"
     if max(count, evaluations) >= UNDECIDABLE:
         evidence += ": too few for most rules of the diagnosis"
-        return [Finding(rule="few_log_rows", severity="warning", evidence=evidence, remedy=remedy)]
+        return [Finding(rule="few_log_records", severity="warning", evidence=evidence, remedy=remedy)]
     evidence += f" and {evaluations} on dev: the diagnosis needs {UNDECIDABLE} of either, and would block the adapter"
     remedy = remedy if steps >= UNDECIDABLE else f"train for {UNDECIDABLE} steps or more, with logging_steps 1"
-    return [Finding(rule="few_log_rows", severity="blocking", evidence=evidence, remedy=remedy)]
+    return [Finding(rule="few_log_records", severity="blocking", evidence=evidence, remedy=remedy)]
 
 
 def _evaluation_count(steps: int, training: Training, dev_rows: int | None) -> int:

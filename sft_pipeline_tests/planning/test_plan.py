@@ -127,7 +127,7 @@ def test_lengths_batches_and_schedule(toy, made):
     assert "batch_exceeds_rows" in blocking(made(toy(batch_size=8), [(5, 5)] * 3))
     odd = toy(save_steps=800, logging_steps=200, learning_rate=2e-2, epochs=30.0)
     warned = {f.rule for f in made(odd, lengths, architecture=QWEN_32B).findings if f.severity == "warning"}
-    assert warned == {"save_steps", "few_log_rows", "learning_rate", "coverage_high"}
+    assert warned == {"save_steps", "few_log_records", "learning_rate", "coverage_high"}
     usual = made(toy(learning_rate=2e-4), lengths, architecture=QWEN_32B)
     assert not [f for f in usual.findings if f.severity != "info"]
     assert "positions" in blocking(made(toy(), lengths, architecture=QWEN_32B | {"max_position_embeddings": 64}))
@@ -165,7 +165,7 @@ def test_a_learning_rate_that_the_diagnosis_would_block_is_refused(toy, made, ra
 )
 def test_a_log_that_the_diagnosis_could_not_judge_is_refused(toy, made, training, dev, severity):
     result = made(toy(**training), [(20, 10)] * 100, dev=dev)
-    found = {f.rule: f for f in result.findings}.get("few_log_rows")
+    found = {f.rule: f for f in result.findings}.get("few_log_records")
     assert (found and found.severity) == severity
     count, options = result.steps, toy(**training).training
     steps = [

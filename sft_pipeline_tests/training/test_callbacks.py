@@ -130,7 +130,7 @@ def test_the_log_of_a_run_that_was_stopped_says_so_whatever_its_rows_show(tmp_pa
     message = watchdog.record_abort("the gradient was exactly 0 in the 10 steps up to 400", healthy, tmp_path, "a run")
     assert "lost: the gradient was exactly 0 in the 10 steps up to 400" in message and "→ find the cause" in message
     found = judge(log_history(tmp_path / watchdog.LOST_HISTORY))[0]
-    assert [finding.rule for finding in found if finding.severity == "blocking"] == ["lost"]
+    assert [finding.rule for finding in found if finding.severity == "blocking"] == ["aborted"]
     assert "the 10 steps up to 400" in found[0].evidence
 
 

@@ -68,7 +68,7 @@ def test_the_end_is_saved_and_evaluated_whatever_the_intervals_are(toy, prepared
 
 def test_the_log_has_the_rows_that_the_plan_counts(toy, prepared):
     arguments = prepared(toy(max_steps=7, min_coverage=0.1, save_steps=5, logging_steps=3))
-    (planned,) = (f.evidence for f in arguments["plan"].findings if f.rule == "few_log_rows")
+    (planned,) = (f.evidence for f in arguments["plan"].findings if f.rule == "few_log_records")
     rows = json.loads(trainer.train(*arguments.values()).path("log_history.json").read_text())
     assert [row["step"] for row in rows if "loss" in row] == [3, 5, 6, 7] and "4 log rows" in planned
 

@@ -212,7 +212,7 @@ def test_sound_runs_whose_rows_are_single_examples_raise_no_alarm(scatter, evalu
         (no_rate, 0.7, {"learning_rate"}),
         (high_rate, 0.8, {"learning_rate"}),
         (overfitted, 0.4, {"overfitting"}),
-        (by_heart, 0.65, {"memorised"}),
+        (by_heart, 0.65, {"memorized"}),
         (same_dev, 1.0, {"identical_dev_loss"}),
         (other_scale, 0.5, {"loss_scales", "loss_level"}),
     ],

@@ -16,7 +16,7 @@ FEWEST = 3
 NEAR_ZERO = 0.05
 """Training loss (nats) below which its ratio to the dev loss says nothing of scales: both are nearly nothing."""
 
-RISE, LOST, LOST_NATS = 1.05, 1.15, 0.05
+RISE, OVERFIT, OVERFIT_NATS = 1.05, 1.15, 0.05
 """Dev loss over its best: worth a warning, and lost. Public runs of several epochs that are in use end up to 3 % above
 their best, an evaluation repeats within about 5 %; at 15 %, and 0.05 nats, most of what dev had gained is gone again."""
 
@@ -102,8 +102,8 @@ def overfitting(log: Log, best_is_kept: bool = False) -> list[Finding]:
     if best_step == dev[-1][0] or last <= RISE * best:
         return []
     # One set of several may be of another kind, and get worse as the others get better.
-    lost = all(_is_lost(one) for one in log.dev_sets or (dev,))
-    collapsed = last > LOST * best and any(_has_collapsed(one) for one in log.scores)
+    lost = all(_is_overfit(one) for one in log.dev_sets or (dev,))
+    collapsed = last > OVERFIT * best and any(_has_collapsed(one) for one in log.scores)
     evidence = f"the dev loss rises from {best:.4g} (step {best_step:g}) to {last:.4g} ({last / best - 1:+.0%})"
     evidence += f", and so does that of each of the {len(log.dev_sets)} sets," if lost and log.several_dev_sets else ""
     evidence += ", and a score of the labels loses more than half of its best" if collapsed else ""
@@ -134,15 +134,15 @@ def _rise(dev: Series) -> tuple[float, float, float]:
     at = min(range(len(dev)), key=lambda i: dev[i][1])
     step, best, end = dev[at][0], dev[at][1], dev[-1][1]
     later = [value for _, value in dev[at + 1 :]]
-    if len(dev) < MANY or (later and min(later) > LOST * best):  # no luck: none of the others comes near it
+    if len(dev) < MANY or (later and min(later) > OVERFIT * best):  # no luck: none of the others comes near it
         return step, best, end
     return step, median(value for _, value in dev[max(at - 1, 0) : at + 2]), median(value for _, value in dev[-3:])
 
 
-def _is_lost(dev: Series) -> bool:
+def _is_overfit(dev: Series) -> bool:
     dev = [point for point in dev if math.isfinite(point[1])]
     step, best, end = _rise(dev) if dev else (0.0, 0.0, 0.0)
-    return bool(dev) and step != dev[-1][0] and end > LOST * best and end > best + LOST_NATS
+    return bool(dev) and step != dev[-1][0] and end > OVERFIT * best and end > best + OVERFIT_NATS
 
 
 def _has_collapsed(score: Series) -> bool:

@@ -8,7 +8,7 @@ from statistics import median
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.diagnosis.log import Log
 from sft_pipeline.diagnosis.rules.dev_loss import gained
-from sft_pipeline.diagnosis.rules.loss import LOST_ROWS, TREND, falls
+from sft_pipeline.diagnosis.rules.loss import SUSTAINED, TREND, falls
 
 GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
 """Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
@@ -52,7 +52,7 @@ def zero(log: Log) -> list[Finding]:
         return [Finding(rule="gradient_norm_unmeasured", severity="warning", evidence=evidence, remedy=remedy)]
     longest = max(len(list(run)) for is_zero, run in groupby(log.norm, lambda point: point[1] == 0.0) if is_zero)
     # With rewards a step has no gradient whenever the answers to a prompt are all as good as each other.
-    sick = zeros > max(1, len(log.norm) / 2) or (longest >= LOST_ROWS and not log.rewards)
+    sick = zeros > max(1, len(log.norm) / 2) or (longest >= SUSTAINED and not log.rewards)
     remedy = (
         "no trainable weight reaches the loss: check that the adapter is attached and requires gradients, that gradient "
         "checkpointing keeps them (enable_input_require_grads), and that labels are not all masked"
@@ -110,7 +110,7 @@ def exploding(log: Log) -> list[Finding]:
         )
         return [Finding(rule="exploding_gradient", severity="blocking", evidence=evidence, remedy=remedy)]
     large = [value > max(GROWN * level, CLIP) for value in norms]
-    tail = max(median(norms[-math.ceil(n / 10) :]), min(norms[-LOST_ROWS:]))  # a long log may end soon after it began
+    tail = max(median(norms[-math.ceil(n / 10) :]), min(norms[-SUSTAINED:]))  # a long log may end soon after it began
     if not level or not (sum(large) >= n / 3 or tail > max(GROWN * level, CLIP)):
         return []
     top = median(value for value, is_large in zip(norms, large, strict=True) if is_large)

@@ -36,13 +36,13 @@ POOR = 5.0
 FEW, VERY_FEW, UNDECIDABLE = 10, 5, 3
 """Log rows below which the other rules see little, next to nothing, and no course at all."""
 
-LOST_ROWS = 5
+SUSTAINED = 5
 """Log rows one after the other that prove a gradient of exactly 0, or a divergence."""
 
-VANISHED_ROWS, VANISHED_SHARE = 3, 0.05
+VANISHED_RECORDS, VANISHED_SHARE = 3, 0.05
 """Log rows one after the other, and share of all, with a loss of 0 from which on nothing carries loss."""
 
-SUDDEN_ROWS, SUDDEN = 3, 3.0
+SUDDEN_RECORDS, SUDDEN = 3, 3.0
 """Log rows at the end that prove a divergence where they lie so many times, and nats, above the best,
 and above all rows of the half before."""
 
@@ -52,25 +52,25 @@ ONCE = 2.0
 AT_ONCE = 0.05
 """Height of the first log row over the end, relative, that shows that something was learned, if only within it."""
 
-NOTHING_LEFT, BY_HEART = 1e-3, 0.01
+NOTHING_LEFT, MEMORIZED = 1e-3, 0.01
 """Loss (nats per token) at the end of a run, and over its last third. 1e-3 is a probability of 0.999 per token, which no
 text allows: the labels leak, or the rows are known by heart. At 0.01 without a dev loss nothing speaks against that."""
 
-PASSES, WORN = 5, 0.15
+PASSES, MEMORIZED_LATE = 5, 0.15
 """Epochs without a dev loss after which a loss below 0.15 nats, and a tenth of its start, is taken for learning by heart:
 public runs of up to three epochs end there on tables and labels, those of twenty and more on anything."""
 
 
-def lost(log: Log) -> list[Finding]:
+def aborted(log: Log) -> list[Finding]:
     """A run that the watchdog stopped, whatever else its log shows: it has looked at every step."""
-    if not log.lost:
+    if not log.aborted:
         return []
     remedy = (
         "find the cause before another attempt: learning rate and clipping of a loss that rises or is no number, mask and "
         "labels of a loss of 0, the adapter of a gradient of 0; an earlier checkpoint may be of use"
     )
-    evidence = f"the watchdog stopped the run as lost: {log.lost}"
-    return [Finding(rule="lost", severity="blocking", evidence=evidence, remedy=remedy)]
+    evidence = f"the watchdog stopped the run: {log.aborted}"
+    return [Finding(rule="aborted", severity="blocking", evidence=evidence, remedy=remedy)]
 
 
 def not_finite(log: Log) -> list[Finding]:
@@ -172,16 +172,16 @@ def limit(level: float) -> float:
 
 
 def stays_above(losses: Sequence[float], level: float, deviations: float) -> bool:
-    """Whether each of the last `LOST_ROWS` losses has left a level of the run for good, as watchdog and diagnosis see it.
+    """Whether each of the last `SUSTAINED` losses has left a level of the run for good, as watchdog and diagnosis see it.
 
     Args:
-        losses: the finite losses, more than `LOST_ROWS`.
+        losses: the finite losses, more than `SUSTAINED`.
         level: a level that the run had.
         deviations: standard deviations of a row before that they have to lie above it besides: rows of single examples
             often double for some rows on end.
     """
-    now = min(losses[-LOST_ROWS:])
-    return now > limit(level) and now > level + deviations * noise(losses[:-LOST_ROWS])
+    now = min(losses[-SUSTAINED:])
+    return now > limit(level) and now > level + deviations * noise(losses[:-SUSTAINED])
 
 
 def divergence(log: Log) -> list[Finding]:
@@ -207,14 +207,14 @@ def divergence(log: Log) -> list[Finding]:
     if stays_above(losses, best, ONCE):
         evidence = (
             f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and is at least "
-            f"{min(losses[-LOST_ROWS:]):.4g} in the last {LOST_ROWS} log rows"
+            f"{min(losses[-SUSTAINED:]):.4g} in the last {SUSTAINED} log rows"
         )
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
-    now, before = min(losses[-SUDDEN_ROWS:]), losses[len(losses) // 2 : -SUDDEN_ROWS]
+    now, before = min(losses[-SUDDEN_RECORDS:]), losses[len(losses) // 2 : -SUDDEN_RECORDS]
     if now > max(SUDDEN * best, best + SUDDEN, best + 10 * deviation, *before):
         evidence = (
             f"the training loss had fallen to {best:.4g} around step {steps[at]:g} and is at least {now:.4g} in the last "
-            f"{SUDDEN_ROWS} log rows, more than in the half before"
+            f"{SUDDEN_RECORDS} log rows, more than in the half before"
         )
         return [Finding(rule="divergence", severity="blocking", evidence=evidence, remedy=remedy)]
     spikes = [i for i in range(width, len(losses)) if losses[i] > 2 * median(losses[i - width : i + width + 1]) + 0.1]
@@ -240,12 +240,12 @@ def vanished(log: Log) -> list[Finding]:
     losses, dev = log.finite, log.finite_dev
     passes = log.epoch[-1][1] if log.epoch else 0.0
     third = median(losses[-max(1, len(losses) // 3) :])
-    worn = passes > PASSES and third < min(WORN, 0.1 * log.start)
+    worn = passes > PASSES and third < min(MEMORIZED_LATE, 0.1 * log.start)
     low_dev = bool(dev) and dev[-1][1] < 10 * max(third, NOTHING_LEFT)
     # Where most answers are sure and a few are wrong, most rows are nearly 0 and the loss, which is their mean, is not.
-    nothing_left = log.end < NOTHING_LEFT and mean(losses[-math.ceil(len(losses) / 10) :]) < BY_HEART
-    lost = nothing_left or (low_dev and dev[-1][1] < NOTHING_LEFT) or (not dev and (third < BY_HEART or worn))
-    if not lost and log.end >= BY_HEART and (passes <= 2 or log.end >= min(0.1 * log.start, 0.2)):
+    nothing_left = log.end < NOTHING_LEFT and mean(losses[-math.ceil(len(losses) / 10) :]) < MEMORIZED
+    lost = nothing_left or (low_dev and dev[-1][1] < NOTHING_LEFT) or (not dev and (third < MEMORIZED or worn))
+    if not lost and log.end >= MEMORIZED and (passes <= 2 or log.end >= min(0.1 * log.start, 0.2)):
         return zeros
     evidence = f"the training loss goes from {log.start:.4g} to {log.end:.2g}, with {third:.2g} in the last third"
     evidence += f", after {passes:.1f} epochs" if passes else ""
@@ -255,19 +255,19 @@ def vanished(log: Log) -> list[Finding]:
     )
     # A classifier can be as sure, of rows that it never saw as well: its own measure tells.
     severity = "blocking" if lost and len(losses) >= UNDECIDABLE and not (low_dev and log.scored) else "warning"
-    return [*zeros, Finding(rule="memorised", severity=severity, evidence=evidence, remedy=remedy)]
+    return [*zeros, Finding(rule="memorized", severity=severity, evidence=evidence, remedy=remedy)]
 
 
 def _told_apart(log: Log) -> list[Finding]:
     """A loss of pairs that leaves nothing to learn: each is told from the other by a probability of 0.999."""
     losses = log.finite
     tail = mean(losses[-math.ceil(len(losses) / 10) :])
-    if not log.pairs or len(losses) < UNDECIDABLE or not (abs(log.end) < NOTHING_LEFT and abs(tail) < BY_HEART):
+    if not log.pairs or len(losses) < UNDECIDABLE or not (abs(log.end) < NOTHING_LEFT and abs(tail) < MEMORIZED):
         return []
     evidence = f"the loss of the pairs goes from {log.start:.4g} to {log.end:.2g}"
     evidence += f", and the margin of their rewards to {last([value for _, value in log.gain]):.3g}" if log.gain else ""
     remedy = "the pairs are known by heart, or are told apart by their form: fewer epochs, a lower rate, harder pairs"
-    return [Finding(rule="memorised", severity="blocking", evidence=evidence, remedy=remedy)]
+    return [Finding(rule="memorized", severity="blocking", evidence=evidence, remedy=remedy)]
 
 
 def carries_nothing(loss: float, norm: float | None) -> bool:
@@ -283,7 +283,7 @@ def _zeros(log: Log) -> list[Finding]:
         return []
     empty = [carries_nothing(value, norms.get(step)) for step, value in log.loss]
     longest = max((len(list(run)) for is_empty, run in groupby(empty) if is_empty), default=0)
-    lasting = longest >= VANISHED_ROWS or sum(empty) > max(1, VANISHED_SHARE * rows)
+    lasting = longest >= VANISHED_RECORDS or sum(empty) > max(1, VANISHED_SHARE * rows)
     evidence = f"the training loss is exactly 0 at {zeros} of {rows} log rows"
     evidence += f", {longest} in a row without a gradient norm above 0" if longest else ", yet there is a gradient"
     if lasting:
@@ -341,7 +341,7 @@ def few_rows(log: Log) -> list[Finding]:
     if max(n, evaluations) < UNDECIDABLE:
         evidence = f"too few log rows to judge: {n} of training and {evaluations} of evaluation"
         remedy = "set logging_steps to a tenth of the steps or less, and evaluate at least three times"
-        return [Finding(rule="few_log_rows", severity="blocking", evidence=evidence, remedy=remedy)]
+        return [Finding(rule="few_log_records", severity="blocking", evidence=evidence, remedy=remedy)]
     evidence += ": the other rules see little"
     severity = "warning" if n < VERY_FEW else "info"
-    return [Finding(rule="few_log_rows", severity=severity, evidence=evidence, remedy="lower logging_steps")]
+    return [Finding(rule="few_log_records", severity=severity, evidence=evidence, remedy="lower logging_steps")]

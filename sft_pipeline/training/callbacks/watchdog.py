@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sft_pipeline.diagnosis.log import LOST_KEY
-from sft_pipeline.diagnosis.rules.loss import LOST_ROWS, VANISHED_ROWS, carries_nothing, stays_above
+from sft_pipeline.diagnosis.log import ABORTED_KEY
+from sft_pipeline.diagnosis.rules.loss import SUSTAINED, VANISHED_RECORDS, carries_nothing, stays_above
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.provenance import files
 
@@ -98,18 +98,18 @@ def lost(log_history: Sequence[Mapping[str, Any]]) -> str:
     if not rows or "loss" not in last:
         return ""
     empty = takewhile(lambda row: carries_nothing(row["loss"], row.get("grad_norm")), reversed(rows))
-    if len(list(empty)) >= VANISHED_ROWS:
-        return f"the loss is exactly 0 in {VANISHED_ROWS} log rows up to step {last['step']}"
+    if len(list(empty)) >= VANISHED_RECORDS:
+        return f"the loss is exactly 0 in {VANISHED_RECORDS} log rows up to step {last['step']}"
     still = takewhile(lambda row: row.get("grad_norm") == 0.0, reversed(rows))
-    if len(list(still)) >= LOST_ROWS:
-        return f"the gradient norm is exactly 0 in {LOST_ROWS} log rows up to step {last['step']}"
-    if len(rows) >= START_ROWS + LOST_ROWS:
+    if len(list(still)) >= SUSTAINED:
+        return f"the gradient norm is exactly 0 in {SUSTAINED} log rows up to step {last['step']}"
+    if len(rows) >= START_ROWS + SUSTAINED:
         losses = [row["loss"] for row in rows]
         began = median(losses[:START_ROWS])
         if stays_above(losses, began, EVERY_ROW):
             return (
-                f"it diverged: the loss began at {began:.4g} and is at least {min(losses[-LOST_ROWS:]):.4g} in the "
-                f"{LOST_ROWS} log rows up to step {last['step']}"
+                f"it diverged: the loss began at {began:.4g} and is at least {min(losses[-SUSTAINED:]):.4g} in the "
+                f"{SUSTAINED} log rows up to step {last['step']}"
             )
     return ""
 
@@ -146,14 +146,14 @@ def record_abort(reason: str, log_history: Sequence[Mapping[str, Any]], work: Pa
     from sft_pipeline.diagnosis.diagnose import judge
     from sft_pipeline.training.manifest import deterministic_rows
 
-    rows = [*deterministic_rows(log_history), {LOST_KEY: reason}]
+    rows = [*deterministic_rows(log_history), {ABORTED_KEY: reason}]
     files.write(work / LOST_HISTORY, json.dumps(rows, indent=1))
     found = [finding for finding in judge(rows)[0] if finding.severity == "blocking"]
     saved = sorted(int(folder.name.rpartition("-")[2]) for folder in work.glob("checkpoint-*"))
     message = "\n".join(
         [
             f"the run was stopped because it is lost: {reason}; its log is in {work / LOST_HISTORY}",
-            *(f"  → {f.remedy}" if f.rule == "lost" else f"- {f.evidence}\n  → {f.remedy}" for f in found),
+            *(f"  → {f.remedy}" if f.rule == "aborted" else f"- {f.evidence}\n  → {f.remedy}" for f in found),
             f"checkpoints from before: {', '.join(map(str, saved)) or 'none'}",
         ]
     )
