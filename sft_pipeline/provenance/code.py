@@ -17,10 +17,17 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class _Source:
-    """A module as it counts: the hash of what it does, and the names that it imports."""
+    """A module or a page's template as it counts: the hash of what it does, and what it names.
+
+    Attributes:
+        meaning: the hash.
+        imports: dotted names of the package that are imported.
+        templates: file names under report/templates.
+    """
 
     meaning: str
     imports: frozenset[str]
+    templates: frozenset[str]
 
 
 def code_hash(*modules: str) -> str:
@@ -40,7 +47,7 @@ def code_hash(*modules: str) -> str:
 def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
     """The named modules and every module of the package that they import, directly or through others.
 
-    An import within a function counts like any other. What `importlib` imports by a name that is made at run time
+    An import within a function counts like any other. So does a template, a style or a script that a page names. What `importlib` imports by a name that is made at run time
     cannot be seen.
 
     Args:
@@ -53,7 +60,9 @@ def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
         path = waiting.pop()
         if path not in found and path not in stopped:
             found.add(path)
-            waiting += [file for name in _source(path).imports for file in _modules(PACKAGE, name)]
+            source = _source(path)
+            waiting += [file for name in source.imports for file in _modules(PACKAGE, name)]
+            waiting += [file for name in source.templates if (file := PACKAGE / "report/templates" / name).is_file()]
     return {_name(path) for path in found}
 
 
@@ -80,15 +89,18 @@ def _modules(package: Path, name: str) -> tuple[Path, ...]:
 
 @cache
 def _source(path: Path) -> _Source:
+    text = path.read_text(encoding="utf-8")
+    templates = frozenset(re.findall(r'"(\w+\.(?:html\.j2|css|js))"', text))
+    if path.suffix != ".py":
+        return _Source(hash_bytes(text.encode()), frozenset(), templates)
     # The bytecode, which Python keeps beside the source for itself: to parse the whole package would be a quarter of what
     # loading the code location costs.
     code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
-    text = path.read_text(encoding="utf-8")
     own = rf"({PACKAGE.name}[\w.]*)"
     imports = set(re.findall(rf"^[ ]*import {own}", text, re.MULTILINE))
     for module, names in re.findall(rf"^[ ]*from {own} import (\([^)]*\)|[^\n#]*)", text, re.MULTILINE):
         imports |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
-    return _Source(hash_bytes(marshal.dumps(_stripped(code), 0)), frozenset(imports))
+    return _Source(hash_bytes(marshal.dumps(_stripped(code), 0)), frozenset(imports), templates)
 
 
 def _stripped(code: CodeType) -> CodeType:

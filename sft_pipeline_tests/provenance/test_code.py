@@ -69,6 +69,20 @@ def test_what_is_not_imported_does_not_count(package):
     assert package(start="import os", other="a = 1") == package(start="import os", other="a = 2")
 
 
+def test_the_template_of_a_page_counts_with_what_it_includes(package, tmp_path):
+    def version(style):
+        files = {"start": 'render("page.html.j2")'}
+        first = package(**files)
+        templates = code.PACKAGE / "report/templates"
+        templates.mkdir(parents=True)
+        (templates / "page.html.j2").write_text('<style>{{ file("page.css") }}</style>')
+        (templates / "page.css").write_text(style)
+        return first, code.code_hash(*sorted(code.with_imports("start.py")))
+
+    (without, red), (_, blue) = version("a { color: red }"), version("a { color: blue }")
+    assert len({without, red, blue}) == 3
+
+
 def test_the_work_of_an_asset_begins_where_its_definition_says():
     """Whatever an asset's function imports from the domain is counted, or left out for a stated reason."""
     begun = by_asset()
@@ -80,7 +94,7 @@ def test_the_work_of_an_asset_begins_where_its_definition_says():
 def test_the_imports_of_the_real_modules_are_followed():
     """An independent walk over every statement and expression finds no module that is neither counted nor named."""
     for asset in MODULES:
-        for module in counted(asset):
+        for module in filter(lambda name: name.endswith(".py"), counted(asset)):
             reached = imported(ast.parse((code.PACKAGE / module).read_text()))
             assert reached <= counted(asset) | code.members(*LEFT_OUT) | borders(asset), (asset, module)
     training = {
@@ -90,6 +104,8 @@ def test_the_imports_of_the_real_modules_are_followed():
         "training/schedule.py",
     }
     assert training <= counted("lora_adapter")
+    gate = {"report/templates/gate.html.j2", "report/templates/gate.js", "report/templates/layout.css"}
+    assert gate <= counted("gate_report")
     assert not any(module.startswith("training/rules/") for module in counted("lora_adapter"))
 
 

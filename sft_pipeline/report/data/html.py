@@ -8,9 +8,9 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from sft_pipeline.artifacts import QualityManifest, RejectedSample, Threshold
-from sft_pipeline.report import excerpt, page_style
+from sft_pipeline.report import excerpt
 from sft_pipeline.report.data import plots as data_plots
-from sft_pipeline.report.data.template import STYLE, TEMPLATE
+from sft_pipeline.report.rendering import render
 
 TYPES = 40
 """Most types that the page lists; manifest.json has all of them."""
@@ -25,7 +25,7 @@ def write(manifest: QualityManifest, out: Path) -> None:
 
 def page(manifest: QualityManifest) -> str:
     """The page as HTML."""
-    environment = page_style.environment(
+    filters = dict(
         count=lambda number: f"{number:,.1f}".removesuffix(".0"),
         cut=excerpt.cut,
         limit_of=lambda threshold: _figure(threshold, threshold.limit),
@@ -36,7 +36,9 @@ def page(manifest: QualityManifest) -> str:
     )
     names = [length.name for length in manifest.lengths]
     failed = [threshold.name.replace("_", " ") for threshold in manifest.thresholds if not threshold.passed]
-    return environment.from_string(TEMPLATE).render(
+    return render(
+        "data.html.j2",
+        filters,
         m=manifest,
         verdict="fail" if failed else "pass" if manifest.thresholds else "refused",
         headline=_headline(len(manifest.thresholds), failed),
@@ -50,7 +52,6 @@ def page(manifest: QualityManifest) -> str:
         blank=Markup('<span class="blank">nothing but white space</span>'),
         # One picture each, so that a narrow screen shows them below one another.
         histograms=[base64.b64encode(data_plots.lengths([length])).decode() for length in manifest.lengths],
-        style=Markup(page_style.STYLE + STYLE),
     )
 
 

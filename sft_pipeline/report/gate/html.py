@@ -1,17 +1,16 @@
 """The gate report as one self-contained page: no network, no file beside it, everything from data escaped."""
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import GateReport, GroupResult
 from sft_pipeline.provenance.hashing import canonical_json
-from sft_pipeline.report import excerpt, page_style
+from sft_pipeline.report import excerpt
 from sft_pipeline.report.gate import items as gate_items
 from sft_pipeline.report.gate.json import GateJson
-from sft_pipeline.report.gate.template import CHECKS, HEAD, STYLE, USED
 from sft_pipeline.report.gate.text import HEADLINE, ordered, points
+from sft_pipeline.report.rendering import render
 
 PICTURES = {
     "rates.png": ("Success rates", "Success rates of base and fine-tuned model by type with Wilson 95 % intervals"),
@@ -34,9 +33,7 @@ def page(
         items: rows of items.parquet.
         pictures: PNG bytes by file name.
     """
-    from markupsafe import Markup
-
-    environment = page_style.environment(
+    filters = dict(
         count=lambda number: f"{number:,}",
         odds=_odds,
         percent=lambda count, n: f"{100 * count / (n or 1):.1f} %",
@@ -46,8 +43,9 @@ def page(
         text=gate_items.text,
     )
     picked, outcomes = gate_items.chosen(items)
-    script = gate_items.SCRIPT
-    return environment.from_string(HEAD + CHECKS + gate_items.TEMPLATE + USED).render(
+    return render(
+        "gate.html.j2",
+        filters,
         report=report,
         figures=figures,
         reasons=ordered(report),
@@ -60,10 +58,6 @@ def page(
         types=sorted({item["type"] for item in picked}),
         total=len(items),
         pictures=[(*PICTURES[name], base64.b64encode(data).decode()) for name, data in pictures.items()],
-        # Only this script may run: whatever a model writes, the browser executes none of it.
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=Markup(page_style.STYLE + STYLE + gate_items.STYLE),
     )
 
 
