@@ -63,7 +63,7 @@ def test_no_secret_of_the_environment_is_written_anywhere(toy_project, tmp_path_
     # The search finds what is there: in the artifacts and in Dagster's records.
     assert holding(toy_project / "store", "TRAINING_SUCCESS") and list(toy_project.rglob("*.wandb"))
     assert any(name.startswith("history") for name in holding(home, "not/there.jsonl"))
-    planted = {value for value in SECRETS.values()} | {"PLANTED"}
+    planted = set(SECRETS.values()) | {"PLANTED"}
     assert [(where, value) for value in planted for where in holding(toy_project, value)] == []
     assert [(where, value) for value in planted for where in holding(home, value)] == []
     assert "PLANTED" not in said

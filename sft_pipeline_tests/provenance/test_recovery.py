@@ -58,7 +58,7 @@ def test_two_hundred_kills_at_random_moments_leave_a_whole_artifact_each_time(fa
     assert {garbage.kind for garbage in leftovers} >= {"object", "scratch"}
     assert not any((store.root / "scratch").iterdir())
     assert read(store) == f"text {last}" and collect(store) == []
-    assert not [path for path in (store.root / "pointers").rglob("*.new")]
+    assert not list((store.root / "pointers").rglob("*.new"))
 
 
 @pytest.mark.parametrize("file", ["files/text.txt", "files/second.txt", "artifact.json"])

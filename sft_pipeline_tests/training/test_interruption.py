@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from fnmatch import fnmatch
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -139,9 +140,8 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint_and_says_what_to_do(arg
 
     def fill(row):
         if row["step"] == 10:
-            with pytest.raises(OSError), open(ballast, "wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
+            with open(ballast, "wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+                file.writelines(repeat(bytes(4096)))
             os.truncate(ballast, ballast.stat().st_size - (64 << 10))  # room for the log, not for a checkpoint
 
     with pytest.raises(TrainingError) as said:

@@ -17,7 +17,7 @@ from sft_pipeline.specification import expand_path
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Leakage, Quality
 
-SPLITS = {name: InstructionDataset for name in ("train_split", "dev_split", "test_split")}
+SPLITS = dict.fromkeys(("train_split", "dev_split", "test_split"), InstructionDataset)
 
 
 def _filters(quality: "Quality", root: Path) -> dict[str, dict[str, str]]:

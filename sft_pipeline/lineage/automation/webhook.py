@@ -22,7 +22,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args, **kwargs):
         """Follow none."""
-        return None
 
 
 def post(address: str, payload: Mapping[str, Any], pauses: tuple[float, ...] = PAUSES) -> None:

@@ -25,15 +25,15 @@ def write(manifest: QualityManifest, out: Path) -> None:
 
 def page(manifest: QualityManifest) -> str:
     """The page as HTML."""
-    filters = dict(
-        count=lambda number: f"{number:,.1f}".removesuffix(".0"),
-        cut=excerpt.cut,
-        limit_of=lambda threshold: _figure(threshold, threshold.limit),
-        percent=_percent,
-        shown=excerpt.shown,
-        value_of=lambda threshold: _figure(threshold, threshold.value),
-        words=lambda name: name.replace("_", " "),
-    )
+    filters = {
+        "count": lambda number: f"{number:,.1f}".removesuffix(".0"),
+        "cut": excerpt.cut,
+        "limit_of": lambda threshold: _figure(threshold, threshold.limit),
+        "percent": _percent,
+        "shown": excerpt.shown,
+        "value_of": lambda threshold: _figure(threshold, threshold.value),
+        "words": lambda name: name.replace("_", " "),
+    }
     names = [length.name for length in manifest.lengths]
     failed = [threshold.name.replace("_", " ") for threshold in manifest.thresholds if not threshold.passed]
     return render(

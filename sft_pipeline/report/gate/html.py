@@ -33,15 +33,15 @@ def page(
         items: rows of items.parquet.
         pictures: PNG bytes by file name.
     """
-    filters = dict(
-        count=lambda number: f"{number:,}",
-        odds=_odds,
-        percent=lambda count, n: f"{100 * count / (n or 1):.1f} %",
-        points=points,
-        shown=lambda text: excerpt.shown(_cut(text)),
-        span=lambda interval: f"{points(interval[0])} to {points(interval[1])}",
-        text=gate_items.text,
-    )
+    filters = {
+        "count": lambda number: f"{number:,}",
+        "odds": _odds,
+        "percent": lambda count, n: f"{100 * count / (n or 1):.1f} %",
+        "points": points,
+        "shown": lambda text: excerpt.shown(_cut(text)),
+        "span": lambda interval: f"{points(interval[0])} to {points(interval[1])}",
+        "text": gate_items.text,
+    }
     picked, outcomes = gate_items.chosen(items)
     return render(
         "gate.html.j2",
@@ -85,8 +85,10 @@ def _treatments(figures: GateJson) -> list[_Treatment]:
     if figures.verified:
         found.append(_of(figures.verified, "items judged by verifiers only", figures.test))
     # The first of them leaves out what is missing: that is what decides.
-    for s in figures.sensitivity[1:]:
-        found.append(_Treatment(s.name, s.n, s.base_successes, s.sft_successes, s.lift, s.lift_interval, s.p))
+    found += [
+        _Treatment(s.name, s.n, s.base_successes, s.sft_successes, s.lift, s.lift_interval, s.p)
+        for s in figures.sensitivity[1:]
+    ]
     return found if len(found) > 1 else []
 
 
@@ -130,14 +132,14 @@ def _answers(figures: GateJson) -> list[tuple[str, str, str]]:
     if flips != (None, None):
         rows.append(("text differs in a second run", *("–" if f is None else f"{100 * f:.1f} %" for f in flips)))
     labels = [figures.labels.get(model, {}) for model in ("base", "sft")]
-    for label in sorted({name for found in labels for name in found}, key=lambda x: -max(f.get(x, 0) for f in labels)):
-        rows.append(
-            (
-                f"label: {label.replace('_', ' ')}",
-                *(_share(found.get(label, 0), a.n) for found, a in zip(labels, both_models, strict=True)),
-            )
+    names = sorted({name for found in labels for name in found}, key=lambda x: -max(f.get(x, 0) for f in labels))
+    return rows + [
+        (
+            f"label: {label.replace('_', ' ')}",
+            *(_share(found.get(label, 0), a.n) for found, a in zip(labels, both_models, strict=True)),
         )
-    return rows
+        for label in names
+    ]
 
 
 def _share(count: int, n: int) -> str:

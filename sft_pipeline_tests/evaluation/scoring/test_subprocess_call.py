@@ -30,8 +30,8 @@ def test_an_interrupted_call_leaves_no_answer_to_the_next_one():
     assert subprocess_call.call(REGEX, "matches", "a", "a", "full", seconds=1)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(Interrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
             subprocess_call.call(REGEX, "matches", "(a+)+b|c", "a" * 60, "full", seconds=5)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
