@@ -1,16 +1,44 @@
-"""What a text is when it is compared: normal form, words, shingles and n-grams.
+"""What a text is when it is compared or judged: normal form, words, shingles, n-grams, repetition, visible characters.
 
 Every comparison of the data stage (duplicates, split, leakage proof) goes through these functions, so that all of them
-mean the same by "the same text".
+mean the same by "the same text"; the evaluation builds on them too.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
 
-# Scripts written without spaces: one character counts as one word, or a whole sentence would be a single word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+# For a class of a regular expression each.
+IDEOGRAPHS = "\u3005-\u3007\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Kana and ideographs: written without spaces, about two characters to a word."""
+SOUTH_ASIAN = "\u0e00-\u109f\u1780-\u17ff"
+"""Thai, Lao, Tibetan, Myanmar and Khmer: written without spaces, about five characters to a word."""
+HANGUL = "\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff"
+"""Korean: written with spaces between words, but particles follow a word without one."""
+UNSPACED = SOUTH_ASIAN + HANGUL + IDEOGRAPHS
+"""Scripts in which no space shows where a word begins or ends."""
+
+_CHARACTERS_OF_A_WORD = {2: re.compile(f"[{IDEOGRAPHS}]"), 5: re.compile(f"[{SOUTH_ASIAN}]")}
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+# One ideograph counts as one word, or a whole sentence would be a single word.
+_WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
+
+_RUN = 30
+"""Characters that no word has: a longer run of a script written without spaces is divided into characters."""
+
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), the control characters and the blank Braille
+# pattern. A joiner or a variation selector inside an emoji belongs to something that shows; alone it does not.
+_IGNORABLE = (
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_SHOWS = re.compile(rf"[^\s{_IGNORABLE}]")
+# What may stand before or behind a text unseen: of the above, all but the letters of a flag's tag.
+_AROUND = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\u00ad\u061c\u2028\u2029\u2800\u3000\u3164\ufe0f\ufeff"
+_AROUND += "".join(map(chr, (*range(0x2000, 0x2010), *range(0x202A, 0x2030), *range(0x205F, 0x2070))))
+
 # Lower-case letters, digits and the underscore for themselves, all else a space: for ASCII the same words in half the time.
 _ASCII_WORDS = "".join(chr(c).lower() if re.match(r"\w", chr(c)) else " " for c in range(128))
 
@@ -49,6 +77,51 @@ def shingles(text: str, n: int) -> frozenset[str]:
 def ngrams(found: Sequence[str], n: int) -> list[str]:
     """All runs of exactly `n` words in their order; none where there are fewer than `n` words."""
     return [" ".join(found[i : i + n]) for i in range(len(found) - n + 1)]
+
+
+def word_count(text: str) -> int:
+    """The number of words between white space; where no spaces part them it is guessed from the number of characters."""
+    parts = unicodedata.normalize("NFKC", text).split()
+    guesses = (sum(len(found.findall(part)) / n for n, found in _CHARACTERS_OF_A_WORD.items()) for part in parts)
+    return sum(max(1, math.ceil(guess)) for guess in guesses)
+
+
+def repetition_units(text: str) -> tuple[Sequence[str], int]:
+    """What a text repeats where it is degenerate, and n: the share of repeated n-grams of these units is the measure.
+
+    They are words between white space, n = 4. Where there is next to no white space, as in Chinese or Thai, they are
+    characters, as many as some four words have: n = 8 of the wide East Asian ones, of which two are about a word, else 16.
+    """
+    words = text.split()
+    if text.isascii():
+        return words, 4
+    joined = "".join(words)
+    if 2 * sum(len(_UNSPACED.findall(word)) for word in words if len(word) > _RUN) <= len(joined):
+        return words, 4
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in joined)
+    return joined, 8 if 2 * wide > len(joined) else 16
+
+
+def repetition_grams(units: Sequence[str], n: int) -> list[str]:
+    """All n-grams of `repetition_units`; none where there are fewer than n units."""
+    between = "" if isinstance(units, str) else " "
+    return [between.join(units[i : i + n]) for i in range(len(units) - n + 1)]
+
+
+def repeated_share(text: str) -> float:
+    """The share of repeated n-grams (1 - distinct / all) by `repetition_units`; 0 where the text is shorter than one."""
+    grams = repetition_grams(*repetition_units(text))
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def shows(text: str) -> bool:
+    """Whether any character of `text` is visible, so that it is not empty to a reader."""
+    return _SHOWS.search(text) is not None
+
+
+def trimmed(text: str) -> str:
+    """`text` without white space and invisible characters at its ends."""
+    return text.strip(_AROUND)
 
 
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:

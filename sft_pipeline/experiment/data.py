@@ -173,7 +173,8 @@ class Quality(Section):
     truncation: bool = Field(True, description="Drop responses that end in the middle of a sentence.")
     repeats_instruction: bool = Field(True, description="Drop responses that only repeat the instruction.")
     max_repeated_share: Share = Field(
-        0.5, description="Drop responses in which repeated word 4-grams make up more than this share of the text."
+        0.5,
+        description="Drop responses in which repeated 4-grams of words make up more than this share of the text (8- or 16-grams of characters where no spaces part the words).",
     )
     scope: dict[str, str] = Field({}, description="Named regular expressions; a row that matches one is out of scope.")
     scope_types: tuple[str, ...] = Field((), description="Types that are in scope; empty: all.")

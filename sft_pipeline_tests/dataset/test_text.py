@@ -3,7 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sft_pipeline.dataset.text import jaccard, ngrams, normalise, shingles, words
+from sft_pipeline.dataset.text import (
+    jaccard,
+    ngrams,
+    normalise,
+    repeated_share,
+    shingles,
+    shows,
+    trimmed,
+    word_count,
+    words,
+)
 
 
 def test_normal_form_ignores_case_width_and_space_but_not_punctuation():
@@ -47,3 +57,20 @@ def test_ngrams_of_a_short_text_are_none():
 def test_jaccard():
     assert jaccard(frozenset("abc"), frozenset("bcd")) == 0.5
     assert jaccard(frozenset("a"), frozenset("a")) == 1
+
+
+def test_repetition_is_measured_in_words_or_where_none_are_parted_in_characters():
+    assert repeated_share("a b c d " * 10) > 0.8 and repeated_share("one two three") == 0
+    assert repeated_share("我不知道" * 20) > 0.9 and repeated_share("ผมไม่รู้ครับ" * 20) > 0.8
+    assert repeated_share("春天来了，花开了，鸟儿在树上唱歌，孩子们在公园里放风筝，大家都很高兴。") == 0
+    assert repeated_share("我 不 知 道 " * 20) == repeated_share("a b c d " * 20)
+
+
+def test_words_are_guessed_from_characters_where_no_spaces_part_them():
+    assert word_count("two words") == 2 and word_count("") == 0
+    assert word_count("北京大学") == 2 and word_count("กรุงเทพมหานคร") == 3 and word_count("서울 대학교") == 2
+
+
+def test_what_does_not_show_is_no_text_and_is_trimmed():
+    assert not shows(" \u200b\ufeff\n") and shows("\u200b.")
+    assert trimmed("\ufeff a\u200bb \u2060\n") == "a\u200bb"

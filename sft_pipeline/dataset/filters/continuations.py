@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from sft_pipeline.dataset.filters.base import Row
-from sft_pipeline.dataset.filters.characters import bare
-from sft_pipeline.dataset.text import words
+from sft_pipeline.dataset.text import trimmed, words
 
 _CLOSERS = "\"'”’»)]*_`"
 _MARKS = (".", "!", "?", "…", "。", "！", "？", "．", "؟", "۔", "।")
@@ -16,7 +15,7 @@ _MARKS = (".", "!", "?", "…", "。", "！", "？", "．", "؟", "۔", "।")
 
 def closed(text: str) -> bool:
     """Whether `text` ends with the mark of a whole sentence, quotation marks and brackets behind it aside."""
-    return bare(text).rstrip(_CLOSERS).endswith(_MARKS)
+    return trimmed(text).rstrip(_CLOSERS).endswith(_MARKS)
 
 
 class Continuations:

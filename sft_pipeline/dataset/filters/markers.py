@@ -4,8 +4,8 @@ import re
 from functools import cache
 
 from sft_pipeline.dataset.filters.base import Hit, Row
-from sft_pipeline.dataset.filters.characters import bare
 from sft_pipeline.dataset.filters.continuations import Continuations
+from sft_pipeline.dataset.text import trimmed
 from sft_pipeline.experiment import Quality
 
 
@@ -29,7 +29,7 @@ def delimiter(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     response = row["response"]
     if "###" in response and (found := _HEADING.search(response)):
         return Hit("the response holds the heading of a prompt template", response[found.start() :][:200].strip())
-    response = bare(response)
+    response = trimmed(response)
     end = response[-60:]
     if found := _END_OF_OUTPUT.search(end[end.rfind("\n") + 1 :]):
         # A flow chart, too, says where it ends.
@@ -48,7 +48,7 @@ def runaway(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     """
     if not quality.runaway_markers:
         return None
-    response = bare(row["response"])
+    response = trimmed(row["response"])
     if ":" not in response or "\n" not in response:
         return None
     numbered, plain = _marked_line(quality.runaway_markers)

@@ -5,15 +5,15 @@ from functools import cache
 
 from sft_pipeline.dataset.filters import bracketed_placeholders
 from sft_pipeline.dataset.filters.base import Hit, Row
-from sft_pipeline.dataset.filters.characters import bare, visible
 from sft_pipeline.dataset.filters.continuations import Continuations
+from sft_pipeline.dataset.text import shows, trimmed
 from sft_pipeline.experiment import Quality
 
 
 def empty(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     """An instruction or a response of nothing but white space and invisible characters."""
     for field in ("instruction", "response"):
-        if not visible(row[field]):
+        if not shows(row[field]):
             return Hit(f"the {field} is empty", row[field])
     return None
 
@@ -28,7 +28,7 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     """
     if not quality.placeholders:
         return None
-    response = bare(row["response"])
+    response = trimmed(row["response"])
     names, bracketed, excuse, inside = _patterns(quality.placeholders)
     if len(response) < 60:
         word = _EDGES.sub("", response).casefold()
@@ -54,7 +54,7 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
         return Hit("the response holds a placeholder", found[0])
     if "<" in row["instruction"] and (found := inside.search(row["instruction"])):
         return Hit("the instruction holds a placeholder", found[0])
-    last = bare(row["instruction"][row["instruction"].rfind("\n") + 1 :])
+    last = trimmed(row["instruction"][row["instruction"].rfind("\n") + 1 :])
     if last[:1] in ("<", "[", "(") and len(last) < 120 and len(last) < len(row["instruction"]):
         if _EDGES.sub("", last).casefold() in names:
             return Hit("the instruction ends with a placeholder", last)

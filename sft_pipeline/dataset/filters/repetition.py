@@ -5,36 +5,32 @@ from collections import Counter
 
 from sft_pipeline.dataset.filters.base import Hit, Row
 from sft_pipeline.dataset.filters.continuations import Continuations
-from sft_pipeline.dataset.text import words
+from sft_pipeline.dataset.text import repetition_grams, repetition_units, words
 from sft_pipeline.experiment import Quality
 
 
 def repetition(row: Row, quality: Quality, _: Continuations) -> Hit | None:
-    """A response that says the same over and over: 1 - distinct / all word 4-grams above the threshold.
+    """A response that says the same over and over: its share of repeated n-grams is above the threshold.
 
-    Words stand between white space; in Chinese and Japanese each character is one. Tables, vectors, formulas and notes
-    repeat by nature: unless it is one word all over, at least half of a response must be words of letters for this to
-    be judged.
+    The n-grams are those of `repetition_units`, without regard to case. Tables, vectors, formulas and notes repeat by
+    nature: unless it is one word all over, at least half of a response must be words of letters for this to be judged.
     """
-    response = row["response"]
-    tokens = response.lower().split()
-    unspaced = not response.isascii() and len(_UNSPACED.findall(response)) > len(response) / 2
-    if unspaced:
-        tokens = words(response)
-    different = len(set(tokens))
-    # Each word that is new ends a 4-gram that is new, so that many different words rule out many equal 4-grams.
-    if len(tokens) < 6 or different - 3 >= (1 - quality.max_repeated_share) * (len(tokens) - 3):
+    units, n = repetition_units(row["response"].lower())
+    different = len(set(units))
+    # Each unit that is new ends an n-gram that is new, so that many different ones rule out many equal n-grams.
+    if len(units) < n + 2 or different - n + 1 >= (1 - quality.max_repeated_share) * (len(units) - n + 1):
         return None
-    one_word = different == 1 and any(map(str.isalnum, tokens[0]))
-    if not one_word and not unspaced and sum(map(_lettered, tokens)) < len(tokens) / 2:
+    one_word = different == 1 and any(map(str.isalnum, units[0]))
+    if not one_word and not isinstance(units, str) and sum(map(_lettered, units)) < len(units) / 2:
         return None
-    grams = Counter(" ".join(tokens[i : i + 4]) for i in range(len(tokens) - 3))
+    grams = Counter(repetition_grams(units, n))
     share = (grams.total() - len(grams)) / grams.total()
     if share <= quality.max_repeated_share:
         return None
     gram, count = grams.most_common(1)[0]
     return Hit(
-        f"{share:.0%} of the response's word 4-grams are repetitions (most often, {count} times: {gram[:100]!r})", gram
+        f"{share:.0%} of the response's {'character' if isinstance(units, str) else 'word'} {n}-grams are repetitions (most often, {count} times: {gram[:100]!r})",
+        gram,
     )
 
 
@@ -54,7 +50,6 @@ def repeats_instruction(row: Row, quality: Quality, _: Continuations) -> Hit | N
 
 
 _ASCII_WORD = re.compile(r"\w+")
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
 
 def _lettered(token: str) -> bool:

@@ -3,8 +3,8 @@
 import re
 
 from sft_pipeline.dataset.filters.base import Hit, Row
-from sft_pipeline.dataset.filters.characters import bare
 from sft_pipeline.dataset.filters.continuations import Continuations
+from sft_pipeline.dataset.text import trimmed
 from sft_pipeline.experiment import Quality
 
 
@@ -17,7 +17,7 @@ def truncated(row: Row, quality: Quality, continuations: Continuations) -> Hit |
     """
     if not quality.truncation:
         return None
-    response = bare(row["response"])
+    response = trimmed(row["response"])
     if not response:
         return None
     if response[0] in "{[" and _JSON.match(response) and _open_brackets(response):

@@ -1,13 +1,11 @@
 """Both models' answers to one item with their judgements: what the report shows, and what the verdict takes from it."""
 
-import math
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sft_pipeline.artifacts import GroupResult
+from sft_pipeline.dataset.text import word_count
 from sft_pipeline.evaluation.scorers.choice import SEVERAL
 from sft_pipeline.evaluation.scorers.text import bare, holds, repetitive
 from sft_pipeline.evaluation.scoring.score import PAIRWISE, Judged, item
@@ -34,13 +32,6 @@ OTHERS = 10
 
 LOOKS_FOR = {"contains", "answer"}
 """Scorers to which an answer is right that holds the expected one, whatever else it holds."""
-
-# Kana and ideographs; Thai, Lao, Tibetan, Myanmar and Khmer. Hangul has spaces.
-_UNSPACED = {
-    2: re.compile("[\u3005-\u3007\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"),
-    5: re.compile("[\u0e00-\u109f\u1780-\u17ff]"),
-}
-"""Characters of scripts written without spaces between words, by about how many of them a word has."""
 
 
 @dataclass(frozen=True)
@@ -327,7 +318,7 @@ def _pair(made: AnswerPair, others: Sequence[str]) -> Pair:
 def _has_answer(answer: Answer, made: AnswerPair) -> bool | None:
     if _known_right(answer, made):
         return True
-    words = _words(made.expected)
+    words = word_count(made.expected)
     if not 0 < words <= LOOKED_FOR:
         return None
     found = holds(made.looked_at(answer), made.expected)
@@ -345,7 +336,7 @@ def _only_held(answer: Answer, made: AnswerPair) -> bool:
 
 def _vague(made: Sequence[AnswerPair], model: str) -> bool:
     """Whether failed answers of a model hold the expected answers of other items about as often as their own."""
-    short = [m for m in made if 0 < _words(m.expected) <= LOOKED_FOR]
+    short = [m for m in made if 0 < word_count(m.expected) <= LOOKED_FOR]
     failed = [m for m in short if getattr(m, model).success is False]
     own = sum(_only_held(getattr(m, model), m) for m in failed)
     if not own:
@@ -363,7 +354,7 @@ def _vague(made: Sequence[AnswerPair], model: str) -> bool:
 def _sample(made: Sequence[AnswerPair]) -> list[str]:
     """Different expected answers of the items of a type."""
     return _spread(
-        sorted({bare(m.expected): m.expected for m in made if 0 < _words(m.expected) <= LOOKED_FOR}.values())
+        sorted({bare(m.expected): m.expected for m in made if 0 < word_count(m.expected) <= LOOKED_FOR}.values())
     )
 
 
@@ -382,10 +373,3 @@ def _unclear(answer: Answer, made: AnswerPair, sample: Sequence[str]) -> bool:
     if not made.looks_for or not answer.success or not others:
         return False
     return 2 * sum(holds(made.looked_at(answer), other) for other in others) > len(others)
-
-
-def _words(text: str) -> int:
-    """The number of words, which has to be guessed from the length where no spaces tell them apart."""
-    parts = unicodedata.normalize("NFKC", text).split()
-    guesses = (sum(len(script.findall(part)) / length for length, script in _UNSPACED.items()) for part in parts)
-    return sum(max(1, math.ceil(guess)) for guess in guesses)

@@ -3,21 +3,14 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
+
+from sft_pipeline.dataset.text import UNSPACED, repeated_share
 
 HYPHENS = "\u2010\u2011\u2212"
 """Hyphens and the minus sign, which are what - is."""
 DASHES = "\u2012\u2013"
 """The figure dash and the en dash: a minus before a number. Not the em dash, which opens speech and parts sentences."""
-
-# Scripts whose words stand without spaces between them, or take particles without one (Hangul): there a word has no
-# border to be seen. Thai and Lao; Tibetan and Myanmar; Hangul; Khmer; Kana and ideographs; the rest of Hangul; further
-# ideographs.
-UNSPACED = (
-    "\u0e00-\u0eff\u0f00-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-"""Characters of these scripts, for a class of a regular expression."""
 
 _PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'", **dict.fromkeys(HYPHENS, "-")})
 _MINUS = re.compile(rf"[{DASHES}](?=[$€£¥₹]?\.?\d)")
@@ -51,9 +44,6 @@ _NUMERALS = "〇零一二三四五六七八九十百千万萬億亿"
 
 HALF = 0.5
 """Share of repeated n-grams above which a text counts as degenerate."""
-
-RUN = 30
-"""Characters that no word has: a longer run of a script written without spaces is looked at by characters."""
 
 
 def folded(text: str) -> str:
@@ -174,18 +164,5 @@ def excerpt(text: str, limit: int = 60) -> str:
 
 
 def repetitive(text: str) -> bool:
-    """Whether repeated n-grams make up over half of the text: 1 - distinct / all n-grams.
-
-    They are 4-grams of words between white space. Where there is next to none, as in Chinese or Thai, they are n-grams of as
-    many characters as some four words have: 8 of the wide East Asian ones, of which two are about a word, and else 16.
-    """
-    words = text.split()
-    grams: list[Hashable]
-    joined = "".join(words)
-    if 2 * sum(len(_UNSPACED.findall(word)) for word in words if len(word) > RUN) > len(joined):
-        wide = sum(unicodedata.east_asian_width(character) in "WF" for character in joined)
-        n = 8 if 2 * wide > len(joined) else 16
-        grams = [joined[i : i + n] for i in range(len(joined) - n + 1)]
-    else:
-        grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
-    return bool(grams) and 1 - len(set(grams)) / len(grams) > HALF
+    """Whether repeated n-grams make up over half of the text."""
+    return repeated_share(text) > HALF
