@@ -14,7 +14,7 @@ PAGES := mkdir -p $(SFT_PIPELINE_STORE)/objects; $(BIN)/python -m http.server 30
 	--directory $(SFT_PIPELINE_STORE)/objects >/dev/null 2>&1 & trap "kill $$!" EXIT;
 endif
 
-.PHONY: help setup lineage test ui validate lint audit clean
+.PHONY: help setup lineage test ui validate lint docs audit clean
 
 help:
 	@echo "make lineage   set up and materialize the embedded default (specs/tiny.yaml), then print the verdict"
@@ -22,7 +22,8 @@ help:
 	@echo "make ui        set up and start the Dagster UI on http://127.0.0.1:3000"
 	@echo "make setup     only set up .venv"
 	@echo "make validate  load the code location as Dagster does"
-	@echo "make lint      ruff and the import rules"
+	@echo "make lint      ruff, the import rules and types"
+	@echo "make docs      write the reference pages under docs/reference"
 	@echo "make audit     known vulnerabilities of the pinned packages (needs the network)"
 	@echo "make clean     remove .venv and caches; the store and Dagster's records stay"
 
@@ -55,9 +56,13 @@ validate: setup
 	$(BIN)/dagster definitions validate -w workspace.yaml
 
 lint: $(DEV)
-	$(BIN)/ruff check sft_pipeline sft_pipeline_tests
-	$(BIN)/ruff format --check sft_pipeline sft_pipeline_tests
+	$(BIN)/ruff check sft_pipeline sft_pipeline_tests benchmarks docs
+	$(BIN)/ruff format --check sft_pipeline sft_pipeline_tests docs
 	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 # In an environment of its own; it needs PyPI's advisory service.
 audit:

@@ -1,9 +1,11 @@
 """The `sft-pipeline` command: the lineage and its parts without the Dagster UI.
 
-Exit codes: 0 when the answer is positive, 1 when it is negative (a gate that fails, a plan that is refused, a sick
-training, a leak), 2 when the question could not be answered (unusable input), 3 for a
-fault of the program.
+Exit codes: 0 when the answer is positive, 1 when it is negative, 2 when the question could not be answered (unusable
+input), 3 for a fault of the program. `EXIT_CODES` says what that means for each command.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import typer
 
@@ -17,23 +19,38 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (
-    lineage.run,
-    lineage.report,
-    training.plan,
-    lineage.specs,
-    lineage.schema,
-    data.clean,
-    data.split,
-    data.leakage,
-    training.diagnose,
-    evaluation.gate,
-    evaluation.compare,
-    lineage.verify,
-    store.gc,
-    store.restore,
-):
-    app.command()(command)
+
+class ExitCodes(NamedTuple):
+    """What the exit codes of a command mean; 3 is always a fault of the program."""
+
+    zero: str
+    one: str = ""
+    two: str = "unusable input"
+
+
+EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
+    lineage.run: ExitCodes("pass", "fail", "refused, or the run stopped"),
+    lineage.report: ExitCodes("pass", "fail", "refused, or no report is stored"),
+    training.plan: ExitCodes("the plan can be trained", "the plan is refused"),
+    lineage.specs: ExitCodes("every specification is valid", "", "one is not"),
+    lineage.schema: ExitCodes("printed", "", ""),
+    data.clean: ExitCodes("every threshold holds", "a quality threshold does not hold"),
+    data.split: ExitCodes("no leak", "a split leaks"),
+    data.leakage: ExitCodes("no leak", "a test instruction is in the training file"),
+    training.diagnose: ExitCodes("healthy", "unhealthy, or undecided: too few log records", "no usable log"),
+    evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
+    evaluation.compare: ExitCodes("compared"),
+    lineage.verify: ExitCodes("everything matches", "a file or an input was changed", "nothing is stored"),
+    store.gc: ExitCodes("listed or removed"),
+    store.restore: ExitCodes("listed or restored"),
+}
+"""Every command in the order in which the help lists them."""
+
+for _command, _codes in EXIT_CODES.items():
+    _meanings = (
+        f"{number}: {meaning}" for number, meaning in enumerate((*_codes, "a fault of the program")) if meaning
+    )
+    app.command(epilog=f"Exit codes. {'; '.join(_meanings)}.")(_command)
 
 if __name__ == "__main__":
     app()

@@ -31,7 +31,7 @@ def clean(
         Path | None, typer.Option(help="Folder of the base model; default: that of the specification.")
     ] = None,
 ) -> None:
-    """Read rows, filter them, remove duplicates; exit 1 when a quality threshold does not hold.
+    """Read rows, filter them, remove duplicates, and judge the quality thresholds.
 
     Rows that could not be read stand in unreadable.parquet, dropped ones in rejected.parquet, each with its reason.
     """
@@ -83,7 +83,7 @@ def split(
     out: Out,
     spec: DataSpec = None,
 ) -> None:
-    """Divide rows into train, dev and test so that nothing leaks; writes the proof beside them; exit 1 on a leak.
+    """Divide rows into train, dev and test so that nothing leaks; writes the proof beside them.
 
     Of rows that `clean` did not write every one must be readable, or the share that a specification accepts; the others
     stand in unreadable.parquet.
@@ -133,7 +133,7 @@ def leakage(
     out: Annotated[Path | None, typer.Option("--out", help="File for the proof, as JSON.")] = None,
     spec: DataSpec = None,
 ) -> None:
-    """Prove that no test instruction occurs in the training file; exit 1 and show the text when one does.
+    """Prove that no test instruction occurs in the training file, or show the text of those that do.
 
     A specification's mapping of columns is that of the training rows; test items are read by that of data.test, if it
     is declared. Every row of both is compared, whatever limit is declared.

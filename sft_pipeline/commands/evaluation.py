@@ -20,7 +20,7 @@ def gate(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for the report.")] = None,
 ) -> None:
-    """Decide over outputs from anywhere; exit 0 for pass, 1 for fail, 2 for refused or unusable input."""
+    """Decide over outputs from anywhere."""
     from sft_pipeline.evaluation.gate.files_gate import decide_outputs
     from sft_pipeline.report.gate.text import summary
 
@@ -52,7 +52,7 @@ def compare(
         Path | None, typer.Option("--out", help="Empty folder for compare.json, compare.txt and compare.html.")
     ] = None,
 ) -> None:
-    """Compare several models on the same judged items; exit 0 for a result, 2 for unusable input."""
+    """Compare several models on the same judged items."""
     from sft_pipeline.evaluation.compare import compare as compared
     from sft_pipeline.report.compare import html as compare_html
     from sft_pipeline.report.compare import text as compare_text

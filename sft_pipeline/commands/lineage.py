@@ -22,7 +22,6 @@ def run(
 ) -> None:
     """Materialize the lineage of an experiment with Dagster and print the verdict.
 
-    The exit code is that of the verdict, but 2 where the run stopped and the verdict is a pass, or there is none.
     The same as `dagster asset materialize --select '*' --partition NAME -m sft_pipeline.definitions`.
     """
     from sft_pipeline.provenance.store import Store, default_store
@@ -79,7 +78,7 @@ def _ended(process: subprocess.Popen) -> int:
 
 
 def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
-    """Print the summary of the stored gate report; exit 0 for pass, 1 for fail, 2 for refused."""
+    """Print the summary of the stored gate report."""
     raise typer.Exit(_report(name))
 
 
@@ -98,7 +97,7 @@ def _report(name: str) -> int:
 
 
 def specs() -> None:
-    """List the experiments and validate their specifications; exit 2 when one does not hold."""
+    """List the experiments and validate their specifications."""
     names, problems = specifications(project_root())
     for name in names:
         try:
@@ -118,10 +117,7 @@ def schema() -> None:
 
 
 def verify(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
-    """Check every file of the experiment's lineage against its hash, and every artifact against its inputs.
-
-    Exit 1 when something was changed by hand or rests on something else than what is stored now.
-    """
+    """Check every file of the experiment's lineage against its hash, and every artifact against its inputs."""
     from sft_pipeline.provenance.store import Store, default_store
     from sft_pipeline.provenance.store.work_folders import check_names
     from sft_pipeline.provenance.verification import verify_lineage

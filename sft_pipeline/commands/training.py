@@ -12,7 +12,7 @@ from sft_pipeline.specification import project_root
 
 
 def plan(spec: Spec) -> None:
-    """Print the training plan; exit 1 when it is refused.
+    """Print the training plan.
 
     A specification that states its data (data.expected) is planned from that and from model.architecture alone, without
     data and model. Any other must lie in specs/ and is planned from what was materialized for it: splits and base model.
@@ -38,10 +38,7 @@ def diagnose(
     file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the run's folder.")],
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the curves.")] = None,
 ) -> None:
-    """Say whether a training was healthy.
-
-    Exit 0: healthy. Exit 1: sick, or undecided because the log holds too few rows. Exit 2: no usable log.
-    """
+    """Say whether a training was healthy."""
     from sft_pipeline.diagnosis.diagnose import diagnose as examine
     from sft_pipeline.diagnosis.log import log_history, state_file
 

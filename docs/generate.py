@@ -1,0 +1,160 @@
+"""Write the reference pages under docs/reference from the code: `make docs`, or `python docs/generate.py`.
+
+A page is a function in `PAGES`. A test compares each file with what its function gives.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Made by docs/generate.py: edit the code, then run `make docs`. -->\n"
+
+
+def specification() -> str:
+    """Every field of a specification, by section, in the order of the schema."""
+    from sft_pipeline.experiment import Experiment
+
+    schema = Experiment.model_json_schema()
+    lines = [
+        "# Fields of a specification",
+        "",
+        "A specification is one YAML file under `specs/`; its name is the experiment's. A field without a default is required.",
+        "`sft-pipeline schema` prints the same as JSON Schema, for editors.",
+    ]
+    for path, section in _sections(schema, "", schema["$defs"], set()):
+        lines += ["", f"## {path or 'The file'}", "", section.get("description", ""), ""]
+        lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in section["properties"].items():
+            default = "**required**" if name in section.get("required", ()) else _default(field)
+            meaning = field.get("description", "") or _target(field, schema["$defs"]).get("description", "")
+            lines.append(_table_row(f"`{name}`", _type(field), default, meaning))
+    return "\n".join(lines) + "\n"
+
+
+def _sections(
+    section: dict[str, Any], path: str, definitions: dict[str, Any], seen: set[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A section and those below it, each once, with the path of its first place in a file."""
+    yield path, section
+    for name, field in section["properties"].items():
+        for reference in _references(field):
+            target = definitions[reference]
+            if reference not in seen and "properties" in target:
+                seen.add(reference)
+                kind = target["properties"].get("kind", {}).get("const")
+                below = f"{path}.{name}".lstrip(".") + (f" ({kind})" if kind else "")
+                yield from _sections(target, below, definitions, seen)
+
+
+def _references(field: Any) -> Iterator[str]:
+    if isinstance(field, dict):
+        if "$ref" in field:
+            yield field["$ref"].rsplit("/", 1)[1]
+        for key, value in field.items():
+            if key != "discriminator":
+                yield from _references(value)
+    elif isinstance(field, list):
+        for value in field:
+            yield from _references(value)
+
+
+def _target(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    return next((definitions[name] for name in _references(field)), {})
+
+
+_BOUNDS = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+    "minItems": "at least {}",
+    "minLength": "at least {} characters",
+    "pattern": "`{}`",
+}
+
+
+def _type(field: dict[str, Any]) -> str:
+    """The type of a field in words, with its bounds."""
+    for choice in ("anyOf", "oneOf", "allOf"):
+        if choice in field:
+            return " or ".join(dict.fromkeys(_type(part) for part in field[choice]))
+    if "$ref" in field:
+        return "section"
+    if "const" in field or "enum" in field:
+        return ", ".join(f"`{json.dumps(value)}`".replace('"', "") for value in field.get("enum", [field.get("const")]))
+    name = field.get("type", "anything")
+    if name == "array":
+        items = field.get("items") or {"type": "anything"}
+        name = f"list of {_type(items)}"
+    elif name == "object":
+        values = field.get("additionalProperties")
+        name = f"mapping to {_type(values)}" if isinstance(values, dict) else "mapping"
+    elif name == "null":
+        return "null"
+    bounds = [text.format(field[key]) for key, text in _BOUNDS.items() if key in field]
+    return " ".join([name, *bounds])
+
+
+def _default(field: dict[str, Any]) -> str:
+    if "default" not in field:
+        return ""
+    text = json.dumps(field["default"], ensure_ascii=False)
+    return f"`{text}`" if len(text) <= 60 else "see its section" if "$ref" in field else f"`{text[:57]}…`"
+
+
+def commands() -> str:
+    """Every command with its arguments and options, and the exit codes in one table."""
+    import typer
+
+    from sft_pipeline.cli import EXIT_CODES, app
+
+    group: Any = typer.main.get_command(app)
+    lines = ["# Commands", "", "## Exit codes", "", "3 is a fault of the program in every command.", ""]
+    lines += ["| command | 0 | 1 | 2 |", "|---|---|---|---|"]
+    for function, codes in EXIT_CODES.items():
+        lines.append(_table_row(f"[`{function.__name__}`](#{function.__name__})", *(code or "–" for code in codes)))
+    for name, command in group.commands.items():
+        usage = " ".join(command.collect_usage_pieces(command.context_class(command)))
+        lines += ["", f"## {name}", "", f"`sft-pipeline {name} {usage}`", "", _paragraphs(command.help or ""), ""]
+        rows = [_parameter(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        if rows:
+            lines += ["| | default | meaning |", "|---|---|---|", *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _parameter(parameter: Any) -> str:
+    option = parameter.param_type_name == "option"
+    name = ", ".join((*parameter.opts, *parameter.secondary_opts)) if option else parameter.name
+    missing = parameter.default is None or parameter.default is False or str(parameter.default).endswith("UNSET")
+    default = "**required**" if parameter.required else "" if missing else f"`{parameter.default}`"
+    return _table_row(f"`{name}`", default, parameter.help or "")
+
+
+def _paragraphs(text: str) -> str:
+    """Lines of a docstring as one line per paragraph."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def _table_row(*cells: str) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "specification.md": specification,
+    "commands.md": commands,
+}
+"""What gives each page, by file name. Another page is another function here."""
+
+
+def page(name: str) -> str:
+    """The page as it must stand in docs/reference: behind its title, a note says where it comes from."""
+    title, rest = PAGES[name]().split("\n", 1)
+    return f"{title}\n\n{NOTE}{rest}"
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(exist_ok=True)
+    for file in PAGES:
+        (REFERENCE / file).write_text(page(file), "utf-8")
