@@ -1,15 +1,13 @@
 """A client for one OpenAI-compatible chat endpoint: greedy requests, retries, and a key that leaves in one header only."""
 
-import email.utils
 import json
 import os
 import threading
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from sft_pipeline import http_client
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scoring.judge_cache import Replies
 from sft_pipeline.provenance.hashing import hash_value
@@ -24,9 +22,7 @@ GIVE_UP = 10
 MOST = 1_000_000
 """Largest value of a numeric option; a longer time-out is beyond what the system's calls take."""
 
-_LARGEST = 1 << 20  # bytes of a reply
 _WRONG_ADDRESS = {301, 302, 303, 307, 308, 401, 403, 404, 405}
-_AGAIN = {408, 409, 425, 429}  # and whatever the server says of itself, 5xx
 
 
 class Reply(NamedTuple):
@@ -35,14 +31,6 @@ class Reply(NamedTuple):
     text: str | None
     problem: str
     sha256: str
-
-
-class _Failure(Exception):
-    """One attempt failed; `wait` is how many seconds the endpoint asked for, None that asking again is of no use."""
-
-    def __init__(self, problem: str, wait: float | None = None):
-        super().__init__(problem)
-        self.wait = wait
 
 
 class Endpoint:
@@ -59,17 +47,16 @@ class Endpoint:
         Raises:
             SpecificationError: an option is missing or cannot be used, or the variable is not set.
         """
-        import httpx2
-
         self.url = _address(options.get("base_url"))
         self.model = options.get("model")
         if not isinstance(self.model, str) or not self.model:
             raise _wrong("model", "must name the model that judges")
         self._key = _key(options.get("api_key_env"))
         self._timeout = number("timeout", options, 60, least=0.1)
-        self._retries = int(number("retries", options, 4, least=0))
+        retries = int(number("retries", options, 4, least=0))
+        self._pauses = [min(2**attempt, 30) / 2 for attempt in range(retries)]
         self._max_tokens = int(number("max_tokens", options, 1024, least=1))
-        self._client = httpx2.Client(timeout=self._timeout, follow_redirects=False)
+        self._client = http_client.client(self._timeout)
         self._replies = replies
         self._failed, self._lock = 0, threading.Lock()
 
@@ -101,61 +88,30 @@ class Endpoint:
             return Reply(kept, "", sha256)
         if self._failed >= GIVE_UP:
             return Reply(None, f"not asked: the endpoint failed {GIVE_UP} times in a row", sha256)
-        for attempt in range(self._retries + 1):
-            try:
-                text = self._once(body)
-            except _Failure as failure:
-                problem, wait = self._without_key(str(failure)), failure.wait
-                if wait is None or wait > LONGEST_WAIT or attempt == self._retries:
-                    break
-                time.sleep(max(wait, min(2**attempt, 30) / 2))
-            else:
-                self._count(failed=False)
-                text = self._without_key(text)
-                self._replies.add(self.url, sha256, text)
-                return Reply(text, "", sha256)
-        self._count(failed=True)
-        return Reply(None, problem, sha256)
+        try:
+            text = self._without_key(self._asked(body))
+        except http_client.RequestFailed as failure:
+            self._count(failed=True)
+            return Reply(None, self._without_key(str(failure)), sha256)
+        self._count(failed=False)
+        self._replies.add(self.url, sha256, text)
+        return Reply(text, "", sha256)
 
-    def _once(self, body: dict[str, Any]) -> str:
-        import httpx2
-
+    def _asked(self, body: dict[str, Any]) -> str:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        started = time.monotonic()
-        content = bytearray()
         try:
-            with self._client.stream("POST", self.url, json=body, headers=headers) as response:
-                for chunk in response.iter_bytes(1 << 16):
-                    content += chunk
-                    if len(content) > _LARGEST:
-                        raise _Failure(f"the reply is longer than {_LARGEST} bytes")
-                    if time.monotonic() - started > self._timeout:
-                        raise _Failure(f"no complete reply within {self._timeout:g} s", 0)
-        except httpx2.TimeoutException:
-            raise _Failure(f"no reply within {self._timeout:g} s", 0) from None
-        except httpx2.TransportError as error:
-            raise _Failure(f"the connection failed: {type(error).__name__}: {error}", 0) from None
-        except httpx2.DecodingError:
-            raise _Failure("the reply's compression is broken") from None
-        status, said = response.status_code, content[:200].decode(errors="replace")
-        if status in _WRONG_ADDRESS:
-            where = response.headers.get("location", "")
-            raise SpecificationError(
-                f"evaluation.scorers: {self.url} answers {status}{f' to {where}' if where else ''} to the model "
-                f"{self.model}: {self._without_key(said) or 'no message'}. Correct base_url (redirects are not followed, "
-                "so that the key goes nowhere else), model or api_key_env"
-            )
-        if status in _AGAIN or status >= 500:
-            raise _Failure(f"status {status}: {said}", _retry_after(response.headers.get("retry-after", "")))
-        if status != 200:
-            raise _Failure(f"status {status}: {said}")
-        try:
-            text = json.loads(content)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            text = None
-        if not isinstance(text, str):
-            raise _Failure(f"the reply is no chat completion: {said}")
-        return text.encode(errors="replace").decode()
+            content = http_client.post(self._client, self.url, body, headers, self._timeout, self._pauses, LONGEST_WAIT)
+        except http_client.RequestFailed as failure:
+            if failure.status not in _WRONG_ADDRESS:
+                raise
+            answered = f"{failure.status}{f' to {failure.location}' if failure.location else ''}"
+            said = self._without_key(str(failure))
+        else:
+            return _text(content)
+        raise SpecificationError(
+            f"evaluation.scorers: {self.url} answers {answered} when asked for the model {self.model} ({said}). Correct "
+            "base_url (redirects are not followed, so that the key goes nowhere else), model or api_key_env"
+        )
 
     def _count(self, failed: bool) -> None:
         with self._lock:
@@ -163,6 +119,22 @@ class Endpoint:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
+
+
+def _text(content: bytes) -> str:
+    """What the model says in a chat completion.
+
+    Raises:
+        RequestFailed: it is none.
+    """
+    try:
+        text = json.loads(content)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        text = None
+    if not isinstance(text, str):
+        said = content[:200].decode(errors="replace")
+        raise http_client.RequestFailed(f"the reply is no chat completion: {said}", "its reply is no chat completion")
+    return text.encode(errors="replace").decode()
 
 
 def number(name: str, options: Mapping[str, Any], default: float, least: float) -> float:
@@ -206,16 +178,6 @@ def _key(variable: Any) -> str:
     if not key or not key.isascii() or not key.isprintable():
         raise _wrong("api_key_env", f"names the environment variable {variable}, which holds no key for a header")
     return key
-
-
-def _retry_after(value: str) -> float:
-    """Seconds to wait by the header Retry-After: a number of seconds or a date; 0 without it."""
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        return max(0.0, (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _wrong(option: str, problem: str) -> SpecificationError:
