@@ -144,8 +144,8 @@ def test_cleaning_finds_the_planted_faults_and_keeps_what_is_asked(raw, tiny):
     rows = [row | {"critics": None, "instruction_tokens": None, "response_tokens": None} for row in rows]
     continuations = filters.Continuations()
     continuations.observe(rows)
-    judges = filters.judges(tiny.data.quality, continuations, Path())
-    dropped = {i for judge in judges.values() for i, hit in enumerate(judge(rows)) if hit}
+    active = filters.active_filters(tiny.data.quality, continuations, Path())
+    dropped = {i for check in active.values() for i, hit in enumerate(check(rows)) if hit}
     spoilt = {i for i, fault in enumerate(raw[1]) if fault in planted_faults.RESPONSE_FAULTS}
     assert dropped - spoilt == set(), "a filter dropped a clean row"
     assert len(spoilt & dropped) >= 0.95 * len(spoilt)

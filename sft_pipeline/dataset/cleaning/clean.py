@@ -52,10 +52,10 @@ def clean(
             continuations = filters.Continuations()
             for _, batch in _batches(source, "learn", raw.rows, progress, ("instruction", "response", "type")):
                 continuations.observe(batch)
-            judges = filters.judges(quality, continuations, root or Path.cwd())
+            active = filters.active_filters(quality, continuations, root or Path.cwd())
             fingerprints = Fingerprints(data.duplicates)
             for start, batch in _batches(source, "filter", raw.rows, progress):
-                passed = judging.judge(batch, judges)
+                passed = judging.judge(batch, active)
                 fingerprints.add([start + i for i in passed], [batch[i] for i in passed])
         levels = fingerprints.levels(progress)
         clusters.write(levels, source, out / InstructionDataset.DUPLICATES)
@@ -71,7 +71,7 @@ def clean(
         types=dict(sorted(written.types.items())),
         unique_instructions=written.rows,  # the exact level leaves one row of each instruction
         filters=tuple(
-            FilterOutcome(name=name, objected=judging.objected[name], dropped=judging.dropped[name]) for name in judges
+            FilterOutcome(name=name, objected=judging.objected[name], dropped=judging.dropped[name]) for name in active
         ),
         duplicates=tuple(level.summary() for level in levels),
         lengths=lengths,

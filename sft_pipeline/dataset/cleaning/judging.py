@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.filters import Hit, Judge, Row
+from sft_pipeline.dataset.filters import Filter, Hit, Row
 from sft_pipeline.dataset.text import words
 from sft_pipeline.provenance.hashing import canonical_json
 
@@ -59,7 +59,7 @@ class Judging:
         """Whether there is a tokenizer."""
         return self._count_tokens is not None
 
-    def judge(self, rows: list[dict[str, Any]], judges: Mapping[str, Judge]) -> list[int]:
+    def judge(self, rows: list[dict[str, Any]], active: Mapping[str, Filter]) -> list[int]:
         """Judge a batch.
 
         The rows get their numbers of tokens, and those without a verdict of critics get one, if there is a critic.
@@ -70,8 +70,8 @@ class Judging:
         self._measure(rows)
         self._ask_critics(rows)
         objections: list[list[tuple[str, Hit]]] = [[] for _ in rows]
-        for name, judge in judges.items():
-            for found, hit in zip(objections, judge(rows), strict=True):
+        for name, check in active.items():
+            for found, hit in zip(objections, check(rows), strict=True):
                 if hit is not None:
                     found.append((name, hit))
         for row, found in zip(rows, objections):

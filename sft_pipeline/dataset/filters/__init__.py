@@ -1,7 +1,7 @@
-"""The quality filters, one small unit each; `judges` assembles those that a specification asks for."""
+"""The quality filters; `active_filters` builds those that a specification asks for."""
 
-from sft_pipeline.dataset.filters.base import Hit, Judge, Row
+from sft_pipeline.dataset.filters.base import Filter, Hit, Row
 from sft_pipeline.dataset.filters.continuations import Continuations
-from sft_pipeline.dataset.filters.registry import judges
+from sft_pipeline.dataset.filters.registry import active_filters
 
-__all__ = ["Continuations", "Hit", "Judge", "Row", "judges"]
+__all__ = ["Continuations", "Filter", "Hit", "Row", "active_filters"]

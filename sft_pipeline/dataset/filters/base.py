@@ -1,4 +1,4 @@
-"""What every quality filter takes and gives."""
+"""What a quality filter takes and returns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ Row = Mapping[str, Any]
 
 
 class Hit(NamedTuple):
-    """Why a row is dropped, and the text that says so."""
+    """Why a row is dropped, and the text that shows it."""
 
     reason: str
     matched: str
 
 
-Judge = Callable[[Sequence[Row]], list[Hit | None]]
-"""A filter over one batch: for each row None to keep it, or the reason against it."""
+Filter = Callable[[Sequence[Row]], list[Hit | None]]
+"""A filter over one batch: for each row None to keep it, or the reason to drop it."""

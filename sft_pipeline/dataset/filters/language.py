@@ -8,7 +8,7 @@ as a whole says more: there the probabilities of close relatives (Croatian and B
 import re
 from collections.abc import Mapping, Sequence
 
-from sft_pipeline.dataset.filters.base import Hit, Judge, Row
+from sft_pipeline.dataset.filters.base import Filter, Hit, Row
 from sft_pipeline.errors import SpecificationError
 
 _LETTERS = 25
@@ -35,7 +35,7 @@ _ASKS = re.compile(
 )
 
 
-def language(wanted: Sequence[str], least: float) -> Judge:
+def language(wanted: Sequence[str], least: float) -> Filter:
     """A filter that drops rows in another language; what is short, undecided, or hardly letters is kept.
 
     The response alone is judged only where English is wanted: in instructions of other languages it cannot be told
@@ -65,7 +65,7 @@ def language(wanted: Sequence[str], least: float) -> Judge:
         others = {code: found[code] for code in found if code not in wanted and code not in _UNDECIDED}
         return max(others, key=others.__getitem__), sum(others.values())
 
-    def judge(row: Row) -> Hit | None:
+    def check(row: Row) -> Hit | None:
         instruction, response = row["instruction"][:_CHARACTERS], row["response"][:_CHARACTERS]
         if "en" in wanted and _ASKS.search(instruction):
             return None
@@ -88,7 +88,7 @@ def language(wanted: Sequence[str], least: float) -> Judge:
             return None
         return Hit(f"the row is in another language: {code}, probability {others:.3f}", whole)
 
-    return lambda rows: [judge(row) for row in rows]
+    return lambda rows: [check(row) for row in rows]
 
 
 def _other_script(text: str) -> bool:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sft_pipeline.dataset.filters.base import Hit, Judge, Row
+from sft_pipeline.dataset.filters.base import Filter, Hit, Row
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.experiment import PersonalData
 
@@ -21,7 +21,7 @@ _FRACTION = re.compile(r"\d\.$")
 _BINARY = re.compile(r"[01\W]+")
 
 
-def personal_data(settings: PersonalData) -> Judge:
+def personal_data(settings: PersonalData) -> Filter:
     """A filter that drops rows in which one of the entities is found with at least `min_score`.
 
     E-mail addresses of the domains reserved for examples (RFC 2606) and IP addresses that are not global (private,
@@ -57,7 +57,7 @@ def personal_data(settings: PersonalData) -> Judge:
                 if not _FRACTION.search(text[max(0, one.start - 2) : one.start]) and not _BINARY.fullmatch(matched):
                     yield one.entity_type, one.score, matched
 
-    def judge(row: Row) -> Hit | None:
+    def check(row: Row) -> Hit | None:
         for field in ("instruction", "response"):
             if found := list(findings(row[field])):
                 scores = {entity: max(s for e, s, _ in found if e == entity) for entity, *_ in found}
@@ -65,7 +65,7 @@ def personal_data(settings: PersonalData) -> Judge:
                 return Hit(f"personal data in the {field}: {names}", "; ".join(matched for *_, matched in found))
         return None
 
-    return lambda rows: [judge(row) for row in rows]
+    return lambda rows: [check(row) for row in rows]
 
 
 def _recognisers() -> "list[EntityRecognizer]":

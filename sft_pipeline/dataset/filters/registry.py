@@ -1,33 +1,32 @@
-"""The quality filters, one small unit each; `judges` assembles those that a specification asks for."""
+"""Which filters a specification asks for, in the order in which they name the faults of a row."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from sft_pipeline.dataset.filters.base import Hit, Judge, Row
+from sft_pipeline.dataset.filters.base import Filter, Hit, Row
 from sft_pipeline.dataset.filters.continuations import Continuations
-from sft_pipeline.dataset.filters.critics import critics
+from sft_pipeline.dataset.filters.declared import critics, scope, token_bounds, token_limit
 from sft_pipeline.dataset.filters.language import language
 from sft_pipeline.dataset.filters.markers import delimiter, runaway
 from sft_pipeline.dataset.filters.personal_data import personal_data
 from sft_pipeline.dataset.filters.placeholder import empty, placeholder
 from sft_pipeline.dataset.filters.repetition import repeats_instruction, repetition
-from sft_pipeline.dataset.filters.token_bounds import scope, token_bounds, token_limit
 from sft_pipeline.dataset.filters.toxicity import toxicity
 from sft_pipeline.dataset.filters.truncation import truncated
 from sft_pipeline.experiment import Quality, TokenBounds
 
 WORDING = (empty, placeholder, delimiter, runaway, repetition, repeats_instruction, truncated, scope)
-"""The filters that judge a row by its wording alone, in the order in which its faults are named."""
+"""The filters that look at the wording alone, in the order in which they name the faults of a row."""
 
 
-def judges(quality: Quality, continuations: Continuations, root: Path) -> dict[str, Judge]:
-    """The filters that `quality` asks for, by name, in the order in which a row's faults are named: the cheap ones first.
+def active_filters(quality: Quality, continuations: Continuations, root: Path) -> dict[str, Filter]:
+    """The filters that `quality` asks for, by name, the cheap ones first.
 
-    Models and word lists are loaded here, so that what is missing stops a run before its first row.
+    Models and word lists are loaded here, so that a missing one stops a run before its first row.
 
     Args:
-        quality: what is wanted.
-        continuations: what was learned from all raw rows, see `Continuations`.
+        quality: the settings.
+        continuations: statistics of all raw rows.
         root: folder that relative paths of `quality` start from.
 
     Raises:
@@ -36,10 +35,10 @@ def judges(quality: Quality, continuations: Continuations, root: Path) -> dict[s
         SpecificationError: an unknown language, entity or label.
     """
 
-    def each(judge: Callable[[Row, Quality, Continuations], Hit | None]) -> Judge:
-        return lambda rows: [judge(row, quality, continuations) for row in rows]
+    def over_batch(check: Callable[[Row, Quality, Continuations], Hit | None]) -> Filter:
+        return lambda rows: [check(row, quality, continuations) for row in rows]
 
-    found = {judge.__name__: each(judge) for judge in WORDING if _asked(judge.__name__, quality)}
+    found = {check.__name__: over_batch(check) for check in WORDING if _enabled(check.__name__, quality)}
     if not quality.instruction_tokens == quality.response_tokens == TokenBounds():
         found["token_bounds"] = token_bounds(quality)
     if quality.token_limit is not None:
@@ -55,8 +54,8 @@ def judges(quality: Quality, continuations: Continuations, root: Path) -> dict[s
     return found
 
 
-def _asked(name: str, quality: Quality) -> bool:
-    """Whether a filter of `WORDING` has anything to do; those that no field switches off always have."""
+def _enabled(name: str, quality: Quality) -> bool:
+    """Whether a filter of `WORDING` is switched on; those without a switch always are."""
     return {
         "placeholder": bool(quality.placeholders),
         "delimiter": bool(quality.delimiters),

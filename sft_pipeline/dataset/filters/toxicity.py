@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sft_pipeline.dataset.filters.base import Hit, Judge, Row
+from sft_pipeline.dataset.filters.base import Filter, Hit, Row
 from sft_pipeline.errors import DataError, ModelError, SpecificationError
 from sft_pipeline.experiment import Toxicity
 from sft_pipeline.specification import expand_path
@@ -37,7 +37,7 @@ Find = Callable[[Sequence[str]], list[tuple[str, str] | None]]
 """For each text None, or why it is toxic and the words that say so."""
 
 
-def toxicity(settings: Toxicity, root: Path) -> Judge:
+def toxicity(settings: Toxicity, root: Path) -> Filter:
     """A filter that drops rows whose instruction or response is toxic; the words are looked for first.
 
     Args:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sft_pipeline.dataset.filters import Continuations
 from sft_pipeline.dataset.filters.base import Hit
+from sft_pipeline.dataset.filters.declared import scope
 from sft_pipeline.dataset.filters.registry import WORDING
-from sft_pipeline.dataset.filters.token_bounds import scope
 from sft_pipeline.embedded import planted_faults
 from sft_pipeline.embedded.instructions import generate_with_faults
 from sft_pipeline.experiment import EmbeddedData, Quality

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sft_pipeline.dataset.filters import Continuations, judges
+from sft_pipeline.dataset.filters import Continuations, active_filters
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import PersonalData, Quality, TokenBounds, Toxicity
 
@@ -12,10 +12,10 @@ WORDING = ["empty", "placeholder", "delimiter", "runaway", "repetition", "repeat
 
 
 def names(quality: Quality) -> list[str]:
-    return list(judges(quality, Continuations(), Path(".")))
+    return list(active_filters(quality, Continuations(), Path(".")))
 
 
-def test_by_default_the_wording_and_the_critics_are_judged():
+def test_by_default_wording_and_critics_are_active():
     assert names(Quality()) == [*WORDING, "critics"]
 
 
@@ -52,7 +52,9 @@ def test_everything_that_is_asked_for_comes_with_the_dear_ones_last():
         "instruction_tokens": 6,
         "response_tokens": 10,
     }
-    assert all(judge([row, row]) == [None, None] for judge in judges(quality, Continuations(), Path(".")).values())
+    assert all(
+        check([row, row]) == [None, None] for check in active_filters(quality, Continuations(), Path(".")).values()
+    )
 
 
 @pytest.mark.parametrize("quality", [Quality(scope_types=("math",)), Quality(scope={"url": "http"})])

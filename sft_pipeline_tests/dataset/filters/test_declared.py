@@ -1,11 +1,12 @@
-"""What the critics of a stage-1 record accept, with confidence or without."""
+"""Filters on declared bounds and recorded verdicts: lengths in tokens, critics."""
 
 import json
 
 import pytest
 
-from sft_pipeline.dataset.filters.critics import critics
+from sft_pipeline.dataset.filters.declared import critics, token_bounds, token_limit
 from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import Quality, TokenBounds
 
 GOOD = {"is_good": True, "predicted_label": "A", "logp_a": -0.1, "logp_b": -2.3, "margin": 2.2, "confident": True}
 UNSURE = GOOD | {"logp_b": -0.3, "margin": 0.2, "confident": False}
@@ -61,3 +62,41 @@ def test_confidence_is_only_needed_where_it_decides():
     assert critics("accepted")([row({"pair": verdict})]) == [None]
     with pytest.raises(DataError, match="confident = None"):
         critics("confident")([row({"pair": verdict})])
+
+
+def counted(instruction: int | None, response: int | None) -> dict[str, object]:
+    return {
+        "instruction": "Say it.",
+        "response": "So it is.",
+        "instruction_tokens": instruction,
+        "response_tokens": response,
+    }
+
+
+@pytest.mark.parametrize(
+    ("instruction", "response", "reason"),
+    [
+        (3, 10, None),
+        (8, 20, None),
+        (2, 10, "the instruction has 2 tokens, fewer than 3"),
+        (9, 10, "the instruction has 9 tokens, more than 8"),
+        (5, 9, "the response has 9 tokens, fewer than 10"),
+        (5, 21, "the response has 21 tokens, more than 20"),
+        (None, None, None),
+    ],
+)
+def test_only_what_is_outside_the_bounds_goes(instruction, response, reason):
+    quality = Quality(instruction_tokens=TokenBounds(least=3, most=8), response_tokens=TokenBounds(least=10, most=20))
+    (hit,) = token_bounds(quality)([counted(instruction, response)])
+    assert (hit and hit.reason) == reason
+
+
+def test_a_bound_without_an_end_is_open():
+    quality = Quality(response_tokens=TokenBounds(least=1))
+    assert [bool(hit) for hit in token_bounds(quality)([counted(0, 10**9), counted(0, 0)])] == [False, True]
+
+
+def test_a_response_of_as_many_tokens_as_the_limit_was_cut_by_it():
+    hits = token_limit(64)([counted(100, 63), counted(1, 64), counted(1, 65), counted(1, None)])
+    assert [bool(hit) for hit in hits] == [False, True, True, False]
+    assert hits[1].reason == "the response has 64 tokens: it was cut by the limit of 64"
