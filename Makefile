@@ -57,7 +57,7 @@ validate: setup
 
 lint: $(DEV)
 	$(BIN)/ruff check sft_pipeline sft_pipeline_tests benchmarks docs
-	$(BIN)/ruff format --check sft_pipeline sft_pipeline_tests docs
+	$(BIN)/ruff format --check sft_pipeline sft_pipeline_tests benchmarks docs
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 

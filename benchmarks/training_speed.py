@@ -149,7 +149,9 @@ class Bench:
         encoded = tokenization.encode(experiment, self.tokenizer, self.train_rows)
         order = schedule.row_order(encoded.lengths, experiment.training, 0)
         settings = options(experiment, self.plan(experiment), True) | {"train_sampling_strategy": "sequential"}
-        dev_rows = tokenization.encode(experiment, self.tokenizer, self.rows(dev.rows + len(self.train_rows))[: dev.rows])
+        dev_rows = tokenization.encode(
+            experiment, self.tokenizer, self.rows(dev.rows + len(self.train_rows))[: dev.rows]
+        )
         set_seed(experiment.training.seed)
         bare = SFTTrainer(
             model=load_model(self.base.root, experiment.model),
