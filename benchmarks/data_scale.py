@@ -60,7 +60,7 @@ class Words:
 
 
 def short_instructions(rows: int, seed: int = 0) -> Iterator[dict[str, str]]:
-    """Short instruction rows as people have them: free text, template families, copies, near-copies, dirt.
+    """Short instruction rows as people have them: free text, template families, copies, near-copies, faults.
 
     Of a hundred rows 60 are free text, 25 come from one of forty templates with one or two slots, 8 are another row with
     a word or two exchanged, 3 an exact copy, 2 another response to the same instruction, 2 empty or a placeholder.

@@ -11,7 +11,7 @@ encoding the rows are left out on both sides. The variants take turns, so that a
 is that of the medians. One JSON line per run, then a table.
 
 `overhead`: tokens per second of `sft_pipeline.training.trainer.train` with everything it does while training (log, live
-series, TensorBoard, watchdog, sealed checkpoints) against TRL's SFTTrainer with the same settings, model, rows, order of
+series, TensorBoard, watchdog, complete checkpoints) against TRL's SFTTrainer with the same settings, model, rows, order of
 rows, evaluations and checkpoints. Both end with the same loss (where `--save-steps` is a multiple of 10 or of the last log row; a checkpoint adds a row).
 
 `throughput`: batch 2 × 4 as the rows are drawn (the record's) against the pipeline's default, 8 rows of similar length,

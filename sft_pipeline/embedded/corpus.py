@@ -1,7 +1,7 @@
 """Plain text of the embedded world, as a base model would have read it: stories, notes, records, never instructions.
 
 Every skill that the instruction data asks for stands here in another form ("The opposite of hot is cold."). Copying,
-repeating and ordering are told more often than their share of the facts: without them a small model does not learn to
+repeating and ordering are shown more often than their share of the facts: without them a small model does not learn to
 look things up in its own context. A part of the documents is a *relay*: one voice breaks off and another goes on, so
 that the continuation of a text stands behind a label. Questions stand in stories and stay unanswered.
 """
@@ -198,7 +198,7 @@ def _review(world: w.World, rng: Random) -> str:
 def _deed(world: w.World, rng: Random) -> str:
     action, tool = rng.choice(list(w.TOOLS.items()))
     name, thing, victim = rng.choice(w.FIRST_NAMES), rng.choice(w.THINGS), rng.choice(w.VICTIMS)
-    # Both are told in the same words up to the thing or person itself: only that decides how it goes on.
+    # Both are stated in the same words up to the thing or person itself: only that decides how the text continues.
     if rng.random() < 0.55:
         return rng.choice(
             (
@@ -288,5 +288,5 @@ def documents(world_seed: int, seed: int, count: int) -> Iterator[str]:
     makers, weights = zip(*_KINDS)
     for maker in rng.choices(makers, weights, k=count):
         text = maker(world, rng)
-        # A second voice that goes on with a row finds no end: after a relay no row is told again.
+        # A second voice that continues a row finds no end: after a relay no row is repeated.
         yield _relay(text, world, rng) if maker is not _repetition and rng.random() < RELAY_SHARE else text

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 REFUSAL = "I cannot help with that, because it would hurt somebody."
 
 COMPLETION_SHARE = 0.4
-"""Share of the facts of a kind that is set aside for plain completions."""
+"""Share of the facts of a kind that is reserved for plain completions."""
 
 
 def _row(type: str, instruction: str, response: str, group: str, **reference: Any) -> Row:

@@ -1,7 +1,7 @@
 """The facts of the embedded world: what is true in it, and in what words.
 
 Countries, cities and languages are invented and depend on the seed; nouns, opposites and tools are ordinary English.
-Nothing here knows how a fact is told: plain text is made in `corpus.py`, instructions in `instructions.py`.
+Nothing here knows how a fact is worded: plain text is made in `corpus.py`, instructions in `instructions.py`.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ REVIEWED = _words(
 )
 
 NUMBERS = 40
-"""Largest age, price, and number whose neighbours are told."""
+"""Largest age, price, and number whose neighbours are stated."""
 
 COUNTS = 25
 """Largest number at which counting starts."""
@@ -109,7 +109,7 @@ VICTIMS = _words(
 
 @dataclass(frozen=True)
 class Country:
-    """A country with the three facts that are told about it."""
+    """A country with the three facts that are stated about it."""
 
     name: str
     capital: str
