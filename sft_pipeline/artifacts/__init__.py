@@ -16,6 +16,7 @@ from sft_pipeline.artifacts.data import (
     LengthDistribution,
     QualityManifest,
     RejectedSample,
+    SourceFiles,
     Threshold,
 )
 from sft_pipeline.artifacts.evaluation import (
@@ -64,6 +65,7 @@ __all__ = [
     "SentinelResult",
     "SeriesPoint",
     "SeriesReport",
+    "SourceFiles",
     "Threshold",
     "TrainingPlan",
     "TrainingReport",

@@ -1,4 +1,4 @@
-"""Datasets, what was set aside of them, and the proof that they do not leak."""
+"""Datasets, the rows rejected from them, and the proof that they do not leak."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -93,10 +93,10 @@ class LengthDistribution(Frozen):
 
 
 class FilterOutcome(Frozen):
-    """What one filter did: `objected` rows it had a reason against, `dropped` those that it was the first to object to."""
+    """What one filter did: it matched `matched` rows; of `dropped` rows it was the first filter to match."""
 
     name: str
-    objected: int
+    matched: int
     dropped: int
 
 
@@ -123,7 +123,7 @@ class DuplicateClusters(Frozen):
 
 
 class QualityManifest(Frozen):
-    """Everything that the quality stage has to say about a dataset: `manifest.json`, and the report made from it."""
+    """What the quality stage reports about a dataset: `manifest.json`, from which the page is made."""
 
     source: str
     source_schema: str
@@ -142,11 +142,29 @@ class QualityManifest(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class SourceFiles(Frozen):
+    """A file or a folder that was read, as it was at that time."""
+
+    path: str = Field(description="As it is written in the specification.")
+    files: int | None = Field(None, description="Files of a folder that were read; None for a single file.")
+    sha256: str = Field(
+        description="Of the file; of a folder that of the list of its files that are read, in the order of their names, "
+        "as `sha256sum` prints it: `cd FOLDER && sha256sum NAME NAME … | sha256sum`."
+    )
+    bytes: int
+
+    def __str__(self) -> str:
+        if self.files is None:
+            return f"{self.path} (sha256 {self.sha256}, {self.bytes} bytes)"
+        count = f"{self.files} file{'s' if self.files > 1 else ''}"
+        return f"{self.path} ({count}, sha256 of their list {self.sha256}, {self.bytes} bytes)"
+
+
 class InstructionDataset(Artifact):
-    """Instruction rows in `rows.parquet` (schema: dataset/table.py) and, beside them, the rows set aside.
+    """Instruction rows in `rows.parquet` (schema: dataset/table.py) and, beside them, the rejected rows.
 
     `rejected.parquet` holds every dropped row with the filter, the reason and the matched text. A raw dataset also
-    carries what was brought beside it: `test.parquet` and `benchmarks/NAME.parquet`. A clean one carries
+    carries its external inputs: `test.parquet` and `benchmarks/NAME.parquet`. A clean one carries
     `duplicates.parquet` (every cluster, and which member was kept and why), `manifest.json` and `report.html`.
     """
 
@@ -161,22 +179,28 @@ class InstructionDataset(Artifact):
 
     stage: Literal["raw", "clean", "train", "dev", "test"]
     rows: int
-    rejected: dict[str, int] = Field({}, description="Rows set aside, by reason.")
+    rejected: dict[str, int] = Field({}, description="Rejected rows, by reason.")
     types: dict[str, int] = Field({}, description="Rows by item type.")
     source: str = Field("", description="Where the rows came from, with the SHA-256 of the bytes that were read.")
+    source_files: dict[str, SourceFiles] = Field(
+        {}, description="The files that a raw dataset was read from, by the specification's field that names them."
+    )
     source_schema: str = Field("", description="Recognised schema or mapping.")
+    unreadable: tuple[str, ...] = Field(
+        (), description="File, row and reason of the first rows of a raw dataset that could not be read."
+    )
     statistics: dict[str, float] = Field({}, description="Length statistics: name → value.")
     thresholds: tuple[Threshold, ...] = ()
     proof: LeakageProof | None = Field(None, description="Only on dev and test: the leakage proof against training.")
     notes: tuple[str, ...] = Field((), description="What a reader should know, such as a smaller test set and why.")
 
     @property
-    def brought_test(self) -> Path | None:
-        """Rows of the test file that was brought beside a raw dataset, if one was."""
+    def external_test(self) -> Path | None:
+        """Rows of the external test file of a raw dataset, if it has one."""
         return self.path(self.TEST) if self.TEST in self.files else None
 
     @property
     def benchmarks(self) -> dict[str, Path]:
-        """Items of the protected benchmarks that were read beside a raw dataset, by name."""
+        """Items of the held-out benchmarks of a raw dataset, by name."""
         found = (Path(name) for name in self.files)
         return {path.stem: self.path(path.as_posix()) for path in found if path.parent == Path("benchmarks")}

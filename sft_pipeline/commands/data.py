@@ -118,7 +118,7 @@ def split(
     for name, part in made.items():
         typer.echo(f"{name:6} {part.rows:7} rows → {shown(part.path(part.ROWS))}")
         for reason, count in part.rejected.items():
-            typer.echo(f"       {count:7} set aside: {reason}")
+            typer.echo(f"       {count:7} rejected: {reason}")
         for note in part.notes:
             typer.echo(f"       {note}")
     leaks = [part.proof for part in made.values() if part.proof and not part.proof.clean]
@@ -146,14 +146,14 @@ def leakage(
     with user_errors(), tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
         data, _ = _data(train, spec)
         embed = semantic.load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
-        brought = data.test or FileData(kind="file", path=_literal(test))
-        brought = brought.model_copy(update={"path": _literal(test)})
+        external = data.test or FileData(kind="file", path=_literal(test))
+        external = external.model_copy(update={"path": _literal(test)})
         work, root = Path(temporary), project_root()
         learned, items = work / "train.parquet", work / "test.parquet"
-        told = sources.read_items(data.source, root, learned, learned=True, progress=progress)
-        notes = [f"{train.name}: {note}" for note in told]
-        told = sources.read_items(brought, root, items, field="data.test", progress=progress)
-        notes += [f"{test.name}: {note}" for note in told]
+        read = sources.read_items(data.source, root, learned, learned=True, progress=progress)
+        notes = [f"{train.name}: {note}" for note in read]
+        read = sources.read_items(external, root, items, field="data.test", progress=progress)
+        notes += [f"{test.name}: {note}" for note in read]
         proof = proofs.prove(
             (row for batch in table.batches(learned, proofs.COMPARED) for row in batch),
             table.read_table(items, proofs.COMPARED),
@@ -183,7 +183,7 @@ def _rows_to_split(
     if not _is_clean(source):
         raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **beside)
         sources.require_readable(raw)
-        return raw, raw.brought_test, raw.benchmarks
+        return raw, raw.external_test, raw.benchmarks
     # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.
     manifest = QualityManifest.model_validate_json((source / InstructionDataset.MANIFEST).read_bytes())
     test, benchmarks = sources.read_beside(root=project_root(), out=work, **beside)

@@ -32,9 +32,7 @@ REJECTED = pa.schema(
         pa.field("source_row", pa.int64(), nullable=False),
         pa.field("filter", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
-        pa.field(
-            "matched", pa.string(), nullable=False
-        ),  # the text that the filter objects to, cut to MATCHED characters
+        pa.field("matched", pa.string(), nullable=False),  # the text that decided, cut to MATCHED characters
         pa.field("id", pa.string()),  # None where the row could not be read
         pa.field("instruction", pa.string()),
         pa.field("response", pa.string()),

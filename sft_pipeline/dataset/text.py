@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import regex
+
 # For a class of a regular expression each.
 IDEOGRAPHS = "\u3005-\u3007\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Kana and ideographs: written without spaces, about two characters to a word."""
@@ -21,8 +23,16 @@ UNSPACED = SOUTH_ASIAN + HANGUL + IDEOGRAPHS
 
 _CHARACTERS_OF_A_WORD = {2: re.compile(f"[{IDEOGRAPHS}]"), 5: re.compile(f"[{SOUTH_ASIAN}]")}
 _UNSPACED = re.compile(f"[{UNSPACED}]")
-# One ideograph counts as one word, or a whole sentence would be a single word.
-_WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
+
+# Of scripts written without spaces one character counts as one word, or a whole sentence would be a single word: of the
+# ideographs, the kana, Yi, and those whose words only a dictionary finds (class SA of UAX #14: Thai, Lao, Khmer, …).
+_CHARACTER = r"[[[\p{Ideographic}\p{scx=Hira}\p{scx=Kana}\p{sc=Yiii}\p{LB=SA}\p{sc=Java}\p{sc=Bali}]&&[\p{Alphabetic}\p{N}]]--\p{M}]"
+# Vowel signs and other marks belong to the character before them (UAX #29); alone or after a symbol they are no word.
+_SIGNS = r"[\p{M}\p{Join_Control}]"
+# \w of this library is Unicode's word character (UTS #18, annex C): letters, marks, digits, connectors, joiners.
+_WORD = regex.compile(rf"(?V1){_CHARACTER}{_SIGNS}*|[[\w\p{{N}}]--{_CHARACTER}--{_SIGNS}][[\w\p{{N}}]--{_CHARACTER}]*")
+# Soft hyphens, zero-width spaces, variation selectors: nobody sees them. Joiners stay, for they change how a word reads.
+_INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--\p{Join_Control}]+")
 
 _RUN = 30
 """Characters that no word has: a longer run of a script written without spaces is divided into characters."""
@@ -48,7 +58,7 @@ _RAISED = re.compile("([\u00b2\u00b3\u00b9\u2070-\u209c]+)")
 
 
 def normalise(text: str) -> str:
-    """Unicode compatibility form, without case, runs of white space as one space; punctuation stays.
+    """Unicode compatibility form, without case and invisible characters, runs of white space as one space.
 
     Two texts are exact duplicates when their normal forms are equal. Punctuation stays because it can be the whole
     difference ("3 > 2" and "3 < 2"), and so do the exponents and indices of formulas ("2⁵" is not "25").
@@ -57,7 +67,11 @@ def normalise(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in compatibility form and without case; punctuation separates and is left out."""
+    """The words of `text` in compatibility form and without case; punctuation separates and is left out.
+
+    A word is a run of letters, digits and underscores with their marks; of a script written without spaces, it is one
+    character with its marks.
+    """
     if text.isascii():
         return text.translate(_ASCII_WORDS).split()
     return _WORD.findall(_fold(text))
@@ -135,4 +149,4 @@ def _fold(text: str) -> str:
         return text.lower()
     if _RAISED.search(text):
         return "".join(part if i % 2 else _fold(part) for i, part in enumerate(_RAISED.split(text)))
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold())

@@ -78,10 +78,10 @@ def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
     if data.source:
         shown |= {"source": data.source, "schema": data.source_schema}
     if data.rejected or data.stage in ("raw", "clean"):
-        shown["set aside"] = table([{"reason": r, "rows": n} for r, n in sorted(data.rejected.items())])
+        shown["rejected"] = table([{"reason": r, "rows": n} for r, n in sorted(data.rejected.items())])
     if data.REJECTED in data.files:
         columns = ["filter", "reason", "matched", "source_file", "source_row"]
-        shown["set aside, samples"] = table(_head(data.path(data.REJECTED), columns))
+        shown["rejected, samples"] = table(_head(data.path(data.REJECTED), columns))
     if data.statistics:
         shown["statistics"] = table([{"statistic": s, "value": v} for s, v in data.statistics.items()])
     if data.thresholds:

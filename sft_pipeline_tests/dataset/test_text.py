@@ -1,5 +1,8 @@
 """The normal form on which every comparison rests."""
 
+import unicodedata
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +77,75 @@ def test_words_are_guessed_from_characters_where_no_spaces_part_them():
 def test_what_does_not_show_is_no_text_and_is_trimmed():
     assert not shows(" \u200b\ufeff\n") and shows("\u200b.")
     assert trimmed("\ufeff a\u200bb \u2060\n") == "a\u200bb"
+
+
+STAY = {  # pairs of different sentences that differ in a vowel sign or another mark alone
+    "Devanagari": ("यह दिन अच्छा है", "यह दान अच्छा है"),
+    "Bengali": ("আমি বল খেলি", "আমি বিল খেলি"),
+    "Gurmukhi": ("ਇਹ ਦਿਨ ਚੰਗਾ ਹੈ", "ਇਹ ਦਾਨ ਚੰਗਾ ਹੈ"),
+    "Gujarati": ("આ દિન સારો છે", "આ દાન સારો છે"),
+    "Tamil": ("அவன் படி என்றான்", "அவன் பாடி என்றான்"),
+    "Telugu": ("ఇది పాలు", "ఇది పులు"),
+    "Kannada": ("ಇದು ಕಲೆ", "ಇದು ಕಾಲೆ"),
+    "Malayalam": ("ഇത് കല", "ഇത് കാല"),
+    "Sinhala": ("මේ කල", "මේ කාල"),
+    "Thai": ("เขามีไม้ใหม่", "เขามีไม่ใหม่"),
+    "Lao": ("ລາວມີປາ", "ລາວມີປ່າ"),
+    "Khmer": ("គាត់មានកូន", "គាត់មានកាន"),
+    "Burmese": ("သူ မာ သည်", "သူ မိ သည်"),
+    "Tibetan": ("དེ་རིང་ཡོད", "དེ་རེང་ཡོད"),
+    "Arabic": ("كَتَبَ الدرس", "كُتِبَ الدرس"),
+    "Hebrew": ("סֵפֶר טוב", "סַפָּר טוב"),
+    "Chinese": ("今天天气很好", "今天天气不好"),
+    "Japanese": ("ここはきれいです", "ここはぎれいです"),
+    "Korean": ("오늘 날씨가 좋다", "오늘 날씨가 춥다"),
+    "Vietnamese": ("con ma ở đây", "con má ở đây"),
+    "Cyrillic": ("он пьет чай", "он льет чай"),
+    "Greek": ("ο νόμος είναι", "ο νομός είναι"),
+}
+GO = {  # two spellings of the same sentence
+    "Devanagari": ("क़लम यहाँ है", "क\u093cलम यहाँ है।"),
+    "Bengali": ("সে গো বলে", "সে গ\u09c7\u09be বলে"),
+    "Tamil": ("அவன் கொடு", "அவன் க\u0bc6\u0bbeடு"),
+    "Thai": ("น้ำใสมาก", "น้\u0e4dาใสมาก"),
+    "Lao": ("ນ້ຳດີ", "ນ້\u0ecdາດີ"),
+    "Khmer": ("គាត់មានកូន", "គាត់\u200bមាន\u200bកូន"),
+    "Arabic": ("الكتاب جديد", "ﺍﻟﻜﺘﺎﺏ جديد"),
+    "Hebrew": ("שׁלום", "\ufb2aלום"),
+    "Chinese": ("今天天气很好", "今天天气很好。"),
+    "Japanese": ("ガラスです", "ｶﾞﾗｽです"),
+    "Korean": ("오늘 날씨", unicodedata.normalize("NFD", "오늘 날씨")),
+    "Vietnamese": ("con má ở đây", unicodedata.normalize("NFD", "Con Má ở đây!")),
+    "Cyrillic": ("Он пьёт чай", unicodedata.normalize("NFD", "он пьёт чай.")),
+    "Greek": ("Ο ΝΌΜΟΣ", "ο νόμος"),
+    "Latin": ("the capital of France", "the cap\u00adital of Fr\u200bance"),
+}
+
+
+@pytest.mark.parametrize("script", STAY)
+def test_texts_that_differ_in_a_mark_are_different_words(script):
+    one, other = STAY[script]
+    assert words(one) != words(other)
+    assert jaccard(shingles(one, 3), shingles(other, 3)) < 0.7
+
+
+@pytest.mark.parametrize("script", GO)
+def test_spellings_of_the_same_text_are_the_same_words(script):
+    one, other = GO[script]
+    assert words(one) == words(other)
+
+
+def test_no_character_of_a_word_is_lost():
+    for text in (text for pair in (*STAY.values(), *GO.values()) for text in pair):
+        kept = normalise(text).translate({ord(c): None for c in " ।་.!。"})
+        assert "".join(words(text)) == kept
+
+
+@pytest.mark.parametrize("text", ["ภาษาไทย", "ພາສາລາວ", "ភាសា", "မြန်မာ", "今天", "きょう"])
+def test_scripts_without_spaces_are_counted_by_characters_with_their_marks(text):
+    assert len(words(text)) == sum(not unicodedata.category(c).startswith("M") for c in normalise(text))
+
+
+def test_symbols_and_their_selectors_are_no_words():
+    assert words("I ❤️ you 👩\u200d👧") == ["i", "you"]
+    assert words("می\u200cخواهم") == ["می\u200cخواهم"]

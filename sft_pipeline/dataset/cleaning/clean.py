@@ -40,7 +40,7 @@ def clean(
         count_tokens: number of tokens of each text, by the experiment's tokenizer; without it no token figures are
             taken, and what is declared in tokens is not judged, which the notes say.
         criticise: judges the rows that carry no verdicts of critics; gives for each the verdicts by critic.
-        progress: told how many rows were learned from, judged, compared and written.
+        progress: called with the rows observed, judged, compared and written.
 
     Returns:
         The dataset of stage "clean". Its rows and its rejected rows together are the raw rows. Thresholds that did not
@@ -71,7 +71,7 @@ def clean(
         types=dict(sorted(written.types.items())),
         unique_instructions=written.rows,  # the exact level leaves one row of each instruction
         filters=tuple(
-            FilterOutcome(name=name, objected=judging.objected[name], dropped=judging.dropped[name]) for name in active
+            FilterOutcome(name=name, matched=judging.matched[name], dropped=judging.dropped[name]) for name in active
         ),
         duplicates=tuple(level.summary() for level in levels),
         lengths=lengths,

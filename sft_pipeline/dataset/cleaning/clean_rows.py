@@ -43,10 +43,10 @@ def write_rows(
     Args:
         rows: all raw rows in their order, each with its verdict.
         total: how many.
-        levels: the duplicates among those that no filter objects to.
+        levels: the duplicates among the rows that no filter matches.
         quality: for the count of delimiters in what stays.
         out: folder for the two files.
-        progress: told how many rows were written.
+        progress: called with the rows written.
     """
     outcome, of, similarity = _by_position(levels, total)
     # A kept row comes before its copies: what they need of it is held from then on, and nothing of the other rows.

@@ -23,7 +23,7 @@ _FIELDS = ("instruction", "response")
 
 _VERDICT = pa.schema(
     [
-        pa.field("filter", pa.string()),  # None where no filter objects
+        pa.field("filter", pa.string()),  # None where no filter matches
         pa.field("reason", pa.string()),
         pa.field("matched", pa.string()),
         pa.field("critics", pa.string()),
@@ -39,7 +39,7 @@ class Judging:
     """
 
     def __init__(self, file: Path, count_tokens: CountTokens | None, criticise: Criticise | None) -> None:
-        self.objected: Counter[str] = Counter()
+        self.matched: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self._judged: Counter[str] = Counter()
         self._accepted: Counter[str] = Counter()
@@ -65,24 +65,24 @@ class Judging:
         The rows get their numbers of tokens, and those without a verdict of critics get one, if there is a critic.
 
         Returns:
-            Indices of the rows that no filter objects to.
+            Indices of the rows that no filter matches.
         """
         self._measure(rows)
         self._ask_critics(rows)
-        objections: list[list[tuple[str, Hit]]] = [[] for _ in rows]
+        hits: list[list[tuple[str, Hit]]] = [[] for _ in rows]
         for name, check in active.items():
-            for found, hit in zip(objections, check(rows), strict=True):
+            for found, hit in zip(hits, check(rows), strict=True):
                 if hit is not None:
                     found.append((name, hit))
-        for row, found in zip(rows, objections):
-            self.objected.update(name for name, _ in found)
+        for row, found in zip(rows, hits):
+            self.matched.update(name for name, _ in found)
             if found:
                 (name, hit), *others = found
                 self.dropped[name] += 1
                 also = f" (also: {', '.join(other for other, _ in others)})" if others else ""
                 row = {**row, "filter": name, "reason": hit.reason + also, "matched": hit.matched[: table.MATCHED]}
             self._writer.add({name: row.get(name) for name in _VERDICT.names})
-        return [i for i, found in enumerate(objections) if not found]
+        return [i for i, found in enumerate(hits) if not found]
 
     def acceptance(self) -> dict[str, float]:
         """Share that each critic accepted of the raw rows that carry its verdict."""

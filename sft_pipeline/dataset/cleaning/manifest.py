@@ -82,7 +82,7 @@ def samples(rejected: Path, per_filter: int = 5) -> tuple[RejectedSample, ...]:
     """Sample rows of each filter, in the order of the filters' names.
 
     The rows with the smallest hashes are taken: a random sample that does not change from run to run, and hardly when
-    rows are added. The texts are read of the chosen rows only, and cut to what was objected to.
+    rows are added. The texts are read of the chosen rows only, and cut to the matched text.
 
     Args:
         rejected: a table of rejected rows (table.REJECTED).

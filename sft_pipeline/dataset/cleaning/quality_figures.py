@@ -21,13 +21,13 @@ def thresholds(
     read = next((t.value for t in raw.thresholds if t.name == "unreadable_share"), unreadable / (raw.rows + unreadable))
     limits = [
         ("unreadable_share", read, quality.max_unreadable_share, "at most"),
-        ("runaway_share", judging.objected["runaway"] / raw.rows, quality.max_runaway_share, "at most"),
-        ("truncated_share", judging.objected["truncated"] / raw.rows, quality.max_truncated_share, "at most"),
+        ("runaway_share", judging.matched["runaway"] / raw.rows, quality.max_runaway_share, "at most"),
+        ("truncated_share", judging.matched["truncated"] / raw.rows, quality.max_truncated_share, "at most"),
         ("kept_share", written.rows / raw.rows, quality.min_kept_share, "at least"),
         ("delimiters_in_kept_rows", written.delimiters, 0, "at most"),
     ]
     if quality.token_limit and judging.counts_tokens:
-        share = judging.objected["token_limit"] / raw.rows
+        share = judging.matched["token_limit"] / raw.rows
         limits.append(("token_limit_share", share, quality.max_token_limit_share, "at most"))
     median = next((found.median for found in lengths if found.name == "response_tokens"), None)
     if quality.max_median_response_tokens and median is not None:

@@ -1,6 +1,6 @@
 """What test items and training rows share: the proof, and the rows that a specification does not tolerate.
 
-`proof.py` counts and shows, `objections.py` decides which rows have to go, `semantic.py` compares meanings.
+`proof.py` counts and shows, `removals.py` decides which rows have to go, `semantic.py` compares meanings.
 """
 
 from sft_pipeline.dataset.leakage.proof import COMPARED, PROOF, prove, write

@@ -33,7 +33,7 @@ class Hit(NamedTuple):
     matched: str
 
 
-class Protected:
+class BenchmarkIndex:
     """The items of all benchmarks, asked for the first one that a row contains."""
 
     def __init__(self, files: Mapping[str, Path], data: Data) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
 
 
-class Held:
+class HeldOutIndex:
     """The held-out rows (id, instruction, group) of one comparison; the training rows come later.
 
     `rows` and all that goes by position is in the order of the texts: what is decided by position does not depend on

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from sft_pipeline.dataset.leakage.held_out_index import Held
+from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
 from sft_pipeline.dataset.leakage.overlap import Form, longest_common_run
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.experiment import Data
@@ -29,21 +29,21 @@ class Leak(NamedTuple):
     matched: str
 
 
-class LeakingRows:
+class LeakSearch:
     """Rows of a stream that leak into held-out rows, by position in the stream; `found` has the reasons.
 
     Removing them leaves nothing over which `leakage.prove` would call the two sides unclean.
     """
 
-    def __init__(self, held_rows: Sequence[Mapping], side: str, data: Data, embed: "Embed | None" = None) -> None:
-        """Look for leaks into `held_rows`, which the reasons call `side`; the rest is as in `leakage.prove`."""
+    def __init__(self, held_out_rows: Sequence[Mapping], side: str, data: Data, embed: "Embed | None" = None) -> None:
+        """Look for leaks into `held_out_rows`, which the reasons call `side`; the rest is as in `leakage.prove`."""
         semantic = data.leakage.semantic
         # Where it only reports, the semantic tier removes nothing, and nothing has to be embedded.
         decides = bool(semantic and semantic.decides)
         if not decides:
             data = data.model_copy(update={"leakage": data.leakage.model_copy(update={"semantic": None})})
         self._data, self._side = data, side
-        self._held = Held(held_rows, data, embed if decides else None, data.duplicates.threshold)
+        self._held = HeldOutIndex(held_out_rows, data, embed if decides else None, data.duplicates.threshold)
         self._leaks: dict[int, Leak] = {}
         self._holding: dict[
             int, tuple[frozenset[str], str, str]

@@ -47,7 +47,7 @@ def told(row: Mapping[str, Any]) -> str:
 
 
 class Overlaps:
-    """Held-out shingle sets by position, asked for those that resemble a new set."""
+    """HeldOutIndex-out shingle sets by position, asked for those that resemble a new set."""
 
     def __init__(self, sets: Sequence[frozenset[str]], least: float = 0.0) -> None:
         """Index `sets`; pairs below the similarity `least` are not looked for."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
-from sft_pipeline.dataset.leakage.held_out_index import Held
+from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
 from sft_pipeline.dataset.leakage.overlap import Form, Overlaps, form, longest_common_run, told
 from sft_pipeline.dataset.leakage.training_data_hash import line
 from sft_pipeline.dataset.progress import Progress, silent
@@ -63,12 +63,12 @@ class Match(NamedTuple):
 
 
 class Comparison:
-    """Held-out rows against a stream of training rows; `proof` says what was found so far."""
+    """HeldOutIndex-out rows against a stream of training rows; `proof` says what was found so far."""
 
     def __init__(self, test_rows: Sequence[Row], data: Data, embed: "Embed | None" = None) -> None:
         """Start a comparison without training rows; the arguments are those of `prove`."""
         self._data = data
-        self._held = Held(test_rows, data, embed, least=0.0)
+        self._held = HeldOutIndex(test_rows, data, embed, least=0.0)
         self._train_rows = 0
         self._train_hash, self._exact_hash, self._test_hash = (hashlib.sha256() for _ in range(3))
         for row in test_rows:

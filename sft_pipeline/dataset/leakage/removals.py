@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.leakage.benchmarks import Protected
-from sft_pipeline.dataset.leakage.leak_search import LeakingRows
+from sft_pipeline.dataset.leakage.benchmarks import BenchmarkIndex
+from sft_pipeline.dataset.leakage.leak_search import LeakSearch
 from sft_pipeline.dataset.leakage.overlap import form
 from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, blocks
 from sft_pipeline.dataset.progress import Progress
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
 
 
-class Objection(NamedTuple):
+class Removal(NamedTuple):
     """Why a row stands in no split."""
 
     filter: str
@@ -25,21 +25,21 @@ class Objection(NamedTuple):
     matched: str
 
 
-def of_benchmarks(
+def benchmark_removals(
     clean: InstructionDataset, files: Mapping[str, Path], data: Data, progress: Progress
-) -> dict[int, Objection]:
+) -> dict[int, Removal]:
     """The rows that hold an item of a protected benchmark (table.BENCHMARK, by the benchmark's name), by position."""
     if not files:
         return {}
-    protected = Protected(files, data)
+    protected = BenchmarkIndex(files, data)
     return {
-        position: Objection(f"benchmark:{hit.benchmark}", hit.reason, hit.matched)
+        position: Removal(f"benchmark:{hit.benchmark}", hit.reason, hit.matched)
         for position, row in numbered(clean, ("instruction", "response"), "benchmarks", progress)
         if (hit := protected.contained(row))
     }
 
 
-def of_leaks(
+def leak_removals(
     clean: InstructionDataset,
     positions: Sequence[int],
     held: Sequence[Mapping[str, Any]],
@@ -47,9 +47,9 @@ def of_leaks(
     data: Data,
     embed: "Embed | None",
     progress: Progress,
-) -> dict[int, Objection]:
+) -> dict[int, Removal]:
     """Which of the rows at `positions` (ascending) leak into the rows `held` of the split `side`."""
-    leaking = LeakingRows(held, side, data, embed)
+    leaking = LeakSearch(held, side, data, embed)
     wanted = frozenset(positions)
     rows = (row for position, row in numbered(clean, COMPARED, f"leaks into {side}", progress) if position in wanted)
     done = 0
@@ -57,7 +57,7 @@ def of_leaks(
         leaking.add(done, [form(row, data) for row in block])
         done += len(block)
     return {
-        positions[index]: Objection(f"leaks_into_{side}", leak.reason, leak.matched)
+        positions[index]: Removal(f"leaks_into_{side}", leak.reason, leak.matched)
         for index, leak in leaking.found().items()
     }
 

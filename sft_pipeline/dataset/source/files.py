@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.artifacts import InstructionDataset, SourceFiles
 from sft_pipeline.dataset.source.csv import read_delimited
 from sft_pipeline.dataset.source.items import Item
 from sft_pipeline.dataset.source.json_array import read_array
@@ -88,18 +88,13 @@ class Files:
                 f"{_listed(list(self.missed))}. Unpack or convert them, put files in the place of links, or take them out"
             )
 
-    def description(self) -> str:
-        """The path as written, with hash and size.
-
-        The hash of a folder is that of the list of its files that are read, in the order of their names, as `sha256sum`
-        prints it: `cd FOLDER && sha256sum NAME NAME … | sha256sum`.
-        """
+    def record(self) -> SourceFiles:
+        """The path as written, with hash and size of what it holds now."""
         size = sum(path.stat().st_size for path in self.paths)
         if not self.folder:
-            return f"{self.written} (sha256 {hash_file(self.paths[0])}, {size} bytes)"
+            return SourceFiles(path=self.written, sha256=hash_file(self.paths[0]), bytes=size)
         listed = "".join(f"{hash_file(path)}  {name}\n" for path, name in zip(self.paths, self.names))
-        count = f"{len(self.paths)} file{'s' if len(self.paths) > 1 else ''}"
-        return f"{self.written} ({count}, sha256 of their list {hash_bytes(listed.encode())}, {size} bytes)"
+        return SourceFiles(path=self.written, files=len(self.paths), sha256=hash_bytes(listed.encode()), bytes=size)
 
 
 def find(written: str, root: Path, field: str, *, header: bool = True) -> Files:

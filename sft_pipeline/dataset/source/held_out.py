@@ -1,11 +1,11 @@
-"""What is brought beside the data and taken whole: a test file, evaluation benchmarks, two sides to be compared."""
+"""External inputs, which are taken whole: a test file, evaluation benchmarks, the two sides of a comparison."""
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.artifacts import InstructionDataset, SourceFiles
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.source import schema
@@ -20,11 +20,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLDER = "benchmarks"
 
 
-def take_test(test: FileData, root: Path, out: Path, progress: Progress) -> str:
-    """Write a brought test file to out/test.parquet, row for row in its order.
+def take_test(test: FileData, root: Path, out: Path, progress: Progress) -> tuple[SourceFiles, str]:
+    """Write an external test file to out/test.parquet, row for row in its order.
 
     Returns:
-        A note with hash, number of rows and schema.
+        The record of its files, and a note with hash, number of rows and schema.
 
     Raises:
         DataError: it cannot be read in full.
@@ -35,10 +35,13 @@ def take_test(test: FileData, root: Path, out: Path, progress: Progress) -> str:
     count = _write(
         files.items(test.limit), intake, "a test file", files, out / InstructionDataset.TEST, "read test", progress
     )
-    return "; ".join((f"test: {files.description()}, {count} rows, {intake.schema}", *files.notes, *intake.notes()))
+    record = files.record()
+    return record, "; ".join((f"test: {record}, {count} rows, {intake.schema}", *files.notes, *intake.notes()))
 
 
-def take_benchmarks(benchmarks: Mapping[str, BenchmarkFile], root: Path, out: Path, progress: Progress) -> list[str]:
+def take_benchmarks(
+    benchmarks: Mapping[str, BenchmarkFile], root: Path, out: Path, progress: Progress
+) -> dict[str, tuple[SourceFiles, str]]:
     """Write the items of evaluation files to out/benchmarks/NAME.parquet.
 
     The text of an item stands in the declared column, or is recognised like an instruction; where a row has no known
@@ -46,7 +49,7 @@ def take_benchmarks(benchmarks: Mapping[str, BenchmarkFile], root: Path, out: Pa
     number N means the N-th field of a file without a header line.
 
     Returns:
-        A note for each, with hash, number of items and the column.
+        For each the record of its files, and a note with hash, number of items and the column.
 
     Raises:
         DataError: a name is no file name, or a file cannot be read in full.
@@ -60,11 +63,11 @@ def take_benchmarks(benchmarks: Mapping[str, BenchmarkFile], root: Path, out: Pa
             )
         if (other := taken.setdefault(name.lower(), name)) != name:
             raise DataError(f"data.leakage.benchmarks: {other!r} and {name!r} differ only in case; rename one of them")
-    notes = []
+    read = {}
     for name, benchmark in benchmarks.items():
         (out / _FOLDER).mkdir(exist_ok=True)
-        notes.append(_take_benchmark(name, benchmark, root, out / _FOLDER, progress))
-    return notes
+        read[name] = _take_benchmark(name, benchmark, root, out / _FOLDER, progress)
+    return read
 
 
 def read_items(
@@ -122,7 +125,9 @@ class _Compared(Intake):
         return row
 
 
-def _take_benchmark(name: str, benchmark: BenchmarkFile, root: Path, folder: Path, progress: Progress) -> str:
+def _take_benchmark(
+    name: str, benchmark: BenchmarkFile, root: Path, folder: Path, progress: Progress
+) -> tuple[SourceFiles, str]:
     field = f"data.leakage.benchmarks.{name}"
     positional = benchmark.column is not None and benchmark.column.isdecimal()
     files = find(benchmark.path, root, f"{field}.path", header=not positional)
@@ -145,8 +150,9 @@ def _take_benchmark(name: str, benchmark: BenchmarkFile, root: Path, folder: Pat
             if writer.rows % table.BATCH == 0:
                 progress(f"read {name}", writer.rows, None)
     progress(f"read {name}", writer.rows, writer.rows)
-    told = f"benchmark {name}: {files.description()}, {writer.rows} items, {intake.schema}"
-    return "; ".join((told, *files.notes, *intake.notes()))
+    record = files.record()
+    note = f"benchmark {name}: {record}, {writer.rows} items, {intake.schema}"
+    return record, "; ".join((note, *files.notes, *intake.notes()))
 
 
 def _without_header(items: Iterator[SourceItem], column: str, field: str) -> Iterator[SourceItem]:

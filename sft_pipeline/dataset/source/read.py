@@ -14,7 +14,7 @@ from sft_pipeline.artifacts import InstructionDataset, Threshold
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.source import held_out, schema
-from sft_pipeline.dataset.source.files import find
+from sft_pipeline.dataset.source.files import Files, find
 from sft_pipeline.dataset.source.held_out import read_items
 from sft_pipeline.dataset.source.intake import Intake, SourceItem, rejected
 from sft_pipeline.dataset.source.items import MAX_ROW_CHARACTERS
@@ -57,8 +57,10 @@ def read(
         DataError: there is nothing to read, or no row of it can be used (rejected.parquet is there even then); a
             mapped column is in no row; a row of what is taken whole cannot be read.
     """
-    brought = [held_out.take_test(test, root, out, progress)] if test else []
-    brought += held_out.take_benchmarks(benchmarks or {}, root, out, progress)
+    external = {"data.test.path": held_out.take_test(test, root, out, progress)} if test else {}
+    for name, read in held_out.take_benchmarks(benchmarks or {}, root, out, progress).items():
+        external[f"data.leakage.benchmarks.{name}"] = read
+    source_files = {field: record for field, (record, _) in external.items()}
     if isinstance(source, EmbeddedData):
         from sft_pipeline.embedded import instructions
 
@@ -88,7 +90,12 @@ def read(
                 f"{name}: none of its {account.rejected} rows can be used: {account.reasons}. "
                 + (advice if intake.unrecognised else "Correct them in the source")
             )
-        description, recognised = rows.description(), intake.schema
+        recognised = intake.schema
+        if isinstance(rows, Files):
+            source_files["data.source.path"] = rows.record()
+            description = str(source_files["data.source.path"])
+        else:
+            description = rows.description()
         notes += intake.notes()
     if account.rejected:
         notes.insert(0, f"{account.rejected} rows could not be read, such as {account.reasons}")
@@ -100,11 +107,13 @@ def read(
         rejected={"unreadable": account.rejected} if account.rejected else {},
         types=dict(sorted(account.types.items())),
         source=description,
+        source_files=source_files,
+        unreadable=tuple(account.first),
         source_schema=recognised,
         thresholds=()
         if max_unreadable_share is None
         else (Threshold(name=UNREADABLE, value=share, limit=max_unreadable_share, direction="at most"),),
-        notes=(*notes, *brought),
+        notes=(*notes, *(note for _, note in external.values())),
     )
 
 
@@ -139,7 +148,7 @@ def require_readable(raw: InstructionDataset) -> None:
             unread = raw.rejected["unreadable"]
             raise DataError(
                 f"{raw.source}: {unread} of {raw.rows + unread} rows ({threshold.value:.2%}) could not be read, more "
-                f"than the accepted {threshold.limit:.2%}: {'; '.join(raw.notes[:1])}. Correct them, or accept more "
+                f"than the accepted {threshold.limit:.2%}: such as {'; '.join(raw.unreadable)}. Correct them, or accept more "
                 "with data.quality.max_unreadable_share"
             )
 

@@ -21,9 +21,12 @@ from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
 from sft_pipeline.provenance.hashing import hash_bytes
 
+Notes = dict[str, list[str]]
+"""What a reader should know of each side."""
+
 
 class Columns(NamedTuple):
-    """What a split is decided by, of all rows in their order."""
+    """The columns that decide a split, of all rows in their order."""
 
     ids: list[str]
     texts: list[str]
@@ -35,15 +38,13 @@ class Columns(NamedTuple):
         return [{"id": self.ids[p], "instruction": self.texts[p], "group": self.groups[p]} for p in positions]
 
 
-def assign(
-    columns: Columns, data: Data, unwanted: Collection[int] = (), test: bool = True
-) -> tuple[list[str], tuple[str, ...]]:
-    """The side of each row, and notes on what could not be had as declared.
+def assign(columns: Columns, data: Data, unwanted: Collection[int] = (), test: bool = True) -> tuple[list[str], Notes]:
+    """The side of each row, and notes on declared sizes that were not reached.
 
     Args:
         columns: the rows.
         data: the specification's data section.
-        unwanted: positions of rows that will stand in neither dev nor train: they fill no place of the dev split.
+        unwanted: positions of rows that neither dev nor train may hold: they do not count towards the dev split's size.
         test: whether a test split is taken; without it the rows are divided into dev and train only.
     """
     united = components(columns.texts, columns.groups, data.duplicates)
@@ -75,7 +76,7 @@ def _crossing(texts: Sequence[str], sides: Sequence[str], data: Data) -> list[tu
 
 def _by_hash(
     columns: Columns, ranks: Sequence[str], united: Components, split: Split, unwanted: frozenset[int], test: bool
-) -> tuple[list[str], tuple[str, ...]]:
+) -> tuple[list[str], Notes]:
     # type → (rank, test items, dev items, rows) of each component; equal instructions have equal ranks
     strata: dict[str, list[tuple[str, int, int, list[int]]]] = {}
     for members in united.members():
@@ -90,7 +91,7 @@ def _by_hash(
     quotas = {"test": _test_quotas(available[0], split)} if test else {}
     quotas["dev"] = _shares(split.dev_size, available[1])
     sides = ["train"] * len(ranks)
-    notes = []
+    notes: Notes = {}
     for type, found in sorted(strata.items()):
         rest = sorted(found)
         for side in quotas:
@@ -105,12 +106,12 @@ def _by_hash(
                     left.append(component)
             if missing:
                 largest = max((component[items] for component in left), default=0)
-                notes.append(
-                    f"{side}: {quotas[side][type] - missing} of {quotas[side][type]} items of type {type!r}; "
+                notes.setdefault(side, []).append(
+                    f"{quotas[side][type] - missing} of {quotas[side][type]} items of type {type!r}; "
                     f"the largest component left has {largest} rows and is not divided"
                 )
             rest = left
-    return sides, tuple(notes)
+    return sides, notes
 
 
 def _test_quotas(available: Mapping[str, int], split: Split) -> dict[str, int]:
@@ -118,8 +119,8 @@ def _test_quotas(available: Mapping[str, int], split: Split) -> dict[str, int]:
     for type, wanted in split.test_size_by_type.items():
         if available.get(type, 0) <= wanted:
             raise DataError(
-                f"data.split.test_size_by_type: {wanted} test items of type {type!r} were asked for, and the clean data "
-                f"hold {available.get(type, 0)} (types: {', '.join(available)}); lower the number or bring more rows"
+                f"data.split.test_size_by_type asks for {wanted} test items of type {type!r}, and the clean data "
+                f"hold {available.get(type, 0)} (types: {', '.join(available)}); lower the number or add rows"
             )
     rest = split.test_size - sum(split.test_size_by_type.values())
     others = {type: count for type, count in available.items() if type not in split.test_size_by_type}

@@ -1,9 +1,8 @@
-"""The splits on disk: train, dev and test, what was set aside from them and why, and the proof that they are apart.
+"""The splits on disk: train, dev and test, the rows rejected from them, and the proof that nothing leaks.
 
-Which row goes to which side is decided in assignment.py. A test file that is brought takes the place of the test split
-and is never altered. Training and dev rows that leak into it, or that hold an item of a protected benchmark, are set
-aside with the reason. What objects to a row that the hash has put into the test split is no matter: that row is not
-trained on.
+assignment.py decides which row goes to which side. An external test file takes the place of the test split and is never
+altered. Training and dev rows that leak into it, or that contain an item of a held-out benchmark, are rejected with the
+reason. A row that the hash has put into the test split stays whatever it contains: nothing is trained on it.
 """
 
 import shutil
@@ -20,9 +19,9 @@ from sft_pipeline.dataset import croissant, table
 from sft_pipeline.dataset.leakage import semantic
 from sft_pipeline.dataset.leakage.overlap import form
 from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, PROOF, Comparison, blocks, similarities, write
-from sft_pipeline.dataset.leakage.removals import Objection, numbered, of_benchmarks, of_leaks
+from sft_pipeline.dataset.leakage.removals import Removal, benchmark_removals, leak_removals, numbered
 from sft_pipeline.dataset.progress import Progress, silent
-from sft_pipeline.dataset.split.assignment import Columns, assign
+from sft_pipeline.dataset.split.assignment import Columns, Notes, assign
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
@@ -45,10 +44,10 @@ def split(
         clean: dataset of stage "clean".
         data: the specification's data section.
         outs: existing folder for the files of each of "train", "dev" and "test".
-        root: the project's root, from which the path of an embedding model starts.
-        test: rows (table.ROW) of a test file that is brought; it becomes the test split as it is.
-        benchmarks: protected items (table.BENCHMARK) by the benchmark's name.
-        progress: told how far the work is.
+        root: the project's root, to which the path of an embedding model is relative.
+        test: rows (table.ROW) of an external test file; it becomes the test split as it is.
+        benchmarks: held-out items (table.BENCHMARK) by the benchmark's name.
+        progress: called with the rows done.
 
     Returns:
         The three datasets; dev carries the proof against train, test the one against train and dev together. Every
@@ -65,31 +64,31 @@ def split(
         raise ValueError(f"the specification declares {', '.join(missing)}; hand over the rows that were read from it")
     embed = semantic.load(data.leakage.semantic.model, root) if data.leakage.semantic else None
     columns = _read(clean)
-    objections = of_benchmarks(clean, benchmarks or {}, data, progress)
-    brought = _brought(test, data.split) if test else None
-    if brought:
-        objections |= of_leaks(clean, range(len(columns.ids)), brought, "test", data, embed, progress)
-    sides, notes = assign(columns, data, unwanted=objections.keys(), test=not brought)
-    objections = {p: objection for p, objection in objections.items() if sides[p] != "test"}
-    kept = _kept(columns, sides, objections)
+    removals = benchmark_removals(clean, benchmarks or {}, data, progress)
+    external = _external_test(test, data.split) if test else None
+    if external:
+        removals |= leak_removals(clean, range(len(columns.ids)), external, "test", data, embed, progress)
+    sides, notes = assign(columns, data, unwanted=removals.keys(), test=not external)
+    removals = {p: removal for p, removal in removals.items() if sides[p] != "test"}
+    kept = _kept(columns, sides, removals)
     # By construction only n-grams and meanings can still be shared, and only a declared limit objects to those.
     limited = data.leakage.max_contained_share < 1 or (data.leakage.semantic and data.leakage.semantic.decides)
-    if limited and not brought:
+    if limited and not external:
         items = set(kept["dev"])
-        others = [p for p, side in enumerate(sides) if (side == "train" and p not in objections) or p in items]
-        objections |= of_leaks(clean, others, columns.rows(kept["test"]), "test", data, embed, progress)
+        others = [p for p, side in enumerate(sides) if (side == "train" and p not in removals) or p in items]
+        removals |= leak_removals(clean, others, columns.rows(kept["test"]), "test", data, embed, progress)
     if limited:
-        training = [p for p, side in enumerate(sides) if side == "train" and p not in objections]
-        items = [p for p in kept["dev"] if p not in objections]
-        objections |= of_leaks(clean, training, columns.rows(items), "dev", data, embed, progress)
-    _require(sides, kept, objections, notes, bool(brought), clean, data.split)
-    counts = _write(clean, columns, sides, kept, objections, outs, progress)
-    if test and brought:
+        training = [p for p, side in enumerate(sides) if side == "train" and p not in removals]
+        items = [p for p in kept["dev"] if p not in removals]
+        removals |= leak_removals(clean, training, columns.rows(items), "dev", data, embed, progress)
+    _require(sides, kept, removals, notes, bool(external), clean, data.split)
+    counts = _write(clean, columns, sides, kept, removals, outs, progress)
+    if test and external:
         shutil.copyfile(test, outs["test"] / InstructionDataset.ROWS)
-        counts["types", "test"] = Counter(row["type"] for row in brought)
-        notes += _notes_inside(brought, data)
-    if (count := len(brought or kept["test"])) < 300:
-        notes += (f"test: {count} items; fewer than 300, because: {data.split.smaller_test_reason}",)
+        counts["types", "test"] = Counter(row["type"] for row in external)
+        notes.setdefault("test", []).extend(_repeated_inside(external, data))
+    if (count := len(external or kept["test"])) < 300:
+        notes.setdefault("test", []).append(f"{count} items; fewer than 300, because: {data.split.smaller_test_reason}")
     proofs = _prove(outs, data, embed, sum(counts["types", "train"].values()), progress)
     for side, out in outs.items():
         text = f"Rows of the {side} split, divided by near-duplicate component. Source: {clean.source}"
@@ -105,7 +104,7 @@ def split(
             source_schema=clean.source_schema,
             thresholds=clean.thresholds,  # the gate asks the test split whether the data it came from held them
             proof=proofs.get(side),
-            notes=tuple(note for note in notes if note.startswith(f"{side}:")),
+            notes=tuple(notes.get(side, ())),
         )
         for side in ("train", "dev", "test")
     }
@@ -141,10 +140,10 @@ def _blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
         yield from blocks(batch, BLOCK)
 
 
-# ------------------------------------------------------------------------------------------------------ a brought file
+# ------------------------------------------------------------------------------------------------------ an external test file
 
 
-def _brought(test: Path, split: Split) -> list[dict[str, Any]]:
+def _external_test(test: Path, split: Split) -> list[dict[str, Any]]:
     schema = pq.read_schema(test)
     if missing := [name for name in table.ROW.names if name not in schema.names]:
         raise DataError(f"{test}: the test rows have no column {missing[0]!r}; read the file with dataset/source first")
@@ -153,7 +152,7 @@ def _brought(test: Path, split: Split) -> list[dict[str, Any]]:
     if items < split.min_test_size or not rows:
         raise DataError(
             f"data.test: {test.name} holds {items} different instructions, and data.split.min_test_size asks for at "
-            f"least {split.min_test_size}. Bring more test items, or lower min_test_size and say why in "
+            f"least {split.min_test_size}. Add test items, or lower min_test_size and say why in "
             "smaller_test_reason"
         )
     _require_once(rows)
@@ -171,7 +170,7 @@ def _require_once(rows: Sequence[Mapping[str, Any]]) -> None:
         places.setdefault(row["id"], []).append(f"{row['source_file']} row {row['source_row']}")
     if twice := [found for found in places.values() if len(found) > 1]:
         raise DataError(
-            f"data.test: {len(twice)} items stand more than once, such as {', '.join(twice[0][:5])}: instruction, response, "
+            f"data.test: {len(twice)} items occur more than once, such as {', '.join(twice[0][:5])}: instruction, response, "
             "type and reference are the same, and an item is judged once. Remove the repetitions from the file"
         )
 
@@ -180,9 +179,9 @@ def _source(test: Path, data: Data) -> str:
     return f"{data.test.path if data.test else test.name}, rows as read: sha256 {hash_file(test)}"
 
 
-def _notes_inside(brought: Sequence[Mapping[str, Any]], data: Data) -> tuple[str, ...]:
-    """What stands in a brought file twice: it is said and left as it is."""
-    texts = [row["instruction"] for row in brought]
+def _repeated_inside(external: Sequence[Mapping[str, Any]], data: Data) -> tuple[str, ...]:
+    """Notes on near-duplicates inside an external test file, which stays as it is."""
+    texts = [row["instruction"] for row in external]
     pairs = [
         (a, b) for a, b, _ in similarities(texts, texts, data.duplicates.ngram, data.duplicates.threshold) if a < b
     ]
@@ -190,8 +189,8 @@ def _notes_inside(brought: Sequence[Mapping[str, Any]], data: Data) -> tuple[str
         return ()
     a, b = min(pairs)
     return (
-        f"test: {len(pairs)} pairs of near-duplicates stand inside the brought file, such as the rows {brought[a]['id']} "
-        f"and {brought[b]['id']}; the file is left as it is",
+        f"{len(pairs)} pairs of near-duplicates stand inside the test file, such as the rows {external[a]['id']} "
+        f"and {external[b]['id']}; the file is left as it is",
     )
 
 
@@ -209,13 +208,13 @@ def _read(clean: InstructionDataset) -> Columns:
     return columns
 
 
-def _kept(columns: Columns, sides: Sequence[str], objections: Collection[int]) -> dict[str, list[int]]:
+def _kept(columns: Columns, sides: Sequence[str], removals: Collection[int]) -> dict[str, list[int]]:
     """Positions of the dev and of the test items: of equal instructions the row with the smallest id counts."""
     kept = {}
     for side in ("dev", "test"):
         first: dict[str, int] = {}
         for position, other in enumerate(sides):
-            if other == side and position not in objections:
+            if other == side and position not in removals:
                 key = normalise(columns.texts[position])
                 first[key] = min(first.get(key, position), position, key=lambda p: (columns.ids[p], p))
         kept[side] = sorted(first.values())
@@ -225,28 +224,28 @@ def _kept(columns: Columns, sides: Sequence[str], objections: Collection[int]) -
 def _require(
     sides: Sequence[str],
     kept: Mapping[str, Sequence[int]],
-    objections: Mapping[int, Objection],
-    notes: Sequence[str],
-    brought: bool,
+    removals: Mapping[int, Removal],
+    notes: Notes,
+    external: bool,
     clean: InstructionDataset,
     split: Split,
 ) -> None:
-    training = sum(side == "train" and p not in objections for p, side in enumerate(sides))
+    training = sum(side == "train" and p not in removals for p, side in enumerate(sides))
     items = len(kept["test"])
-    if (brought or items >= split.min_test_size) and training:
+    if (external or items >= split.min_test_size) and training:
         return
-    gone = Counter(objection.filter for objection in objections.values())
-    removed = f" ({', '.join(f'{count} set aside as {name}' for name, count in sorted(gone.items()))})" if gone else ""
-    if brought:
+    gone = Counter(removal.filter for removal in removals.values())
+    removed = f" ({', '.join(f'{count} rejected as {name}' for name, count in sorted(gone.items()))})" if gone else ""
+    if external:
         raise DataError(
             f"the {len(sides)} clean rows of {clean.source or 'the dataset'}{removed} leave nothing to train on beside "
-            f"the brought test file and {len(kept['dev'])} dev items; bring other training rows"
+            f"the external test file and {len(kept['dev'])} dev items; add other training rows"
         )
-    why = next((f" ({note})" for note in notes if note.startswith("test:")), "")
+    why = next((f" ({note})" for note in notes.get("test", ())), "")
     raise DataError(
         f"the {len(sides)} clean rows of {clean.source or 'the dataset'}{removed} give {items} test items and "
         f"{training} training rows{why}; data.split asks for {split.test_size} test and {split.dev_size} dev items, and "
-        f"for at least {split.min_test_size} test items. Bring more rows, or lower test_size and min_test_size and say "
+        f"for at least {split.min_test_size} test items. Add rows, or lower test_size and min_test_size and say "
         "why in smaller_test_reason; if components of near-duplicates are too large, raise data.duplicates.threshold"
     )
 
@@ -256,7 +255,7 @@ def _write(
     columns: Columns,
     sides: Sequence[str],
     kept: Mapping[str, Sequence[int]],
-    objections: Mapping[int, Objection],
+    removals: Mapping[int, Removal],
     outs: Mapping[str, Path],
     progress: Progress,
 ) -> dict[tuple[str, str], Counter]:
@@ -272,15 +271,15 @@ def _write(
             )
         )
         for position, row in numbered(clean, None, "split", progress):
-            side, objection = sides[position], objections.get(position)
-            if not objection and side != "train":
+            side, removal = sides[position], removals.get(position)
+            if not removal and side != "train":
                 item = items[side][normalise(row["instruction"])]
                 if item != position:
                     reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
-                    objection = Objection("repeated_instruction", reason, columns.texts[item])
-            if objection:
-                rejected[side].add(table.rejected_row(row, *objection))
-                counts["rejected", side][objection.filter] += 1
+                    removal = Removal("repeated_instruction", reason, columns.texts[item])
+            if removal:
+                rejected[side].add(table.rejected_row(row, *removal))
+                counts["rejected", side][removal.filter] += 1
             else:
                 rows[side].add(row)
                 counts["types", side][row["type"]] += 1

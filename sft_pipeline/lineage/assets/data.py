@@ -166,7 +166,7 @@ def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 spec,
                 {name: outs[f"{name}_split"] for name in ("train", "dev", "test")},
                 root=Path(project.root),
-                test=raw_dataset.brought_test,
+                test=raw_dataset.external_test,
                 benchmarks=raw_dataset.benchmarks,
                 progress=logged(context),
             )

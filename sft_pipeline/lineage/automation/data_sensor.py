@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import BaseModel
 
-from sft_pipeline.artifacts import InstructionDataset
+from sft_pipeline.artifacts import InstructionDataset, SourceFiles
 from sft_pipeline.errors import PipelineError
 from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 NAME = "run_on_new_data"
 
 
-class Look(BaseModel):
-    """What was seen of an experiment's files."""
+class FileState(BaseModel):
+    """What the last tick knew of an experiment's files."""
 
     stat: str
     """Hash of how they look."""
 
-    content: list[str] | None
-    """What they hold, or None until they have come to rest."""
+    content: dict[str, SourceFiles] | None
+    """What they hold, by the specification's field, or None until they have come to rest."""
 
 
 def build() -> dg.SensorDefinition:
@@ -48,26 +48,26 @@ def build() -> dg.SensorDefinition:
     )
     def new_data(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
         tick, root, store = Tick(context, NAME), Path(project.root), project.artifacts()
-        seen = tick.remembered(Look) or {}
-        looks: dict[str, Look] = {}
+        seen = tick.remembered(FileState) or {}
+        states: dict[str, FileState] = {}
         for name, experiment in tick.experiments(root).items():
             try:
                 paths = _paths(experiment)
                 if not paths or store.pointer("raw_dataset", name) is None:
                     continue
-                look = looks[name] = _look(paths, root, seen.get(name))
-                if look.content is None:
+                state = states[name] = _state(paths, root, seen.get(name))
+                if state.content is None:
                     tick.say(f"{name}: its data are new or are being written; looked at again at the next tick")
                     continue
                 raw = store.describe("raw_dataset", name, InstructionDataset)
             except (PipelineError, OSError) as error:
                 tick.say(f"{name}: {error}")
                 continue
-            recorded = (raw.source, *raw.notes)
-            changed = [text for text in look.content if not any(text in note for note in recorded)]
+            changed = [str(files) for field, files in state.content.items() if raw.source_files.get(field) != files]
             if changed and not tick.busy(name):
-                tick.ask(name, hash_value(look.content), f"its data have changed: {'; '.join(changed)}")
-        return tick.result(json.dumps({name: look.model_dump() for name, look in looks.items()}))
+                content = {field: files.model_dump() for field, files in state.content.items()}
+                tick.ask(name, hash_value(content), f"its data have changed: {'; '.join(changed)}")
+        return tick.result(json.dumps({name: state.model_dump() for name, state in states.items()}))
 
     return new_data
 
@@ -80,17 +80,17 @@ def _paths(experiment: "Experiment") -> dict[str, str]:
     return paths | {f"data.leakage.benchmarks.{name}": file.path for name, file in data.leakage.benchmarks.items()}
 
 
-def _look(paths: dict[str, str], root: Path, before: Look | None) -> Look:
-    from sft_pipeline.dataset.source.files import find
+def _state(paths: dict[str, str], root: Path, before: FileState | None) -> FileState:
+    from sft_pipeline.dataset.source.files import Files, find
 
-    def listed():
-        return [find(path, root, field) for field, path in paths.items()]
+    def listed() -> dict[str, Files]:
+        return {field: find(path, root, field) for field, path in paths.items()}
 
-    def stat(files) -> str:
+    def stat(files: dict[str, Files]) -> str:
         return hash_value(
             [
                 (f.written, name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
-                for f in files
+                for f in files.values()
                 for name, s in ((n, p.stat()) for n, p in zip(f.names, f.paths, strict=True))
             ]
         )
@@ -98,8 +98,8 @@ def _look(paths: dict[str, str], root: Path, before: Look | None) -> Look:
     files = listed()
     now = stat(files)
     if before is None or before.stat != now:
-        return Look(stat=now, content=None)
+        return FileState(stat=now, content=None)
     if before.content is not None:
         return before
-    content = [f.description() for f in files]
-    return Look(stat=now, content=content if stat(listed()) == now else None)
+    content = {field: f.record() for field, f in files.items()}
+    return FileState(stat=now, content=content if stat(listed()) == now else None)

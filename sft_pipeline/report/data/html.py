@@ -45,7 +45,7 @@ def page(manifest: QualityManifest) -> str:
         headline_length=next((n for n in ("response_tokens", "response_words") if n in names), ""),
         flow=_flow(manifest),
         unaccounted=_UNACCOUNTED,
-        most=max((f.objected for f in manifest.filters), default=0) or 1,
+        most=max((f.matched for f in manifest.filters), default=0) or 1,
         levels=_LEVELS,
         samples=[_Sample(**s.model_dump(), quoted=_quoted(s)) for s in manifest.samples],
         types=sorted(manifest.types.items(), key=lambda item: (-item[1], item[0]))[:TYPES],

@@ -24,7 +24,7 @@ def lengths(shown: Sequence[LengthDistribution]) -> bytes:
 def rejected(manifest: QualityManifest) -> bytes:
     """Rows dropped by each filter and as duplicates, the most first."""
     counts = [("unreadable", manifest.rows_unreadable, manifest.rows_unreadable)]
-    counts += [(outcome.name, outcome.dropped, outcome.objected) for outcome in manifest.filters]
+    counts += [(outcome.name, outcome.dropped, outcome.matched) for outcome in manifest.filters]
     counts += [(f"duplicate: {level.level}", level.dropped, level.dropped) for level in manifest.duplicates]
     counts = sorted(((name, *numbers) for name, *numbers in counts if any(numbers)), key=lambda c: (-c[1], c[0]))
     figure = _figure(7, 1.1 + 0.3 * max(2, len(counts)))
@@ -33,11 +33,11 @@ def rejected(manifest: QualityManifest) -> bytes:
         _nothing(axes, "no row was dropped")
         return _png(figure)
     positions = range(len(counts))
-    axes.barh(positions, [objected for *_, objected in counts], height=0.62, color=TAIL, label="objected to")
+    axes.barh(positions, [matched for *_, matched in counts], height=0.62, color=TAIL, label="matched to")
     axes.barh(positions, [dropped for _, dropped, _ in counts], height=0.62, color=BAR, label="dropped by it first")
     most = max(max(numbers) for _, *numbers in counts)
-    for position, (_, dropped, objected) in enumerate(counts):
-        axes.text(max(dropped, objected) + 0.012 * most, position, f"{dropped:,}", va="center", fontsize=9, color=INK)
+    for position, (_, dropped, matched) in enumerate(counts):
+        axes.text(max(dropped, matched) + 0.012 * most, position, f"{dropped:,}", va="center", fontsize=9, color=INK)
     # Names come from the specification and from the data: a dollar sign in one is no formula.
     axes.set_yticks(positions, [_short(name) for name, *_ in counts], parse_math=False)
     axes.set_ylim(len(counts) - 0.4, -0.6)
@@ -48,7 +48,7 @@ def rejected(manifest: QualityManifest) -> bytes:
     axes.grid(axis="x", color="#e3e5e8", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-    if any(objected > dropped for _, dropped, objected in counts):
+    if any(matched > dropped for _, dropped, matched in counts):
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, reverse=True)
     _bare(axes, "top", "right", "left")
     return _png(figure)

@@ -257,7 +257,7 @@ def test_the_manifest_accounts_for_every_row(tmp_path):
     assert (told.rows_read, told.rows_unreadable, told.rows_kept) == (103, 1, found.rows)
     dropped = sum(f.dropped for f in told.filters) + sum(d.dropped for d in told.duplicates)
     assert told.rows_read == told.rows_unreadable + told.rows_kept + dropped
-    outcome = {f.name: (f.objected, f.dropped) for f in told.filters}
+    outcome = {f.name: (f.matched, f.dropped) for f in told.filters}
     assert (outcome["empty"], outcome["delimiter"], outcome["runaway"]) == ((1, 1), (1, 1), (1, 0))
     assert told.unique_instructions == len({r["instruction"] for r in rows(found)})
     assert told.thresholds == found.thresholds

@@ -113,7 +113,7 @@ def test_a_long_text_is_cut_to_the_place_that_was_objected_to(tmp_path):
 def a_manifest(**changes) -> QualityManifest:
     fields = {
         "source": "a.jsonl", "source_schema": "alpaca", "rows_read": 10, "rows_unreadable": 1, "rows_kept": 8,
-        "types": {"ä": 8}, "unique_instructions": 8, "filters": (FilterOutcome(name="empty", objected=1, dropped=1),),
+        "types": {"ä": 8}, "unique_instructions": 8, "filters": (FilterOutcome(name="empty", matched=1, dropped=1),),
         "duplicates": (), "lengths": (distribution([1, 2, 3]),), "thresholds": (), "acceptance": {"pair": 0.75},
     }  # fmt: skip
     return QualityManifest(**fields | changes)

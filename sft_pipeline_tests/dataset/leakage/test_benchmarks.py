@@ -1,4 +1,4 @@
-"""Protected benchmarks: items are found wherever they stand in a row, and hardly anything else is."""
+"""BenchmarkIndex benchmarks: items are found wherever they stand in a row, and hardly anything else is."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.leakage.benchmarks import BOILERPLATE, Protected
+from sft_pipeline.dataset.leakage.benchmarks import BOILERPLATE, BenchmarkIndex
 from sft_pipeline.experiment import Data, EmbeddedData, Leakage
 
 
@@ -16,7 +16,7 @@ def data(**leakage) -> Data:
     return Data(source=EmbeddedData(kind="embedded"), leakage=Leakage(**leakage))
 
 
-def protected(folder: Path, items: dict[str, list[str]], **leakage) -> Protected:
+def protected(folder: Path, items: dict[str, list[str]], **leakage) -> BenchmarkIndex:
     files = {name: folder / f"{name}.parquet" for name in items}
     for name, texts in items.items():
         rows = [
@@ -24,7 +24,7 @@ def protected(folder: Path, items: dict[str, list[str]], **leakage) -> Protected
             for i, text in enumerate(texts)
         ]
         table.write_table(rows, table.BENCHMARK, files[name])
-    return Protected(files, data(**leakage))
+    return BenchmarkIndex(files, data(**leakage))
 
 
 def row(instruction: str, response: str = "yes") -> dict:
@@ -100,7 +100,7 @@ def test_items_without_words_and_an_empty_file_do_no_harm(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def real(real_data, tmp_path_factory) -> tuple[dict[str, list[str]], Protected]:
+def real(real_data, tmp_path_factory) -> tuple[dict[str, list[str]], BenchmarkIndex]:
     """GSM8K, HumanEval, IFEval and three subjects of MMLU."""
 
     def column(path: str, name: str) -> list[str]:

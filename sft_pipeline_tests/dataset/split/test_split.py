@@ -30,7 +30,7 @@ def data(leakage: dict | None = None, **fields) -> Data:
     )
 
 
-def assign(rows: list[dict], spec: Data) -> tuple[list[str], tuple[str, ...]]:
+def assign(rows: list[dict], spec: Data) -> tuple[list[str], dict[str, list[str]]]:
     return assignment.assign(Columns(*([r[f] for r in rows] for f in ("id", "instruction", "type", "group"))), spec)
 
 
@@ -54,7 +54,7 @@ def distinct(count: int, type: str = "all", start: int = 0) -> list[dict]:
     return [row(f"{type}a{i} {type}b{i} {type}c{i}", type) for i in range(start, start + count)]
 
 
-def sealed(rows: list[dict], folder: Path) -> InstructionDataset:
+def finalized(rows: list[dict], folder: Path) -> InstructionDataset:
     folder.mkdir()
     table.write_table(rows, table.ROW, folder / InstructionDataset.ROWS)
     return InstructionDataset.finalize(folder, stage="clean", rows=len(rows), source="made up")
@@ -142,7 +142,7 @@ def test_a_component_larger_than_the_place_left_is_not_divided_and_said_so():
     big = [row(f"v{i}", "x", group="one") for i in range(20)]
     sides, notes = assign(big + distinct(3, "x"), data(test_size=5, dev_size=1))
     assert Counter(sides[:20]) == {"train": 20}
-    assert notes[0] == "test: 3 of 5 items of type 'x'; the largest component left has 20 rows and is not divided"
+    assert notes["test"][0] == "3 of 5 items of type 'x'; the largest component left has 20 rows and is not divided"
 
 
 def test_what_the_near_duplicate_search_misses_is_found_by_the_exact_comparison(monkeypatch):
@@ -164,7 +164,7 @@ def test_what_the_near_duplicate_search_misses_is_found_by_the_exact_comparison(
 
 def test_the_three_datasets_hold_every_row_once_and_carry_their_proofs(tmp_path):
     rows = distinct(60, "x") + distinct(40, "y") + [row("xa1 xb1 xc1", "x", response="another")]
-    made = split(sealed(rows, tmp_path / "clean"), data(test_size=20, dev_size=10), outs(tmp_path / "splits"))
+    made = split(finalized(rows, tmp_path / "clean"), data(test_size=20, dev_size=10), outs(tmp_path / "splits"))
     assert {side: made[side].stage for side in made} == {"train": "train", "dev": "dev", "test": "test"}
     assert (made["test"].rows, made["dev"].rows) == (20, 10)
     assert sum(d.rows + sum(d.rejected.values()) for d in made.values()) == len(rows)
@@ -179,7 +179,7 @@ def test_the_three_datasets_hold_every_row_once_and_carry_their_proofs(tmp_path)
 
 def test_test_items_are_unique_instructions(tmp_path):
     rows = distinct(40) + [row(r["instruction"].upper(), response="another") for r in distinct(40)]
-    made = split(sealed(rows, tmp_path / "clean"), data(test_size=10, dev_size=5), outs(tmp_path / "splits"))
+    made = split(finalized(rows, tmp_path / "clean"), data(test_size=10, dev_size=5), outs(tmp_path / "splits"))
     held = table.read_table(made["test"].path(InstructionDataset.ROWS))
     assert len({r["instruction"].lower() for r in held}) == len(held) == 10
     assert made["test"].rejected == {"repeated_instruction": 10}
@@ -188,7 +188,7 @@ def test_test_items_are_unique_instructions(tmp_path):
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     rows = distinct(100)
-    clean = sealed(rows, tmp_path / "clean")
+    clean = finalized(rows, tmp_path / "clean")
     first, second = (split(clean, data(test_size=10, dev_size=5), outs(tmp_path / n)) for n in ("a", "b"))
     assert {s: d.digest for s, d in first.items()} == {s: d.digest for s, d in second.items()}
 
@@ -204,7 +204,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 )
 def test_too_few_rows_stop_with_numbers_and_a_remedy(tmp_path, fields, message):
     with pytest.raises(DataError) as error:
-        split(sealed(distinct(50), tmp_path / "clean"), data(dev_size=5, **fields), outs(tmp_path / "splits"))
+        split(finalized(distinct(50), tmp_path / "clean"), data(dev_size=5, **fields), outs(tmp_path / "splits"))
     assert message in str(error.value)
 
 
@@ -212,21 +212,21 @@ def test_rows_that_are_all_one_component_stop_with_the_size_of_that_component(tm
     one = " ".join(f"w{i}" for i in range(30))
     rows = [row(f"{one} {i}") for i in range(40)]
     with pytest.raises(DataError, match="give 0 test items and 40 training rows.*has 40 rows and is not divided"):
-        split(sealed(rows, tmp_path / "clean"), data(test_size=10, dev_size=5), outs(tmp_path / "splits"))
+        split(finalized(rows, tmp_path / "clean"), data(test_size=10, dev_size=5), outs(tmp_path / "splits"))
 
 
 def test_three_rows_give_one_item_to_each_side_or_a_message(tmp_path):
-    clean = sealed(distinct(3), tmp_path / "clean")
+    clean = finalized(distinct(3), tmp_path / "clean")
     made = split(clean, data(test_size=1, dev_size=1), outs(tmp_path / "splits"))
     assert {side: part.rows for side, part in made.items()} == {"train": 1, "dev": 1, "test": 1}
-    assert made["test"].notes == ("test: 1 items; fewer than 300, because: a test",)
+    assert made["test"].notes == ("1 items; fewer than 300, because: a test",)
     with pytest.raises(DataError, match="the 3 clean rows of made up give 3 test items and 0 training rows"):
         split(clean, data(), outs(tmp_path / "more"))
 
 
 def test_no_rows_at_all_stop_with_a_message(tmp_path):
     with pytest.raises(DataError, match="the 0 clean rows of made up give 0 test items"):
-        split(sealed([], tmp_path / "clean"), data(test_size=5), outs(tmp_path / "splits"))
+        split(finalized([], tmp_path / "clean"), data(test_size=5), outs(tmp_path / "splits"))
 
 
 def held(made: InstructionDataset, file: str = InstructionDataset.ROWS) -> list[dict]:
@@ -255,10 +255,10 @@ def test_the_order_of_the_rows_does_not_decide_which_rows_the_parts_hold(
     spec = spec.model_copy(update={"duplicates": Duplicates(threshold=0.9)})
     first, second = (
         split(
-            sealed(some, folder / f"clean{n}"),
+            finalized(some, folder / f"clean{n}"),
             spec,
             outs(folder / f"splits{n}"),
-            test=brought(test, folder) if test else None,
+            test=external(test, folder) if test else None,
         )
         for n, some in enumerate((rows, order.sample(rows, len(rows))))
     )
@@ -277,7 +277,7 @@ def test_the_proof_of_the_test_split_is_that_of_its_files(tmp_path):
     towns = [" ".join(f"{c}{i}" for c in "abcdefghijklmnop") for i in range(40)]
     rows = distinct(80) + [row(f"{template} {town}", response=town) for town in towns]
     rows = [r | {"source_file": "raw.jsonl", "source_row": n} for n, r in enumerate(rows, 1)]
-    made = split(sealed(rows, tmp_path / "clean"), data(test_size=20, dev_size=10), outs(tmp_path / "splits"))
+    made = split(finalized(rows, tmp_path / "clean"), data(test_size=20, dev_size=10), outs(tmp_path / "splits"))
     proof = made["test"].proof
     training = [*held(made["train"]), *held(made["dev"])]
     again = leakage.prove(training, held(made["test"]), data(), "train+dev → test")
@@ -292,40 +292,40 @@ def test_the_proof_of_the_test_split_is_that_of_its_files(tmp_path):
 def test_a_row_whose_response_holds_a_test_item_is_no_training_row(tmp_path):
     rows = distinct(60) + [row("ask me something", response=f"Gladly. {LONG}?")]
     made = split(
-        sealed(rows, tmp_path / "clean"),
+        finalized(rows, tmp_path / "clean"),
         data(test_size=1, dev_size=5),
         outs(tmp_path / "splits"),
-        test=brought([row(LONG)], tmp_path),
+        test=external([row(LONG)], tmp_path),
     )
     gone = [r for side in ("train", "dev") for r in held(made[side], InstructionDataset.REJECTED)]
     assert [(r["id"], r["matched"]) for r in gone] == [(rows[-1]["id"], LONG)]
     assert made["test"].proof.clean
 
 
-# ------------------------------------------------------------------------------------------------- a brought test file
+# ------------------------------------------------------------------------------------------------- an external test file
 
 
-def brought(rows: list[dict], folder: Path) -> Path:
-    table.write_table(rows, table.ROW, folder / "brought.parquet")
-    return folder / "brought.parquet"
+def external(rows: list[dict], folder: Path) -> Path:
+    table.write_table(rows, table.ROW, folder / "external.parquet")
+    return folder / "external.parquet"
 
 
 LONG = "please write down in one short sentence what the capital city of france is called today my dear friend"
 
 
-def test_a_brought_test_file_stays_as_it_is_and_rows_that_leak_into_it_go(tmp_path):
+def test_an_external_test_file_stays_as_it_is_and_rows_that_leak_into_it_go(tmp_path):
     test = [row("What IS  it?"), row(LONG), row(LONG + " again"), row("only a group", group="g"), row("what is it?")]
     leaking = {
         "exact": row("what is it?", response="another"),
         "near": row(LONG + " thanks"),
         "group": row("nothing in common", group="g"),
     }
-    file = brought(test, tmp_path)
-    clean = sealed(distinct(60) + list(leaking.values()), tmp_path / "clean")
+    file = external(test, tmp_path)
+    clean = finalized(distinct(60) + list(leaking.values()), tmp_path / "clean")
     made = split(clean, data(test_size=5, dev_size=10), outs(tmp_path / "splits"), test=file)
     assert made["test"].path(InstructionDataset.ROWS).read_bytes() == file.read_bytes()
     assert (made["test"].rows, made["dev"].rows, made["train"].rows) == (5, 10, 50)
-    assert made["test"].source.startswith("brought.parquet, rows as read: sha256 ")
+    assert made["test"].source.startswith("external.parquet, rows as read: sha256 ")
     assert made["test"].rejected == {} and held(made["test"], InstructionDataset.REJECTED) == []
     gone = {r["id"]: r for side in ("train", "dev") for r in held(made[side], InstructionDataset.REJECTED)}
     assert {r["filter"] for r in gone.values()} == {"leaks_into_test"}
@@ -335,20 +335,22 @@ def test_a_brought_test_file_stays_as_it_is_and_rows_that_leak_into_it_go(tmp_pa
     assert gone[leaking["near"]["id"]]["matched"] == LONG
     assert made["test"].proof.clean and made["dev"].proof.clean
     assert made["test"].notes == (
-        f"test: 2 pairs of near-duplicates stand inside the brought file, such as the rows {test[0]['id']} and "
+        f"2 pairs of near-duplicates stand inside the test file, such as the rows {test[0]['id']} and "
         f"{test[4]['id']}; the file is left as it is",
-        "test: 5 items; fewer than 300, because: a test",
+        "5 items; fewer than 300, because: a test",
     )
 
 
 @settings(max_examples=40)
 @given(rows=ROWS, test=ROWS, limit=st.sampled_from([0.0, 0.3, 1.0]))
-def test_whatever_is_brought_the_proof_is_clean_and_only_leaking_rows_are_gone(rows, test, limit, tmp_path_factory):
+def test_whatever_the_test_file_holds_the_proof_is_clean_and_only_leaking_rows_are_gone(
+    rows, test, limit, tmp_path_factory
+):
     rows = list({r["id"]: r for r in rows}.values()) + distinct(10, "z")
     test = list({r["id"]: r for r in test}.values())
     folder = tmp_path_factory.mktemp("split")
     spec = data({"containment_ngram": 2, "max_contained_share": limit}, test_size=6, dev_size=4)
-    made = split(sealed(rows, folder / "clean"), spec, outs(folder / "splits"), test=brought(test, folder))
+    made = split(finalized(rows, folder / "clean"), spec, outs(folder / "splits"), test=external(test, folder))
     assert made["test"].proof.clean and made["dev"].proof.clean
     assert sum(part.rows + sum(part.rejected.values()) for part in made.values()) == len(rows) + len(test)
     words_of_test = set().union(*(ngrams(words(t["instruction"]), 2) for t in test))
@@ -370,9 +372,9 @@ def test_a_declared_limit_of_containment_is_kept_by_removing_the_rows_that_hold_
     """Three rows hold half of the item each; the limit allows half, so that one or two of them may stay."""
     item = [f"w{i}" for i in range(40)]
     pieces = [row("x " * 30 + " ".join(item[a:b])) for a, b in ((0, 22), (9, 31), (18, 40))]
-    clean = sealed(distinct(40) + pieces, tmp_path / "clean")
+    clean = finalized(distinct(40) + pieces, tmp_path / "clean")
     spec = data({"max_contained_share": 0.5}, test_size=1, dev_size=5)
-    made = split(clean, spec, outs(tmp_path / "splits"), test=brought([row(" ".join(item))], tmp_path))
+    made = split(clean, spec, outs(tmp_path / "splits"), test=external([row(" ".join(item))], tmp_path))
     gone = [r for side in ("train", "dev") for r in held(made[side], InstructionDataset.REJECTED)]
     assert len(gone) == 2 and all(r["reason"].startswith("contained: ") for r in gone)
     assert made["test"].proof.contained == 1 and made["test"].proof.clean
@@ -384,7 +386,7 @@ def test_a_split_off_test_keeps_the_limit_of_containment_too(tmp_path):
         row(f"tell me in a few words all about the {' '.join(f'{c}{i}' for c in 'abcdefghijklmnop')}")
         for i in range(60)
     ]
-    clean = sealed(rows + distinct(60), tmp_path / "clean")
+    clean = finalized(rows + distinct(60), tmp_path / "clean")
     free = split(clean, data(test_size=10, dev_size=5), outs(tmp_path / "free"))
     assert free["test"].proof.contained > 0 and free["test"].proof.clean
     limited = split(clean, data({"max_contained_share": 0.0}, test_size=10, dev_size=5), outs(tmp_path / "limited"))
@@ -393,37 +395,37 @@ def test_a_split_off_test_keeps_the_limit_of_containment_too(tmp_path):
     assert {r["id"] for r in held(free["test"])} == {r["id"] for r in held(limited["test"])}
 
 
-def test_a_brought_test_file_that_is_too_small_is_refused_with_the_remedy(tmp_path):
-    file = brought(distinct(20) + distinct(20), tmp_path)
-    with pytest.raises(DataError, match="brought.parquet holds 20 different instructions.*smaller_test_reason"):
-        split(sealed(distinct(50, "x"), tmp_path / "clean"), data(min_test_size=30), outs(tmp_path / "s"), test=file)
+def test_an_external_test_file_that_is_too_small_is_refused_with_the_remedy(tmp_path):
+    file = external(distinct(20) + distinct(20), tmp_path)
+    with pytest.raises(DataError, match="external.parquet holds 20 different instructions.*smaller_test_reason"):
+        split(finalized(distinct(50, "x"), tmp_path / "clean"), data(min_test_size=30), outs(tmp_path / "s"), test=file)
 
 
-def test_a_brought_test_file_with_a_row_twice_is_refused_with_the_rows(tmp_path):
+def test_an_external_test_file_with_a_row_twice_is_refused_with_the_rows(tmp_path):
     again = {**distinct(1)[0], "group": "another", "source_row": 21}
-    with pytest.raises(DataError, match="1 items stand more than once, such as x row 1, x row 21: .*Remove"):
+    with pytest.raises(DataError, match="1 items occur more than once, such as x row 1, x row 21: .*Remove"):
         split(
-            sealed(distinct(50, "x"), tmp_path / "clean"),
+            finalized(distinct(50, "x"), tmp_path / "clean"),
             data(),
             outs(tmp_path / "s"),
-            test=brought([*distinct(20), again], tmp_path),
+            test=external([*distinct(20), again], tmp_path),
         )
 
 
-def test_a_brought_test_file_that_holds_all_of_the_data_leaves_nothing_to_train_on(tmp_path):
-    file = brought(distinct(20), tmp_path)
-    with pytest.raises(DataError, match="20 set aside as leaks_into_test.*leave nothing to train on"):
-        split(sealed(distinct(20), tmp_path / "clean"), data(), outs(tmp_path / "s"), test=file)
+def test_an_external_test_file_that_holds_all_of_the_data_leaves_nothing_to_train_on(tmp_path):
+    file = external(distinct(20), tmp_path)
+    with pytest.raises(DataError, match="20 rejected as leaks_into_test.*leave nothing to train on"):
+        split(finalized(distinct(20), tmp_path / "clean"), data(), outs(tmp_path / "s"), test=file)
 
 
 def test_what_the_specification_declares_cannot_be_left_out(tmp_path):
-    clean = sealed(distinct(50), tmp_path / "clean")
+    clean = finalized(distinct(50), tmp_path / "clean")
     spec = data({"benchmarks": {"apples": {"path": "apples.jsonl"}}}, test_size=5)
     spec = spec.model_copy(update={"test": FileData(kind="file", path="test.jsonl")})
     with pytest.raises(ValueError, match="declares apples, data.test"):
         split(clean, spec, outs(tmp_path / "a"))
     with pytest.raises(ValueError, match="declares apples;"):
-        split(clean, spec, outs(tmp_path / "b"), test=brought(distinct(5, "t"), tmp_path))
+        split(clean, spec, outs(tmp_path / "b"), test=external(distinct(5, "t"), tmp_path))
 
 
 # ---------------------------------------------------------------------------------------------------------- benchmarks
@@ -439,7 +441,7 @@ def test_training_rows_that_hold_a_benchmark_item_are_set_aside_and_test_rows_ar
         benchmark,
     )
     spec = data(test_size=20, dev_size=10).model_copy(update={"duplicates": Duplicates(threshold=0.95)})
-    made = split(sealed(rows, tmp_path / "clean"), spec, outs(tmp_path / "splits"), benchmarks={"apples": benchmark})
+    made = split(finalized(rows, tmp_path / "clean"), spec, outs(tmp_path / "splits"), benchmarks={"apples": benchmark})
     in_test = [r for r in held(made["test"]) if r["instruction"].startswith("Answer")]
     gone = [r for side in ("train", "dev") for r in held(made[side], InstructionDataset.REJECTED)]
     assert in_test and len(in_test) + len(gone) == 40
@@ -451,8 +453,8 @@ def test_training_rows_that_hold_a_benchmark_item_are_set_aside_and_test_rows_ar
 
 
 @pytest.mark.real_data
-def test_real_test_items_among_real_training_rows_are_what_is_set_aside(real_data, tmp_path):
-    """GSM8K with its test file brought: forty of its items, some of them touched up, stand in the training rows."""
+def test_real_test_items_among_real_training_rows_are_what_is_rejected(real_data, tmp_path):
+    """GSM8K with its external test file: forty of its items, some of them touched up, stand in the training rows."""
     questions = {
         name: [json.loads(line)["question"] for line in (real_data / "gsm8k" / f"{name}.jsonl").open(encoding="utf-8")]
         for name in ("train", "test")
@@ -461,9 +463,9 @@ def test_real_test_items_among_real_training_rows_are_what_is_set_aside(real_dat
         text.upper() if i % 2 else f"{text} Think step by step." for i, text in enumerate(questions["test"][:40])
     ]
     rows = [row(text) for text in planted + questions["train"][:2000]]
-    clean = sealed(rows, tmp_path / "clean")
+    clean = finalized(rows, tmp_path / "clean")
     spec = data(test_size=300).model_copy(update={"duplicates": Duplicates()})
-    file = brought([row(text) for text in questions["test"]], tmp_path)
+    file = external([row(text) for text in questions["test"]], tmp_path)
     made = split(clean, spec, outs(tmp_path / "splits"), test=file)
     gone = [r for side in ("train", "dev") for r in held(made[side], InstructionDataset.REJECTED)]
     assert {r["instruction"] for r in gone} == set(planted)

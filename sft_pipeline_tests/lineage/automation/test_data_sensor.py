@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
+from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset.source import files, read
 from sft_pipeline.experiment import FileData
 from sft_pipeline.provenance.store import Store
@@ -125,3 +127,19 @@ def test_a_cursor_that_cannot_be_read_is_told_and_begins_anew(data, tick, cursor
     assert started == [] and "cursor could not be read" in why
     write(data / "a.jsonl", COLUMNS[:10])
     assert (tick()[0], tick()[0]) == ([], ["toy"])
+
+
+def test_data_are_recognised_by_their_hash_and_not_by_what_a_note_says(data, tick, toy_project):
+    """A note that quotes the new content's hash does not stand for a raw dataset that was read from it."""
+    tick(), tick()
+    write(data / "a.jsonl", COLUMNS[:10])
+    (record,) = [files.find("rows", toy_project, "data.source.path").record()]
+    store = Store(toy_project / "store")
+    raw = store.get("raw_dataset", "toy", InstructionDataset)
+    assert raw.source_files["data.source.path"].sha256 != record.sha256
+    lying = store.new_folder()
+    shutil.copytree(raw.root, lying, dirs_exist_ok=True)
+    fields = {name: getattr(raw, name) for name in ("stage", "rows", "types", "source_schema", "source_files")}
+    store.put("raw_dataset", "toy", InstructionDataset.finalize(lying, notes=(str(record),), **fields))
+    tick()
+    assert tick()[0] == ["toy"]

@@ -42,8 +42,8 @@ def a_manifest(**changes) -> QualityManifest:
         "source": "a.jsonl", "source_schema": "alpaca", "rows_read": 160, "rows_unreadable": 4, "rows_kept": 133,
         "types": {"open": 100, "closed": 33}, "unique_instructions": 130,
         "filters": (
-            FilterOutcome(name="delimiter", objected=9, dropped=9),
-            FilterOutcome(name="repeats_instruction", objected=7, dropped=3),
+            FilterOutcome(name="delimiter", matched=9, dropped=9),
+            FilterOutcome(name="repeats_instruction", matched=7, dropped=3),
         ),
         "duplicates": (
             DuplicateClusters(level="exact", clusters=3, rows=9, largest=5, dropped=6),
@@ -88,7 +88,7 @@ def test_nothing_from_data_becomes_markup():
             source=EVIL,
             source_schema=EVIL,
             types={EVIL: 133},
-            filters=(FilterOutcome(name=EVIL, objected=2, dropped=1),),
+            filters=(FilterOutcome(name=EVIL, matched=2, dropped=1),),
             lengths=(a_length(EVIL),),
             thresholds=(Threshold(name=EVIL, value=1, limit=0, direction="at most"),),
             acceptance={EVIL: 0.5},
@@ -232,7 +232,7 @@ def test_the_same_manifest_gives_the_same_files_and_small_pictures_without_softw
 
     odd = a_manifest(
         lengths=tuple(a_length(f"$odd_{{name}}$ \\frac {k}") for k in range(6)),
-        filters=tuple(FilterOutcome(name=f"${k}$", objected=900 - k, dropped=800 - 2 * k) for k in range(25)),
+        filters=tuple(FilterOutcome(name=f"${k}$", matched=900 - k, dropped=800 - 2 * k) for k in range(25)),
     )
     data_html.write(odd, tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
