@@ -37,7 +37,7 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     data.clean: ExitCodes("every threshold holds", "a quality threshold does not hold"),
     data.split: ExitCodes("no leak", "a split leaks"),
     data.leakage: ExitCodes("no leak", "a test instruction is in the training file"),
-    training.diagnose: ExitCodes("healthy", "unhealthy, or undecided: too few log records", "no usable log"),
+    training.diagnose: ExitCodes("healthy", "unhealthy, or undecided: the log does not suffice", "no usable log"),
     evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
     evaluation.compare: ExitCodes("compared"),
     lineage.verify: ExitCodes("everything matches", "a file or an input was changed", "nothing is stored"),

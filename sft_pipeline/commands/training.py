@@ -1,4 +1,4 @@
-"""Training on its own: the plan beforehand and the diagnosis afterwards."""
+"""Plan a training, and diagnose one from its log."""
 
 import tempfile
 from pathlib import Path
@@ -14,8 +14,8 @@ from sft_pipeline.specification import project_root
 def plan(spec: Spec) -> None:
     """Print the training plan.
 
-    A specification that states its data (data.expected) is planned from that and from model.architecture alone, without
-    data and model. Any other must lie in specs/ and is planned from what was materialized for it: splits and base model.
+    A specification with data.expected is planned from that and from model.architecture, without data and weights. Any other
+    must be in specs/ and is planned from what was materialized for it: splits and base model.
     """
     from sft_pipeline.planning.inputs import plan_from_specification
     from sft_pipeline.provenance.store import Store, default_store
@@ -25,8 +25,8 @@ def plan(spec: Spec) -> None:
         experiment, name = experiment_of(spec), stored_name(spec)
         if name is None and experiment.data.expected is None:
             raise PreconditionError(
-                f"{spec} does not lie in {shown(project_root() / 'specs')}, so nothing is stored for it, and a plan needs the "
-                "length of the training data: state data.expected in it, or move it there and materialize the splits."
+                f"{spec} is not in {shown(project_root() / 'specs')}, so no artifacts are stored for it, and a plan needs the "
+                "lengths of the training data: set data.expected, or move the file there and materialize the splits."
             )
         with tempfile.TemporaryDirectory() as folder:
             made = plan_from_specification(experiment, name or "", Store(default_store()), Path(folder))
@@ -35,12 +35,17 @@ def plan(spec: Spec) -> None:
 
 
 def diagnose(
-    file: Annotated[Path, typer.Argument(help="trainer_state.json of any Hugging Face run, or the run's folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the curves.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Log of a run (trainer_state.json, JSON lines, W&B export, torchtune's text), or its folder."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Empty folder for diagnosis.json and the plots.")] = None,
 ) -> None:
-    """Say whether a training was healthy."""
+    """Report whether a training was healthy."""
     from sft_pipeline.diagnosis.diagnose import diagnose as examine
-    from sft_pipeline.diagnosis.log import log_history, state_file
+    from sft_pipeline.diagnosis.log_files import log_history, state_file
 
     with user_errors():
         judged = state_file(file)

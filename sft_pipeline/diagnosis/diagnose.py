@@ -1,7 +1,7 @@
-"""Whether a training was healthy, from its log rows alone; works on the log history of any Hugging Face trainer.
+"""Whether a training was healthy, from its log alone; works on the log of any Hugging Face trainer and others.
 
-Each rule (`rules/`) looks at one thing and says what it saw, with the numbers, and what to do. A blocking finding means
-sick, or that the log holds too little to tell.
+Each rule (`rules/`) looks at one thing and reports what it saw, with the numbers, and what to do. A blocking finding means
+unhealthy, or that the log does not suffice to decide.
 """
 
 import json
@@ -12,16 +12,16 @@ from statistics import median
 from typing import Any
 
 from sft_pipeline.artifacts import Finding, TrainingReport
-from sft_pipeline.diagnosis.log import Log, first, last, read
+from sft_pipeline.diagnosis.log import KEYS, Log, first, last, read
 from sft_pipeline.diagnosis.rules import dev_loss, gradient, learning_rate, loss, reward
 from sft_pipeline.diagnosis.rules.success_criteria import criteria
 from sft_pipeline.experiment import Training
-from sft_pipeline.report.training import plots as training_plots
+from sft_pipeline.report.training import plots
 
 ORDER = ("blocking", "warning", "info")
 
-TOO_LITTLE = {"no_log", "few_log_records"}
-"""Rules that block because nothing can be told, not because something was found."""
+UNDECIDED = {"no_log", "few_log_records", "undecided_rise"}
+"""Rules that block because the log does not suffice, not because a fault was found."""
 
 
 def diagnose(
@@ -35,14 +35,14 @@ def diagnose(
     """Judge a run and write `diagnosis.json`, `diagnosis.txt` and `curves.png` into `out`.
 
     Args:
-        log_history: rows as in `trainer_state.json`; non-finite numbers may be floats or their names.
+        log_history: log records as in `trainer_state.json`; non-finite numbers may be floats or their names.
         out: empty folder.
         train_rows: rows of the training split, where known: with the effective batch it gives the coverage.
         effective_batch: sequences per optimiser step, where known.
-        training: the specification of the run, where known: its success criteria are asked for.
+        training: the specification of the run, where known: its success criteria are checked.
 
     Raises:
-        DataError: a row of the log is no object or a figure no number.
+        DataError: a log record is not an object or a value not a number.
     """
     found, metrics = judge(log_history, train_rows, effective_batch, training)
     report = TrainingReport(root=out, findings=tuple(found), metrics=metrics)
@@ -50,7 +50,7 @@ def diagnose(
         json.dumps(report.model_dump(mode="json", include={"findings", "metrics"}), indent=1)
     )
     (out / "diagnosis.txt").write_text(text(report))
-    training_plots.diagnosis(vars(read(log_history)), report.findings, verdict(report.findings), out / "curves.png")
+    plots.diagnosis(vars(read(log_history)), report.findings, verdict(report.findings), out / "curves.png")
     return TrainingReport.finalize(out, findings=report.findings, metrics=report.metrics)
 
 
@@ -62,51 +62,56 @@ def judge(
 ) -> tuple[list[Finding], dict[str, float]]:
     """Findings and metrics of a log history, blocking ones first; writes nothing."""
     log = read(log_history)
-    if not log.finite:
-        found = [
-            *loss.aborted(log),
-            *loss.not_finite(log),
-            *dev_loss.identical(log),
-            *dev_loss.overfitting(log, training is not None and training.adapter == "best"),
-        ]
-        if not any(finding.severity == "blocking" for finding in found):
-            no_log = Finding(
-                rule="no_log",
-                severity="blocking",
-                evidence="too few log rows to judge: the log holds no training loss",
-                remedy="set logging_steps to a tenth of the steps or less",
-            )
-            found.append(no_log)
-        return sorted(found, key=lambda f: ORDER.index(f.severity)), {"log_records": float(len(log.loss))}
+    keeps_best = training is not None and training.adapter == "best"
     found = [
         *loss.aborted(log),
-        *loss.not_finite(log),
+        *loss.impossible(log),
+        *dev_loss.identical(log),
+        *dev_loss.overfitting(log, keeps_best),
+    ]
+    if not log.finite:
+        if not any(finding.severity == "blocking" for finding in found):
+            found.append(_no_log(log))
+        return _ordered(found), {"log_records": float(len(log.loss))}
+    found += [
         *gradient.not_finite(log),
         *gradient.zero(log),
         *gradient.exploding(log),
-        *loss.divergence(log),
-        *loss.not_learning(log),
-        *loss.vanished(log),
-        *loss.level(log),
-        *dev_loss.identical(log),
-        *dev_loss.scales(log),
-        *dev_loss.overfitting(log, training is not None and training.adapter == "best"),
         *learning_rate.out_of_range(log),
         *learning_rate.spent(log),
         *learning_rate.plateau(log),
         *learning_rate.coverage(log, train_rows, effective_batch, training),
+        *learning_rate.epochs_without_dev(log),
         *criteria(log, training),
-        *reward.falling(log),
-        *loss.reward_log(log),
-        *loss.few_rows(log),
+        *reward.trend(log),
+        *reward.pairs_memorized(log),
+        *reward.reward_log(log),
+        *loss.few_records(log),
     ]
-    return sorted(found, key=lambda f: ORDER.index(f.severity)), _metrics(log)
+    if not any(finding.rule == "negative_loss" for finding in found):  # these take the loss for a cross entropy
+        found += [*dev_loss.scales(log), *loss.level(log), *loss.divergence(log), *loss.not_learning(log)]
+        found += loss.vanished(log)
+    return _ordered(found), _metrics(log)
+
+
+def _no_log(log: Log) -> Finding:
+    evidence = f"too few log records to judge: none has a training loss (key {', '.join(KEYS['loss'])})"
+    evidence += f"; the keys are {', '.join(log.keys[:12])}" if log.keys else ""
+    remedy = "set logging_steps to a tenth of the steps or less"
+    return Finding(rule="no_log", severity="blocking", evidence=evidence, remedy=remedy)
+
+
+def _ordered(found: Sequence[Finding]) -> list[Finding]:
+    """Blocking ones first; what was undecided by one rule is not, where another found a fault."""
+    certain = any(finding.severity == "blocking" and finding.rule not in UNDECIDED for finding in found)
+    kept = [finding for finding in found if not (certain and finding.rule == "undecided_rise")]
+    return sorted(kept, key=lambda finding: ORDER.index(finding.severity))
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """`healthy`, `unhealthy`, or `undecided` where all that blocks is that the log holds too little."""
+    """`healthy`, `unhealthy`, or `undecided` where all that blocks is that the log does not suffice."""
     blocking = {finding.rule for finding in findings if finding.severity == "blocking"}
-    return "healthy" if not blocking else "undecided" if blocking <= TOO_LITTLE else "unhealthy"
+    return "healthy" if not blocking else "undecided" if blocking <= UNDECIDED else "unhealthy"
 
 
 def text(report: TrainingReport) -> str:

@@ -1,11 +1,9 @@
-"""The series in the log of any Hugging Face trainer, and where such a log is found."""
+"""The series in a training log, whichever trainer wrote it."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,17 +12,29 @@ from sft_pipeline.errors import DataError
 Series = list[tuple[float, float]]
 """Values with their steps, in order."""
 
+KEYS = {
+    "step": ("step", "global_step", "current_steps", "iteration", "iter", "_step"),
+    "epoch": ("epoch", "current_epoch"),
+    "loss": ("loss", "train_loss", "training_loss"),
+    "eval_loss": ("eval_loss", "val_loss", "valid_loss", "validation_loss", "dev_loss"),
+    "learning_rate": ("learning_rate", "lr"),
+    "grad_norm": ("grad_norm", "gradient_norm", "global_grad_norm"),
+    "mean_token_accuracy": ("mean_token_accuracy", "token_accuracy"),
+}
+"""What the rules read, with the keys that trainers write for it, the preferred one first. `train/loss` of W&B counts as
+`loss`, `eval/loss` as `eval_loss`."""
+
 REWARD_KEYS = ("reward", "rewards/chosen", "kl", "objective/kl")
-"""Keys of trainers that learn from rewards or preferences: their loss is no cross entropy."""
+"""Keys of trainers that learn from rewards or preferences: their loss is not a cross entropy."""
 
 PAIR_KEY = "rewards/chosen"
 """Key of trainers that learn from pairs of answers: their loss begins at a level of its own and should fall."""
 
-GAIN_KEYS = ("reward", "rewards/margins", "objective/scores")
-"""Keys of what such trainers are to raise; the first one that the log has counts."""
+GAIN_KEYS = ("reward", "rewards/margins", "objective/rlhf_reward", "objective/scores", "rewards/accuracies", PAIR_KEY)
+"""Keys of what such trainers should raise, the most important one first."""
 
 RISING_SCORES = {"accuracy", "acc", "f1", "auc", "matthews", "mcc", "iou"}
-"""Words in the keys of evaluations that measure labels as a whole, more being better."""
+"""Words in the keys of evaluations that measure labels as a whole; higher is better."""
 
 SCORES = RISING_SCORES | {"precision", "recall", "wer", "cer"}
 """Words in the keys of evaluations that measure labels or transcripts, where a loss of nearly 0 can be deserved."""
@@ -38,22 +48,23 @@ ABORTED_KEYS = (ABORTED_KEY, "stopped_as_lost")
 
 @dataclass(frozen=True)
 class Log:
-    """The log of a run as series; a step that was logged twice (a resumed run) counts with its last value.
+    """A training log as series; a step that was logged twice (a resumed run) counts with its last value.
 
     Attributes:
         loss: training loss.
-        dev: dev loss; the mean over them where there are several evaluation sets and no plain `eval_loss`.
+        dev: dev loss; the mean over the evaluation sets where there are several and no plain `eval_loss`.
         norm: gradient norm.
         rate: learning rate.
         accuracy: token accuracy in training.
         epoch: passes over the data.
         dev_sets: the dev losses of each evaluation set, where the dev loss is their mean.
         rewards: the log is one of reinforcement or preference learning.
-        pairs: it is one of learning from pairs of answers.
-        gain: what such a training is to raise: the reward, or the margin between the answers of a pair.
+        pairs: the log is one of learning from pairs of answers.
+        gains: what such a training should raise, by key: rewards, or margins between the answers of a pair.
         scored: the evaluations measure labels or transcripts besides the loss.
         scores: such measures of which more is better.
         aborted: why the watchdog stopped the run, where it did.
+        keys: all keys of the records.
     """
 
     loss: Series
@@ -65,10 +76,11 @@ class Log:
     dev_sets: tuple[Series, ...] = ()
     rewards: bool = False
     pairs: bool = False
-    gain: Series = field(default_factory=list)
+    gains: dict[str, Series] = field(default_factory=dict)
     scored: bool = False
     scores: tuple[Series, ...] = ()
     aborted: str = ""
+    keys: tuple[str, ...] = ()
 
     @property
     def several_dev_sets(self) -> bool:
@@ -97,7 +109,7 @@ class Log:
 
     @property
     def scatter(self) -> float:
-        """Noise of the training loss over its level."""
+        """Noise of the training loss relative to its level."""
         level = median(self.finite) if self.finite else 0.0
         return noise(self.finite) / level if level else 0.0
 
@@ -123,19 +135,52 @@ def last(values: Sequence[float]) -> float:
     return median(values[-math.ceil(len(values) / 10) :])
 
 
+def canonical(log_history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The log records under the keys of the Hugging Face trainer; empty values are left out.
+
+    Raises:
+        DataError: a record is not an object.
+    """
+    records = []
+    for number, record in enumerate(log_history, start=1):
+        if not isinstance(record, Mapping):
+            raise DataError(f"record {number} of the log is {type(record).__name__}, not an object")
+        records.append({_plain(key): value for key, value in record.items() if value is not None and value != ""})
+    present = {key for record in records for key in record if not _is_summary(record, key)}
+    names = {}
+    for key, aliases in KEYS.items():
+        names |= dict.fromkeys([alias for alias in aliases if alias in present][:1], key)
+    return [
+        {names.get(key, key): value for key, value in record.items() if not _is_summary(record, key)}
+        for record in records
+    ]
+
+
+def _plain(key: str) -> str:
+    key = key.strip().lower().replace(" ", "_")
+    group, slash, name = key.partition("/")
+    if slash and group in ("train", "trainer", "training"):
+        return name
+    return f"eval_{name}" if slash and group in ("eval", "val", "valid", "validation", "dev") else key
+
+
+def _is_summary(record: Mapping[str, Any], key: str) -> bool:
+    """Whether it is the mean loss of the whole run, which the Hugging Face trainer adds at the end."""
+    return key == "train_loss" and any(name in record for name in ("train_runtime", "total_flos"))
+
+
 def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
     """The series in a trainer's log history.
 
-    Numbers may be texts. A row without a step, as some trainers write it, is given the number of training rows so far.
+    Numbers may be texts. A record without a step, as some trainers write it, is given the number of training records so
+    far. Keys as in `KEYS`.
 
     Raises:
-        DataError: a row is no object, a figure of it is no number, or a step, an epoch or a learning rate is not finite.
+        DataError: a record is not an object, a value is not a number, or a step, an epoch or a learning rate is not finite.
     """
     rows: list[tuple[float, Mapping[str, Any]]] = []
     counted = 0
-    for number, row in enumerate(log_history, start=1):
-        if not isinstance(row, Mapping):
-            raise DataError(f"row {number} of the log history is {type(row).__name__}, not an object")
+    for number, row in enumerate(canonical(log_history), start=1):
         counted += "loss" in row
         step = _number(row, "step", number)
         rows.append((counted if step is None else step, row))
@@ -148,12 +193,13 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
                 found[step] = value
         return sorted(found.items())
 
-    def figures(key: str) -> Series:  # what others log as well may be a list or a text: that is no fault of the log
-        found = {step: row[key] for step, row in rows if type(row.get(key)) in (int, float)}
+    def figures(key: str) -> Series:  # other keys may hold lists or texts: that is no fault of the log
+        found = {step: float(row[key]) for step, row in rows if _is_figure(row.get(key))}
         return sorted(found.items())
 
+    keys = sorted({key for _, row in rows for key in row})
     dev = series("eval_loss")
-    names = sorted({key for _, row in rows for key in row if key.startswith("eval_") and key.endswith("_loss")})
+    names = [key for key in keys if key.startswith("eval_") and key.endswith("_loss")]
     sets = [series(name) for name in names if name != "eval_loss"] if not dev else []
     if sets:
         steps = sorted(set.intersection(*(set(dict(one)) for one in sets)))
@@ -166,18 +212,28 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         accuracy=series("mean_token_accuracy"),
         epoch=series("epoch"),
         dev_sets=tuple(sets),
-        rewards=any(key in row for _, row in rows for key in REWARD_KEYS),
-        pairs=any(PAIR_KEY in row for _, row in rows),
-        gain=next(filter(None, map(figures, GAIN_KEYS)), []),
-        scored=any(_measures(key, SCORES) for _, row in rows for key in row),
-        scores=tuple(map(figures, sorted({key for _, row in rows for key in row if _measures(key, RISING_SCORES)}))),
+        rewards=any(key in keys for key in REWARD_KEYS),
+        pairs=PAIR_KEY in keys,
+        gains={key: values for key in GAIN_KEYS if (values := figures(key))},
+        scored=any(_measures(key, SCORES) for key in keys),
+        scores=tuple(figures(key) for key in keys if _measures(key, RISING_SCORES)),
         aborted=next((str(row[key]) for _, row in reversed(rows) for key in ABORTED_KEYS if key in row), ""),
+        keys=tuple(keys),
     )
 
 
 def _measures(key: str, scores: Set[str]) -> bool:
-    words = set(key.lower().replace(" ", "_").split("_"))
+    words = set(key.split("_"))
     return "eval" in words and bool(words & scores) and "token" not in words  # that of tokens is the loss once more
+
+
+def _is_figure(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            return math.isfinite(float(value))
+        except ValueError:
+            return False
+    return type(value) in (int, float)
 
 
 def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
@@ -187,76 +243,10 @@ def _number(row: Mapping[str, Any], key: str, number: int) -> float | None:
     try:
         if isinstance(value, bool):
             raise TypeError
-        read = float(value)
+        figure = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"row {number} of the log history: {key} is {value!r:.40}, not a number") from None
-    # A loss or a gradient that is no number is what happened; these the trainer sets itself.
-    if key in ("step", "epoch", "learning_rate") and not math.isfinite(read):
-        raise DataError(
-            f"row {number} of the log history: {key} is {read}, which no trainer writes; is the file intact?"
-        )
-    return read
-
-
-def log_history(path: Path) -> list[dict[str, Any]]:
-    """The log rows in `path`: a trainer_state.json, a list of its rows, or the folder of a run.
-
-    Of a folder it is the file that `state_file` names.
-
-    Raises:
-        DataError: there is none, it is not what a Hugging Face trainer writes, or it holds no rows.
-    """
-    file = state_file(path)
-    state = _parsed(file)
-    rows = state.get("log_history") if isinstance(state, dict) else state
-    if rows is None:
-        raise DataError(f"{file}: no field log_history, so not the state of a Hugging Face trainer; {_WANTED}")
-    if not isinstance(rows, list):
-        raise DataError(f"{file}: log_history is {type(rows).__name__}, not a list of rows; {_WANTED}")
-    if not rows:
-        raise DataError(f"{file}: log_history is empty; set logging_steps below the number of steps and train again")
-    if all(isinstance(row, dict) and not row.keys() & {"step", "epoch", "loss", "eval_loss"} for row in rows):
-        raise DataError(f"{file}: no row has a step, an epoch or a loss, so this is no log of a training; {_WANTED}")
-    return rows
-
-
-_WANTED = "give a trainer_state.json, or a folder that holds one or checkpoint-N folders with one"
-
-
-def state_file(path: Path) -> Path:
-    """The file that `path` stands for: itself, or in the folder of a run the state that is furthest.
-
-    That is its own trainer_state.json, or the one of the newest checkpoint-N folder where the own one ended at an earlier
-    step: it is then left over from before the training went on.
-
-    Raises:
-        DataError: the folder holds neither, or its own trainer_state.json cannot be read.
-    """
-    if not path.is_dir():
-        return path
-    numbered = {
-        int(state.parent.name[11:]): state
-        for state in path.glob("checkpoint-*/trainer_state.json")
-        if state.parent.name[11:].isdigit()
-    }
-    newest, own = max(numbered, default=None), path / "trainer_state.json"
-    if own.is_file():
-        state = _parsed(own)
-        reached = state.get("global_step") if isinstance(state, dict) else None
-        return numbered[newest] if newest is not None and isinstance(reached, int) and reached < newest else own
-    if newest is None:
-        raise DataError(f"{path}: no trainer_state.json in this folder or in a checkpoint-N folder of it; {_WANTED}")
-    return numbered[newest]
-
-
-def _parsed(file: Path) -> Any:
-    text = ""
-    try:
-        text = file.read_text(encoding="utf-8")
-        return json.loads(text)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); {_WANTED}") from error
-    except ValueError as error:
-        if text.startswith("version https://git-lfs"):
-            raise DataError(f"{file}: a pointer of Git LFS, not the file; run git lfs pull and try again") from error
-        raise DataError(f"{file}: not JSON ({error}); {_WANTED}") from error
+        raise DataError(f"record {number} of the log: {key} is {value!r:.40}, not a number") from None
+    # A non-finite loss or gradient is what happened; these the trainer sets itself.
+    if key in ("step", "epoch", "learning_rate") and not math.isfinite(figure):
+        raise DataError(f"record {number} of the log: {key} is {figure}, which no trainer writes; is the file intact?")
+    return figure

@@ -1,4 +1,4 @@
-"""The diagnosis, on runs of others, on the record's unhealthy run, and on one fault at a time."""
+"""The diagnosis, on public runs, on the record's unhealthy run, and on one fault at a time."""
 
 import json
 import math
@@ -7,13 +7,13 @@ import random
 import pytest
 
 from sft_pipeline.diagnosis.diagnose import diagnose, judge, verdict
-from sft_pipeline.diagnosis.log import log_history, state_file
+from sft_pipeline.diagnosis.log_files import log_history, state_file
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Training
 
 
 def run(losses, dev=(), norms=0.5, every=10, rates=None, epochs=None):
-    """Log rows of a run; `dev` are (step, loss), `norms` one value for all rows or one per row."""
+    """Log records of a run; `dev` are (step, loss), `norms` one value for all rows or one per row."""
     norms = norms if isinstance(norms, list) else [norms] * len(losses)
     rows = [
         {"step": (i + 1) * every, "loss": x, "grad_norm": n} for i, (x, n) in enumerate(zip(losses, norms, strict=True))
@@ -63,7 +63,7 @@ def test_real_runs_get_the_label_of_their_reader(real_data, tmp_path):
         assert report.digest
 
 
-def test_the_record_s_sick_run():
+def test_the_record_s_unhealthy_run():
     generator = random.Random(4)
     losses = [2.7335 + (2.7150 - 2.7335) * i / 49 + generator.gauss(0, 0.001) for i in range(50)]
     log = run(losses, dev=[(150, 2.9310), (300, 2.9310), (450, 2.9310)], norms=0.0)
@@ -167,7 +167,7 @@ def test_one_fault_at_a_time_is_found_and_nothing_else_blocks(log, expected):
         (run(falling(), norms=[0.5] * 36 + [20.0] * 4), "warning exploding_gradient"),
     ],
 )
-def test_what_is_worth_saying_but_not_sick(log, expected):
+def test_what_deserves_a_warning_but_is_not_unhealthy(log, expected):
     severity, rule = expected.split()
     assert rule in rules(log, severity)
     assert not rules(log)
@@ -190,21 +190,23 @@ def test_metrics_are_finite_and_the_text_names_the_verdict(tmp_path):
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("count", [20, 60, 300])
-def test_sound_runs_with_noise_are_never_called_sick(seed, count):
+def test_healthy_runs_with_noise_are_never_called_unhealthy(seed, count):
     generator = random.Random(seed)
     scatter = 0.25 if count > 20 else 0.1
     fresh = [1.1 + 0.5 * math.exp(-6 * i / count) for i in range(count)]
     continued = [0.9 - 0.1 * i / count for i in range(count)]
     for course in (fresh, continued):
-        assert not rules(run([x * (1 + generator.uniform(-scatter, scatter)) for x in course], every=1))
+        found = judge(run([x * (1 + generator.uniform(-scatter, scatter)) for x in course], every=1))[0]
+        assert verdict(found) == "healthy" or course is continued and verdict(found) == "undecided"
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_loss_that_stands_still_is_called_sick_where_the_log_can_show_it_and_noise_where_not(seed):
+def test_a_loss_that_stands_still_is_called_unhealthy_where_the_log_can_show_it_and_noise_where_not(seed):
     generator = random.Random(seed)
     assert "not_learning" in rules(run([2.7 + generator.gauss(0, 0.004) for _ in range(60)]))
     unclear = run([2.7 + generator.gauss(0, 0.6) for _ in range(60)])
-    assert not rules(unclear) and "noise" in rules(unclear, "warning")
+    found = judge(unclear)[0]
+    assert verdict(found) != "unhealthy" and {f.rule for f in found} & {"noise", "undecided_rise"}
 
 
 def test_any_logging_style_is_read():
@@ -218,15 +220,17 @@ def test_any_logging_style_is_read():
     assert judge(without_steps)[1]["last_step"] == 40 and not rules(without_steps)
 
 
-def test_too_few_rows_are_no_verdict_and_two_rows_can_still_be_sick(tmp_path):
+def test_too_few_records_are_undecided_and_two_rows_can_still_be_unhealthy(tmp_path):
     report = diagnose(run([2.0, 1.5]), tmp_path)
     assert not report.healthy and verdict(report.findings) == "undecided"
-    assert (tmp_path / "diagnosis.txt").read_text().startswith("undecided\n\nblocking: too few log rows to judge: 2 of")
+    assert (
+        (tmp_path / "diagnosis.txt").read_text().startswith("undecided\n\nblocking: too few log records to judge: 2 of")
+    )
     assert verdict(judge(run([2.0, math.nan]))[0]) == "unhealthy"
     assert verdict(judge(run([2.0, 1.5], dev=[(10, 2.0), (20, 1.6), (30, 1.4)]))[0]) == "healthy"
 
 
-def test_an_answer_that_earns_no_reward_has_no_gradient_and_the_run_is_sound():
+def test_an_answer_without_reward_has_no_gradient_and_the_run_is_healthy():
     rows = [
         {"step": i, "loss": 0.0, "reward": 0.1, "grad_norm": 0.0 if i % 9 < 5 and i < 40 else 0.3} for i in range(90)
     ]
@@ -238,7 +242,7 @@ def test_an_answer_that_earns_no_reward_has_no_gradient_and_the_run_is_sound():
 
 
 def preferences(peak, **evaluated):
-    """Log rows of a run that learns from rewards, whose loss need not fall."""
+    """Log records of a run that learns from rewards, whose loss need not fall."""
     rows = run([0.69 + 0.01 * (i % 3) for i in range(40)], rates=[peak] * 40)
     return [row | {"reward": 0.01 * i} for i, row in enumerate(rows)] + [
         {"step": 100 * i} | evaluated for i in range(1, 5)
@@ -250,13 +254,13 @@ def test_learning_from_rewards_has_rates_of_its_own_and_need_not_have_a_dev_loss
         found = judge(preferences(peak, eval_loss=0.0, eval_reward=0.3))[0]
         assert {finding.rule for finding in found} == {"reward_log"}, peak
     low = {finding.rule: finding for finding in judge(preferences(5e-8))[0]}["learning_rate"]
-    assert "outside of 1e-07 to 0.01" in low.evidence and "5e-7 to 5e-6" in low.remedy
+    assert "outside 1e-07 to 0.01" in low.evidence and "5e-7 to 5e-6" in low.remedy
     assert rules(preferences(1e-9)) == {"learning_rate"}
     assert rules(preferences(5e-6, eval_loss=0.69)) == {"identical_dev_loss"}
     assert "identical_dev_loss" in rules(run(falling(), dev=[(100, 0.0), (200, 0.0), (300, 0.0)]))
 
 
-def test_answers_of_one_token_that_are_sure_and_now_and_then_wrong_are_not_known_by_heart():
+def test_answers_of_one_token_that_are_sure_and_now_and_then_wrong_are_not_memorized():
     losses = [1.5 if i % 12 == 0 else 0.9 * 0.95**i + 1e-5 * (i % 7) for i in range(400)]
     log = run([round(loss, 4) for loss in losses], dev=[(1000, 0.2), (2000, 0.14), (4000, 0.13)])
     assert not rules(log) and {"memorized", "zero_loss"} <= rules(log, "warning")
@@ -277,8 +281,8 @@ def test_several_evaluation_sets_are_averaged():
     assert (metrics["dev_loss_first"], metrics["dev_loss_last"]) == (3.0, pytest.approx(2.7)) and not rules(rows)
 
 
-def test_what_is_no_log_is_refused_with_the_row():
-    with pytest.raises(DataError, match="row 2 .* loss is 'much'"):
+def test_an_invalid_log_is_refused_with_the_record():
+    with pytest.raises(DataError, match="record 2 .* loss is 'much'"):
         judge([{"step": 1, "loss": 2.0}, {"step": 2, "loss": "much"}])
     for key, value, said in (
         ("loss", 10**400, "loss is 1000.*, not a number"),
@@ -286,9 +290,9 @@ def test_what_is_no_log_is_refused_with_the_row():
         ("learning_rate", math.nan, "learning_rate is nan, which no trainer writes"),
         ("step", math.inf, "step is inf, which no trainer writes"),
     ):
-        with pytest.raises(DataError, match=f"row 2 .* {said}"):
+        with pytest.raises(DataError, match=f"record 2 .* {said}"):
             judge([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.9, key: value}])
-    with pytest.raises(DataError, match="row 1 .* str, not an object"):
+    with pytest.raises(DataError, match="record 1 .* str, not an object"):
         judge(["loss"])
 
 
@@ -311,12 +315,12 @@ def test_a_log_is_found_in_a_run_s_folder(tmp_path):
         ("[1", "not JSON"),
         ('{"log_history": {}}', "log_history is dict"),
         ('{"log_history": []}', "is empty; set logging_steps"),
-        ('[{"file": "a.json", "label": "healthy"}]', "no row has a step, an epoch or a loss"),
+        ('[{"file": "a.json", "label": "healthy"}]', "no record has a training loss"),
     ):
         (tmp_path / "trainer_state.json").write_text(bad)
         with pytest.raises(DataError, match=rf"trainer_state\.json: .*{message}"):
             log_history(tmp_path)
-    with pytest.raises(DataError, match=r"No such file.*give a trainer_state\.json, or a folder"):
+    with pytest.raises(DataError, match=r"No such file.*give a trainer_state\.json"):
         log_history(tmp_path / "none.json")
 
 
@@ -362,7 +366,7 @@ def test_declared_criteria_stop_below_the_minimum_and_only_tell_below_the_optimu
     assert rules(run(falling()), training=unmeasured) == {"minimum_max_perplexity"}
 
 
-def test_the_sick_run_misses_every_minimum_but_the_perplexity():
+def test_the_unhealthy_run_misses_every_minimum_but_the_perplexity():
     log = run([2.7335 - 0.000378 * i for i in range(50)], dev=[(150, 2.931), (300, 2.931), (450, 2.931)], norms=0.0)
     training = criteria(minimum={"min_loss_drop": 0.5, "min_dev_loss_drop": 0.2, "max_perplexity": 20.0})
     missed = {rule for rule in rules(log, training=training) if rule.startswith("minimum")}
@@ -416,7 +420,7 @@ def test_several_evaluation_sets_that_all_rise_are_overfitting_and_one_of_them_i
         assert ("each of the 2 sets" in found.evidence) == unhealthy
 
 
-def test_the_best_of_many_evaluations_counts_alone_where_none_of_the_others_comes_near_it():
+def test_the_best_of_many_evaluations_counts_alone_where_no_other_comes_close():
     later = [3.4 - 0.02 * i for i in range(20)]
     for first, unhealthy in ((2.5, True), (2.8, False)):  # 2.8 could be a lucky one
         dev = [(20 * i, value) for i, value in enumerate([first, *later], start=1)]
@@ -424,7 +428,7 @@ def test_the_best_of_many_evaluations_counts_alone_where_none_of_the_others_come
         assert ("rising_dev_loss" in rules(log)) == unhealthy
 
 
-def test_evaluations_without_a_training_loss_can_show_a_sick_run_and_never_a_healthy_one():
+def test_evaluations_without_a_training_loss_can_show_a_unhealthy_run_and_never_a_healthy_one():
     evaluations = [{"step": i, "eval_loss": loss} for i, loss in enumerate([0.42, 0.30, 0.26, 0.29, 0.33], start=1)]
     assert rules(evaluations) == {"rising_dev_loss"}
     assert verdict(judge(evaluations)[0]) == "unhealthy"
@@ -435,14 +439,14 @@ def test_evaluations_without_a_training_loss_can_show_a_sick_run_and_never_a_hea
 
 
 def pairs(losses, margins):
-    """Log rows of a run that learns from pairs of answers."""
+    """Log records of a run that learns from pairs of answers."""
     return [
         {"step": i, "loss": loss, "rewards/chosen": 0.1, "rewards/margins": margin, "grad_norm": 0.5}
         for i, (loss, margin) in enumerate(zip(losses, margins, strict=True), start=1)
     ]
 
 
-def test_of_the_loss_of_pairs_a_rise_above_its_start_and_an_end_at_0_are_sick():
+def test_of_the_loss_of_pairs_a_rise_above_its_start_and_an_end_at_0_are_unhealthy():
     rising = [0.1 * i for i in range(40)]
     assert not rules(pairs([0.69 - 0.01 * i for i in range(40)], rising))
     assert not rules(pairs([0.69 * 0.9**i for i in range(40)], rising))
@@ -453,8 +457,10 @@ def test_of_the_loss_of_pairs_a_rise_above_its_start_and_an_end_at_0_are_sick():
     assert not rules(pairs(spiky, rising))
 
 
-@pytest.mark.parametrize(("change", "severity"), [(2.0, None), (0.0, "warning"), (-0.3, "warning"), (-2.0, "blocking")])
-def test_a_reward_that_falls_is_sick_and_one_that_does_not_rise_is_worth_a_warning(change, severity):
+@pytest.mark.parametrize(
+    ("change", "severity"), [(2.0, None), (0.0, "warning"), (-0.15, "warning"), (-2.0, "blocking")]
+)
+def test_a_reward_that_falls_is_unhealthy_and_one_that_does_not_rise_is_worth_a_warning(change, severity):
     generator = random.Random(7)
     rows = [
         {"step": i, "loss": 0.0, "grad_norm": 0.3, "reward": change * i / 90 + generator.gauss(0, 0.4)}
@@ -516,3 +522,65 @@ def test_what_is_logged_besides_may_be_of_any_kind():
     log = [row | {"eval_f1": [0.9, 0.8], "eval_accuracy": "0.9", "reward_model": "x"} for row in run(falling())]
     assert not rules(log)
     assert not rules([{"step": i, "loss": 0.01, "reward": [0.1, 0.2], "grad_norm": 0.3} for i in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "noise", "count", "seed"),
+    [(1.69, 1.74, 0.25, 60, 1), (0.233, 0.286, 0.09, 40, 2), (2.4, 2.5, 0.4, 30, 3), (1.1, 1.1, 0.3, 24, 5)],
+)
+def test_a_loss_that_rises_within_its_noise_is_undecided_unless_dev_falls(start, end, noise, count, seed):
+    generator = random.Random(seed)
+    values = [generator.gauss(0, noise) for _ in range(count)]
+    third = count // 3
+    shift = (sum(values[:third]) - sum(values[-third:])) / third  # the rise is exactly the one that is given
+    losses = [
+        max(0.02, start + (end - start) * i / (count - 1) + v + (shift if i >= count - third else 0.0))
+        for i, v in enumerate(values)
+    ]
+    found = judge(run(losses))[0]
+    assert verdict(found) == "undecided", [f.rule for f in found]
+    (finding,) = (f for f in found if f.severity == "blocking")
+    assert finding.rule == "undecided_rise" and "evaluate on a dev split" in finding.remedy
+    needed = int(finding.remedy.split("about ")[1].split()[0].replace(",", ""))
+    assert needed > count
+    falls = [(10, 2.0), (10 * count, 1.7)]
+    assert not rules(run(losses, dev=falls)), "a dev loss that falls decides"
+    assert "undecided_rise" in rules(run(losses, dev=[(10, 1.7), (10 * count, 1.705)]))
+
+
+def test_a_negative_cross_entropy_is_impossible_and_nothing_else_is_derived_from_it():
+    for losses in (falling(start=0.5, end=-0.5), [1.0 - 0.1 * i for i in range(40)], [*falling(39), -0.01]):
+        assert rules(run(losses)) == {"negative_loss"}
+    assert rules(run(falling(), dev=[(100, 0.4), (400, -0.2)])) == {"negative_loss"}
+    assert not rules(run([*falling(39), -1e-6])), "rounding"
+    rewards = [{"step": i, "loss": -0.02, "reward": 0.1 * i, "grad_norm": 0.3} for i in range(20)]
+    assert not rules(rewards), "a policy's loss may be negative"
+
+
+def test_many_epochs_without_a_dev_loss_deserve_a_warning():
+    assert "epochs_without_dev" in rules(run(falling(), epochs=10), "warning")
+    assert "epochs_without_dev" not in rules(run(falling(), epochs=3), "warning")
+    assert "epochs_without_dev" not in rules(run(falling(), epochs=10, dev=[(200, 1.3), (400, 1.1)]), "warning")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("reward", [1.0, 0.8, 0.6, 0.5, 0.3, 0.1]),  # few records, one after the other
+        ("rewards/margins", [2.0 - 0.01 * i + 0.3 * (i % 3) for i in range(60)]),
+        ("reward", [min(i, 40) * 0.05 - 0.06 * max(0, i - 40) for i in range(60)]),  # rises, then falls
+        ("rewards/accuracies", [0.9 - 0.01 * i + 0.03 * (i % 2) for i in range(40)]),
+    ],
+)
+def test_rewards_that_fall_are_reported(key, values):
+    log = [{"step": i, "loss": 0.1, "grad_norm": 0.3, "kl": 0.0, key: value} for i, value in enumerate(values)]
+    found = [f for f in judge(log)[0] if f.rule == "reward_falls"]
+    assert found and all(f.severity in ("warning", "blocking") and f.remedy for f in found)
+
+
+def test_chosen_rewards_that_fall_while_the_margin_grows_are_only_a_warning():
+    log = [
+        {"step": i, "loss": 0.6 - 0.005 * i, "rewards/chosen": -0.05 * i, "rewards/margins": 0.04 * i, "grad_norm": 0.5}
+        for i in range(40)
+    ]
+    assert not rules(log) and "reward_falls" in rules(log, "warning")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sft_pipeline.diagnosis.diagnose import judge
-from sft_pipeline.diagnosis.log import log_history
+from sft_pipeline.diagnosis.log_files import log_history
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import callbacks, checkpoints, trainer
 from sft_pipeline.training.callbacks import logging, metrics, validation_samples, watchdog
@@ -139,7 +139,7 @@ def test_a_run_that_diverged_is_stopped_and_diagnosed_by_one_rule(tmp_path):
     step, reason = stopped_at(history)
     assert step == 1950
     message = watchdog.record_abort(reason, [row for row in history if row["step"] <= step], tmp_path, "a run")
-    assert "is at least 8 in the last 5 log rows" in message and "lower the learning rate" in message
+    assert "is at least 8 in the last 5 log records" in message and "lower the learning rate" in message
 
 
 def test_only_the_run_that_was_lost_is_refused(tmp_path):

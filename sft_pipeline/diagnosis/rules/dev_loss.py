@@ -11,17 +11,17 @@ SCALE = 3.0
 """Ratio of training and dev loss from which on they are hardly measured on the same scale."""
 
 FEWEST = 3
-"""Log rows at least that give the training loss at an evaluation."""
+"""Log records at least that give the training loss at an evaluation."""
 
 NEAR_ZERO = 0.05
-"""Training loss (nats) below which its ratio to the dev loss says nothing of scales: both are nearly nothing."""
+"""Training loss (nats) below which its ratio to the dev loss says nothing of scales: both are nearly 0."""
 
 RISE, OVERFIT, OVERFIT_NATS = 1.05, 1.15, 0.05
-"""Dev loss over its best: worth a warning, and lost. Public runs of several epochs that are in use end up to 3 % above
-their best, an evaluation repeats within about 5 %; at 15 %, and 0.05 nats, most of what dev had gained is gone again."""
+"""Dev loss over its best: worth a warning, and overfit. Public runs of several epochs that are in use end up to 3 % above
+their best, an evaluation repeats within about 5 %; at 15 %, and 0.05 nats, most of what dev had gained is lost again."""
 
 GAINED = 0.9
-"""Dev loss at the end over the first one below which the model has got better, whatever else the log records."""
+"""Dev loss at the end over the first one below which the model has improved, whatever else the log shows."""
 
 MANY = 20
 """Evaluations from which on the best and the last are medians of three, for the best of many is a lucky one."""
@@ -50,13 +50,13 @@ def scales(log: Log) -> list[Finding]:
     """Training and dev loss that differ by a factor that no learning explains.
 
     A training loss far above the dev loss is never right. A dev loss far above the training loss is not at the first
-    evaluation, unless the rows are known by heart by then; later it is overfitting. Sets of another kind may be harder.
-    The training loss at an evaluation is the median of some rows before it, since a single row may be a single example.
+    evaluation, unless the rows are memorized by then; later it is overfitting. Sets of another kind may be harder.
+    The training loss at an evaluation is the median of some records before it: a single one may be a single example.
     """
-    pairs, ratios, rows = [], [], max(FEWEST, len(log.loss) // 20)
+    pairs, ratios, count = [], [], max(FEWEST, len(log.loss) // 20)
     for step, dev in log.finite_dev:
         before = [loss for s, loss in log.loss if s <= step and math.isfinite(loss)]
-        train = median(before[-rows:]) if before else 0.0
+        train = median(before[-count:]) if before else 0.0
         if dev > 0 and train > 0:
             pairs.append((step, train, dev))
             ratios.append(min(train, _carried_on(before)) / dev)
@@ -83,13 +83,13 @@ def scales(log: Log) -> list[Finding]:
 
 
 def _carried_on(losses: Sequence[float]) -> float:
-    """The training loss after the last of few rows, each a mean over steps, where the course is steep: one row further."""
+    """The training loss one record after the last, where they are few, each a mean over steps, and the course is steep."""
     steep = 1 < len(losses) < 2 * FEWEST and 0 < losses[-1] < losses[-2]
     return losses[-1] ** 2 / losses[-2] if steep else math.inf
 
 
 def overfitting(log: Log, best_is_kept: bool = False) -> list[Finding]:
-    """A dev loss that rises again, mostly while the training loss falls on.
+    """A dev loss that rises again, mostly while the training loss keeps falling.
 
     Args:
         log: the series.
@@ -101,11 +101,13 @@ def overfitting(log: Log, best_is_kept: bool = False) -> list[Finding]:
     best_step, best, last = _rise(dev)
     if best_step == dev[-1][0] or last <= RISE * best:
         return []
-    # One set of several may be of another kind, and get worse as the others get better.
-    lost = all(_is_overfit(one) for one in log.dev_sets or (dev,))
+    # One set of several may be of another kind, and get worse as the others improve.
+    overfit = all(_is_overfit(one) for one in log.dev_sets or (dev,))
     collapsed = last > OVERFIT * best and any(_has_collapsed(one) for one in log.scores)
     evidence = f"the dev loss rises from {best:.4g} (step {best_step:g}) to {last:.4g} ({last / best - 1:+.0%})"
-    evidence += f", and so does that of each of the {len(log.dev_sets)} sets," if lost and log.several_dev_sets else ""
+    evidence += (
+        f", and so does that of each of the {len(log.dev_sets)} sets," if overfit and log.several_dev_sets else ""
+    )
     evidence += ", and a score of the labels loses more than half of its best" if collapsed else ""
     rule = "rising_dev_loss"
     if log.finite:
@@ -116,7 +118,7 @@ def overfitting(log: Log, best_is_kept: bool = False) -> list[Finding]:
     return [
         Finding(
             rule=rule,
-            severity="blocking" if (lost or collapsed) and not best_is_kept else "warning",
+            severity="blocking" if (overfit or collapsed) and not best_is_kept else "warning",
             evidence=evidence,
             remedy="train for fewer epochs, or use the checkpoint of the best step (training.adapter: best)",
         )
@@ -124,7 +126,7 @@ def overfitting(log: Log, best_is_kept: bool = False) -> list[Finding]:
 
 
 def gained(log: Log) -> bool:
-    """Whether dev shows beyond doubt that the model got better: a loss that fell by a tenth and ends near its best."""
+    """Whether dev shows beyond doubt that the model improved: a loss that fell by a tenth and ends near its best."""
     dev = [value for _, value in log.finite_dev]
     return len(dev) > 1 and dev[-1] < GAINED * dev[0] and dev[-1] <= RISE * min(dev)
 
@@ -134,7 +136,7 @@ def _rise(dev: Series) -> tuple[float, float, float]:
     at = min(range(len(dev)), key=lambda i: dev[i][1])
     step, best, end = dev[at][0], dev[at][1], dev[-1][1]
     later = [value for _, value in dev[at + 1 :]]
-    if len(dev) < MANY or (later and min(later) > OVERFIT * best):  # no luck: none of the others comes near it
+    if len(dev) < MANY or (later and min(later) > OVERFIT * best):  # not luck: none of the others comes near it
         return step, best, end
     return step, median(value for _, value in dev[max(at - 1, 0) : at + 2]), median(value for _, value in dev[-3:])
 

@@ -1,4 +1,4 @@
-"""Gradient norm: not finite, exactly zero, growing, missing."""
+"""Gradient norm: non-finite, exactly zero, exploding, missing."""
 
 import math
 from dataclasses import replace
@@ -11,18 +11,18 @@ from sft_pipeline.diagnosis.rules.dev_loss import gained
 from sft_pipeline.diagnosis.rules.loss import SUSTAINED, TREND, falls
 
 GROWN, CLIP, ABSURD = 10.0, 1.0, 1000.0
-"""Growth of the norm over its level after the warm-up that no sound run shows (the public ones stay below 6); the usual
-clip, below which a norm harms nothing however much it grew; and a norm that is out of any proportion, whatever it began
-with: the few sound public runs that show one recorded it on another scale, and dev tells."""
+"""Growth of the norm over its level after the warm-up that no healthy run shows (the public ones stay below 6); the
+usual clip, below which a norm is harmless however much it grew; and a norm that is out of any proportion, whatever it
+began with: the few healthy public runs that show one recorded it on another scale, which dev reveals."""
 
 UNMEASURED_FALL, CHANCE, MANY = 0.1, 1e-3, 20
-"""Fall of the loss, relative, that a run without gradients cannot have unless by noise: then the norm was not measured;
-the probability with which noise may have the ranks of the losses fall as they do; log rows from which on standard errors
-can be believed."""
+"""Fall of the loss, relative, that a run without gradients can only have by noise: then the norm was not measured; the
+probability with which noise may cause the ranks of the losses to fall as they do; log records from which on standard
+errors are reliable."""
 
 
 def not_finite(log: Log) -> list[Finding]:
-    """Now and then it is a step that a loss scaler skipped; lasting, or at the end, the run is lost."""
+    """Now and then it is a step that a loss scaler skipped; sustained, or at the end, the run has diverged."""
     bad = [step for step, value in log.norm if not math.isfinite(value)]
     if not bad:
         return []
@@ -31,7 +31,7 @@ def not_finite(log: Log) -> list[Finding]:
         Finding(
             rule="non_finite_gradient",
             severity="blocking" if lasting else "info",
-            evidence=f"the gradient norm is not finite at {len(bad)} of {len(log.norm)} log rows, first at step {bad[0]:g}",
+            evidence=f"the gradient norm is non-finite at {len(bad)} of {len(log.norm)} log records, first at step {bad[0]:g}",
             remedy="lower the learning rate or train in bfloat16" if lasting else "",
         )
     ]
@@ -40,31 +40,35 @@ def not_finite(log: Log) -> list[Finding]:
 def zero(log: Log) -> list[Finding]:
     """A gradient norm of exactly 0 means that no trainable weight takes part in the loss."""
     if not log.norm:
-        evidence = "the log holds no gradient norm: zero or exploding gradients cannot be seen"
+        evidence = "the log holds no gradient norm: zero or exploding gradients would not show"
         return [Finding(rule="gradient_norm_missing", severity="info", evidence=evidence)]
     zeros = sum(value == 0.0 for _, value in log.norm)
     if not zeros:
         return []
-    evidence = f"the gradient norm is exactly 0 at {zeros} of {len(log.norm)} log rows"
+    evidence = f"the gradient norm is exactly 0 at {zeros} of {len(log.norm)} log records"
     if zeros == len(log.norm) and (fall := _fall_without_norm(log)):
-        evidence += f", yet the training loss falls by {fall:.0%} over these rows: the norm was not measured"
-        remedy = "some launchers record 0 for a norm they do not compute; log the real norm to see exploding gradients"
+        evidence += f", yet the training loss falls by {fall:.0%} over these records: the norm was not measured"
+        remedy = (
+            "some launchers record 0 for a norm they do not compute; log the real norm to detect exploding gradients"
+        )
         return [Finding(rule="gradient_norm_unmeasured", severity="warning", evidence=evidence, remedy=remedy)]
     longest = max(len(list(run)) for is_zero, run in groupby(log.norm, lambda point: point[1] == 0.0) if is_zero)
     # With rewards a step has no gradient whenever the answers to a prompt are all as good as each other.
-    sick = zeros > max(1, len(log.norm) / 2) or (longest >= SUSTAINED and not log.rewards)
+    unhealthy = zeros > max(1, len(log.norm) / 2) or (longest >= SUSTAINED and not log.rewards)
     remedy = (
         "no trainable weight reaches the loss: check that the adapter is attached and requires gradients, that gradient "
         "checkpointing keeps them (enable_input_require_grads), and that labels are not all masked"
     )
     evidence += f", {longest} in a row"
-    return [Finding(rule="zero_gradient", severity="blocking" if sick else "warning", evidence=evidence, remedy=remedy)]
+    return [
+        Finding(rule="zero_gradient", severity="blocking" if unhealthy else "warning", evidence=evidence, remedy=remedy)
+    ]
 
 
 def _fall_without_norm(log: Log) -> float:
-    """Relative fall of the loss over the rows with a norm, where it is large and no noise; otherwise 0.
+    """Relative fall of the loss over the records with a norm, where it is large and not noise; otherwise 0.
 
-    A gradient of 0 lets the loss move from row to row as the rows differ, so that a few of them can lie as far apart.
+    With a gradient of 0 the loss still varies with the data, so that a few records can lie as far apart.
     """
     steps = {step for step, _ in log.norm}
     log = replace(log, loss=[point for point in log.loss if point[0] in steps])
@@ -77,10 +81,10 @@ def _fall_without_norm(log: Log) -> float:
     if len(set(log.finite)) == 1:
         return 0.0
     trend = spearmanr(range(len(log.finite)), log.finite, alternative="less").pvalue
-    # With few rows an end is one of them, and how rows scatter is itself a guess: there only the ranks can tell.
+    # With few records an end is one of them, and their scatter is itself a guess: there only the ranks decide.
     many = len(log.finite) >= MANY
-    told = trend < CHANCE or (many and (fall > TREND * error or ends > TREND * error_ends))
-    return max(fall, ends) if told and max(fall, ends) > UNMEASURED_FALL else 0.0
+    fell = trend < CHANCE or (many and (fall > TREND * error or ends > TREND * error_ends))
+    return max(fall, ends) if fell and max(fall, ends) > UNMEASURED_FALL else 0.0
 
 
 def exploding(log: Log) -> list[Finding]:
@@ -94,7 +98,7 @@ def exploding(log: Log) -> list[Finding]:
     if n < 10:
         return []
     late = median(norms[-(n // 3) :])
-    remedy = "lower the learning rate, lengthen the warm-up, and look at the rows where it begins"
+    remedy = "lower the learning rate, lengthen the warm-up, and look at the data where it begins"
     warm_up = min(_warm_up(log), n // 10)
     level = sorted(norms[warm_up : n // 3 + warm_up])[(n // 3) // 4]
     if late > ABSURD and late <= level and gained(log):
@@ -116,7 +120,7 @@ def exploding(log: Log) -> list[Finding]:
     top = median(value for value, is_large in zip(norms, large, strict=True) if is_large)
     sustained = sum(large) >= n / 3 or (tail > GROWN**2 * level and all(large[-3:]))
     evidence = (
-        f"the gradient norm is around {top:.3g} at {sum(large)} of {n} log rows, {top / level:.0f} times the {level:.3g} "
+        f"the gradient norm is around {top:.3g} at {sum(large)} of {n} log records, {top / level:.0f} times the {level:.3g} "
         f"after the warm-up, and ends at {tail:.3g}"
     )
     severity = "blocking" if sustained and max(top, tail) > GROWN * CLIP else "warning"
@@ -124,6 +128,6 @@ def exploding(log: Log) -> list[Finding]:
 
 
 def _warm_up(log: Log) -> int:
-    """Log rows before the learning rate reaches its peak."""
+    """Log records before the learning rate reaches its peak."""
     rates = [value for _, value in log.rate if math.isfinite(value)]
     return next((i for i, value in enumerate(rates) if value >= 0.99 * max(rates)), 0)

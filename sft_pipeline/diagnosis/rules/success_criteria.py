@@ -8,7 +8,7 @@ from sft_pipeline.experiment import SuccessCriteria, Training
 
 
 def criteria(log: Log, training: Training | None) -> list[Finding]:
-    """Criteria that were missed: those of `training.minimum` make the run sick, those of `training.optimal` do not."""
+    """Criteria that were missed: those of `training.minimum` make the run unhealthy, those of `training.optimal` do not."""
     if training is None:
         return []
     result = _dev_loss(log, training)
@@ -29,14 +29,14 @@ def _missed(log: Log, wanted: SuccessCriteria, name: str, result: float | None) 
     gain = last(accuracy) - first(accuracy) if accuracy else None
     dev_drop = dev[0] - result if len(dev) > 1 and result is not None else None
     perplexity = math.exp(min(result, 700.0)) if result is not None else None
-    rows = (
+    criteria = (
         ("min_loss_drop", "fall of the training loss", log.start - log.end, wanted.min_loss_drop, "nats"),
         ("min_dev_loss_drop", "fall of the dev loss", dev_drop, wanted.min_dev_loss_drop, "nats"),
         ("min_accuracy_gain", "gain of the token accuracy", gain, wanted.min_accuracy_gain, ""),
         ("max_perplexity", "perplexity on dev", perplexity, wanted.max_perplexity, ""),
     )
     found = []
-    for key, title, value, limit, unit in rows:
+    for key, title, value, limit, unit in criteria:
         if limit is None:
             continue
         most = key.startswith("max")
@@ -50,8 +50,8 @@ def _missed(log: Log, wanted: SuccessCriteria, name: str, result: float | None) 
                 evidence=f"{title}: {shown}, {name} criterion {'at most' if most else 'at least'} {limit:g} {unit}".rstrip(),
                 remedy="evaluate on dev at least twice and log the token accuracy"
                 if value is None
-                else "more or better training, or another criterion: an absolute limit belongs to the loss that the base "
-                "begins with",
+                else "train longer or on better data, or set another criterion: an absolute limit depends on the loss that "
+                "the base begins with",
             )
         )
     return found

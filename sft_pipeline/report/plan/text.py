@@ -6,8 +6,8 @@ _MARKS = {"info": "note", "warning": "WARNING", "blocking": "BLOCKING"}
 
 
 def summary(plan: TrainingPlan) -> str:
-    """The plan's figures and findings, ending with whether the run may start."""
-    lines = [*_run(plan), *_size_of_it(plan), *_rates(plan), *_gate(plan)]
+    """The plan's figures and findings; the last line says whether the run may start."""
+    lines = [*_run(plan), *_size_and_memory(plan), *_rates(plan), *_gate(plan)]
     for finding in sorted(plan.findings, key=lambda f: list(_MARKS).index(f.severity), reverse=True):
         lines += ["", f"{_MARKS[finding.severity]}: {finding.evidence}"]
         if finding.remedy:
@@ -30,7 +30,7 @@ def _run(plan: TrainingPlan) -> list[str]:
         else f"padding {plan.padding_share:.1%}, longest row {plan.longest:,}"
     )
     cut = f", {plan.cut_rows:,} rows cut" if plan.cut_rows else ""
-    left_out = f" of {plan.train_rows:,}, the others carry no loss" if plan.masked_rows else ""
+    left_out = f" of {plan.train_rows:,}, the others are fully masked" if plan.masked_rows else ""
     time = (
         f"about {_duration(plan.seconds)} by the declared tokens_per_second"
         if plan.seconds is not None
@@ -46,7 +46,7 @@ def _run(plan: TrainingPlan) -> list[str]:
     ]
 
 
-def _size_of_it(plan: TrainingPlan) -> list[str]:
+def _size_and_memory(plan: TrainingPlan) -> list[str]:
     """Parameters and memory."""
     if not plan.total_parameters:
         return []
@@ -63,7 +63,7 @@ def _size_of_it(plan: TrainingPlan) -> list[str]:
 
 
 def _rates(plan: TrainingPlan) -> list[str]:
-    """The learning rate at each tenth, in two lines of a table."""
+    """The learning rate at each tenth of the steps, in two lines of a table."""
     steps = [round(plan.steps * k / 10) for k in range(11)]
     end = f"; below 1 % of the peak from step {plan.negligible_from:,}" if plan.negligible_from is not None else ""
     return [
@@ -87,7 +87,7 @@ def _gate(plan: TrainingPlan) -> list[str]:
         lines.append(
             f"                {test + ' test:':<15} power {plan.power[test]:.2f} at the planned lift, which needs "
             + (f"{needed:,.0f} items" if needed is not None else "more than 200,000 items")
-            + f"; smallest lift found with the demanded power: {shown}"
+            + f"; smallest lift found with the required power: {shown}"
         )
     return lines
 

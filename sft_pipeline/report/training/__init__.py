@@ -1,1 +1,1 @@
-"""Pictures and tables of a training."""
+"""Plots and tables of a training."""

@@ -12,14 +12,14 @@ RULES = {
     "most_successes": "most successes, the earliest among equals",
     "within_one_standard_error": "the earliest within one standard error of the most successes",
 }
-"""What the rule of the best checkpoint says."""
+"""The rules that choose the best checkpoint, in words."""
 
 
 def rows(report: SeriesReport) -> list[dict[str, Any]]:
-    """A row per checkpoint: its step, accuracy, and what its answers look like.
+    """A row per checkpoint: its step, its accuracy, and the shares of formatted, wrong and truncated answers.
 
     Where the answers have a format (the scorer think_answer), format accuracy, wrong answers and format failures are shares
-    of the answers that it judged; otherwise the success by type is shown, where there is more than one.
+    of the judged answers; otherwise the success by type is shown, where there is more than one.
     """
     formatted = any(_formatted(p) for p in report.points)
     types = sorted({name for p in report.points for name in p.types})
@@ -27,7 +27,7 @@ def rows(report: SeriesReport) -> list[dict[str, Any]]:
 
 
 def markdown(report: SeriesReport) -> str:
-    """The table with its heading, the best checkpoint and what a reader must know."""
+    """The table with its heading, the best checkpoint and the notes."""
     found = rows(report)
     lines = [f"# Checkpoint series on the {report.split} split", ""]
     lines += ["| " + " | ".join(map(_cell, found[0])) + " |", "|" + "---|" * len(found[0])]
@@ -37,7 +37,7 @@ def markdown(report: SeriesReport) -> str:
 
 
 def best(report: SeriesReport) -> str:
-    """The best checkpoint and by which rule it is that, as a sentence."""
+    """The best checkpoint and the rule that chose it, as a sentence."""
     if not report.best.n:
         return "No answer was judged, so no checkpoint is the best."
     return f"Best checkpoint: step {report.best.step:,} ({RULES[report.rule]})."
@@ -63,7 +63,7 @@ def _row(point: SeriesPoint, report: SeriesReport, formatted: bool, types: list[
 
 
 def _formatted(point: SeriesPoint) -> int:
-    """Answers that were judged by a scorer that knows of a format."""
+    """Answers that were judged by a scorer of the format."""
     return point.labels.get(WRONG, 0) + point.labels.get(FORMAT, 0) + point.labels.get(CORRECT, 0)
 
 

@@ -1,14 +1,18 @@
-"""Pictures of a training: the planned schedule, the logged curves, and the curves with what a diagnosis found."""
+"""Plots of a training: the planned schedule, the logged series, and the series with the findings of a diagnosis."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import Finding, SeriesReport
 from sft_pipeline.report.gate.plots import BASE, INK, LOSS, SFT, canvas, png
 from sft_pipeline.report.training.checkpoint_table import CORRECT, FORMAT, WRONG
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = {"blocking": "tab:red", "warning": "tab:orange", "info": "tab:grey"}
 
@@ -17,7 +21,7 @@ _PANELS = {
     "learning rate": ("learning_rate", "rate_spent", "coverage"),
     "token accuracy": ("accuracy",),
 }
-"""Parts of the names of the rules that speak of a panel's curve; all others speak of the loss."""
+"""Parts of the names of the rules that concern a panel; all others concern the loss."""
 
 
 def schedule(
@@ -26,7 +30,7 @@ def schedule(
     """Draw the learning rate over the steps.
 
     Args:
-        points: steps, rising from 0 to the last; each tenth of the run is among them.
+        points: steps in rising order from 0 to the last; each tenth of the run is among them.
         rates: the learning rate at each of them.
         warmup: steps of warm-up.
         path: PNG file.
@@ -54,7 +58,7 @@ def schedule(
 
 
 def curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw loss, token accuracy, gradient norm and learning rate of log rows; non-finite values leave gaps."""
+    """Draw loss, token accuracy, gradient norm and learning rate of log records; non-finite values leave gaps."""
 
     def series(key: str) -> list[tuple[float, float]]:
         return [(row["step"], float(row[key])) for row in rows if "step" in row and row.get(key) is not None]
@@ -73,12 +77,12 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], verdict: str, path: Path) -> None:
-    """Draw the curves of a run with the findings at the curve that they speak of.
+    """Draw the series of a run with each finding in the panel that it concerns.
 
     Args:
         series: lists of (step, value) by the names loss, dev, norm, rate and accuracy.
-        findings: what the rules found; each stands below the title of its panel, in the colour of its severity.
-        verdict: healthy, sick or undecided: the title.
+        findings: what the rules found; each is shown below the title of its panel, in the colour of its severity.
+        verdict: healthy, unhealthy or undecided: the title.
         path: PNG file.
     """
     notes: dict[str, list[Finding]] = {title: [] for title in ("loss", *_PANELS)}
@@ -96,7 +100,7 @@ def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], verdict: s
     for title, axes in panels.items():
         values = [value for points in lines[title].values() for _, value in points if math.isfinite(value)]
         if title in ("loss", "gradient norm") and values and min(values) > 0 and max(values) > 20 * median(values):
-            axes.set_yscale("log")  # a spike would press everything else flat
+            axes.set_yscale("log")  # a spike would flatten everything else
         elif notes[title]:  # room above the curve
             low, high = axes.get_ylim()
             axes.set_ylim(low, high + 0.09 * min(6, len(notes[title])) * (high - low))
@@ -127,7 +131,7 @@ def diagnosis(series: Mapping[str, Any], findings: Sequence[Finding], verdict: s
     _save(figure, path)
 
 
-def _panels(figure, content: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> dict[str, Any]:
+def _panels(figure: "Figure", content: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> dict[str, "Axes"]:
     """Four panels over the same steps; returns the axes by title."""
     made = dict(zip(content, figure.subplots(2, 2, sharex=True).flat, strict=True))
     for title, axes in made.items():
@@ -146,18 +150,18 @@ def _panels(figure, content: Mapping[str, Mapping[str, list[tuple[float, float]]
     return made
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure  # not pyplot: no global state and no window
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: "Figure", path: Path) -> None:
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
 def plot(report: SeriesReport) -> bytes:
-    """Accuracy with its Wilson 95 % interval over training steps, and the format's shares where there are some, as PNG."""
+    """Accuracy with its Wilson 95 % interval over the training steps, and the shares of the format where judged, as PNG."""
     points = report.points
     figure, axes = canvas(3.4)
     steps = [p.step for p in points]
