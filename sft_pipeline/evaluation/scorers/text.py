@@ -3,7 +3,7 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sft_pipeline.dataset.text import UNSPACED, repeated_share
 
@@ -155,6 +155,36 @@ def _borders(words: str) -> tuple[str, str]:
     if words[-1:] in _NUMERALS:
         after += f"(?![{_NUMERALS}])"
     return before, after
+
+
+_THOUGHTS = ("think", "thinking", "thought", "reasoning")
+SPECIAL_TOKEN = re.compile(
+    r"<\|[\w▁]{2,30}\|>(?:\s?(?:assistant|model)\n)?|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn)>|<｜[\w▁]{2,40}｜>"
+    r"|\[/?INST\]|\[EOS\]"
+)
+"""Tokens that mark a turn or the end of a text, as the tokenizers of published models write them."""
+_NEXT_QUESTION = re.compile(
+    r"\n[ \t]*(?:[#>*_-]{1,4}[ \t]*)?(?:next )?(?:question|q|problem|exercise|instruction|user|human|input|frage|aufgabe|pregunta"
+    r"|pergunta|domanda|вопрос|问题|問題|質問|질문)[ \t]*#?\d{0,4}[ \t]*[*_]{0,2}[ \t]*[:：]",
+    re.IGNORECASE,
+)
+
+
+def own_part(text: str, answers: Callable[[str], bool]) -> str:
+    """What a model wrote in answer to its own question: no draft in <think>, nothing after the end of its turn.
+
+    A base model without a stop string goes on, behind a special token or with a next question. A next question counts as
+    one only behind a part that `answers`: some begin with the question itself.
+    """
+    for tag in _THOUGHTS if "<" in text else ():
+        behind = text.rpartition(f"</{tag}>")[2].partition(f"<{tag}>")[0]
+        text = behind if behind.strip() else text
+    parts = [part for part in SPECIAL_TOKEN.split(text) if part.strip()]
+    text = parts[0] if parts else text
+    for question in _NEXT_QUESTION.finditer(text):
+        if answers(text[: question.start()]):
+            return text[: question.start()]
+    return text
 
 
 def excerpt(text: str, limit: int = 60) -> str:
