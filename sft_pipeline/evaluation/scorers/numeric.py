@@ -1,17 +1,78 @@
-"""The final number of the answer equals the expected one, compared as exact fractions."""
+"""The final number of the answer equals the expected one, compared as exact fractions.
+
+Decimals may stand behind a point (1,234.56) or a comma (1.234,56; 1 234,56). A number that has both signs, groups of three
+or another number of decimals than three shows which. "1.234" alone does not: then the option `decimal` decides, else the
+other numbers of the answer, those of the item, and last the language of either.
+"""
 
 import re
 import unicodedata
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
+from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import DASHES, HYPHENS, IN_WORD, excerpt, ungrouped
+from sft_pipeline.evaluation.scorers.text import DASHES, HYPHENS, IN_WORD, excerpt, own_part, ungrouped
 
-OPTIONS: set[str] = set()
+OPTIONS = {"decimal"}
 VERIFIER = True
+
+Decimals = Literal["point", "comma"]
+"""The sign before the decimals."""
+
+_COMMA_LANGUAGES = frozenset(
+    (
+        "az",
+        "be",
+        "bg",
+        "bs",
+        "ca",
+        "cs",
+        "da",
+        "de",
+        "el",
+        "es",
+        "et",
+        "eu",
+        "fi",
+        "fr",
+        "gl",
+        "hr",
+        "hu",
+        "hy",
+        "id",
+        "is",
+        "it",
+        "ka",
+        "kk",
+        "lt",
+        "lv",
+        "mk",
+        "nb",
+        "nl",
+        "nn",
+        "no",
+        "pl",
+        "pt",
+        "ro",
+        "ru",
+        "sk",
+        "sl",
+        "sq",
+        "sr",
+        "sv",
+        "tr",
+        "uk",
+        "vi",
+    )
+)
+"""ISO 639 codes of languages that write decimals behind a comma."""
+
+_LETTERS = 12
+"""Letters that a text needs for its language to be told."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _NUMBER = re.compile(
@@ -23,6 +84,18 @@ _NUMBER = re.compile(
     r"(?![A-Za-z_]*\d)(?P<percent>\s?%)?"
 )
 _SIGNS = str.maketrans({**dict.fromkeys(HYPHENS + DASHES, "-"), "\u2044": "/"})
+# A number with its signs between digits: "1,234.56", "1 234,56", "1'234.50"; its border is not within another number.
+_SIGNED = re.compile(
+    r"(?<![\d.,])\d{1,3}(?: \d{3})+,\d{1,2}(?![\d.,]\d)|(?<![\d.,])\d+(?:[.,]\d+|['’]\d{3}(?!\d))+(?![.,]?\d)"
+)
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d.,]\d)(?!\d)")
+# GSM8K's line of the answer: a number follows directly, and it is no heading of a numbered step.
+_ANSWER_LINE = re.compile(
+    r"^[ \t>*]*+####[ \t]*+(?:\*\*)?(?:(?:final )?(?:answer|result)[ \t]*+[:=]?[ \t]*+)?(?!\d{1,2}[.)][ \t])([^\w\n]{0,6}\d[^\n]*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\}){0,400})\}")
+
 _LONGEST = 1000  # digits; longer ones are no answer and would make exact arithmetic slow
 
 
@@ -41,31 +114,113 @@ class Number(NamedTuple):
 
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
-    """Take the last number, or after a #### the first; commas, currency, percent and fractions are understood.
+    """Take the first number of the first line of ####, or of \\boxed{}, or else the last number of the answer.
 
-    So are no-break and thin spaces between thousands; a plain space parts two numbers. An en dash in the place of a minus
-    sign is one.
+    Thousands may be parted by commas, points, no-break and thin spaces; currency, percent and fractions are understood. A
+    plain space parts two numbers, unless decimals behind a comma follow. An en dash in the place of a minus sign is one.
+
+    Only what the model wrote for its own question counts: no draft in <think>, nothing behind a special token or the next
+    question.
 
     Raises:
         DataError: the reference holds no number.
+        SpecificationError: the option `decimal` is neither point nor comma.
     """
-    expected = final_number(item.answer)
+    declared = options.get("decimal")
+    if declared not in (None, "point", "comma"):
+        raise SpecificationError(
+            f"evaluation.scorers: option decimal of the scorer numeric is point or comma, not {declared!r}"
+        )
+    written = isinstance(item.reference.get("answer", item.response), str)  # a number of JSON has a point
+    expected = final_number(item.answer, declared or _decimals(item.answer, item.instruction) if written else "point")
     if expected is None:
         raise item.wrong("reference.answer", f"holds no number: {excerpt(item.answer)!r}")
-    given = final_number(output)
+    decimals = declared or _decimals(output, f"{item.instruction}\n{item.response}")
+    given = final_number(output, decimals)
     if given is None:
         return Score(False, "no number in the answer", readable=False)
     if given.equals(expected):
         return Score(True)
-    return Score(False, f"expected {_shown(expected)}, got {_shown(given)}")
+    reason = f"expected {_shown(expected)}, got {_shown(given)}"
+    other: Decimals = "comma" if decimals == "point" else "point"
+    misread = None if declared else final_number(output, other)
+    if misread is not None and misread.equals(expected):
+        reason += f"; it would be right with decimals behind a {other}: say so by the option decimal"
+        return Score(False, reason, readable=False)
+    return Score(False, reason)
 
 
-def final_number(text: str) -> Number | None:
-    """The number that a text ends in: the last of its numbers, or after the last #### the first."""
-    _, marker, after = text.rpartition("####")
-    matches = _NUMBER.finditer(_plain(after if marker else text))
-    inwards = matches if marker else reversed(list(matches))  # the others are not worth their exact arithmetic
+def final_number(text: str, decimals: Decimals = "point") -> Number | None:
+    """The number that a text gives as its answer; see `score`."""
+    text = own_part(text, lambda part: any(character.isdecimal() for character in part))
+    if line := _ANSWER_LINE.search(text):
+        text, from_start = line[1], True
+    elif "####" in text:
+        text, from_start = text.rpartition("####")[2], True
+    else:
+        boxed = [found[1] for found in _BOXED.finditer(text) if _NUMBER.search(found[1])]
+        text, from_start = boxed[-1] if boxed else text, False
+    matches = _NUMBER.finditer(_pointed(_plain(text), decimals))
+    inwards = matches if from_start else reversed(list(matches))  # the others are not worth their exact arithmetic
     return next((number for match in inwards if (number := _number(match)) is not None), None)
+
+
+def _pointed(text: str, decimals: Decimals) -> str:
+    """`text` with a point before decimals and nothing between thousands."""
+    if decimals == "comma":
+        text = _SPACED.sub(lambda number: number[0].replace(" ", ""), text)
+    return _SIGNED.sub(lambda number: _canonical(number[0], decimals), text)
+
+
+def _canonical(number: str, decimals: Decimals) -> str:
+    number = re.sub("[ '’]", "", number)
+    shows = _shows(number)
+    if shows is None and number.count(".") + number.count(",") > 1:
+        return number  # a date, a version, a list
+    comma = (shows or decimals) == "comma"
+    return number.replace(".", "").replace(",", ".") if comma else number.replace(",", "")
+
+
+def _shows(number: str) -> Decimals | None:
+    """Where a written number has its decimals; None where it does not show."""
+    signs = [character for character in number if character in ".,"]
+    groups = re.split("[.,]", number)
+    grouped = len(groups[0]) <= 3 and groups[0][0] != "0" and all(len(group) == 3 for group in groups[1:-1])
+    if len(set(signs)) == 2 and grouped and signs.count(signs[-1]) == 1:
+        return "comma" if signs[-1] == "," else "point"
+    if len(set(signs)) > 1:
+        return None
+    if len(signs) > 1:
+        return ("point" if signs[0] == "," else "comma") if grouped and len(groups[-1]) == 3 else None
+    if signs and not (grouped and len(groups[-1]) == 3):
+        return "comma" if signs[0] == "," else "point"
+    return None
+
+
+def _decimals(*texts: str) -> Decimals:
+    """The sign before the decimals of the first of `texts`: the first of them whose numbers show one kind tells it.
+
+    Where none does, the language tells it, if there is a number that can be read in two ways.
+    """
+    for text in texts:
+        shown = {found for number in _SIGNED.findall(_plain(text)) if (found := _shows(re.sub("[ '’]", "", number)))}
+        if len(shown) == 1:
+            return shown.pop()
+    plain = _plain(texts[0])
+    unclear = _SPACED.search(plain) or any(len(re.split("[.,]", number)) == 2 for number in _SIGNED.findall(plain))
+    return "comma" if unclear and _comma_language(texts) else "point"
+
+
+def _comma_language(texts: tuple[str, ...]) -> bool:
+    long = next((text for text in texts if sum(map(str.isalpha, text)) >= _LETTERS), "")
+    return bool(long) and _identifier().classify(long[:2000])[0] in _COMMA_LANGUAGES
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _plain(text: str) -> str:
@@ -73,7 +228,7 @@ def _plain(text: str) -> str:
     if text.isascii():
         return text
     plain = []
-    for character in ungrouped(text):
+    for character in ungrouped(text, ""):
         kind = unicodedata.decomposition(character).partition(" ")[0]
         if kind == "<fraction>":
             plain.append(" " + unicodedata.normalize("NFKC", character).replace("\u2044", "/"))
@@ -106,4 +261,13 @@ def _number(match: re.Match[str]) -> Number | None:
 
 
 def _shown(number: Number) -> str:
-    return excerpt(str(number.value)) + (" %" if number.percent else "")
+    """As a decimal number where that is exact, else as a fraction."""
+    rest = number.value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    value = str(number.value)
+    if rest == 1 and number.value.denominator > 1:
+        exact = Context(prec=4 * _LONGEST).divide(Decimal(number.value.numerator), Decimal(number.value.denominator))
+        value = format(exact, "f")
+    return excerpt(value) + (" %" if number.percent else "")

@@ -53,9 +53,9 @@ def folded(text: str) -> str:
     return " ".join(_MINUS.sub("-", plain).split())
 
 
-def ungrouped(text: str) -> str:
-    """`text` with commas in numbers whose thousands a no-break or thin space parts."""
-    return _GROUPED.sub(lambda number: re.sub(r"\D", ",", number[0]), text)
+def ungrouped(text: str, sign: str = ",") -> str:
+    """`text` with `sign` between the thousands of numbers that a no-break or thin space parts."""
+    return _GROUPED.sub(lambda number: re.sub(r"\D", sign, number[0]), text)
 
 
 def bare(text: str) -> str:
