@@ -1,14 +1,20 @@
-"""The answer is a program that passes tests. It runs in the sandbox, and only where evaluation.run_code allows it."""
+"""The answer is a program that passes tests. It runs in the sandbox, and only where evaluation.run_code allows it.
+
+What a model writes around its program is taken away before: a draft in <think>, prose, fences, special tokens, and what runs on
+behind the function, such as tests of its own, prints or the next problem. A completion may lack the indent of its first line.
+"""
 
 import ast
 import re
-from collections.abc import Mapping
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import excerpt
-from sft_pipeline.evaluation.scoring import sandbox
+from sft_pipeline.evaluation.scorers.text import excerpt, own_part
+from sft_pipeline.evaluation.scoring import sandbox, subprocess_call
 
 OPTIONS = {"timeout", "memory_mb"}
 VERIFIER = True
@@ -19,6 +25,12 @@ MOST = 1_000_000
 # Possessive, and no fence longer than anybody writes: the search must stay linear in what a model repeats for ever.
 _BLOCK = re.compile(r"^([ \t]*+)(`{3,20}+|~{3,20}+)([^`\n]*+)\n(.*?)(?:^[ \t]*+\2|\2[ \t]*+$|\Z)", re.M | re.S)
 _LANGUAGES = ("", "python", "python3", "py")
+_START = re.compile(r"(?:from|import|def|class|async|@)\b|@")
+_INDENT = "    "
+
+SECONDS = 2.0
+"""Processor time in which the program must be found in an answer."""
+
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 
@@ -39,10 +51,14 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     entry, prefix = _text(item, "entry_point"), _text(item, "prefix")
     if entry and not entry.isidentifier():
         raise item.wrong("reference.entry_point", f"{excerpt(entry)!r} is no name")
-    code, fenced = extract(output, entry)
+    tests = _tests(item, entry)
+    try:
+        code, fenced = subprocess_call.call(__name__, "program", output, prefix, entry, tests, seconds=SECONDS)
+    except subprocess_call.Exhausted:  # nested as deeply as nobody writes: let it fail in the sandbox
+        code, fenced = prefix + output, False
     if not code.strip():
         return Score(False, "no code in the answer", ("no_code",), readable=False)
-    run = sandbox.run(_program(prefix, code, entry), _tests(item, entry), seconds, memory)
+    run = sandbox.run(code, tests, seconds, memory)
     if run.passed:
         return Score(True)
     if run.timed_out:
@@ -60,26 +76,176 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     return Score(False, f"{reason} in the {run.phase}", ("error",))
 
 
+def program(output: str, prefix: str, entry: str, tests: str) -> tuple[str, bool]:
+    """The module to be run: the answer's code behind the prefix; and whether it stood in a fence.
+
+    Empty where the answer has no code. Where nothing in the answer is Python, it is the whole of it.
+    """
+    text = own_part(output.replace("\r\n", "\n"), lambda part: False)
+    code, fenced = extract(text, entry)
+    if not code.strip():
+        return "", fenced
+    found = []
+    for candidate in _candidates(code, prefix, entry):
+        source = _without_rest(candidate, len(prefix))
+        if source is not None and not (prefix and _leaves_a_stub(source)):
+            found.append(source)
+            if source == candidate:
+                break
+    if found:  # the one of which least is cut off
+        whole = found[-1] if source == candidate else max(found, key=len)
+        return _without_own_tests(whole, entry, tests), fenced
+    return (f"{prefix}\n\n{code}" if entry and _defines(code, entry) else prefix + code), fenced
+
+
 def extract(output: str, entry: str) -> tuple[str, bool]:
     """The code of an answer, and whether it stood in a fence.
 
     Of several blocks, marked as Python or not at all, it is the first that defines `entry`, else the first. The mark is
     the first word after the fence; as much as the fence is indented, within a list, so are its lines. A block that was
-    cut goes to the end of the answer; an answer without any block is taken whole.
+    cut goes to the end of the answer; an answer without any block is taken whole, and so is what stands before a fence that
+    only closes one which the prompt opened.
     """
-    found = _BLOCK.findall(output.replace("\r\n", "\n"))
+    found = list(_BLOCK.finditer(output.replace("\r\n", "\n")))
     if not found:
         return output, False
+    before = found[0].string[: found[0].start()]
+    if not found[0][3].strip() and re.search(r"^(?:[ \t]+|return\b)", before.lstrip("\n")) and before.strip():
+        return before, True
     blocks = [
         re.sub(rf"^[ \t]{{1,{len(indent)}}}", "", code, flags=re.M) if indent else code
-        for indent, _, info, code in found
+        for indent, _, info, code in (block.groups() for block in found)
         if info.strip().partition(" ")[0].lower() in _LANGUAGES
     ]
     return next((code for code in blocks if entry and _defines(code, entry)), blocks[0] if blocks else ""), True
 
 
-def _program(prefix: str, code: str, entry: str) -> str:
-    return f"{prefix}\n\n{code}" if entry and _defines(code, entry) else prefix + code
+def _candidates(code: str, prefix: str, entry: str) -> Iterator[str]:
+    """Modules that the code of an answer may be meant as, the most literal first."""
+    lines = code.split("\n")
+    starts = [0, *(k for k, line in enumerate(lines) if k and _START.match(line))]
+    if entry and _defines(code, entry):
+        if prefix and code.lstrip("\n")[:1] in (" ", "\t"):  # a body, and further on another definition
+            yield prefix + code
+        complete = prefix if _compiles(prefix) else _before_definition(prefix, entry)
+        for start in starts[:20]:  # behind prose
+            yield f"{complete}\n\n" + "\n".join(lines[start:])
+        return
+    yield prefix + code
+    if not prefix:
+        for start in starts[1:20]:
+            yield "\n".join(lines[start:])
+        return
+    indent = _body_indent(prefix, entry)
+    first = next((k for k, line in enumerate(lines) if line.strip()), 0)
+    prose = next((k for k, line in enumerate(lines) if line.startswith((" ", "\t")) and line.strip()), first)
+    for start in dict.fromkeys((first, prose)):
+        rest = lines[start + 1 :]
+        begun = prefix if prefix.endswith("\n") else f"{prefix}\n"
+        yield begun + "\n".join([indent + lines[start].lstrip(), *rest])
+        yield begun + textwrap.indent(textwrap.dedent("\n".join(lines[start:])), indent)
+
+
+def _before_definition(prefix: str, entry: str) -> str:
+    found = re.search(rf"^(?:async[ \t]+)?(?:def|class)[ \t]+{entry}\b", prefix, re.M)
+    return prefix[: found.start()] if found else prefix
+
+
+def _body_indent(prefix: str, entry: str) -> str:
+    """The indent of the body of the prefix's last function."""
+    body = re.search(r"[ \t]+(?=\S)", prefix[prefix.rfind("\ndef ") + 1 :].partition(":\n")[2])
+    return body[0] if body and body.start() == 0 else _INDENT
+
+
+def _without_rest(source: str, least: int) -> str | None:
+    """`source` up to the last top-level statement before a syntax error; None where that is not behind `least` characters.
+
+    What runs on behind a function is often cut in the middle, or prose.
+    """
+    for _ in range(50):
+        line = _error_line(source)
+        if line is None:
+            return source if source[least:].strip() else None
+        lines = source.split("\n")[: line - 1] if line > 0 else []
+        top = max((k for k, text in enumerate(lines) if text[:1].strip()), default=0)
+        shorter = "\n".join(lines)
+        if _error_line(shorter) is None and shorter[least:].strip():
+            return shorter
+        source = "\n".join(lines[:top])
+        if len(source) <= least:
+            return None
+    return None
+
+
+def _compiles(source: str) -> bool:
+    return _error_line(source) is None
+
+
+def _error_line(source: str) -> int | None:
+    """The line of the first syntax error; None where there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as an invalid escape in what a model wrote
+            compile(source, "code", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return error.lineno or 0
+    except (ValueError, RecursionError, MemoryError, OverflowError):
+        return 0
+    return None
+
+
+def _without_own_tests(source: str, entry: str, tests: str) -> str:
+    """`source` without what a model does behind the definition that is tested: its own tests, prints, another version of it."""
+    body = ast.parse(source).body
+    tested = {entry} if entry else {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
+    first: dict[str, int] = {}
+    for k, node in enumerate(body):
+        for name in () if _is_stub(node) else _defined(node) & tested:
+            first.setdefault(name, k)
+    if not first:
+        return source
+    behind = max(first.values())
+    kept = [
+        node
+        for k, node in enumerate(body)
+        if (k <= behind and not _is_word(node)) or (_defines_only(node) and not _defined(node) & first.keys())
+    ]
+    return source if len(kept) == len(body) else ast.unparse(ast.Module(kept, []))
+
+
+def _is_word(node: ast.stmt) -> bool:
+    """Whether a statement only names something, as a line of prose of one word does."""
+    return isinstance(node, ast.Expr) and not any(isinstance(inner, ast.Call | ast.Await) for inner in ast.walk(node))
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    return (
+        {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.Assign)
+        else set()
+    )
+
+
+def _is_stub(node: ast.stmt) -> bool:
+    """Whether a function holds a docstring only, as the one of a prompt before the answer repeats it."""
+    return isinstance(node, ast.FunctionDef) and all(
+        isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant) for inner in node.body
+    )
+
+
+def _leaves_a_stub(source: str) -> bool:
+    """Whether a function that the prefix began has got no body, because the code stands beside it."""
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    done = {node.name for node in functions if not _is_stub(node)}
+    return any(_is_stub(node) and node.name not in done for node in functions)
+
+
+def _defines_only(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        return not any(isinstance(inner, ast.Call) for inner in ast.walk(node))
+    return isinstance(node, _DEFINITIONS)
 
 
 def _defines(code: str, name: str) -> bool:
