@@ -30,7 +30,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 """Nouns by the kind of thing that they are."""
 
 OPPOSITES: tuple[tuple[str, str], ...] = tuple(
-    tuple(pair.split("/"))
+    tuple(pair.split("/"))  # type: ignore[misc]
     for pair in _words(
         "hot/cold big/small tall/short old/young fast/slow hard/soft wet/dry light/dark rich/poor loud/quiet "
         "early/late full/empty clean/dirty happy/sad strong/weak thick/thin wide/narrow deep/shallow high/low "

@@ -1,10 +1,14 @@
 """Agreement of the scorers with human labels over the same outputs."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sft_pipeline.artifacts import Agreement
 from sft_pipeline.evaluation.inputs.human_labels import Label
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Model = Literal["base", "sft"]
 
@@ -33,17 +37,17 @@ def agreement(
         if success is not None and (label := labels.get((id, output))) is not None and label.success is not None
     }
     table = np.zeros((2, 2), int)  # [label][verdict]
-    for _, _, label, success in {(id, output, *both) for (_, id, output), both in known.items()}:
-        table[int(label), int(success)] += 1
-    by_model = {}
+    for _, _, (said, scored) in {(id, output, both) for (_, id, output), both in known.items()}:
+        table[int(said), int(scored)] += 1
+    by_model: dict[str, int] = {}
     for model in ("base", "sft"):
-        of_model = [label == success for (whose, _, _), (label, success) in known.items() if whose == model]
+        of_model = [said == scored for (whose, _, _), (said, scored) in known.items() if whose == model]
         by_model |= {f"{model}_n": len(of_model), f"{model}_agreed": sum(of_model)}
     kappa, interval = _kappa(table)
     return Agreement(n=int(table.sum()), agreed=int(np.trace(table)), kappa=kappa, interval=interval, **by_model)
 
 
-def _kappa(table) -> tuple[float | None, tuple[float, float] | None]:
+def _kappa(table: "NDArray[np.int_]") -> tuple[float | None, tuple[float, float] | None]:
     import numpy as np
     from scipy.stats import norm
     from statsmodels.stats.inter_rater import cohens_kappa

@@ -6,11 +6,15 @@ rejecting in favour of the fine-tuned model: rejecting in the wrong direction is
 """
 
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sft_pipeline.artifacts import GroupResult
 from sft_pipeline.evaluation.statistics.paired import LEVEL, tango
 from sft_pipeline.experiment import Gate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Test = Literal["exact", "midp", "corrected"]
 
@@ -38,7 +42,7 @@ def power(n: int, lift: float, discordance: float, alpha: float, test: Test = "e
     return float(np.clip(binom.pmf(discordant, n, discordance) @ rejected, 0.0, 1.0))
 
 
-def _largest_rejected(discordant, alpha: float, test: Test):
+def _largest_rejected(discordant: "NDArray[np.float64]", alpha: float, test: Test) -> "NDArray[np.float64]":
     """For each number of discordant pairs the largest number of lost ones at which the test rejects; -1 for none."""
     import numpy as np
     from scipy.stats import binom, chi2

@@ -2,9 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sft_pipeline.artifacts import GateReport, GroupResult
 from sft_pipeline.report.excerpt import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BASE, SFT, LOSS, INK = "#8a8f98", "#1f6f8b", "#b3432b", "#333940"
 """Colours of the base, the fine-tuned model, a shown loss, and of lines and text; told apart in grey as well."""
@@ -74,7 +79,7 @@ def discordance(report: GateReport) -> bytes:
     return png(figure)
 
 
-def forest(groups: Sequence[GroupResult], label: str):
+def forest(groups: Sequence[GroupResult], label: str) -> "tuple[Figure, Axes]":
     """Paired differences with their Tango intervals, one line per group, the axis labelled `label`: figure and axes.
 
     An interval that lies on one side of zero has the colour of an improvement or of a loss.
@@ -90,7 +95,7 @@ def forest(groups: Sequence[GroupResult], label: str):
     return figure, axes
 
 
-def canvas(height: float):
+def canvas(height: float) -> "tuple[Figure, Axes]":
     """A figure of the common width and `height` inches, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -107,7 +112,7 @@ def canvas(height: float):
     return figure, axes
 
 
-def png(figure) -> bytes:
+def png(figure: "Figure") -> bytes:
     """The figure as PNG, without the time and the software that made it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -119,7 +124,7 @@ def _groups(report: GateReport) -> list[GroupResult]:
     return [report.overall.model_copy(update={"name": "all items"}), *sorted(types, key=lambda g: g.name)]
 
 
-def _axes(groups: Sequence[GroupResult], label: str):
+def _axes(groups: Sequence[GroupResult], label: str) -> "tuple[Figure, Axes]":
     figure, axes = canvas(1.2 + 0.4 * len(groups))
     # Names come from the data: a dollar sign in one is no formula.
     axes.set_yticks(range(len(groups)), [_label(g) for g in groups], parse_math=False)
@@ -131,7 +136,7 @@ def _axes(groups: Sequence[GroupResult], label: str):
     return figure, axes
 
 
-def _legend(axes, columns: int) -> None:
+def _legend(axes: "Axes", columns: int) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=8.5)
 
 
