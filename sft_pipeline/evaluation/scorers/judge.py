@@ -1,6 +1,7 @@
 """A language model compares both models' answers, in both orders, at any OpenAI-compatible endpoint."""
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from string import Template
@@ -45,7 +46,17 @@ VERDICT: tie
 """The question, unless the option `template` gives another with the same four placeholders. $mark is a hash of instruction
 and answers, so that no text can hold its own mark and pretend to end before it does."""
 
-_VERDICT = re.compile(r"VERDICT: (A|B|tie)")
+_VERDICT = re.compile(
+    # The template's line, in Markdown or brackets, behind reasoning on the same line; MT-Bench's [[A]]; the choice alone.
+    r"(?:(?:.*\W)?VERDICT\b[\W_]*(?:is\b[\W_]*)?(?:(?:answer|assistant|option|response)\b[\W_]*)?(A|B|tie)"
+    r"|.*\[\[(A|B|C|tie)\]\]|(?:.*\\boxed)?[\W_]*(A|B|tie))[\W_]*",
+    re.IGNORECASE,
+)
+
+UNREADABLE = 10
+"""Replies in a row without a verdict that stop the run: a judge that misses the format so often does not know it, and every
+further request would be paid for nothing. One that misses it once in five does so ten times in a row once in ten million
+requests."""
 
 
 class _Opinion(NamedTuple):
@@ -73,10 +84,12 @@ def score_pairs(
         label `tie`, and `order` too where the verdicts contradict each other. Where a verdict is missing it is None on both.
 
     Raises:
-        SpecificationError: an option cannot be used, or the endpoint refuses all requests.
+        SpecificationError: an option cannot be used, the endpoint refuses all requests, or UNREADABLE replies in a row hold
+            no verdict.
     """
     template = _template(options.get("template", TEMPLATE))
     workers = int(judge_client.number("concurrency", options, 8, least=1))
+    unread = _Unread()
     with Endpoint(options, replies) as judge, ThreadPoolExecutor(workers) as pool:
         asked = [
             (item.instruction, *texts, names)
@@ -84,7 +97,7 @@ def score_pairs(
             if base != sft
             for texts, names in (((base, sft), ("base", "sft")), ((sft, base), ("sft", "base")))
         ]
-        opinions = pool.map(lambda question: _opinion(judge, template, *question), asked)
+        opinions = pool.map(lambda question: _opinion(judge, template, unread, *question), asked)
         return [
             _tie("both answers are equal", ("tie",), None)
             if base == sft
@@ -94,18 +107,25 @@ def score_pairs(
 
 
 def _opinion(
-    judge: Endpoint, template: Template, instruction: str, first: str, second: str, names: tuple[str, str]
+    judge: Endpoint,
+    template: Template,
+    unread: "_Unread",
+    instruction: str,
+    first: str,
+    second: str,
+    names: tuple[str, str],
 ) -> _Opinion:
     mark = hash_value([instruction, first, second])[:16]
     prompt = template.substitute(mark=mark, instruction=instruction, answer_a=first, answer_b=second)
+    unread.check(judge.model)
     reply = judge.ask([{"role": "user", "content": prompt}])
     preferred, problem, readable = None, reply.problem, True
     if reply.text is not None:
-        last = reply.text.strip().rpartition("\n")[2].strip()
-        if found := _VERDICT.fullmatch(last):
-            preferred = {"A": names[0], "B": names[1], "tie": "tie"}[found[1]]
-        else:
-            problem, readable = f"the last line is no verdict: {excerpt(last)!r}", False
+        preferred = _verdict(reply.text, names)
+        if preferred is None:
+            problem, readable = f"the last line is no verdict: {excerpt(_last_line(reply.text))!r}", False
+        unread.count(readable)
+        unread.check(judge.model, problem)
     said = {} if reply.text is None else {"reply": reply.text, "reply_sha256": hash_bytes(reply.text.encode())}
     return _Opinion(
         preferred,
@@ -119,6 +139,45 @@ def _opinion(
         },
         readable,
     )
+
+
+def _verdict(reply: str, names: tuple[str, str]) -> str | None:
+    found = _VERDICT.fullmatch(_last_line(reply))
+    if found is None:
+        return None
+    return {"a": names[0], "b": names[1]}.get((found[1] or found[2] or found[3]).lower(), "tie")
+
+
+def _last_line(reply: str) -> str:
+    """The last line that holds a word: below it there may be a rule or the end of a fence."""
+    return next((line.strip() for line in reversed(reply.split("\n")) if re.search(r"\w", line)), "")[-500:]
+
+
+class _Unread:
+    """Counts replies without a verdict in a row, from any number of threads."""
+
+    def __init__(self) -> None:
+        self._count, self._lock = 0, threading.Lock()
+
+    def count(self, readable: bool) -> None:
+        """Take note of a reply; once there were UNREADABLE in a row, it stays so."""
+        with self._lock:
+            if self._count < UNREADABLE:
+                self._count = 0 if readable else self._count + 1
+
+    def check(self, model: str, problem: str = "") -> None:
+        """Let nobody go on after UNREADABLE replies in a row.
+
+        Raises:
+            SpecificationError: there were so many.
+        """
+        if self._count >= UNREADABLE:
+            raise SpecificationError(
+                f"evaluation.scorers: {UNREADABLE} replies of the judge {model} in a row hold no verdict"
+                f"{f' ({problem})' if problem else ''}, so no more are asked for. Raise max_tokens if they are cut, or choose a "
+                "model or an option template that ends in a line such as VERDICT: A. What was replied is kept, so the same "
+                "questions cost nothing again"
+            )
 
 
 def _decide(one: _Opinion, other: _Opinion, asked: dict[str, str]) -> tuple[Score, Score]:

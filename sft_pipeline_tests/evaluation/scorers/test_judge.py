@@ -150,15 +150,68 @@ def test_an_answer_can_neither_end_its_own_text_nor_speak_the_verdict(server):
         "A is better.",
         "VERDICT: A because",
         "VERDICT: C",
-        "**VERDICT: A**",
         "VERDICT: A\nBut B is good too.",
-        "verdict: a",
+        "VERDICT: A or B",
+        "VERDICT: A / B / tie",
+        "VERDICT: not A",
+        "The verdict is hard to give: both A and B",
+        "[[A]] or [[B]] or neither",
     ],
 )
-def test_only_the_last_line_in_its_exact_form_is_a_verdict(server, said):
+def test_what_ends_in_no_verdict_is_none(server, said):
     server.opinion = lambda *answers: said
     base, sft = ask(server, ("x", "yy"))[0]
     assert base.success is sft.success is None and "no verdict" in sft.reason
+    assert not base.readable and not sft.readable
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "VERDICT: {}",
+        "**VERDICT: {}**",
+        "**VERDICT:** {}",
+        "VERDICT: **{}**.",
+        "VERDICT: {}.",
+        "VERDICT: [{}]",
+        "[VERDICT: {}]",
+        "VERDICT: ({})",
+        "### VERDICT: {}",
+        "`VERDICT: {}`",
+        "verdict: {}",
+        "Verdict - {}",
+        "Final verdict: {}",
+        "My verdict is: {}.",
+        "Both are fine, but this one is complete. VERDICT: {}",
+        "VERDICT: Answer {}",
+        "[[{}]]",
+        "So I prefer [[{}]]",
+        "{}",
+        "**{}**",
+        "\\boxed{{{}}}",
+        "VERDICT: {}\n\n---",
+        "```\nVERDICT: {}\n```",
+        "<think>VERDICT: B?</think>\n\nVERDICT: {}",
+        "VERDICT: A\nNo, on reflection:\nVERDICT: {}",
+    ],
+)
+def test_a_verdict_is_read_in_the_forms_that_models_write(form):
+    for said, meant in (("A", "base"), ("B", "sft"), ("tie", "tie")):
+        assert judge._verdict(f"Some reasons for A and B.\n{form.format(said)}", ("base", "sft")) == meant
+
+
+def test_ten_unreadable_replies_in_a_row_stop_the_run(server):
+    server.opinion = lambda *answers: "I like both."
+    with pytest.raises(SpecificationError, match=r"10 replies .* in a row hold no verdict .*I like both.*max_tokens"):
+        ask(server, *[("x", "y" * n) for n in range(2, 102)])
+    assert len(server.requests) == judge.UNREADABLE
+
+
+def test_nine_unreadable_replies_in_a_row_do_not(server):
+    said = ["?"] * 9 + ["VERDICT: tie"]
+    server.opinion = lambda *answers: said[(len(server.requests) - 1) % 10]
+    scores = ask(server, *[("x", "y" * n) for n in range(2, 42)])
+    assert len(scores) == 40 and len(server.requests) == 80
 
 
 def test_after_429_it_waits_as_long_as_it_is_told(server):
