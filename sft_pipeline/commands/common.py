@@ -1,6 +1,7 @@
 """What the commands share: arguments, errors as messages, folders, and a bar for long work."""
 
 import os
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from typing import Annotated
 import typer
 
 from sft_pipeline.dataset.progress import Progress
-from sft_pipeline.errors import DataError, PipelineError
+from sft_pipeline.errors import PipelineError
 from sft_pipeline.experiment import Evaluation, Experiment
+from sft_pipeline.provenance import files
 from sft_pipeline.specification import load, load_by_name, load_evaluation, project_root
 
 VERDICTS = {"pass": 0, "fail": 1, "refused": 2}
@@ -81,16 +83,15 @@ def stored_name(spec: str) -> str | None:
     return path.stem if path.suffix == ".yaml" and in_specs(path) else None
 
 
-def new_folder(folder: Path) -> Path:
-    """`folder`, made if it is missing.
-
-    Raises:
-        DataError: it holds something already, or is no folder.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is there already and is not an empty folder; name another one.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@contextmanager
+def results(out: Path | None) -> Iterator[Path]:
+    """The folder to write results in: `out` once the block has ended, a temporary one where none was asked for."""
+    if out:
+        with files.new_folder(out) as folder:
+            yield folder
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
 
 
 def shown(path: Path) -> str:

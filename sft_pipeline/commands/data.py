@@ -5,16 +5,19 @@ Each command does what the asset of the same name does, by the same functions, a
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapshot, QualityManifest
-from sft_pipeline.commands.common import Out, new_folder, progress_bar, shown, stored_name, user_errors
+from sft_pipeline.commands.common import Out, progress_bar, shown, stored_name, user_errors
 from sft_pipeline.dataset.progress import Progress
-from sft_pipeline.errors import PreconditionError, SpecificationError
+from sft_pipeline.errors import DataError, PreconditionError, SpecificationError
 from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase, HubData
+from sft_pipeline.provenance import files
 from sft_pipeline.specification import expand_path, load_by_name, load_data, project_root
 
 DataSpec = Annotated[
@@ -43,18 +46,15 @@ def clean(
         if data.quality.critic and experiment is None:
             raise SpecificationError(f"{spec}: data.quality.critic asks the base model: give a whole specification")
         count_tokens, criticise = _models(spec, experiment, tokenizer)
-        folder = new_folder(out)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary, progress_bar() as progress:
-            try:
-                raw = sources.read(
-                    data.source,
-                    project_root(),
-                    Path(temporary),
-                    max_unreadable_share=data.quality.max_unreadable_share,
-                    progress=progress,
-                )
-            finally:
-                _keep(Path(temporary) / InstructionDataset.REJECTED, folder / "unreadable.parquet")
+        _require_complete(source)
+        with _reading(out) as (folder, work), progress_bar() as progress:
+            raw = sources.read(
+                data.source,
+                project_root(),
+                work,
+                max_unreadable_share=data.quality.max_unreadable_share,
+                progress=progress,
+            )
             sources.require_readable(raw)
             made = cleaning.clean(
                 raw,
@@ -66,7 +66,7 @@ def clean(
                 progress=progress,
             )
     read = raw.rows + sum(raw.rejected.values())
-    typer.echo(f"{read} rows read, {made.rows} kept → {shown(made.path(made.ROWS))}")
+    typer.echo(f"{read} rows read, {made.rows} kept → {shown(out / made.ROWS)}")
     for reason, count in sorted((raw.rejected | made.rejected).items()):
         typer.echo(f"  {count:7} {reason}")
     for note in made.notes:
@@ -74,7 +74,7 @@ def clean(
     failed = [t for t in made.thresholds if not t.passed]
     for t in failed:
         typer.secho(f"threshold: {t.name} is {t.value:.4g}, must be {t.direction} {t.limit:g}", fg=typer.colors.RED)
-    typer.echo(f"report: {shown(made.path(made.REPORT))}")
+    typer.echo(f"report: {shown(out / made.REPORT)}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -94,29 +94,26 @@ def split(
     with user_errors():
         data, _ = _data(source, spec)
         unreadable = data.quality.max_unreadable_share if spec else 0
-        folder = new_folder(out)
-        outs = {name: folder / name for name in ("train", "dev", "test")}
-        for path in outs.values():
-            path.mkdir()
-        with tempfile.TemporaryDirectory(dir=folder) as temporary, progress_bar() as progress:
-            try:
-                rows, test, benchmarks = _rows_to_split(source, data, unreadable, Path(temporary), progress)
-            finally:
-                _keep(Path(temporary) / InstructionDataset.REJECTED, folder / "unreadable.parquet")
+        _require_complete(source)
+        with _reading(out) as (folder, work), progress_bar() as progress:
+            rows, test, benchmarks = _rows_to_split(source, data, unreadable, work, progress)
+            outs = {name: folder / name for name in ("train", "dev", "test")}
+            for path in outs.values():
+                path.mkdir()
             made = divide(rows, data, outs, root=project_root(), test=test, benchmarks=benchmarks, progress=progress)
-        croissant.write(
-            folder,
-            source.stem,
-            {name: part.path(part.ROWS) for name, part in made.items()},
-            description=f"Train, dev and test rows, split by near-duplicate component. Source: {rows.source}",
-        )
+            croissant.write(
+                folder,
+                source.stem,
+                {name: part.path(part.ROWS) for name, part in made.items()},
+                description=f"Train, dev and test rows, split by near-duplicate component. Source: {rows.source}",
+            )
     for t in rows.thresholds:
         if not t.passed:
             typer.secho(
                 f"the rows did not hold a threshold: {t.name} is {t.value:.4g}", fg=typer.colors.YELLOW, err=True
             )
     for name, part in made.items():
-        typer.echo(f"{name:6} {part.rows:7} rows → {shown(part.path(part.ROWS))}")
+        typer.echo(f"{name:6} {part.rows:7} rows → {shown(out / name / part.ROWS)}")
         for reason, count in part.rejected.items():
             typer.echo(f"       {count:7} rejected: {reason}")
         for note in part.notes:
@@ -144,6 +141,8 @@ def leakage(
     from sft_pipeline.dataset.leakage import semantic
 
     with user_errors(), tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
+        for folder in (train, test):
+            _require_complete(folder)
         data, _ = _data(train, spec)
         embed = semantic.load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
         external = data.test or FileData(kind="file", path=_literal(test))
@@ -233,13 +232,59 @@ def _place(source: str, row: str) -> str:
     return f"{source} ({row})" if source else row
 
 
-def _keep(rejected: Path, target: Path) -> None:
-    """Keep the table of rows that could not be read, if there are any, also when the reading failed."""
+UNREADABLE = "unreadable.parquet"
+"""Table of the rows that could not be read; the one file that a failed run leaves."""
+
+
+@contextmanager
+def _reading(out: Path) -> Iterator[tuple[Path, Path]]:
+    """The folder that becomes `out`, and one for what is read; the table of unreadable rows is kept whatever happens."""
     import pyarrow.parquet as pq
 
-    if rejected.is_file() and pq.read_metadata(rejected).num_rows:
-        shutil.copyfile(rejected, target)
-        typer.echo(f"rows that could not be read → {shown(target)}", err=True)
+    def keep(folder: Path) -> None:
+        if rejected.is_file() and pq.read_metadata(rejected).num_rows:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(rejected, folder / UNREADABLE)
+            typer.echo(f"rows that could not be read → {shown(out / UNREADABLE)}", err=True)
+
+    with files.new_folder(out, left=(UNREADABLE,)) as folder:
+        work = folder.with_name(f"{folder.name}.read")
+        work.mkdir()
+        rejected = work / InstructionDataset.REJECTED
+        try:
+            yield folder, work
+        except Exception:
+            keep(out)
+            raise
+        keep(folder)
+
+
+def _require_complete(source: Path) -> None:
+    """Refuse a folder of clean rows whose writing did not end: fewer rows than there were would be taken for all.
+
+    Raises:
+        DataError: the manifest, which is written last, is missing or counts other rows.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+    from pydantic import ValidationError
+
+    rows, manifest = source / InstructionDataset.ROWS, source / InstructionDataset.MANIFEST
+    again = f"remove the folder and run `sft-pipeline clean` with --out {shown(source)} again"
+    if not rows.is_file() or not (source / InstructionDataset.DUPLICATES).is_file():
+        return
+    if not manifest.is_file():
+        raise DataError(f"{source}: `clean` did not end, for {manifest.name} is missing; {again}")
+    try:
+        counted, there = QualityManifest.model_validate_json(manifest.read_bytes()), pq.read_metadata(rows).num_rows
+    except (ValidationError, ArrowInvalid) as error:
+        raise DataError(f"{source}: written by another version, or damaged ({_first_line(error)}); {again}") from error
+    if counted.rows_kept != there:
+        raise DataError(f"{source}: {rows.name} holds {there} of the {counted.rows_kept} rows that were kept; {again}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _literal(path: Path) -> str:

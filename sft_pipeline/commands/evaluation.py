@@ -1,12 +1,11 @@
 """Evaluation on its own: the gate over anybody's outputs."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import VERDICTS, evaluation_of, new_folder, shown, user_errors
+from sft_pipeline.commands.common import VERDICTS, evaluation_of, results, shown, user_errors
 
 
 def gate(
@@ -24,10 +23,10 @@ def gate(
     from sft_pipeline.evaluation.gate.files_gate import decide_outputs
     from sft_pipeline.report.gate.text import summary
 
-    with user_errors(), tempfile.TemporaryDirectory() as temporary:
+    with user_errors():
         evaluation, root = evaluation_of(spec)
-        folder = new_folder(out) if out else Path(temporary)
-        made = decide_outputs(base, sft, items, evaluation, root, folder)
+        with results(out) as folder:
+            made = decide_outputs(base, sft, items, evaluation, root, folder)
         typer.echo(summary(made))
         if out:
             typer.echo(f"written to {shown(out)}")
@@ -58,14 +57,14 @@ def compare(
     from sft_pipeline.report.compare import text as compare_text
 
     with user_errors():
-        folder = new_folder(out) if out else None
         called = [name.strip() for name in names.split(",")] if names is not None else [path.stem for path in files]
         evaluation, _ = evaluation_of(spec)
         report = compared(files, called, baseline, evaluation.gate)
         text = compare_text.summary(report)
-        typer.echo(text)
-        if folder:
+        with results(out) as folder:
             (folder / "compare.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
             (folder / "compare.txt").write_text(text, "utf-8")
             (folder / "compare.html").write_text(compare_html.page(report, compare_html.differences(report)), "utf-8")
-            typer.echo(f"written to {shown(folder)}")
+        typer.echo(text)
+        if out:
+            typer.echo(f"written to {shown(out)}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import Spec, experiment_of, new_folder, shown, stored_name, user_errors
+from sft_pipeline.commands.common import Spec, experiment_of, results, shown, stored_name, user_errors
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.specification import project_root
 
@@ -50,8 +50,7 @@ def diagnose(
     with user_errors():
         judged = state_file(file)
         history = log_history(judged)
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = new_folder(out) if out else Path(temporary)
+        with results(out) as folder:
             made = examine(history, folder)
             typer.echo(f"{(folder / 'diagnosis.txt').read_text()}\njudged: {shown(judged)}")
     raise typer.Exit(0 if made.healthy else 1)

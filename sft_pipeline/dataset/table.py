@@ -83,11 +83,12 @@ def rejected_row(row: Mapping[str, Any], filter: str, reason: str, matched: str)
 class Writer:
     """Writes rows one by one in row groups of `BATCH`; the same rows give the same bytes, however they come.
 
-    A context manager: the file is complete when the block ends without an error.
+    A context manager: the file is there, complete, when the block has ended without an error, and never a part of it.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = pq.ParquetWriter(path, schema, compression="zstd")
+        self._path, self._partial = path, path.with_name(f".{path.name}.partial")
+        self._file = pq.ParquetWriter(self._partial, schema, compression="zstd")
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
         self.rows = 0
@@ -107,9 +108,14 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._rows:
-            self._flush()
-        self._file.close()
+        try:
+            if kind is None and self._rows:
+                self._flush()
+            self._file.close()
+            if kind is None:
+                self._partial.replace(self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:

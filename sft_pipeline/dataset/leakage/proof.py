@@ -33,6 +33,7 @@ from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.table import MATCHED
 from sft_pipeline.dataset.text import normalise, shingles
 from sft_pipeline.experiment import Data
+from sft_pipeline.provenance import files
 
 if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
@@ -236,7 +237,7 @@ def prove(
 def write(proof: LeakageProof, path: Path) -> None:
     """Write a proof as JSON."""
     text = json.dumps(proof.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    files.write(path, text + "\n")
 
 
 def similarities(

@@ -1,0 +1,77 @@
+"""What an interrupted command leaves is never taken for a dataset, and holds up no later run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from sft_pipeline.cli import app
+
+
+@pytest.fixture
+def run():
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def raw(tmp_path):
+    def write(count):
+        rows = [
+            {"instruction": f"What are {n} and {n * n}?", "response": f"They are {n + n * n}."} for n in range(count)
+        ]
+        (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / "raw.jsonl"
+
+    return write
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_clean_leaves_no_dataset_and_blocks_no_later_run(run, raw, tmp_path, how):
+    source, out = raw(30_000), tmp_path / "clean"
+    started = subprocess.Popen(
+        [sys.executable, "-m", "sft_pipeline.cli", "clean", str(source), "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(tmp_path.glob(".clean.*.partial/*/.rows.parquet.partial")):
+        assert started.poll() is None
+        time.sleep(0.05)
+    os.kill(started.pid, how)
+    assert started.wait() != 0
+    assert not out.exists()
+    assert run("clean", raw(50), "--out", out).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"raw.jsonl", "clean"}
+    assert pq.read_metadata(out / "rows.parquet").num_rows == 50
+
+
+def test_a_folder_of_clean_rows_without_its_manifest_or_with_too_few_rows_is_refused(run, raw, tmp_path):
+    assert run("clean", raw(50), "--out", tmp_path / "clean").exit_code == 0
+    rows = tmp_path / "clean" / "rows.parquet"
+    pq.write_table(pq.read_table(rows).slice(0, 40), rows)
+    done = run("split", tmp_path / "clean", "--out", tmp_path / "split")
+    assert done.exit_code == 2 and "rows.parquet holds 40 of the 50 rows" in done.output
+    (tmp_path / "clean" / "manifest.json").unlink()
+    for command in (
+        ["split", tmp_path / "clean", "--out", tmp_path / "split"],
+        ["leakage", tmp_path / "clean", raw(5)],
+    ):
+        done = run(*command)
+        assert done.exit_code == 2 and "`clean` did not end" in done.output
+    assert not (tmp_path / "split").exists()
+
+
+def test_a_refused_run_keeps_the_unreadable_rows_and_the_next_one_replaces_them(run, raw, tmp_path):
+    source, out = raw(10), tmp_path / "out"
+    good = source.read_text()
+    source.write_text(good + '{"instruction": 7}\n' * 5)
+    assert run("clean", source, "--out", out).exit_code == 2
+    assert [path.name for path in out.iterdir()] == ["unreadable.parquet"]
+    source.write_text(good)
+    assert run("clean", source, "--out", out).exit_code == 0
+    assert not (out / "unreadable.parquet").exists() and (out / "manifest.json").exists()
