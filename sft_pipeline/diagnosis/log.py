@@ -147,7 +147,7 @@ def canonical(log_history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             raise DataError(f"record {number} of the log is {type(record).__name__}, not an object")
         records.append({_plain(key): value for key, value in record.items() if value is not None and value != ""})
     present = {key for record in records for key in record if not _is_summary(record, key)}
-    names = {}
+    names: dict[str, str] = {}
     for key, aliases in KEYS.items():
         names |= dict.fromkeys([alias for alias in aliases if alias in present][:1], key)
     return [

@@ -114,10 +114,10 @@ def _records(file: Path, text: str) -> Records:
     for parse in (_torchtune, _printed):
         if found := parse(lines):
             return found
-    found = _csv(file, lines)
-    if found is None:
+    table = _csv(file, lines)
+    if table is None:
         raise DataError(f"{file}: no training log in a known format; {READABLE}")
-    return found
+    return table
 
 
 def _is_object(line: str) -> bool:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot, SeriesPoint, SeriesReport
@@ -105,7 +106,7 @@ def described(experiment: Experiment, points: Sequence[SeriesPoint], asked: int)
 def point(step: int, judged: Sequence[Judged], answers: Sequence[Completion]) -> SeriesPoint:
     """What one checkpoint did; answers that could not be judged count in lengths and truncation only."""
     known = [j for j in judged if j.success is not None]
-    successes = sum(j.success for j in known)
+    successes = sum(bool(j.success) for j in known)
     low, high = wilson(successes, len(known))
     of_type: Mapping[str, int] = Counter(j.type for j in known)
     right = Counter(j.type for j in known if j.success)
@@ -136,7 +137,7 @@ def _line(step: int, judged: Judged, answer: Completion) -> dict[str, Any]:
     }
 
 
-def _schema(pa):
+def _schema(pa: ModuleType) -> Any:
     texts = [pa.field(name, pa.string()) for name in ("id", "type", "output")]
     return pa.schema(
         [

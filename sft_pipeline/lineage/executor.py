@@ -11,7 +11,7 @@ With SFT_PIPELINE_EXECUTOR=k8s every step is a Kubernetes job instead: the same 
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -19,6 +19,12 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.processes.devices import devices
 from sft_pipeline.lineage.processes.run_process import hold
 from sft_pipeline.lineage.tags import CUDA, DEVICE
+
+if TYPE_CHECKING:
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
+    from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
 EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 """Variable that chooses the executor: `local` (default) or `k8s`."""
@@ -48,23 +54,31 @@ def step_executor() -> dg.ExecutorDefinition:
 class _Held(dg.Executor):
     """An executor that records its process before it runs the first step."""
 
-    def __init__(self, inner: dg.Executor):
+    def __init__(self, inner: dg.Executor) -> None:
         self._inner = inner
 
     @property
-    def retries(self):
+    def retries(self) -> "RetryMode":
         """Those of the executor inside."""
         return self._inner.retries
 
     @property
-    def step_dependency_config(self):
+    def step_dependency_config(self) -> "StepDependencyConfig":
         """That of the executor inside."""
         return self._inner.step_dependency_config
 
-    def execute(self, plan_context, execution_plan) -> Iterator[dg.DagsterEvent]:
+    def execute(
+        self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
+    ) -> Iterator[dg.DagsterEvent]:
         """Execute as the executor inside does."""
         hold(plan_context.instance, plan_context.run_id)
         yield from self._inner.execute(plan_context, execution_plan)
+
+
+def _held_multiprocess(context: dg.InitExecutorContext) -> _Held:
+    create = dg.multiprocess_executor.executor_creation_fn
+    assert create is not None
+    return _Held(create(context))
 
 
 def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,9 +98,9 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
 cuda_executor = dg.configured(
     dg.ExecutorDefinition(
         name="held_multiprocess",
-        config_schema=dg.multiprocess_executor.config_schema,
+        config_schema=dg.multiprocess_executor.config_schema,  # type: ignore[arg-type]
         requirements=dg.multiple_process_executor_requirements(),
-        executor_creation_fn=lambda context: _Held(dg.multiprocess_executor.executor_creation_fn(context)),
+        executor_creation_fn=_held_multiprocess,
     ),
     name="cuda_executor",
     config_schema={

@@ -96,6 +96,7 @@ def _source(path: Path) -> _Source:
     # The bytecode, which Python keeps beside the source for itself: to parse the whole package would be a quarter of what
     # loading the code location costs.
     code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+    assert code is not None  # the loader of a file finds that file's code
     own = rf"({PACKAGE.name}[\w.]*)"
     imports = set(re.findall(rf"^[ ]*import {own}", text, re.MULTILINE))
     for module, names in re.findall(rf"^[ ]*from {own} import (\([^)]*\)|[^\n#]*)", text, re.MULTILINE):

@@ -2,19 +2,19 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
 
 
-def render(template: str, filters: Mapping[str, Callable[..., Any]], **values: object) -> str:
+def render(template: str, filters: Mapping[str, Any], **values: object) -> str:
     """A page as HTML.
 
     Args:
         template: file name under templates/.
-        filters: what the template applies to values, by name.
+        filters: functions that the template applies to values, by name.
         values: what the template shows; one that is missing is an error, one that is not `Markup` is escaped.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -22,6 +22,7 @@ def total_steps(rows: int, training: Training) -> int:
     """Optimiser steps of the whole run."""
     if training.max_steps is not None:
         return training.max_steps
+    assert training.epochs is not None  # the schema asks for exactly one of the two
     return math.ceil(training.epochs * steps_per_epoch(rows, training))
 
 

@@ -38,20 +38,20 @@ def unite_near(sets: ShingleSets, duplicates: Duplicates, united: Components) ->
     distinct = np.flatnonzero(first == np.arange(len(sets)))
     some = sets.take(distinct)
     keys = minhash.band_keys(some, duplicates)
-    crowd = minhash.crowded(keys)
-    for a, b in minhash.small_buckets(keys, crowd):
-        _unite_similar(sets, distinct[a], distinct[b], duplicates.threshold, united)
-    crowd = np.flatnonzero(crowd)
+    is_crowded = minhash.crowded(keys)
+    for i, j in minhash.small_buckets(keys, is_crowded):
+        _unite_similar(sets, distinct[i], distinct[j], duplicates.threshold, united)
+    crowd = np.flatnonzero(is_crowded)
     del keys
     entries, rows = prefix.prefixes(some.take(crowd), duplicates.threshold), distinct[crowd]
     del some
-    for a, b in prefix.meetings(entries, duplicates.threshold):
-        bulk = (a.end - a.start) * (b.end - b.start) <= BULK
-        for i, j in prefix.products(entries, a.where(bulk), b.where(bulk)):
+    for left, right in prefix.meetings(entries, duplicates.threshold):
+        bulk = (left.end - left.start) * (right.end - right.start) <= BULK
+        for i, j in prefix.products(entries, left.where(bulk), right.where(bulk)):
             _unite_similar(sets, rows[i], rows[j], duplicates.threshold, united)
         for meeting in np.flatnonzero(~bulk):
-            here = rows[entries.row[a.start[meeting] : a.end[meeting]]]
-            there = rows[entries.row[b.start[meeting] : b.end[meeting]]]
+            here = rows[entries.row[left.start[meeting] : left.end[meeting]]]
+            there = rows[entries.row[right.start[meeting] : right.end[meeting]]]
             _unite_all(sets, here, there, duplicates.threshold, united)
     return first
 

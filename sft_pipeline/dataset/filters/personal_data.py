@@ -50,7 +50,7 @@ def personal_data(settings: PersonalData) -> Filter:
 
     def findings(text: str) -> Iterator[tuple[str, float, str]]:
         # Words are only cut where something is found: context can raise a score but finds nothing by itself.
-        if any(recogniser.analyze(text, entities) for recogniser in wanted):
+        if any(recogniser.analyze(text, entities, None) for recogniser in wanted):  # type: ignore[arg-type]
             found = engine.analyze(text, language="en", entities=entities, score_threshold=settings.min_score)
             for one in sorted(found, key=lambda one: (one.start, one.end, one.entity_type)):
                 matched = text[one.start : one.end]

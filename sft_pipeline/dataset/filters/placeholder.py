@@ -40,8 +40,8 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
         return Hit("the response begins with a placeholder", found[0])
     if found := excuse.match(response):
         return Hit("the response begins with a placeholder", found[0])
-    if len(response) < 400 and (found := bracketed_placeholders.of_response(response, row["instruction"])):
-        return Hit("the response stands in for something that is not there", found)
+    if len(response) < 400 and (text := bracketed_placeholders.of_response(response, row["instruction"])):
+        return Hit("the response stands in for something that is not there", text)
     if (
         len(response) < 400
         and ("model" in response or "we cannot" in response)
@@ -58,8 +58,8 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     if last[:1] in ("<", "[", "(") and len(last) < 120 and len(last) < len(row["instruction"]):
         if _EDGES.sub("", last).casefold() in names:
             return Hit("the instruction ends with a placeholder", last)
-        if found := bracketed_placeholders.of_input(last, row["instruction"]):
-            return Hit("the instruction's input stands in for something that is not there", found)
+        if text := bracketed_placeholders.of_input(last, row["instruction"]):
+            return Hit("the instruction's input stands in for something that is not there", text)
     return None
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Words of the list that instruction data uses in their plain sense: of 19 hits on Alpaca's 52,002 rows, 14 were of these
 # (Maine Coon, great tits, a Cortex-A55, bloody wars, anatomy, the news).
+_PLAIN: tuple[str, ...]
 _PLAIN = ("a55", "anus", "bestial", "bloody", "chink", "clitoris", "cocks", "coon", "coons", "dink", "dinks", "dookie")
 _PLAIN += ("ejaculate", "ejaculated", "ejaculates", "ejaculating", "ejaculation", "rape", "date rape", "tits")
 

@@ -100,6 +100,8 @@ def _verifiers() -> Verifiers:
     class LetterFrequency(instructions.LetterFrequencyChecker):
         """lm-eval draws a letter by lot where the one to be counted is none, such as the "!" and "#" of IFEval's items."""
 
+        _letter: str
+
         def build_description(self, *, letter: str | None = None, **others: Any) -> str:
             if letter and len(letter) != 1:
                 raise ValueError(f"letter must be one character, is {letter!r}")

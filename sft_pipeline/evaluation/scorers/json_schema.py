@@ -62,7 +62,7 @@ def validate(schema: Any, output: str) -> tuple[str, str, bool]:
     except ValueError as error:
         return "", excerpt(str(error), 120), False
     try:
-        error = jsonschema.exceptions.best_match(validator.iter_errors(given))
+        fault = jsonschema.exceptions.best_match(validator.iter_errors(given))
     except Unresolvable as outside:
         return f"refers to {outside.ref!r}, which is not in it; put the definition into the schema's $defs", "", True
     except RecursionError:
@@ -71,4 +71,4 @@ def validate(schema: Any, output: str) -> tuple[str, str, bool]:
         return "", "a number too large to be checked", True
     except ValueError as error:
         return "", excerpt(str(error), 120), True
-    return "", f"{error.json_path}: {excerpt(error.message, 120)}" if error else "", True
+    return "", f"{fault.json_path}: {excerpt(fault.message, 120)}" if fault else "", True

@@ -48,9 +48,10 @@ class Endpoint:
             SpecificationError: an option is missing or cannot be used, or the variable is not set.
         """
         self.url = _address(options.get("base_url"))
-        self.model = options.get("model")
-        if not isinstance(self.model, str) or not self.model:
+        model = options.get("model")
+        if not isinstance(model, str) or not model:
             raise _wrong("model", "must name the model that judges")
+        self.model = model
         self._key = _key(options.get("api_key_env"))
         self._timeout = number("timeout", options, 60, least=0.1)
         retries = int(number("retries", options, 4, least=0))

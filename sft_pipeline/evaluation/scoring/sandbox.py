@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from sft_pipeline.errors import PipelineError
 
@@ -105,6 +106,7 @@ def run(code: str, tests: str, seconds: float, memory_mb: int) -> Run:
         os.close(result_write)
         with process, open(result_read, "rb", buffering=0) as results:
             try:
+                assert process.stdout is not None
                 output, result, late = _read(process.stdout, results, time.monotonic() + seconds)
             finally:
                 # It cannot have been reaped, so the group is still its own.
@@ -122,28 +124,28 @@ def run(code: str, tests: str, seconds: float, memory_mb: int) -> Run:
     return Run(passed, error, message, phase, out_of_time, process.returncode, text, fences)
 
 
-def _read(printed, results, deadline: float) -> tuple[bytes, bytes, bool]:
+def _read(printed: IO[bytes], results: IO[bytes], deadline: float) -> tuple[bytes, bytes, bool]:
     """The start of both streams, read until both are closed, and whether the deadline came first."""
     kept = {printed: bytearray(), results: bytearray()}
     limits = {printed: _OUTPUT, results: _RESULT}
     with selectors.DefaultSelector() as selector:
         for stream in kept:
-            selector.register(stream, selectors.EVENT_READ)
+            selector.register(stream, selectors.EVENT_READ, stream)
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
-                stream = key.fileobj
-                chunk = os.read(stream.fileno(), 1 << 16)
+                chunk = os.read(key.fd, 1 << 16)
                 if not chunk:
-                    selector.unregister(stream)
-                kept[stream] += chunk[: limits[stream] - len(kept[stream])]
+                    selector.unregister(key.fileobj)
+                kept[key.data] += chunk[: limits[key.data] - len(kept[key.data])]
         return bytes(kept[printed]), bytes(kept[results]), bool(selector.get_map())
 
 
 def _exception(lines: list[str]) -> tuple[str, str, str]:
     """Phase, name and message from the last line, which the code may have written itself: it can only fail by that."""
     try:
-        phase, error, message = json.loads(lines[-1]) if lines else ("", "", "")
-        return tuple(str(part).encode(errors="replace").decode() for part in (phase, error, message))
+        parts = json.loads(lines[-1]) if lines else ("", "", "")
+        phase, error, message = (str(part).encode(errors="replace").decode() for part in parts)
+        return phase, error, message
     except (ValueError, TypeError):
         return "", "", ""
 

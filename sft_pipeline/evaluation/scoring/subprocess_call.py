@@ -46,6 +46,7 @@ def call(module: str, function: str, *arguments: Any, seconds: float) -> Any:
         if process.poll() is not None:  # killed from outside between two calls
             _process.cache_clear()
             process = _process(os.getpid())
+        assert process.stdin and process.stdout
         try:
             process.stdin.write(request)
             process.stdin.flush()

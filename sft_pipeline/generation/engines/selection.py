@@ -51,4 +51,5 @@ def open_engine(experiment: Experiment, base: ModelSnapshot) -> Engine:
 def engine_versions(experiment: Experiment) -> dict[str, dict[str, str]]:
     """The engine that will answer, with the versions of its libraries, before anything is loaded."""
     name = chosen(experiment)
-    return {name: {VllmEngine.name: VllmEngine, TransformersEngine.name: TransformersEngine}[name].versions()}
+    engine = VllmEngine if name == VllmEngine.name else TransformersEngine
+    return {name: engine.versions()}

@@ -48,7 +48,7 @@ def _generate(llm: Any, request: dict[str, Any], out: TextIO) -> list[tuple[list
 
         said = time.monotonic()
 
-        def update(self, n=1):
+        def update(self, n: float | None = 1) -> bool | None:
             if time.monotonic() - self.said > ALIVE_SECONDS:
                 _say(out, {"alive": True})
                 self.said = time.monotonic()

@@ -79,7 +79,8 @@ def notice(context: dg.RunFailureSensorContext) -> dict[str, Any]:
 def _failed_checks(context: dg.RunFailureSensorContext, step: str | None) -> list[str]:
     """What the step's failed checks found; the error that stops the run only names them."""
     logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    found = [log.dagster_event.asset_check_evaluation_data for log in logs if log.step_key == step]
+    events = [log.dagster_event for log in logs if log.dagster_event and log.step_key == step]
+    found = [event.asset_check_evaluation_data for event in events]
     return [f"{check.check_name}: {check.description}" for check in found if not check.passed]
 
 

@@ -194,7 +194,7 @@ class RemoteObjects:
         check_description(content, address, name)
         return content
 
-    def _complete(self, fs, there: str, artifact: Artifact) -> bool:
+    def _complete(self, fs: Any, there: str, artifact: Artifact) -> bool:
         sizes = {path.split(f"{there}/", 1)[1]: info["size"] for path, info in fs.find(there, detail=True).items()}
         return all(sizes.get(f"files/{ref.path}") == ref.bytes for ref in artifact.files.values())
 
