@@ -132,6 +132,13 @@ def _parameter(parameter: Any) -> str:
     return _table_row(f"`{name}`", default, parameter.help or "")
 
 
+def gate_report_schema() -> str:
+    """The JSON Schema of gate.json."""
+    from sft_pipeline.report.gate.json import schema
+
+    return schema()
+
+
 def _paragraphs(text: str) -> str:
     """Lines of a docstring as one line per paragraph."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
@@ -144,13 +151,17 @@ def _table_row(*cells: str) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "specification.md": specification,
     "commands.md": commands,
+    "gate_report.schema.json": gate_report_schema,
 }
 """What gives each page, by file name. Another page is another function here."""
 
 
 def page(name: str) -> str:
-    """The page as it must stand in docs/reference: behind its title, a note says where it comes from."""
-    title, rest = PAGES[name]().split("\n", 1)
+    """The page as it must stand in docs/reference: behind the title of a text, a note says where it comes from."""
+    text = PAGES[name]()
+    if not name.endswith(".md"):
+        return text
+    title, rest = text.split("\n", 1)
     return f"{title}\n\n{NOTE}{rest}"
 
 

@@ -1,7 +1,7 @@
 """The checkpoint series: what the base and every kept checkpoint answer to the same items, on one loaded engine.
 
 On the dev split unless declared otherwise: a checkpoint that was chosen on the test split is judged by the gate on the
-items that chose it. The series is measured after the training; docs/gate.md says why not beside it.
+items that chose it. The series is measured after the training; docs/explanation/gate.md says why not beside it.
 """
 
 import json

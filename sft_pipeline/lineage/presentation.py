@@ -22,10 +22,10 @@ STORE_URL = "SFT_PIPELINE_STORE_URL"
 """Variable with the address at which a browser reaches the store's `objects/`: reports become links then."""
 
 DOCS = {
-    DATA: "docs/data.md",
-    MODEL: "docs/bring_your_own.md",
-    TRAINING: "docs/training.md",
-    EVALUATION: "docs/gate.md",
+    DATA: "docs/how-to/data.md",
+    MODEL: "docs/tutorial/bring_your_own.md",
+    TRAINING: "docs/how-to/training.md",
+    EVALUATION: "docs/explanation/gate.md",
 }
 """The page that explains the assets of a group."""
 

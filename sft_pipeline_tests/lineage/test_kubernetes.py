@@ -70,7 +70,7 @@ def test_the_documented_override_replaces_label_and_limit(on_kubernetes):
     from dagster_k8s.container_context import K8sContainerContext
     from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_user_defined_k8s_config
 
-    block = (ROOT / "docs/kubernetes.md").read_text().split("```yaml\n")[1].split("```")[0]
+    block = (ROOT / "docs/how-to/kubernetes.md").read_text().split("```yaml\n")[1].split("```")[0]
     ((asset, override),) = yaml.safe_load(block)["execution"]["config"]["per_step_k8s_config"].items()
     tagged = get_user_defined_k8s_config(on_kubernetes.resolve_assets_def(asset).op.tags)
     override = UserDefinedDagsterK8sConfig.from_dict(override)

@@ -1,6 +1,6 @@
 """What gate.json says: the published form of a gate report, with everything that the verdict rests on.
 
-docs/gate_report.schema.json is its JSON schema; `python -m sft_pipeline.report.gate.json` prints it.
+docs/reference/gate_report.schema.json is its JSON schema; `python -m sft_pipeline.report.gate.json` prints it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The published schema is that of what is written, and what is written keeps it."""
+"""What is written keeps the published schema."""
 
 import json
 
@@ -7,16 +7,10 @@ import pytest
 
 from sft_pipeline.evaluation.gate.files_gate import decide_outputs
 from sft_pipeline.experiment import Evaluation
-from sft_pipeline.report.gate.json import GateJson, schema
+from sft_pipeline.report.gate.json import GateJson
 from sft_pipeline_tests.conftest import REPOSITORY
 
-PUBLISHED = REPOSITORY / "docs" / "gate_report.schema.json"
-
-
-def test_the_published_schema_is_up_to_date():
-    assert PUBLISHED.read_text("utf-8") == schema(), (
-        "run: python -m sft_pipeline.report.gate.json > docs/gate_report.schema.json"
-    )
+PUBLISHED = REPOSITORY / "docs" / "reference" / "gate_report.schema.json"
 
 
 @pytest.mark.parametrize("texts", [True, False])
