@@ -74,6 +74,12 @@ class Gate(Section):
     max_missing_share: Share = Field(
         0.05, description="Pairs without a judgement on both sides; above this the gate is refused."
     )
+    max_bad_reference_share: Share = Field(
+        0.01,
+        description="Items whose reference their scorer cannot use, such as a number that is none: they are left out for both "
+        "models and reported. Above this share of the items nothing is judged; up to it no rate can move by more than a "
+        "point.",
+    )
     min_kappa: float = Field(
         0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is asked for."
     )

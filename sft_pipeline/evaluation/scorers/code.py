@@ -127,7 +127,7 @@ def _candidates(code: str, prefix: str, entry: str) -> Iterator[str]:
     if entry and _defines(code, entry):
         if prefix and code.lstrip("\n")[:1] in (" ", "\t"):  # a body, and further on another definition
             yield prefix + code
-        complete = prefix if _compiles(prefix) else _before_definition(prefix, entry)
+        complete = _before_definition(prefix, entry)
         for start in starts[:20]:  # behind prose
             yield f"{complete}\n\n" + "\n".join(lines[start:])
         return
@@ -175,10 +175,6 @@ def _without_rest(source: str, least: int) -> str | None:
         if len(source) <= least:
             return None
     return None
-
-
-def _compiles(source: str) -> bool:
-    return _error_line(source) is None
 
 
 def _error_line(source: str) -> int | None:
@@ -229,9 +225,11 @@ def _defined(node: ast.stmt) -> set[str]:
 
 
 def _is_stub(node: ast.stmt) -> bool:
-    """Whether a function holds a docstring only, as the one of a prompt before the answer repeats it."""
+    """Whether a function does nothing yet, as the one of a prompt: a docstring, imports."""
     return isinstance(node, ast.FunctionDef) and all(
-        isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant) for inner in node.body
+        isinstance(inner, ast.Import | ast.ImportFrom | ast.Pass)
+        or (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant))
+        for inner in node.body
     )
 
 

