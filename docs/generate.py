@@ -3,7 +3,9 @@
 A page is a function in `PAGES`. A test compares each file with what its function gives.
 """
 
+import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,9 +150,48 @@ def _table_row(*cells: str) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
+def scorers() -> str:
+    """Every scorer: what is a success, its options, the fields of an item's reference."""
+    from importlib import import_module
+    from typing import get_args
+
+    from sft_pipeline.experiment import ScorerSpec
+
+    kinds = sorted(get_args(ScorerSpec.model_fields["kind"].annotation))
+    modules = {kind: import_module(f"sft_pipeline.evaluation.scorers.{kind}") for kind in kinds}
+    lines = ["# Scorers", "", "How to choose one: [Scorers](../how-to/scorers.md).", ""]
+    lines += ["| kind | success | verifier |", "|---|---|---|"]
+    verifier = {True: "yes", False: "no", None: "not known"}
+    for kind, module in modules.items():
+        lines.append(_table_row(f"[`{kind}`](#{kind})", _sections_of(module)[0], verifier[module.VERIFIER]))
+    for kind, module in modules.items():
+        function = getattr(module, "score", None) or module.score_pairs
+        lines += ["", f"## {kind}"]
+        for text in (*_sections_of(module), *_sections_of(function)):
+            lines += ["", text]
+        for title, fields in (("option", module.OPTIONS), ("field of the reference", module.REFERENCE)):
+            if fields:
+                lines += ["", f"| {title} | meaning |", "|---|---|"]
+                lines += [_table_row(f"`{name}`", _escaped(meaning)) for name, meaning in fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _sections_of(documented: Any) -> list[str]:
+    """The paragraphs of a docstring, each on one line, up to what is there for programmers."""
+    text = re.split(r"\n\n(?:Args|Returns|Raises|Attributes):", inspect.getdoc(documented) or "")[0]
+    parts = [part if re.match(r"(?:\d\.|-) ", part) else " ".join(part.split()) for part in text.split("\n\n")]
+    return [_escaped(part) for part in parts]
+
+
+def _escaped(text: str) -> str:
+    """`text` with tags that a page shows instead of obeying them."""
+    return re.sub(r"`[^`]*`|<", lambda found: found[0] if found[0] != "<" else "&lt;", text)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "specification.md": specification,
     "commands.md": commands,
+    "scorers.md": scorers,
     "gate_report.schema.json": gate_report_schema,
 }
 """What gives each page, by file name. Another page is another function here."""

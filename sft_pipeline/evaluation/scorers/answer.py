@@ -7,7 +7,10 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers import contains, refusal
 from sft_pipeline.evaluation.scorers.item import Item, Score
 
-OPTIONS = refusal.OPTIONS | {"any_answer"}
+OPTIONS = refusal.OPTIONS | {
+    "any_answer": "true: every answer that is neither empty nor a refusal is a success; false by default.",
+}
+REFERENCE = contains.REFERENCE
 VERIFIER = False
 
 

@@ -21,7 +21,13 @@ from sft_pipeline.dataset.text import UNSPACED
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words, own_part, places, stands
 
-OPTIONS = {"choices"}
+OPTIONS = {
+    "choices": "List of the choices, for all items of the type.",
+}
+REFERENCE = {
+    "answer": "The expected answer; without it, the row's response. One of the choices, or its letter.",
+    "choices": "List of at least two choices; it comes before the option.",
+}
 VERIFIER = True
 
 SEVERAL = "several_choices"

@@ -16,7 +16,15 @@ from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt, own_part
 from sft_pipeline.evaluation.scoring import sandbox, subprocess_call
 
-OPTIONS = {"timeout", "memory_mb"}
+OPTIONS = {
+    "timeout": "Seconds that program and tests may take (10).",
+    "memory_mb": "MiB of address space that they may have (1024).",
+}
+REFERENCE = {
+    "tests": "Statements that raise an exception where the program is wrong, or a function check.",
+    "entry_point": "Name of the function that is tested; check is called with it.",
+    "prefix": "Code that was given with the prompt; the answer goes on from it, or repeats it.",
+}
 VERIFIER = True
 
 MOST = 1_000_000

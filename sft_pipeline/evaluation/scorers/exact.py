@@ -6,7 +6,10 @@ from typing import Any
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import bare, excerpt
 
-OPTIONS: set[str] = set()
+OPTIONS: dict[str, str] = {}
+REFERENCE = {
+    "answer": "The expected answer; without it, the row's response.",
+}
 VERIFIER = True
 
 

@@ -12,7 +12,13 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 
-OPTIONS = {"mode"}
+OPTIONS = {
+    "mode": "strict (the default) or loose: also without the first line, the last line or asterisks.",
+}
+REFERENCE = {
+    "instruction_id_list": "IFEval's instructions of this item.",
+    "kwargs": "One object for each, with its arguments.",
+}
 VERIFIER = True
 
 

@@ -7,7 +7,11 @@ from typing import Any
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import bare, excerpt
 
-OPTIONS: set[str] = set()
+OPTIONS: dict[str, str] = {}
+REFERENCE = {
+    "count": "How many items the list must have.",
+    "allowed": "Texts that may be items; without it, any.",
+}
 VERIFIER = True
 
 _BULLET = re.compile(r"\s*(?:[-*•–]|\d{1,3}[.)])\s+")

@@ -7,7 +7,10 @@ from typing import Any
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 
-OPTIONS: set[str] = set()
+OPTIONS: dict[str, str] = {}
+REFERENCE = {
+    "record": "The expected object.",
+}
 VERIFIER = True
 
 

@@ -8,7 +8,12 @@ from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 from sft_pipeline.evaluation.scoring import subprocess_call
 
-OPTIONS = {"schema"}
+OPTIONS = {
+    "schema": "JSON Schema, for all items of the type.",
+}
+REFERENCE = {
+    "schema": "The schema of this item; it comes before the option.",
+}
 VERIFIER = True
 
 FORMATS = {"date", "email", "idn-email", "ip-address", "ipv4", "ipv6", "regex", "uuid"}
@@ -23,7 +28,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Parse the whole output strictly, as `json_record` does, and validate it by jsonschema.
 
     The schema is reference["schema"] or the option `schema`; without `$schema` it is read as draft 2020-12. Of its formats
-    those in `FORMATS` are checked. No reference to another document is followed: nothing is fetched.
+    date, email, ip, regex and uuid are checked (`FORMATS`). No reference to another document is followed: nothing is fetched.
 
     Raises:
         DataError: there is no schema, it is none, or it refers to a document outside of itself.

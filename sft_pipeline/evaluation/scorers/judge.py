@@ -15,7 +15,11 @@ from sft_pipeline.evaluation.scoring.judge_cache import Replies
 from sft_pipeline.evaluation.scoring.judge_client import Endpoint
 from sft_pipeline.provenance.hashing import hash_bytes, hash_value
 
-OPTIONS = judge_client.OPTIONS | {"concurrency", "template"}
+OPTIONS = judge_client.OPTIONS | {
+    "concurrency": "Requests at a time (8).",
+    "template": "The question to the judge, with the placeholders $instruction, $answer_a, $answer_b and $mark.",
+}
+REFERENCE: dict[str, str] = {}
 VERIFIER = False
 
 TEMPLATE = """\

@@ -8,14 +8,17 @@ from typing import Any
 from sft_pipeline.evaluation.inputs.human_labels import Label, read_labels
 from sft_pipeline.evaluation.scorers.item import Item, Score
 
-OPTIONS = {"file"}
+OPTIONS = {
+    "file": "JSONL of id, output and success, relative to the project's root.",
+}
+REFERENCE: dict[str, str] = {}
 VERIFIER = None  # whoever judged may have verified
 
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
-    """Look up the judgement of exactly this output in the file that the option `file` names (evaluation/inputs/human_labels.py).
+    """Look up the judgement of exactly this output in the file that the option `file` names.
 
-    An output without a judgement, or with null, is success None.
+    An output without a judgement, or with null, is not judged.
 
     Raises:
         DataError: the file cannot be read, or holds a row that is no judgement.

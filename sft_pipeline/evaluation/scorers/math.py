@@ -8,7 +8,10 @@ from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt, ungrouped
 from sft_pipeline.evaluation.scoring import subprocess_call
 
-OPTIONS: set[str] = set()
+OPTIONS: dict[str, str] = {}
+REFERENCE = {
+    "answer": "The expected answer; without it, the row's response. The expression alone, or a text that holds it in \\boxed{} or behind ####.",
+}
 VERIFIER = True
 
 SECONDS = 3.0
@@ -45,7 +48,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     After a last #### only the rest of its line counts, as in GSM8K. An answer that is one expression is read as a whole,
     as if it were boxed. The expected answer is the expression itself, with or without $ or \boxed around it, or a text
     that ends in #### or holds a \boxed one. Numbers are equal when they agree to 6 decimals. A comparison that does not
-    end is success None.
+    end is not judged.
 
     Raises:
         DataError: the expected answer is another text, in which the expression could only be guessed, or holds none.

@@ -17,7 +17,12 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import DASHES, HYPHENS, IN_WORD, excerpt, own_part, ungrouped
 
-OPTIONS = {"decimal"}
+OPTIONS = {
+    "decimal": "point or comma, where numbers such as 1.234 have their decimals; without it, numbers and language tell it.",
+}
+REFERENCE = {
+    "answer": "The expected answer; without it, the row's response. A number of JSON, or a text that holds one.",
+}
 VERIFIER = True
 
 Decimals = Literal["point", "comma"]

@@ -9,7 +9,13 @@ from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
 from sft_pipeline.evaluation.scoring import subprocess_call
 
-OPTIONS = {"pattern", "match"}
+OPTIONS = {
+    "pattern": "Regular expression in Python's syntax, for all items of the type.",
+    "match": "full (the default): the whole answer without the white space around it; search: a part of it.",
+}
+REFERENCE = {
+    "pattern": "The expression of this item; it comes before the option.",
+}
 VERIFIER = True
 
 SECONDS = 1.0
@@ -20,7 +26,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Match reference["pattern"] or the option `pattern`, in Python's syntax, with the answer.
 
     The option `match` is `full` (the default: the whole answer without the white space around it) or `search` (somewhere
-    in it). A match that does not end is success None: that is the pattern's fault and not the answer's.
+    in it). An answer whose match does not end is not judged: that is the pattern's fault.
 
     Raises:
         DataError: there is no pattern, or it is not a regular expression.

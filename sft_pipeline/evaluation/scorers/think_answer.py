@@ -11,7 +11,13 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers import exact, math, numeric
 from sft_pipeline.evaluation.scorers.item import Item, Score
 
-OPTIONS = {"inner", "prompt_opens_think"}
+OPTIONS = {
+    "inner": "Scorer of what stands inside of <answer>: math (the default), numeric or exact.",
+    "prompt_opens_think": "true where the prompt ends in <think>, so that the output begins inside of it; false by default.",
+}
+REFERENCE = {
+    "answer": "The expected answer; without it, the row's response.",
+}
 VERIFIER = True
 
 CORRECT, WRONG, FORMAT = "correct", "wrong_answer", "format_failure"

@@ -12,7 +12,14 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scoring.judge_cache import Replies
 from sft_pipeline.provenance.hashing import hash_value
 
-OPTIONS = {"base_url", "model", "api_key_env", "timeout", "retries", "max_tokens"}
+OPTIONS = {
+    "base_url": "Address of the endpoint, such as http://127.0.0.1:8000/v1. Required.",
+    "model": "Name of the model that judges. Required.",
+    "api_key_env": "Environment variable that holds the key.",
+    "timeout": "Seconds that one attempt may take (60).",
+    "retries": "Further attempts after a failure that may pass (4).",
+    "max_tokens": "Longest reply, in tokens (1024).",
+}
 
 SEED = 11
 LONGEST_WAIT = 300
