@@ -16,7 +16,7 @@ from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapsh
 from sft_pipeline.commands.common import Out, progress_bar, shown, stored_name, user_errors
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import DataError, PreconditionError, SpecificationError
-from sft_pipeline.experiment import Data, Experiment, FileData, FolderBase, HubData
+from sft_pipeline.experiment import Columns, Data, Experiment, FileData, FolderBase, HubData
 from sft_pipeline.provenance import files
 from sft_pipeline.specification import expand_path, load_by_name, load_data, project_root
 
@@ -24,15 +24,30 @@ DataSpec = Annotated[
     str | None,
     typer.Option("--spec", help="Specification whose data section, which may stand alone, overrides the defaults."),
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="Which column holds what: instruction=Q,response=A; further input, system, type, group, reference, messages, "
+        "and ignore=C for one that is left out (repeatable).",
+    ),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of text files, such as cp1252; detected where it is left out.")
+]
 
 
 def clean(
-    source: Annotated[Path, typer.Argument(help="JSONL, JSON, CSV or Parquet file of rows, or a folder of them.")],
+    source: Annotated[
+        Path, typer.Argument(help="File or folder of rows (JSONL, JSON, CSV, Parquet, Arrow, Excel), or - for a pipe.")
+    ],
     out: Out,
     spec: DataSpec = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of the base model; default: that of the specification.")
     ] = None,
+    columns: ColumnsOption = None,
+    encoding: Encoding = None,
 ) -> None:
     """Read rows, filter them, remove duplicates, and judge the quality thresholds.
 
@@ -42,7 +57,7 @@ def clean(
     from sft_pipeline.dataset import source as sources
 
     with user_errors():
-        data, experiment = _data(source, spec)
+        data, experiment = _data(source, spec, columns, encoding)
         if data.quality.critic and experiment is None:
             raise SpecificationError(f"{spec}: data.quality.critic asks the base model: give a whole specification")
         count_tokens, criticise = _models(spec, experiment, tokenizer)
@@ -82,8 +97,10 @@ def split(
     source: Annotated[Path, typer.Argument(help="Folder that `clean` wrote, or a file or folder of clean rows.")],
     out: Out,
     spec: DataSpec = None,
+    columns: ColumnsOption = None,
+    encoding: Encoding = None,
 ) -> None:
-    """Divide rows into train, dev and test so that nothing leaks; writes the proof beside them.
+    """Divide rows into train, dev and test so that nothing leaks; writes the proof with them.
 
     Of rows that `clean` did not write every one must be readable, or the share that a specification accepts; the others
     stand in unreadable.parquet.
@@ -92,7 +109,7 @@ def split(
     from sft_pipeline.dataset.split import split as divide
 
     with user_errors():
-        data, _ = _data(source, spec)
+        data, _ = _data(source, spec, columns, encoding)
         unreadable = data.quality.max_unreadable_share if spec else 0
         _require_complete(source)
         with _reading(out) as (folder, work), progress_bar() as progress:
@@ -129,6 +146,8 @@ def leakage(
     test: Annotated[Path, typer.Argument(help="File or folder of test items; they need no response.")],
     out: Annotated[Path | None, typer.Option("--out", help="File for the proof, as JSON.")] = None,
     spec: DataSpec = None,
+    columns: ColumnsOption = None,
+    test_columns: Annotated[str | None, typer.Option(help="The same of the test items.")] = None,
 ) -> None:
     """Prove that no test instruction occurs in the training file, or show the text of those that do.
 
@@ -143,10 +162,11 @@ def leakage(
     with user_errors(), tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
         for folder in (train, test):
             _require_complete(folder)
-        data, _ = _data(train, spec)
+        data, _ = _data(train, spec, columns)
         embed = semantic.load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
         external = data.test or FileData(kind="file", path=_literal(test))
-        external = external.model_copy(update={"path": _literal(test)})
+        mapped = _columns(external.columns, test_columns)
+        external = external.model_copy(update={"path": _literal(test), "columns": mapped})
         work, root = Path(temporary), project_root()
         learned, items = work / "train.parquet", work / "test.parquet"
         read = sources.read_items(data.source, root, learned, learned=True, progress=progress)
@@ -172,20 +192,20 @@ def leakage(
 def _rows_to_split(
     source: Path, data: Data, unreadable: float, work: Path, progress: Progress
 ) -> tuple[InstructionDataset, Path | None, dict[str, Path]]:
-    """The rows to divide, and what the specification declares beside them: a test file, benchmarks.
+    """The rows to divide, and the external inputs that the specification declares: a test file, benchmarks.
 
     `unreadable` is the accepted share of rows that cannot be read.
     """
     from sft_pipeline.dataset import source as sources
 
-    beside = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
+    external = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
     if not _is_clean(source):
-        raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **beside)
+        raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **external)
         sources.require_readable(raw)
         return raw, raw.external_test, raw.benchmarks
     # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.
     manifest = QualityManifest.model_validate_json((source / InstructionDataset.MANIFEST).read_bytes())
-    test, benchmarks = sources.read_beside(root=project_root(), out=work, **beside)
+    test, benchmarks = sources.read_external(root=project_root(), out=work, **external)
     rows = InstructionDataset.finalize(
         source,
         stage="clean",
@@ -288,23 +308,45 @@ def _first_line(error: Exception) -> str:
 
 
 def _literal(path: Path) -> str:
-    """`path` as a specification's path: absolute, with no variable in it."""
-    return str(path.absolute()).replace("$", "$$")
+    """`path` as a specification's path: absolute, with no variable in it; - is the standard input."""
+    return "/dev/stdin" if str(path) == "-" else str(path.absolute()).replace("$", "$$")
 
 
-def _data(file: Path, spec: str | None) -> tuple[Data, Experiment | None]:
+def _columns(columns: Columns, option: str | None) -> Columns:
+    """A mapping with what `--columns` says in place of, or besides, what the specification says."""
+    if not option:
+        return columns
+    found: dict[str, str] = {}
+    ignore = list(columns.ignore)
+    for part in option.split(","):
+        role, _, column = (text.strip() for text in part.partition("="))
+        if role not in Columns.model_fields or not column:
+            raise SpecificationError(
+                f"--columns {option!r}: {part!r} is not ROLE=COLUMN, where ROLE is one of {', '.join(Columns.model_fields)}"
+            )
+        if role == "ignore":
+            ignore.append(column)
+        else:
+            found[role] = column
+    return columns.model_copy(update={**found, "ignore": tuple(ignore)})
+
+
+def _data(
+    file: Path, spec: str | None, columns: str | None = None, encoding: str | None = None
+) -> tuple[Data, Experiment | None]:
     """The data section of `spec`, or the defaults, with `file` as its source; and the experiment, where `spec` is a whole one."""
-    source = FileData(kind="file", path=_literal(file))
+    source = FileData(kind="file", path=_literal(file), encoding=encoding)
     if spec is None:
-        return Data(source=source), None
+        return Data(source=source.model_copy(update={"columns": _columns(source.columns, columns)})), None
     path = Path(spec)
     said = load_data(path) if path.suffix in (".yaml", ".yml") else load_by_name(spec, project_root())
     data = said.data
     if isinstance(data.source, FileData):
-        source = data.source.model_copy(update={"path": source.path})
+        source = data.source.model_copy(update={"path": source.path, "encoding": encoding or data.source.encoding})
     elif isinstance(data.source, HubData):  # the hub's files, downloaded
         reading = {name: getattr(data.source, name) for name in ("columns", "conversations", "type")}
         source = source.model_copy(update=reading)
+    source = source.model_copy(update={"columns": _columns(source.columns, columns)})
     return data.model_copy(update={"source": source}), said if isinstance(said, Experiment) else None
 
 

@@ -3,7 +3,9 @@
 `ROW` is the schema of the rows that are in; `REJECTED` is the same row with the reason why it is out.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,8 @@ class Writer:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._partial = path, path.with_name(f".{path.name}.partial")
-        self._file = pq.ParquetWriter(self._partial, schema, compression="zstd")
+        with _named(path):
+            self._file = pq.ParquetWriter(self._partial, schema, compression="zstd")
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
         self.rows = 0
@@ -101,7 +104,8 @@ class Writer:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        with _named(self._path):
+            self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []
 
     def __enter__(self) -> "Writer":
@@ -111,11 +115,22 @@ class Writer:
         try:
             if kind is None and self._rows:
                 self._flush()
-            self._file.close()
+            with _named(self._path):
+                self._file.close()
             if kind is None:
                 self._partial.replace(self._path)
         finally:
             self._partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Arrow's errors of the file system, such as a full disk, with the file that they are about."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:

@@ -1,5 +1,6 @@
 """From the raw source to the splits."""
 
+import codecs
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -22,34 +23,64 @@ class Columns(Section):
 
     instruction: str | None = Field(None, description="Column with the instruction.")
     input: str | None = Field(None, description="Column that is appended to the instruction after a line break.")
+    system: str | None = Field(None, description="Column with a system message; `conversations.system` decides on it.")
     response: str | None = Field(None, description="Column with the response.")
     type: str | None = Field(None, description="Column with the item's type.")
     group: str | None = Field(None, description="Column whose equal values must stay on one side of the split.")
     reference: str | None = Field(None, description="Column with what a scorer needs (a string or an object).")
     messages: str | None = Field(None, description="Column with a conversation: a list of {role, content}.")
+    ignore: tuple[str, ...] = Field(
+        (), description="Columns that change the question (such as history or tools) and are left out deliberately."
+    )
 
 
 class Conversations(Section):
-    """What becomes of a row that is a list of messages; a base model's prompt knows one instruction and one response."""
+    """How a list of messages becomes rows; a base model's prompt has one instruction and one response."""
 
-    several_turns: Literal["reject", "first"] = Field(
-        "reject", description="A row of several exchanges: set it aside, or keep its first exchange."
+    several_turns: Literal["reject", "first", "each"] = Field(
+        "reject",
+        description="A row of several exchanges: reject it, keep its first exchange, or make a row of each answer, whose "
+        "instruction is the conversation so far and whose group is the conversation.",
     )
     system: Literal["reject", "prepend", "drop"] = Field(
         "prepend",
-        description="A system message: set the row aside, put the message before the instruction, or leave it out.",
+        description="A system message: reject the row, put the message before the instruction, or leave it out.",
+    )
+    role_field: str | None = Field(None, description="Field of a message with its role, where it is not role or from.")
+    content_field: str | None = Field(
+        None, description="Field of a message with its text, where it is not content or value."
+    )
+    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = Field(
+        {}, description="Roles by the names that they have in the messages, where these are unknown ones."
     )
 
 
 class FileData(Section):
-    """Instruction data from a file (JSONL, JSON array, CSV, Parquet) or a folder of such files."""
+    """Instruction data from a file (JSONL, JSON, CSV, Parquet, Arrow, Excel; compressed too) or a folder of such files."""
 
     kind: Literal["file"]
-    path: str = Field(description="Path, relative to the project's root; ${VARIABLES} of the environment expand.")
+    path: str = Field(
+        description="Path, relative to the project's root; ${VARIABLES} of the environment expand. "
+        "FOLDER/dataset_info.json:NAME is a dataset that LLaMA-Factory's registry describes."
+    )
+    encoding: str | None = Field(
+        None, description="Encoding of text files, such as cp1252; detected where it is left out, and reported."
+    )
     columns: Columns = Field(Columns(), description="Explicit mapping; what is left out is recognised by name.")
     conversations: Conversations = Field(Conversations(), description="How lists of messages are read.")
     type: str = Field("all", description="Type of the rows that carry none.")
     limit: Positive | None = Field(None, description="Read only this many rows from the start of the source.")
+
+    @model_validator(mode="after")
+    def _encoding_is_known(self) -> "FileData":
+        if self.encoding:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError as error:
+                raise ValueError(
+                    f"encoding: {error}; name one that Python knows, such as utf-8, utf-16 or cp1252"
+                ) from None
+        return self
 
 
 class BenchmarkFile(Section):

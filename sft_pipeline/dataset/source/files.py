@@ -1,62 +1,47 @@
-"""Which files a path means, and which format each of them has."""
+"""Which files a path means: one file, a folder, a dataset that a registry describes, or what a pipe delivers."""
 
 import json
 import os
-import re
+import select
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sft_pipeline.artifacts import InstructionDataset, SourceFiles
-from sft_pipeline.dataset.source.csv import read_delimited
-from sft_pipeline.dataset.source.items import Item
-from sft_pipeline.dataset.source.json_array import read_array
-from sft_pipeline.dataset.source.jsonl import read_lines
-from sft_pipeline.dataset.source.parquet import read_parquet
-from sft_pipeline.dataset.source.unreadable import printable
+from sft_pipeline.dataset.source.formats import SUFFIXES, may_be_data, read_file, suffix_of
+from sft_pipeline.dataset.source.items import SourceItem, printable
 from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import Columns, Conversations, FileData
 from sft_pipeline.provenance.hashing import hash_bytes, hash_file
 from sft_pipeline.specification import expand_path
 
-_LINES = (".jsonl", ".ndjson")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (*_LINES, ".json", *_DELIMITERS, ".parquet")
-"""Names of the files that are read in a folder."""
-_FOREIGN = {
-    b"\x1f\x8b": "compressed with gzip; unpack it",
-    b"PK\x03\x04": "a ZIP archive or a spreadsheet; unpack it, or export it as CSV",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
-    b"BZh": "compressed with bzip2; unpack it",
-    b"\xfd7zXZ\x00": "compressed with xz; unpack it",
-    b"ARROW1": "an Arrow IPC file; write it as Parquet",
-    b"\xff\xfe": "UTF-16 text; write it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; write it as UTF-8",
-}
-"""First bytes of what looks like data but is none of the formats, and what to do about it."""
-_OBJECTS = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*\"|\[\s*\{)")
-"""The beginning of JSON rows."""
-_UNFINISHED = re.compile(rb"\{[^\n]*(?<=[{\[,])[ \t\r]*\n(?!\s*\{\"(?![^\n]*\},[ \t\r]*\n))")
-"""The beginning of an object that goes on in the next line, which is no row of its own."""
-
-
-_BESIDE = (InstructionDataset.CROISSANT,)
-_BESIDE_ROWS = (
+_OWN = (InstructionDataset.CROISSANT,)
+_OWN_ROWS = (
     InstructionDataset.REJECTED,
     InstructionDataset.DUPLICATES,
     InstructionDataset.MANIFEST,
     "unreadable.parquet",
     "leakage_proof.json",
 )
-"""What the data stage writes beside its rows: its folders can be read again."""
+"""What the data stage writes to the folder of its rows: its folders can be read again."""
+_REGISTRY = "dataset_info.json"
+"""LLaMA-Factory's registry of datasets; `datasets` gives the same name to the description of one that it saves."""
+_SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
+"""What `datasets` writes to the folder of a saved dataset, and of several splits."""
 
 _SIDECARS = (".asc", ".crc", ".license", ".md5", ".sha1", ".sha256", ".sig")
-"""What is named after a data file and holds no rows."""
+"""Endings of files that are named after a data file and hold no rows."""
 
 # Why a file of a folder is not read.
-_BESIDE_OURS, _HIDDEN, _EMPTY, _OTHER = "written beside the rows", "hidden", "empty", "another kind of file"
+_WRITTEN, _DESCRIPTION = "the pipeline wrote it with the rows", "it describes datasets"
+_HIDDEN, _EMPTY, _OTHER = "hidden", "empty", "another kind of file"
 _LEAVES, _INSIDE = "a link that leaves the folder", "a link to a folder"
+_WAIT = 30
+"""Seconds that a pipe may stay silent before its first byte."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +51,25 @@ class Files:
     written: str
     paths: tuple[Path, ...]
     names: tuple[str, ...]
-    folder: bool
-    notes: tuple[str, ...]
+    folder: bool = False
+    notes: list[str] = field(default_factory=list)  # complete when all items were read
     header: bool = True
+    encoding: str | None = None
     missed: tuple[str, ...] = ()  # files of a folder that are not read although they look like data, with the reason
+    columns: Columns | None = None  # the mapping of a registry
+    conversations: dict[str, Any] = field(default_factory=dict)  # how a registry says that messages are spelled
+    spooled: IO[bytes] | None = None  # what a pipe delivered, deleted with this object
 
-    def items(self, limit: int | None) -> Iterator[tuple[str, int, Any, str]]:
-        """Name of the file, number, value and raw text of every row, of the first `limit` over all files."""
-        rows = ((name, *item) for path, name in zip(self.paths, self.names) for item in _rows(path, name, self.header))
-        return islice(rows, limit)
+    def settings(self, source: FileData) -> tuple[Columns, Conversations]:
+        """How the rows are read: as the specification says, and where it does not, as the registry says."""
+        columns = self.columns if self.columns and source.columns == Columns() else source.columns
+        return columns, source.conversations.model_copy(update=self.conversations)
+
+    def items(self) -> Iterator[SourceItem]:
+        """Name of the file, number, value and raw text of every item."""
+        for path, name in zip(self.paths, self.names):
+            for item in read_file(path, name, self.notes, header=self.header, encoding=self.encoding):
+                yield name, *item
 
     def require_whole(self, what: str) -> None:
         """Refuse a folder of which a file that looks like data is not read.
@@ -97,45 +92,141 @@ class Files:
         return SourceFiles(path=self.written, files=len(self.paths), sha256=hash_bytes(listed.encode()), bytes=size)
 
 
-def find(written: str, root: Path, field: str, *, header: bool = True) -> Files:
+def find(written: str, root: Path, setting: str, *, header: bool = True, encoding: str | None = None) -> Files:
     """The files that a specification's path means: one, or all in a folder that have a known name.
 
     Args:
         written: the path as it stands in the specification.
         root: the project's root, to which a relative path refers.
-        field: the specification's field, for messages.
-        header: False where delimited files have no line with the names of the columns.
+        setting: the specification's field, for messages.
+        header: False where CSV files have no line with the names of the columns.
+        encoding: how text files are encoded; None: detected.
 
     Raises:
-        DataError: there is no file, it is empty, or nothing in the folder can be read.
+        DataError: there is no file, it is empty, a folder in it cannot be listed, or nothing in the folder can be read.
     """
+    before, registry, name = written.rpartition(f"{_REGISTRY}:")
     try:
-        path = expand_path(written, root)
+        path = expand_path(f"{before}{_REGISTRY}" if registry else written, root)
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _below(written, path, setting, header, encoding)
+        if path.name == _REGISTRY and (datasets := _registry(path)):
+            return _registered(written, path, name, datasets, setting, encoding)
+        if not stat.S_ISREG(mode):
+            return _spooled(written, path, mode, header, encoding)
     except DataError as error:
-        raise DataError(f"{field}: {error}") from error
-    if path.is_dir():
-        return _below(written, path, field, header)
-    if not path.is_file():
-        raise DataError(f"{field} {written!r}: there is no file {path}; correct the path or create the file")
+        raise error if str(error).startswith(setting) else DataError(f"{setting}: {error}") from error
+    except FileNotFoundError:
+        # /dev/stdin and what a shell's <(…) gives are links to something without a path.
+        if (device := Path(written)).exists() and written.startswith("/dev/"):
+            return _spooled(written, device, device.stat().st_mode, header, encoding)
+        raise DataError(
+            f"{setting} {written!r}: there is no file {path}; correct the path or create the file"
+        ) from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: pathlib's word for a loop of links
+        reason = error.strerror if isinstance(error, OSError) else "its symbolic links form a loop"
+        raise DataError(f"{setting} {written!r}: it cannot be read: {reason}") from error
     if path.stat().st_size == 0:
-        raise DataError(f"{field} {written!r}: {path} is empty; it must hold at least one row")
+        raise DataError(f"{setting} {written!r}: {path} is empty; it must hold at least one row")
     # The name alone: rows are the same wherever the file lies. The whole path stands in the description. The name as it
     # was written, for a link may lead to a file whose name says nothing.
-    name = Path(written).name if "$" not in Path(written).name else path.name
-    return Files(written, (path,), (printable(name),), False, (), header)
+    shown = Path(written).name if "$" not in Path(written).name else path.name
+    return Files(written, (path,), (printable(shown),), header=header, encoding=encoding)
 
 
-def _below(written: str, folder: Path, field: str, header: bool) -> Files:
+def _spooled(written: str, path: Path, mode: int, header: bool, encoding: str | None) -> Files:
+    """What a pipe delivers, as a temporary file: it can be read only once, and its format must be looked at first."""
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        found = "a terminal" if stat.S_ISCHR(mode) and os.isatty(0) else "no file, folder or pipe"
+        raise DataError(f"{written!r} is {found}; name a file, or pipe the rows in")
+    spool = tempfile.NamedTemporaryFile(prefix="sft-pipeline-")  # noqa: SIM115
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream:
+        if not select.select([stream], [], [], _WAIT)[0] or not (first := stream.read(1)):
+            raise DataError(
+                f"{written!r} is a pipe to which nothing was written for {_WAIT} seconds; start its writer first"
+            )
+        os.set_blocking(stream.fileno(), True)
+        spool.write(first)
+        shutil.copyfileobj(stream, spool, 1 << 20)
+    spool.flush()
+    name = "stdin" if path.name in ("stdin", "0") else path.name
+    return Files(written, (Path(spool.name),), (name,), header=header, encoding=encoding, spooled=spool)
+
+
+def _registry(path: Path) -> dict[str, Any] | None:
+    """The datasets of LLaMA-Factory's registry by name; None where the file is something else."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    known = ("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+    entries = found.values() if isinstance(found, dict) else ()
+    return found if entries and all(isinstance(e, dict) and not e.keys().isdisjoint(known) for e in entries) else None
+
+
+def _registered(
+    written: str, path: Path, name: str, datasets: dict[str, Any], setting: str, encoding: str | None
+) -> Files:
+    """The file of one dataset in LLaMA-Factory's registry, with the mapping that the registry declares."""
+    local = [key for key, entry in datasets.items() if "file_name" in entry]
+    entry = datasets.get(name or (local[0] if len(local) == 1 else ""))
+    if entry is None or "file_name" not in entry:
+        found = f"the dataset {name!r} is no file of its folder" if name in datasets else "name one of its datasets"
+        raise DataError(
+            f"{path}: {found}: {path}:NAME, where NAME is {_listed(local) or 'none, for all are hub datasets'}"
+        )
+    if entry.get("ranking"):
+        raise DataError(f"{path}: {name!r} holds preference pairs, which are no rows for supervised fine-tuning")
+    names, tags = entry.get("columns", {}), entry.get("tags", {})
+    roles = ("prompt", "instruction"), ("query", "input"), ("response", "response"), ("system", "system")
+    mapping = {role: names[key] for key, role in (*roles, ("messages", "messages")) if key in names}
+    if mapping.keys() == {"messages"} or "messages" in mapping:
+        mapping = {key: mapping[key] for key in ("messages", "system") if key in mapping}
+    told = {f"{part}_field": tags[f"{part}_tag"] for part in ("role", "content") if f"{part}_tag" in tags}
+    spelled = {tags[f"{role}_tag"]: role for role in ("system", "user", "assistant") if f"{role}_tag" in tags}
+    spelled |= {tags[tag]: "tool" for tag in ("observation_tag", "function_tag") if tag in tags}
+    files = find(str(path.parent / entry["file_name"]).replace("$", "$$"), path.parent, setting, encoding=encoding)
+    return Files(
+        written,
+        files.paths,
+        files.names,
+        files.folder,
+        files.notes,
+        encoding=encoding,
+        missed=files.missed,
+        columns=Columns(**mapping),
+        conversations=told | ({"roles": spelled} if spelled else {}),
+    )
+
+
+def _below(written: str, folder: Path, setting: str, header: bool, encoding: str | None) -> Files:
     """The files of a folder, with a note on what is not read and why."""
+    if (folder / _SAVED_SPLITS).is_file():
+        splits = json.loads((folder / _SAVED_SPLITS).read_bytes()).get("splits", [])
+        places = " or ".join(f"{written.rstrip('/')}/{split}" for split in splits)
+        raise DataError(f"{setting} {written!r}: a saved dataset of several splits; name one of them: {places}")
+    if (folder / _SAVED).is_file() and (saved := json.loads((folder / _SAVED).read_bytes()).get("_data_files")):
+        names = tuple(part["filename"] for part in saved)  # others, such as caches, are no part of it
+        if lost := [name for name in names if not (folder / name).is_file()]:
+            raise DataError(f"{setting} {written!r}: the saved dataset lacks its file {lost[0]}; restore it")
+        return Files(written, tuple(folder / name for name in names), names, True)
     found: dict[str, Path] = {}
     left: dict[str, list[str]] = {}
     missed: list[str] = []
-    for place, folders, files in os.walk(folder):
-        own = {*_BESIDE, *(_BESIDE_ROWS if InstructionDataset.ROWS in files else ())}
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"{setting} {written!r}: the folder {error.filename} cannot be listed ({error.strerror}), so its rows would be "
+            "missing; allow reading it, or take it out"
+        ) from error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        own = {*_OWN, *(_OWN_ROWS if InstructionDataset.ROWS in files else ())}
         for name in [*files, *(name for name in folders if (Path(place) / name).is_symlink())]:
             path = Path(place) / name
             shown = printable(path.relative_to(folder).as_posix())
-            if reason := _BESIDE_OURS if name in own else _unread(path, folder):
+            if reason := _WRITTEN if name in own else _unread(path, folder):
                 left.setdefault(reason, []).append(shown)
                 if _looks_like_data(path, reason):
                     missed.append(f"{shown} ({reason})")
@@ -144,29 +235,43 @@ def _below(written: str, folder: Path, field: str, header: bool) -> Files:
     notes = [f"not read, {reason}: {_listed(names)}" for reason, names in sorted(left.items())]
     if not found:
         because = "; ".join(notes) or "it is empty"
-        raise DataError(f"{field} {written!r}: the folder {folder} holds no {', '.join(SUFFIXES)} file ({because})")
+        raise DataError(f"{setting} {written!r}: the folder {folder} holds no {', '.join(SUFFIXES)} file ({because})")
     names = tuple(sorted(found))
-    return Files(written, tuple(found[name] for name in names), names, True, tuple(notes), header, tuple(missed))
+    return Files(
+        written,
+        tuple(found[name] for name in names),
+        names,
+        True,
+        notes,
+        header,
+        encoding,
+        tuple(missed),
+    )
 
 
 def _unread(path: Path, folder: Path) -> str | None:
     """Why a file of a folder is not read."""
     if any(part.startswith(".") for part in path.relative_to(folder).parts):
         return _HIDDEN
-    if path.is_symlink() and not path.resolve().is_relative_to(folder):
-        return _LEAVES
+    try:
+        if path.is_symlink() and not path.resolve().is_relative_to(folder):
+            return _LEAVES
+    except (OSError, RuntimeError):
+        return "a link that leads to itself"
     if path.is_dir():
         return _INSIDE
     if not path.is_file():
         return "no regular file"
-    if path.suffix.lower() not in SUFFIXES:
+    if suffix_of(path.name) not in SUFFIXES:
         return _OTHER
+    if path.name == _REGISTRY and _registry(path):
+        return _DESCRIPTION
     return _EMPTY if path.stat().st_size == 0 else None
 
 
 def _looks_like_data(path: Path, reason: str) -> bool:
     """Whether a file that is not read may hold rows: by its name, or by its first bytes where it is a file."""
-    if reason in (_HIDDEN, _BESIDE_OURS, _EMPTY, _INSIDE):
+    if reason in (_HIDDEN, _WRITTEN, _DESCRIPTION, _EMPTY, _INSIDE):
         return False
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if not set(SUFFIXES).isdisjoint(suffixes):
@@ -177,61 +282,11 @@ def _looks_like_data(path: Path, reason: str) -> bool:
         return False
     try:
         with open(path, "rb") as stream:
-            head = stream.read(4096)
+            return may_be_data(stream.read(4096))
     except OSError:
         return True  # nobody can tell
-    return head.startswith((b"PAR1", *_FOREIGN)) or bool(_OBJECTS.match(head))
 
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(sorted(names)[:10]) + more
-
-
-def _rows(path: Path, name: str, header: bool) -> Iterator[Item]:
-    """The rows of one file by its format, which its first bytes tell, and its name where they do not."""
-    with open(path, "rb") as stream:
-        head = stream.read(4096)
-    for magic, advice in _FOREIGN.items():
-        if head.startswith(magic):
-            raise DataError(f"{path} is {advice}")
-    suffix, start = Path(name).suffix.lower(), head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"PAR1") or suffix == ".parquet":
-        return read_parquet(path)
-    if suffix in _DELIMITERS and not start.startswith((b'{"', b"[{")):
-        return read_delimited(path, _DELIMITERS[suffix], header=header)
-    # Lines may be lists (and are then set aside one by one): the bracket of an array has the line to itself there, or
-    # the array is the only line.
-    if start.startswith(b"["):
-        if suffix not in _LINES or start.split(b"\n")[0].strip() == b"[" or _is_one_line(path):
-            return read_array(path)
-    elif _is_object(start.partition(b"\n")[0].rstrip(b" \t\r,")) and _UNFINISHED.match(start):
-        raise DataError(
-            f"{path} holds JSON objects with commas between them: remove the comma at the end of each line, or write [ "
-            "before the first and ] after the last, as a .json file"
-        )
-    elif _UNFINISHED.match(start):
-        raise DataError(
-            f"{path} is one JSON object over several lines, not one object per line; write the list of rows that it holds "
-            "as a file of its own, or each row on one line"
-        )
-    return read_lines(path)
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _is_one_line(path: Path) -> bool:
-    """Whether nothing but white space follows the first line."""
-    ended = False
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            first, newline, rest = (b"", b"", block) if ended else block.partition(b"\n")
-            ended = ended or bool(newline)
-            if rest.strip():
-                return False
-    return True

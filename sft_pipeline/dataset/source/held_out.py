@@ -1,17 +1,16 @@
-"""External inputs, which are taken whole: a test file, evaluation benchmarks, the two sides of a comparison."""
+"""External inputs, taken whole or not at all: a test file, evaluation benchmarks, the two sides of a comparison."""
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from sft_pipeline.artifacts import InstructionDataset, SourceFiles
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.progress import Progress, silent
-from sft_pipeline.dataset.source import schema
 from sft_pipeline.dataset.source.files import Files, find
-from sft_pipeline.dataset.source.intake import Intake, SourceItem, all_rows
-from sft_pipeline.dataset.source.unreadable import Unreadable, kind
+from sft_pipeline.dataset.source.intake import Intake, all_rows
+from sft_pipeline.dataset.source.items import SourceItem
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import BenchmarkFile, Columns, Conversations, FileData
 from sft_pipeline.provenance.hashing import hash_value
@@ -29,12 +28,11 @@ def take_test(test: FileData, root: Path, out: Path, progress: Progress) -> tupl
     Raises:
         DataError: it cannot be read in full.
     """
-    files = find(test.path, root, "data.test.path")
+    files = find(test.path, root, "data.test.path", encoding=test.encoding)
     files.require_whole("a test file")
-    intake = Intake(test.columns, test.conversations, test.type, "data.test.columns")
-    count = _write(
-        files.items(test.limit), intake, "a test file", files, out / InstructionDataset.TEST, "read test", progress
-    )
+    intake = Intake(*files.settings(test), test.type, "data.test.columns")
+    items = islice(intake.unwrapped(files.items()), test.limit)
+    count = _write(items, intake, "a test file", files, out / InstructionDataset.TEST, "read test", progress)
     record = files.record()
     return record, "; ".join((f"test: {record}, {count} rows, {intake.schema}", *files.notes, *intake.notes()))
 
@@ -81,8 +79,8 @@ def read_items(
 ) -> list[str]:
     """Read all rows of a source for a comparison; they need no response, and every row must be readable.
 
-    Rows in the pipeline's own format keep their id and the file and row that they came from. `source.limit` does not
-    apply: it would hide what it cuts off.
+    Every question of a conversation is a row. Rows in the pipeline's own format keep their id and the file and row that
+    they came from. Neither `source.limit` nor `several_turns` applies: they would hide what they cut off.
 
     Args:
         source: file or folder.
@@ -91,7 +89,7 @@ def read_items(
         learned: whether the rows are training rows, of which the responses are compared where there are any; else they
             are left empty.
         field: the specification's field that `source` stands for, for messages.
-        progress: told how many rows were read.
+        progress: gets the number of rows read.
 
     Returns:
         Notes: which files of a folder were not read, and what of the rows was left out.
@@ -100,41 +98,26 @@ def read_items(
         DataError: there is nothing to read, a row has no instruction, or a file of the folder that looks like data is
             not read: a leak in it would go unseen.
     """
-    files = find(source.path, root, f"{field}.path")
+    files = find(source.path, root, f"{field}.path", encoding=source.encoding)
     files.require_whole("a comparison")
     answered = None if learned else False
-    intake = _Compared(source.columns, source.conversations, source.type, f"{field}.columns", answered=answered)
+    columns, conversations = files.settings(source)
+    intake = Intake(columns, conversations, source.type, f"{field}.columns", answered=answered, compared=True)
     stage = f"read {files.names[0] if len(files.names) == 1 else Path(source.path).name}"
-    _write(files.items(None), intake, "a comparison", files, out, stage, progress)
+    _write(files.items(), intake, "a comparison", files, out, stage, progress)
     return [*files.notes, *intake.notes()]
-
-
-class _Compared(Intake):
-    """Reads the pipeline's own rows with the identity that they have."""
-
-    def row(self, item: SourceItem) -> dict[str, Any]:
-        """The row that an item is."""
-        row, value = super().row(item), item[2]
-        if schema.is_own(value):
-            for name, wanted in (("id", str), ("source_file", str), ("source_row", int)):
-                if not isinstance(value[name], wanted):
-                    raise Unreadable(
-                        f"field {name!r} is {kind(value[name])}; the pipeline's own rows hold {wanted.__name__}"
-                    )
-                row[name] = value[name]
-        return row
 
 
 def _take_benchmark(
     name: str, benchmark: BenchmarkFile, root: Path, folder: Path, progress: Progress
 ) -> tuple[SourceFiles, str]:
     field = f"data.leakage.benchmarks.{name}"
-    positional = benchmark.column is not None and benchmark.column.isdecimal()
-    files = find(benchmark.path, root, f"{field}.path", header=not positional)
+    positional = benchmark.column if benchmark.column and benchmark.column.isdecimal() else None
+    files = find(benchmark.path, root, f"{field}.path", header=positional is None)
     files.require_whole(f"the benchmark {name}")
-    items = files.items(None)
+    items = files.items()
     if positional:
-        items = _without_header(items, benchmark.column, field)
+        items = _without_header(items, positional, field)
     # Training rows that ask an item's question seldom do so behind the same system message.
     policy = Conversations(system="drop")
     intake = Intake(Columns(instruction=benchmark.column), policy, "all", f"{field}.column", answered=False)

@@ -5,9 +5,8 @@ import json
 from collections.abc import Iterator
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.source.items import Item, checked
-from sft_pipeline.dataset.source.parquet import values
-from sft_pipeline.dataset.source.unreadable import Unreadable
+from sft_pipeline.dataset.source.items import Item, Unreadable
+from sft_pipeline.dataset.source.tables import values
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import HubData
 
@@ -48,7 +47,7 @@ class HubRows:
                 number += 1
                 shown = str(value) if isinstance(value, Unreadable) else value
                 self._digest.update(json.dumps(shown, sort_keys=True, default=str).encode() + b"\n")
-                yield checked(number, value)
+                yield number, value, ""
 
     def description(self) -> str:
         """What was read; the hash is that of the rows read so far, each as JSON with sorted keys on a line."""

@@ -7,14 +7,10 @@ from typing import Any
 
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.source import schema
-from sft_pipeline.dataset.source.items import excerpt
+from sft_pipeline.dataset.source.items import SourceItem, Unreadable, excerpt, kind, printable, require_short
 from sft_pipeline.dataset.source.schema import Fields
-from sft_pipeline.dataset.source.unreadable import Unreadable, kind, printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Columns, Conversations
-
-SourceItem = tuple[str, int, Any, str]
-"""File, number, value and raw text of a row."""
 
 
 @dataclass
@@ -23,6 +19,7 @@ class _Plan:
 
     fields: Fields | None
     rejected: bool
+    context: tuple[str, ...]  # fields that change the question and are not used
     rows: int = 0
 
 
@@ -33,9 +30,11 @@ class Intake:
         columns: the explicit mapping.
         conversations: how lists of messages are read.
         default_type: type of the rows that carry none.
-        field: the specification's field that holds the mapping, for messages.
+        setting: the specification's field that holds the mapping, for messages.
         answered: False for evaluation items, of which only the question is wanted; None where a response is wanted of
             the rows that have one.
+        compared: whether the rows are only compared: every turn of a conversation counts, and rows in the pipeline's own
+            format keep their id and the file and row that they came from.
     """
 
     def __init__(
@@ -43,52 +42,94 @@ class Intake:
         columns: Columns,
         conversations: Conversations,
         default_type: str,
-        field: str,
+        setting: str,
         *,
         answered: bool | None = True,
+        compared: bool = False,
     ) -> None:
         if columns.messages and (columns.instruction or columns.input or columns.response):
-            raise DataError(f"{field}: name messages, or instruction, input and response, not both")
+            raise DataError(f"{setting}: name messages, or instruction, input and response, not both")
         self._columns = columns
         self._conversations = conversations
         self._type = default_type
-        self._field = field
-        section, _, last = field.rpartition(".")
-        self._setting = f"{section}.conversations" if last == "columns" else ""  # a benchmark declares none
+        self._setting = setting
+        section, _, last = setting.rpartition(".")
+        self._policy = f"{section}.conversations" if last == "columns" else ""  # a benchmark declares none
         self._answered = answered
+        self._compared = compared
         self._recognise = {
-            True: schema.recognise, None: schema.recognise_learned, False: schema.recognise_item
+            True: schema.recognise, None: schema.recognise_compared, False: schema.recognise_item
         }[answered]  # fmt: skip
-        self._plans: dict[tuple, _Plan] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], _Plan] = {}
         self._tally: Counter[str] = Counter()
 
-    def row(self, item: SourceItem) -> dict[str, Any]:
-        """The row that an item is.
+    def unwrapped(self, items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+        """The items, where an object that is no row but holds rows is replaced by these."""
+        for item in items:
+            file, _, value, _ = item
+            if isinstance(value, dict) and self._may_hold_rows(value):
+                try:
+                    inner = schema.rows_within(value, self._columns)
+                except Unreadable as reason:
+                    inner, item = None, (file, item[1], reason, excerpt(value))
+                if inner is not None:
+                    yield from ((file, number, row, "") for number, row in enumerate(inner, 1))
+                    continue
+            yield item
+
+    def _may_hold_rows(self, value: dict[str, Any]) -> bool:
+        plan = self._plan(value)
+        if plan.fields is None:
+            return any(isinstance(part, list | dict) for part in value.values())
+        return isinstance(value.get(plan.fields.instruction or ""), list | dict)
+
+    def rows(self, item: SourceItem) -> list[dict[str, Any]]:
+        """The rows that an item is: one, or several for a conversation of several turns, which then share a group.
 
         Raises:
             Unreadable: it is none, with the reason.
+            DataError: a field that changes the question would be left out.
         """
         file, number, value, _ = item
         if isinstance(value, Unreadable):
             raise value
         if not isinstance(value, dict):
             raise Unreadable(f"not an object but {kind(value)}")
+        require_short(value)
         plan = self._plan(value)
         if plan.rejected:
             raise Unreadable("a row of a table of rejected rows; name the file with the rows instead")
         if plan.fields is None:
-            found = schema.lacking(value, self._columns)
-            if name := next((name for name, part in value.items() if self._holds_rows(part)), None):
-                found += f"; the list in {name!r} holds rows: write that list alone, as a .json file"
-            raise Unreadable(found)
-        mapped = schema.apply(value, plan.fields, self._conversations, self._type, self._tally, self._setting)
+            raise Unreadable(schema.lacking(value, self._columns))
+        self._require_context(file, number, value, plan)
+        made = schema.pairs(
+            value, plan.fields, self._conversations, self._type, self._tally, self._policy, compared=self._compared
+        )
         plan.rows += 1
-        identity = table.row_id(mapped["instruction"], mapped["response"], mapped["type"], mapped["reference"])
-        return {"id": identity, **mapped, "source_file": file, "source_row": number}
+        place = {"source_file": file, "source_row": number}
+        if len(made) > 1:
+            for row in made:
+                row["group"] = row["group"] or f"{file}, row {number}"
+        rows = [
+            {"id": table.row_id(row["instruction"], row["response"], row["type"], row["reference"]), **row, **place}
+            for row in made
+        ]
+        if self._compared and plan.fields.own:
+            rows[0] |= _identity(value)
+        return rows
 
-    def _holds_rows(self, part: Any) -> bool:
-        first = part[0] if isinstance(part, list) and part else None
-        return isinstance(first, dict) and self._plan(first).fields is not None
+    def _require_context(self, file: str, number: int, value: Mapping[str, Any], plan: _Plan) -> None:
+        for name in plan.context:
+            if not schema.is_filled(value[name]):
+                continue
+            if self._answered is not True or self._compared:
+                self._tally[f"rows have a field {name!r}, which was not compared"] += 1
+                continue
+            raise DataError(
+                f"{file}, row {number}: the field {name!r} changes the question and would be left out. Map it "
+                f"({self._setting}.input or .system), write it into the instruction, or declare that it is left out "
+                f"({self._setting}.ignore: [{name}], or --columns ignore={name})"
+            )
 
     def _plan(self, value: Mapping[str, Any]) -> _Plan:
         # A column of a table is there in every row; whether the row has the field shows in its not being null.
@@ -98,7 +139,8 @@ class Intake:
             fields = self._recognise(value, self._columns)
             if fields is None or not fields.needed.isdisjoint(absent):
                 fields = self._recognise([name for name in value if name not in absent], self._columns) or fields
-            self._plans[key] = _Plan(fields, self._columns == Columns() and schema.is_rejected(value))
+            rejected = self._columns == Columns() and schema.is_rejected(value)
+            self._plans[key] = _Plan(fields, rejected, fields.dropped_context(value, self._columns) if fields else ())
         return self._plans[key]
 
     def require_columns(self, files: str) -> None:
@@ -109,17 +151,19 @@ class Intake:
         """
         foreign = [names for (names, _), plan in self._plans.items() if not (plan.fields and plan.fields.own)]
         there = {name: None for names in foreign for name in names}
-        for role, column in self._columns.model_dump(exclude_none=True).items():
+        for role, column in self._columns.model_dump(exclude_none=True, exclude={"ignore"}).items():
             if there and column not in there:
                 raise DataError(
-                    f"{self._field} ({role}): no row of {files} has the column {column!r} "
+                    f"{self._setting} ({role}): no row of {files} has the column {column!r} "
                     f"({schema.fields_of(there)}); correct the name"
                 )
 
     @property
-    def unrecognised(self) -> bool:
-        """Whether the fields of some row fit no schema."""
-        return any(plan.fields is None for plan in self._plans.values())
+    def advice(self) -> str:
+        """What to do about rows that cannot be used."""
+        if any(plan.fields is None for plan in self._plans.values()):
+            return f"Recognised are {schema.RECOGNISED}; name other fields in {self._setting}, or with --columns"
+        return "Correct them in the source, or change the setting that is named"
 
     @property
     def schema(self) -> str:
@@ -137,7 +181,7 @@ class Intake:
         notes = [f"{count} {what}" for what, count in sorted(self._tally.items())]
         unused: Counter[str] = Counter()
         for (names, absent), plan in self._plans.items():
-            if plan.rows:
+            if plan.rows and plan.fields:
                 for name in set(names) - set(absent) - plan.fields.used:
                     unused[name] += plan.rows
         if unused and self._answered:
@@ -145,6 +189,44 @@ class Intake:
             more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
             notes.append(f"fields that were not used: {', '.join(listed[:12])}{more}")
         return notes
+
+
+def _identity(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a row in the pipeline's own format."""
+    for name, wanted in (("id", str), ("source_file", str), ("source_row", int)):
+        if not isinstance(value[name], wanted):
+            raise Unreadable(f"field {name!r} is {kind(value[name])}; the pipeline's own rows hold {wanted.__name__}")
+    return {name: value[name] for name in ("id", "source_file", "source_row")}
+
+
+class Faults:
+    """The rows that cannot be used, reported once for each reason."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, file: str, number: int, reason: str) -> None:
+        """Count one more; of more than a thousand reasons the rest counts as one."""
+        reason = reason if reason in self._first or len(self._first) < 1000 else "another reason"
+        self._first.setdefault(reason, f"{file} row {number}")
+        self._rows[reason] += 1
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return self._rows.total()
+
+    def examples(self, most: int) -> tuple[str, ...]:
+        """The first reasons, each with the first row that it is about and the number of the others."""
+        return tuple(
+            f"{place}{f' and {self._rows[reason] - 1} more' if self._rows[reason] > 1 else ''}: {reason}"
+            for reason, place in list(self._first.items())[:most]
+        )
+
+    def shown(self, most: int) -> str:
+        """The examples as one text."""
+        return "; ".join(self.examples(most)) + (" …" if len(self._first) > most else "")
 
 
 def rejected(item: SourceItem, reason: Unreadable) -> dict[str, Any]:
@@ -160,34 +242,32 @@ def rejected(item: SourceItem, reason: Unreadable) -> dict[str, Any]:
 
 
 def all_rows(
-    items: Iterable[SourceItem], intake: Intake, what: str, files: str, advice: str = "Correct these rows in the file"
+    items: Iterable[SourceItem], intake: Intake, what: str, files: str, advice: str = ""
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a source of which nothing may be set aside.
+    """The rows of a source of which none may be rejected.
 
     Args:
         items: the source's items.
         intake: maps them.
         what: what the rows are, for the message.
         files: the source as it is written in the specification.
-        advice: what to do about it.
+        advice: what to do about it, where that is not the intake's advice.
 
     Raises:
         DataError: an item is no row; names the first ones. Or there are no items.
     """
-    faults, count = [], 0
-    for item in items:
+    faults, count = Faults(), 0
+    for item in intake.unwrapped(items):
         count += 1
         try:
-            yield intake.row(item)
+            yield from intake.rows(item)
         except Unreadable as reason:
-            if len(faults) < 1000:
-                faults.append(f"{item[0]} row {item[1]}: {printable(str(reason))}")
+            faults.add(item[0], item[1], printable(str(reason)))
     intake.require_columns(files)
-    if faults:
-        number = f"{len(faults)}{' and more' if len(faults) == 1000 else ''}"
+    if faults.count:
         raise DataError(
-            f"{files}: {number} of {count} rows cannot be read, and {what} is taken whole or not at all: "
-            f"{'; '.join(faults[:5])}{' …' if len(faults) > 5 else ''}. {advice}"
+            f"{files}: {faults.count} of {count} rows cannot be read, and {what} is taken whole or not at all: "
+            f"{faults.shown(5)}. {advice or intake.advice}"
         )
     if not count:
         raise DataError(f"{files}: it holds no rows")

@@ -1,37 +1,63 @@
-"""What a reader of a format gives: numbered values, or the reason why there is none."""
+"""What a reader of a format yields: numbered values, or the reason why there is none."""
 
 import json
 from typing import Any
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.source.unreadable import Unreadable
 
 MAX_ROW_CHARACTERS = 1 << 20
-"""A longer row is set aside: no context holds a quarter of a million tokens of one example."""
+"""A longer row is rejected: no context window holds a quarter of a million tokens of one example."""
 
 EXCERPT = 4 * table.MATCHED
-"""Characters of a row's raw text that are kept for the record; what is shown is cut after bytes are spelled out."""
+"""Characters of a row's raw text that are kept for the record."""
 
 Item = tuple[int, Any, str]
-"""Number of the row, its value (a mapping, or `Unreadable`), and the raw text for the record of a row set aside."""
+"""Number of the row, its value (a mapping, or `Unreadable`), and the raw text for the record of a rejected row."""
+
+SourceItem = tuple[str, int, Any, str]
+"""The same behind the name of the file."""
+
+
+class Unreadable(ValueError):
+    """A row that cannot be used, with the reason as its message."""
+
+
+def kind(value: Any) -> str:
+    """What JSON calls the type of `value`."""
+    if value is None:
+        return "null"
+    if isinstance(value, Unreadable):
+        return f"unreadable ({value})"
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def printable(text: str) -> str:
+    """`text` with what UTF-8 cannot encode spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class JsonReader:
-    """Reads JSON values of which every part is one that JSON knows, and none is lost.
+    """Decodes JSON and refuses what Python's decoder would lose: of two fields with one name it keeps only the last.
 
-    Python's reader takes NaN, and of two fields with one name it keeps the last: both are faults here.
+    Args:
+        allow_nan: whether NaN and infinity, which JSON does not know, become Python's floats, as pandas writes them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_nan: bool = False) -> None:
         self._faults: list[str] = []
-        self._json = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant)
+        self._json = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_constant=None if allow_nan else self._constant
+        )
 
     def value(self, text: str) -> Any:
         """The value that the whole of `text` is, or why it is none."""
         self._faults.clear()
         try:
             return self._checked(self._json.decode(text))
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            return Unreadable("not JSON that can be read: lists or objects are nested too deeply")
+        except ValueError as error:
             return Unreadable(f"not JSON: {error}")
 
     def next_value(self, text: str, position: int) -> tuple[Any, int]:
@@ -59,24 +85,25 @@ class JsonReader:
         self._faults.append(f"{name} is no JSON value")
 
 
-def too_long(length: int, unit: str) -> Unreadable:
-    """The reason against a row of `length` units."""
-    return Unreadable(f"a row of {length} {unit}; the longest accepted has {MAX_ROW_CHARACTERS}")
+def too_long(length: int) -> Unreadable:
+    """The reason to reject a row of `length` characters."""
+    return Unreadable(f"a row of {length} characters; the longest accepted has {MAX_ROW_CHARACTERS}")
 
 
-def checked(number: int, value: Any, raw: str = "") -> Item:
-    """The item of a value that was read as a whole, or the reason against it when its texts are too long together."""
-    if not isinstance(value, dict):
-        return number, value, raw
+def require_short(value: Any) -> None:
+    """Reject a row whose texts are too long together.
+
+    Raises:
+        Unreadable: the row is too long.
+    """
     length = 0
-    for part in value.values():
+    for part in value.values() if isinstance(value, dict) else ():
         if isinstance(part, str):
             length += len(part)
         elif isinstance(part, list | dict):
             length += len(str(part))
-    if length <= MAX_ROW_CHARACTERS:
-        return number, value, raw
-    return number, too_long(length, "characters"), raw or excerpt(value)
+    if length > MAX_ROW_CHARACTERS:
+        raise too_long(length)
 
 
 def excerpt(value: Any) -> str:

@@ -1,17 +1,17 @@
-"""A conversation as one instruction and one response: what a base model's prompt can hold.
+"""Conversations as instruction and response, which is all that a base model's prompt holds.
 
-Both spellings are read: {role, content} and ShareGPT's {from, value}. Whatever is not one question of a user and one
-answer of the assistant is decided by the declared policy or set aside; nothing is guessed.
+Messages are {role, content}, ShareGPT's {from, value}, or spelled as the specification says. What is not an exchange of
+a user and the assistant is decided by the declared policy or rejected; nothing is guessed.
 """
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sft_pipeline.dataset.source.unreadable import Unreadable, kind
+from sft_pipeline.dataset.source.items import Unreadable, kind
 from sft_pipeline.experiment import Conversations
 
-_SPELLINGS = (("role", "content"), ("from", "value"))
 _ROLES = {
     "system": "system",
     "developer": "system",
@@ -19,98 +19,187 @@ _ROLES = {
     "human": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    **dict.fromkeys(("tool", "tools", "function", "function_call", "function_response", "observation"), "tool"),
 }
-_TOOLS = ("tool", "tools", "function", "function_call", "function_response", "observation")
 _CALLS = ("tool_calls", "function_call")
 
 
-def exchange(
+def exchanges(
     value: Any,
     field: str,
     policy: Conversations,
     tally: Counter[str],
     *,
+    system: str = "",
     answered: bool = True,
     setting: str = "data.source.conversations",
-) -> tuple[str, str]:
-    """Instruction and response of a conversation.
+) -> list[tuple[str, str]]:
+    """Instruction and response of each exchange of a conversation that the policy keeps.
 
     Args:
-        value: the list of messages.
+        value: the list of messages, or its JSON text.
         field: name of the field that holds it, for messages to the user.
         policy: what becomes of system messages and of several exchanges.
         tally: counts what the policy left out, by the words of the note about it.
-        answered: False where the question is enough; the response is empty then.
+        system: a system message from another field.
+        answered: False where the question is enough; the response is then empty.
         setting: the specification's field that holds the policy, for messages to the user; empty where there is none.
 
+    Returns:
+        One pair, or with `several_turns: each` one per answer. The instruction of a later one is the conversation so
+        far, with "User:" or "Assistant:" before each message.
+
     Raises:
-        Unreadable: the conversation has another form, or the policy sets it aside.
+        Unreadable: the conversation has another form, or the policy rejects it.
     """
-    if not isinstance(value, list):
-        raise Unreadable(f"field {field!r} is {kind(value)}, not a list of messages")
-    turns = ((position, *_message(message, position, field)) for position, message in enumerate(value, 1))
-    position, role, text = next(turns, (0, "", ""))
-    system = ""
+    messages = _list(value, field)
+    turns = (_message(message, position, field, policy) for position, message in enumerate(messages, 1))
+    position, role, question = next(turns, (0, "", ""))
     if role == "system":
-        if policy.system == "reject":
-            raise Unreadable(f"field {field!r} has a system message ({setting}.system: reject)")
-        if policy.system == "prepend":
-            system = text
-        elif text.strip():
-            tally[f"system messages were left out{f' ({setting}.system: drop)' if setting else ''}"] += 1
-        position, role, text = next(turns, (position, "", ""))
-    if role != "user":
-        raise Unreadable(f"field {field!r} {_instead(role, position)} the question of a user is expected")
-    question = f"{system}\n{text}" if system.strip() else text
-    if not answered:
-        # What the assistant and its tools said is not compared; a later question is as much an item as the first.
-        if later := sum(_is_question(message) for message in value[position:]):
-            _cut(f"has {1 + later} questions of a user, write each as a row of its own", field, policy, tally, setting)
-        return question, ""
-    position, role, text = next(turns, (position, "", ""))
-    if role != "assistant":
-        raise Unreadable(f"field {field!r} {_instead(role, position)} the answer of the assistant is expected")
-    if position < len(value):
-        found = f"goes on after the first exchange, {len(value)} messages in all"
-        _cut(found, field, policy, tally, setting)
-    return question, text
+        system = "\n".join(filter(str.strip, (system, question)))
+        position, role, question = next(turns, (position, "", ""))
+    before = before_question(system, field, policy, tally, setting)
+    found: list[tuple[str, str]] = []
+    history: list[str] = []
+    while True:
+        if role != "user":
+            raise Unreadable(f"field {field!r} {_instead(role, position)} the question of a user is expected")
+        asked = before + ("\n".join([*history, f"User: {question}"]) if history else question)
+        if not answered and policy.several_turns != "each":
+            # What the assistant and its tools said is not needed; a later question is as much an item as the first.
+            later = sum(_role(message, policy) == "user" for message in messages[position:])
+            if later:
+                reason = f"has {1 + later} questions of a user, write each as a row of its own"
+                _cut(reason, field, policy, tally, setting)
+            return [(asked, "")]
+        position, role, answer = next(turns, (position, "", ""))
+        if not role and (found or not answered):
+            if answered:
+                tally["conversations end with a question without an answer, which was left out"] += 1
+                return found
+            return [*found, (asked, "")]
+        if role != "assistant":
+            raise Unreadable(f"field {field!r} {_instead(role, position)} the answer of the assistant is expected")
+        found.append((asked, answer if answered else ""))
+        if position == len(messages):
+            return found
+        if policy.several_turns != "each":
+            reason = f"goes on after the first exchange, {len(messages)} messages in all"
+            _cut(reason, field, policy, tally, setting)
+            return found
+        history += [f"User: {question}", f"Assistant: {answer}"]
+        position, role, question = next(turns, (position, "", ""))
+
+
+def every_turn(
+    value: Any, field: str, policy: Conversations, tally: Counter[str], *, system: str = "", setting: str = ""
+) -> list[tuple[str, str]]:
+    """Each question of a conversation by itself with the answer to it, for a comparison that must not miss any.
+
+    Whatever the policy says about several exchanges, all of them are compared; messages of tools are not, and counted.
+
+    Raises:
+        Unreadable: a message cannot be read, or there is no question.
+    """
+    found: list[list[str]] = []
+    for position, message in enumerate(_list(value, field), 1):
+        if isinstance(message, Mapping) and _role(message, policy) == "tool":
+            tally["messages of tools were not compared"] += 1
+            continue
+        _, role, text = _message(message, position, field, policy)
+        if role == "system":
+            system = "\n".join(filter(str.strip, (system, text)))
+        elif role == "user":
+            found.append([text, ""])
+        elif found:
+            found[-1][1] = "\n".join(filter(None, (found[-1][1], text)))
+    if not found:
+        raise Unreadable(f"field {field!r} has no question of a user")
+    found[0][0] = before_question(system, field, policy, tally, setting) + found[0][0]
+    return [(question, answer) for question, answer in found]
+
+
+def before_question(system: str, field: str, policy: Conversations, tally: Counter[str], setting: str) -> str:
+    """What of a system message goes before the question, by the policy.
+
+    Raises:
+        Unreadable: the policy rejects rows with a system message.
+    """
+    if not system.strip():
+        return ""
+    if policy.system == "reject":
+        raise Unreadable(f"field {field!r} has a system message ({setting}.system: reject)")
+    if policy.system == "prepend":
+        return f"{system}\n"
+    tally[f"system messages were left out{f' ({setting}.system: drop)' if setting else ''}"] += 1
+    return ""
 
 
 def _cut(found: str, field: str, policy: Conversations, tally: Counter[str], setting: str) -> None:
     """Count a conversation that is cut to its first exchange, if the policy allows that."""
     if policy.several_turns == "reject":
-        raise Unreadable(f"field {field!r} {found}{f' ({setting}.several_turns: reject)' if setting else ''}")
+        advice = f" ({setting}.several_turns: reject; `each` makes a row of every answer)" if setting else ""
+        raise Unreadable(f"field {field!r} {found}{advice}")
     tally[f"conversations were cut to their first exchange ({setting}.several_turns: first)"] += 1
-
-
-def _is_question(message: Any) -> bool:
-    if not isinstance(message, Mapping):
-        return False
-    return any(_ROLES.get(str(message.get(role)).lower()) == "user" for role, _ in _SPELLINGS)
 
 
 def _instead(role: str, position: int) -> str:
     return f"has a message of the role {role} as number {position}, where" if role else "ends where"
 
 
-def _message(message: Any, position: int, field: str) -> tuple[str, str]:
-    """Role and text of a message."""
+def _list(value: Any, field: str) -> list[Any]:
+    """The list of messages; a text is read as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(
+                f"field {field!r} is neither a list of messages nor the JSON text of one: {error}"
+            ) from error
+    if not isinstance(value, list):
+        raise Unreadable(f"field {field!r} is {kind(value)}, not a list of messages")
+    return value
+
+
+def _spellings(policy: Conversations) -> Iterator[tuple[str, str]]:
+    roles = [policy.role_field] if policy.role_field else ["role", "from"]
+    texts = [policy.content_field] if policy.content_field else ["content", "value"]
+    yield from zip(roles, texts)
+    yield from ((role, text) for role in roles for text in reversed(texts))
+
+
+def _role(message: Any, policy: Conversations) -> str | None:
+    """The role of a message: system, user, assistant or tool; None where it is none of these."""
+    if not isinstance(message, Mapping):
+        return None
+    written = next((message[role] for role, _ in _spellings(policy) if message.get(role) is not None), None)
+    if any(message.get(call) for call in _CALLS):
+        return "tool"
+    roles = _ROLES | {name.lower(): role for name, role in policy.roles.items()}
+    return roles.get(written.lower()) if isinstance(written, str) else None
+
+
+def _message(message: Any, position: int, field: str, policy: Conversations) -> tuple[int, str, str]:
+    """Position, role and text of a message."""
     where = f"message {position} of field {field!r}"
     if not isinstance(message, Mapping):
         raise Unreadable(f"{where} is {kind(message)}, not an object")
-    spelling = next((fields for fields in _SPELLINGS if message.get(fields[0]) is not None), None)
-    if spelling is None:
+    there = [pair for pair in _spellings(policy) if message.get(pair[0]) is not None]
+    if not there:
         raise Unreadable(f"{where} has neither role and content nor from and value")
-    role_field, text_field = spelling
+    role_field, text_field = next((pair for pair in there if pair[1] in message), there[0])
     written = message[role_field]
     if not isinstance(written, str):
         raise Unreadable(f"{where}: {role_field!r} is {kind(written)}, not text")
-    role = _ROLES.get(written.lower())
-    if written.lower() in _TOOLS or any(message.get(call) for call in _CALLS):
+    role = _role(message, policy)
+    if role == "tool":
         raise Unreadable(f"{where} belongs to a tool call, which one response cannot hold")
     if role is None:
-        raise Unreadable(f"{where} has the unknown role {written!r}; known are {', '.join(_ROLES)}")
-    return role, _text(message.get(text_field), f"{where}: {text_field!r}")
+        known = [*policy.roles, *(name for name, known in _ROLES.items() if known != "tool")]
+        raise Unreadable(
+            f"{where} has the unknown role {written!r}; known are {', '.join(known)}; conversations.roles names others"
+        )
+    return position, role, _text(message.get(text_field), f"{where}: {text_field!r}")
 
 
 def _text(value: Any, where: str) -> str:
@@ -118,10 +207,11 @@ def _text(value: Any, where: str) -> str:
     if isinstance(value, list):
         parts = []
         for part in value:
-            if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                what = f"of type {part.get('type')!r}" if isinstance(part, Mapping) else f"that is {kind(part)}"
-                raise Unreadable(f"{where} has a part {what}; only text parts can be read")
-            parts.append(part["text"])
+            text = part.get("text", part.get("value")) if isinstance(part, Mapping) else None
+            if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(text, str):
+                found = f"of type {part.get('type')!r}" if isinstance(part, Mapping) else f"that is {kind(part)}"
+                raise Unreadable(f"{where} has a part {found}; only text parts can be read")
+            parts.append(text)
         return "\n".join(parts)
     if not isinstance(value, str):
         raise Unreadable(f"{where} is {kind(value)}, not text")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.dataset.source.items import JsonReader
-from sft_pipeline.dataset.source.unreadable import Unreadable, kind
+from sft_pipeline.dataset.source.items import JsonReader, Unreadable, kind
 from sft_pipeline.errors import DataError
 from sft_pipeline.provenance.hashing import canonical_json
 

@@ -1,12 +1,16 @@
 """A folder of files: which are read, in which order, and what the description says."""
 
+import json
 import os
 import subprocess
+import sys
+import threading
 
 import pytest
 
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Columns
+from sft_pipeline_tests.permissions import obey_permissions
 
 
 @pytest.fixture
@@ -97,7 +101,79 @@ def test_a_folder_that_the_data_stage_wrote_can_be_read_again(read, rows):
         (made.root / name).write_text("{\n}")
     again = read.file(made.root.name)
     assert [(r["instruction"], r["source_file"]) for r in rows(again)] == [("Name a fruit.", "rows.parquet")]
-    assert "written beside the rows" in " ".join(again.notes)
+    assert "the pipeline wrote it with the rows" in " ".join(again.notes)
     # a file of one of these names that stands elsewhere is data
     read.put("other/manifest.json", '[{"instruction": "1", "response": "a"}]')
     assert read.file("other").rows == 1
+
+
+LIST_ALL = """
+import sys
+from pathlib import Path
+from sft_pipeline.dataset.source import read_items
+from sft_pipeline.experiment import FileData
+try:
+    read_items(FileData(kind="file", path=sys.argv[1]), Path("/"), Path(sys.argv[1]).parent / "items.parquet")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_subfolder_that_cannot_be_listed_is_an_error(mixed, tmp_path):
+    """Its rows would be missing, and a leak in them would go unseen; root must lose its right to look."""
+    (tmp_path / "data" / "a").chmod(0)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", LIST_ALL, str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+            preexec_fn=obey_permissions,
+        )
+    finally:
+        (tmp_path / "data" / "a").chmod(0o755)
+    assert "DataError" in done.stdout and "data/a cannot be listed (Permission denied)" in done.stdout, done
+
+
+def test_links_that_lead_to_themselves_are_reported(mixed, tmp_path):
+    (tmp_path / "data" / "self.jsonl").symlink_to("self.jsonl")
+    (tmp_path / "data" / "ping").symlink_to("pong")
+    (tmp_path / "data" / "pong").symlink_to("ping")
+    notes = mixed.file("data").notes
+    assert any("a link that leads to itself: ping, pong, self.jsonl" in note for note in notes), notes
+    with pytest.raises(DataError, match="'data/self.jsonl': it cannot be read"):
+        mixed.file("data/self.jsonl")
+
+
+def test_a_pipe_is_read_once_and_reported_with_its_hash(read, rows, lines, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    content = lines(*[{"instruction": f"{n}", "output": "x" * 1000} for n in range(300)])
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(content))
+    writer.start()
+    dataset = read.file("pipe")
+    writer.join()
+    assert dataset.rows == 300 and rows(dataset)[0]["source_file"] == "pipe"
+    assert f"{len(content)} bytes" in dataset.source
+    monkeypatch.setattr("sft_pipeline.dataset.source.files._WAIT", 0.1)
+    with pytest.raises(DataError, match="a pipe to which nothing was written"):
+        read.file("pipe")
+
+
+def test_a_dataset_of_llama_factorys_registry_is_read_as_it_is_described(read, rows, lines, tmp_path):
+    columns = {"prompt": "q", "query": "extra", "response": "a"}
+    tags = {"role_tag": "who", "content_tag": "says", "user_tag": "customer", "assistant_tag": "agent"}
+    talk = {"talk": [{"who": "customer", "says": "Hi"}, {"who": "agent", "says": "Hello"}]}
+    read.put("reg/plain.json", json.dumps([{"q": "Add.", "extra": "1, 2", "a": "3"}]))
+    read.put("reg/talk.jsonl", lines(talk))
+    registry = {
+        "plain": {"file_name": "plain.json", "columns": columns},
+        "talks": {"file_name": "talk.jsonl", "formatting": "sharegpt", "columns": {"messages": "talk"}, "tags": tags},
+        "remote": {"hf_hub_url": "x/y"},
+        "dpo": {"file_name": "plain.json", "ranking": True},
+    }
+    read.put("reg/dataset_info.json", json.dumps(registry))
+    plain, talks = (rows(read.file(f"reg/dataset_info.json:{name}"))[0] for name in ("plain", "talks"))
+    assert (plain["instruction"], plain["response"], plain["source_file"]) == ("Add.\n1, 2", "3", "plain.json")
+    assert (talks["instruction"], talks["response"]) == ("Hi", "Hello")
+    for name, message in (("", "NAME is dpo, plain, talks"), (":dpo", "preference pairs"), (":remote", "is no file")):
+        with pytest.raises(DataError, match=message):
+            read.file(f"reg/dataset_info.json{name}")

@@ -1,7 +1,11 @@
 """The formats: what each of them makes possible to get wrong, and that a fault costs only its own row."""
 
+import gzip
+import io
 import json
+import lzma
 import tracemalloc
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,9 +15,9 @@ from hypothesis import strategies as st
 
 from sft_pipeline.dataset.source import MAX_ROW_CHARACTERS
 from sft_pipeline.dataset.source.csv import read_delimited
-from sft_pipeline.dataset.source.json_array import read_array
-from sft_pipeline.dataset.source.jsonl import read_lines
+from sft_pipeline.dataset.source.json_text import read_document, read_lines
 from sft_pipeline.errors import DataError
+from sft_pipeline.experiment import FileData
 
 GOOD = {"instruction": "Greet.", "response": "Hi."}
 HEADER = b"instruction,response\n"
@@ -39,7 +43,7 @@ def test_csv_and_tsv_are_read_like_json(read, rows):
 def test_a_wrong_csv_record_costs_only_itself(read, rows, rejected):
     dataset = read(
         HEADER
-        + b"a,b\n"
+        + "é,b\n".encode()
         + b"too few\n"
         + b"too,many,fields\n"
         + b"\n"
@@ -52,13 +56,13 @@ def test_a_wrong_csv_record_costs_only_itself(read, rows, rejected):
         + b'g,"no end',
         "data.csv",
     )
-    assert found(dataset, rows) == [(2, "a", "b"), (9, "c", "d"), (11, "e", "f")]
+    assert found(dataset, rows) == [(2, "é", "b"), (9, "c", "d"), (11, "e", "f")]
     reasons = {r["source_row"]: r["reason"] for r in rejected(dataset)}
     assert sorted(reasons) == [3, 4, 6, 7, 8, 10, 12]
     for row, words in {
         3: "1 fields, where the first line has 2",
         4: "3 fields, where the first line has 2",
-        6: "not UTF-8: byte 0xff in field 'instruction'",
+        6: "field 'instruction' holds byte 0xff, which is not valid in the file's encoding",
         7: "NUL character",
         8: "a quote that opens on this line is not closed",
         10: "not CSV",
@@ -90,16 +94,14 @@ def test_a_csv_without_known_columns_names_them(read):
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1))
-def test_what_pythons_csv_writer_writes_comes_back(tmp_path_factory, pairs):
+def test_what_pythons_csv_writer_writes_comes_back(pairs):
     import csv
-    import io
 
     pairs = [tuple(t.encode("utf-8", "ignore").decode() for t in pair) for pair in pairs]
     text = io.StringIO(newline="")
     csv.writer(text).writerows([("instruction", "response"), *pairs])
-    path = tmp_path_factory.getbasetemp() / "x.csv"
-    path.write_bytes(text.getvalue().encode())
-    assert [(v["instruction"], v["response"]) for _, v, _ in read_delimited(path, ",")] == pairs
+    found = read_delimited(io.StringIO(text.getvalue(), newline=""), Path("x.csv"), ",")
+    assert [(v["instruction"], v["response"]) for _, v, _ in found] == pairs
 
 
 # ----------------------------------------------------------------------------------------------------------------- json
@@ -114,25 +116,25 @@ def test_a_line_of_fifty_megabytes_needs_little_memory_and_its_length_is_told(tm
         stream.write(b'"}\n' + json.dumps(GOOD).encode())
     length = path.stat().st_size - len(json.dumps(GOOD))
     tracemalloc.start()
-    items = list(read_lines(path))
+    with open(path, newline="") as stream:
+        items = list(read_lines(stream))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert str(items[0][1]) == f"a row of {length} bytes; the longest accepted has {MAX_ROW_CHARACTERS}"
+    assert str(items[0][1]) == f"a row of {length} characters; the longest accepted has {MAX_ROW_CHARACTERS}"
     assert items[1][:2] == (2, GOOD)
     assert peak < 8 << 20
 
 
 @given(st.lists(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)), max_size=20))
-def test_an_array_is_read_like_json_does_wherever_its_blocks_end(tmp_path_factory, values):
-    from sft_pipeline.dataset.source import json_array
+def test_an_array_is_read_like_json_does_wherever_its_blocks_end(values):
+    from sft_pipeline.dataset.source import json_text
 
-    path = tmp_path_factory.getbasetemp() / "x.json"
-    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    block, json_array._BLOCK = json_array._BLOCK, 3
+    text = json.dumps(values, indent=1)
+    block, json_text._BLOCK = json_text._BLOCK, 3
     try:
-        assert [value for _, value, _ in read_array(path)] == values
+        assert [value for _, value, _ in read_document(io.StringIO(text), Path("x.json"))] == values
     finally:
-        json_array._BLOCK = block
+        json_text._BLOCK = block
 
 
 def test_an_array_needs_memory_for_a_block_not_for_all(tmp_path):
@@ -140,7 +142,8 @@ def test_an_array_needs_memory_for_a_block_not_for_all(tmp_path):
     path.write_text(json.dumps([{"instruction": f"{n} " * 50, "response": "b" * 300} for n in range(30_000)]))
     assert path.stat().st_size > 15 << 20
     tracemalloc.start()
-    count = sum(1 for _ in read_array(path))
+    with open(path) as stream:
+        count = sum(1 for _ in read_document(stream, path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 30_000
@@ -155,24 +158,25 @@ def test_an_array_needs_memory_for_a_block_not_for_all(tmp_path):
         ('[{"a": 1}, {"a" 2}' + ', {"a": 3}' * 10 + "]", "after element 1: Expecting ':' delimiter"),
         ('[{"a": 1}] {"a": 2}', "after element 1: something follows its closing bracket"),
         ('[{"a": "b}]', "after element 0: Unterminated string"),
-        ("[" * 100_000, "after element 0: maximum recursion depth"),
+        ("[" * 100_000, "after element 0: lists or objects are nested too deeply"),
     ],
 )
 def test_a_broken_array_says_after_which_element(read, text, message):
-    with pytest.raises(DataError, match="the JSON array cannot be read") as error:
+    with pytest.raises(DataError, match="the JSON cannot be read") as error:
         read(text, "data.json")
     assert message in str(error.value)
 
 
 def test_what_json_does_not_allow_costs_only_its_element(read, rejected):
-    values = '[{"prompt": "a", "completion": "b"}, {"prompt": NaN}, {"prompt": "a", "prompt": "b", "completion": "c"}]'
-    dataset = read(values, "data.json")
-    assert dataset.rows == 1
+    good = '{"prompt": "a", "completion": "b", "score": NaN, "input": NaN}'
+    twice = '{"prompt": "a", "prompt": "b", "completion": "c"}'
+    dataset = read(f'[{good}, {{"prompt": "a", "completion": NaN}}, {twice}]', "data.json")
+    assert dataset.rows == 1  # pandas writes NaN for a missing value: it harms where a value is needed
     assert [r["reason"] for r in rejected(dataset)] == [
-        "not JSON: NaN is no JSON value",
+        "field 'completion' is null (NaN), not text",
         "not JSON: the field 'prompt' stands twice in an object",
     ]
-    assert rejected(dataset)[0]["matched"] == '{"prompt": NaN}'
+    assert rejected(dataset)[1]["matched"] == twice
 
 
 # -------------------------------------------------------------------------------------------------------------- parquet
@@ -257,9 +261,11 @@ def test_parquet_is_recognised_by_its_content(read, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x1f\x8b\x08\x00rest", "compressed with gzip; unpack it"),
-        (b"PK\x03\x04rest", "a spreadsheet"),
-        ("instruction,response".encode("utf-16"), "UTF-16 text; write it as UTF-8"),
+        (b"PK\x03\x04rest", "a ZIP archive: unpack it"),
+        (b"SQLite format 3\x00", "a SQLite database"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "an HTML page"),
+        (b"\x80\x04\x95", "a Python pickle"),
     ],
 )
 def test_what_is_another_format_is_named(read, content, message):
@@ -267,20 +273,116 @@ def test_what_is_another_format_is_named(read, content, message):
         read(content, "data.csv")
 
 
+OTHER = {"instruction": "Sing.", "response": "La."}
+ROWS = [GOOD, OTHER]
+
+
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (json.dumps(GOOD, indent=1), "is one JSON object over several lines"),
-        (json.dumps({"data": [GOOD]}, indent=2), "is one JSON object over several lines"),
-        ('{"data": [\n' + f"{json.dumps(GOOD)},\n" * 2 + "]}", "write the list of rows that it holds as a file"),
-        (f"{json.dumps(GOOD)},\n" * 3, "remove the comma at the end of each line"),
-        (json.dumps({"version": 1, "data": [GOOD]}), "the list in 'data' holds rows: write that list alone"),
+        json.dumps({"data": ROWS}, indent=2),
+        json.dumps({"version": 1, "data": ROWS}),
+        '{"data": [\n' + ",\n".join(map(json.dumps, ROWS)) + "\n]}",
+        json.dumps({"info": {"n": 2}, "dataset": {"train": ROWS}}),
+        json.dumps({"0": GOOD, "1": OTHER}),
+        json.dumps({name: [row[name] for row in ROWS] for name in GOOD}),
+        json.dumps({name: {str(i): row[name] for i, row in enumerate(ROWS)} for name in GOOD}),
+        json.dumps({"columns": list(GOOD), "index": [0, 1], "data": [list(row.values()) for row in ROWS]}),
+        "".join(json.dumps(row) + ",\n" for row in ROWS),
+        "\n".join(json.dumps(row, indent=1) for row in ROWS),
     ],
 )
-def test_one_object_around_the_rows_is_told_apart_from_lines(read, name, content, message):
-    with pytest.raises(DataError, match=message):
-        read(content, name)
+def test_rows_are_found_in_every_layout_of_json(read, rows, name, content):
+    assert [r["instruction"] for r in rows(read(content, name))] == ["Greet.", "Sing."]
+
+
+def test_one_row_over_several_lines_is_a_row(read, rows):
+    assert [r["instruction"] for r in rows(read(json.dumps(GOOD, indent=1), "data.json"))] == ["Greet."]
+    talk = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    assert [r["instruction"] for r in rows(read(json.dumps(talk, indent=1), "talk.json"))] == ["q"]
+
+
+def test_two_lists_of_rows_in_one_object_are_not_mixed(read):
+    with pytest.raises(DataError, match="rows stand in 'train' and 'test': write the ones that are meant as a file"):
+        read(json.dumps({"train": ROWS, "test": ROWS}), "data.json")
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("xz", lzma.compress), ("zst", None)])
+@pytest.mark.parametrize("name", ["data.jsonl", "data.csv", "data.json"])
+def test_compressed_files_are_read_also_in_a_folder(read, rows, tmp_path, ending, compress, name):
+    text = {"data.jsonl": "\n".join(map(json.dumps, ROWS)), "data.json": json.dumps(ROWS)}
+    content = text.get(name, "instruction,response\nGreet.,Hi.\nSing.,La.\n").encode()
+    path = read.put(f"folder/{name}.{ending}", b"")
+    if compress:
+        path.write_bytes(compress(content))
+    else:
+        with pa.CompressedOutputStream(pa.OSFile(str(path), "wb"), "zstd") as stream:
+            stream.write(content)
+    for found in (read.file(f"folder/{name}.{ending}"), read.file("folder")):
+        assert [r["instruction"] for r in rows(found)] == ["Greet.", "Sing."]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=rf"{name}.{ending}: the file cannot be read after row"):
+        read.file(f"folder/{name}.{ending}")
+
+
+FRENCH = "instruction,response\nÇa va été où ?,Très bien à Orléans\nQuel âge as-tu ?,J'ai été jeune: français\n"
+RUSSIAN = "instruction,response\nКак тебя зовут и где ты живёшь?,Меня зовут Иван и я живу в Москве\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "note"),
+    [
+        (FRENCH, "utf-16", "read as UTF-16"),
+        (FRENCH, "utf-16-le", "read as UTF-16-LE, detected by its zero bytes"),
+        (FRENCH, "cp1252", "read as cp1252, detected"),
+        (RUSSIAN, "cp1251", "read as cp1251, detected"),
+    ],
+)
+def test_other_encodings_are_detected_and_reported(read, rows, text, encoding, note):
+    dataset = read(text.encode(encoding), "data.csv")
+    assert [r["instruction"] for r in rows(dataset)] == [line.split(",")[0] for line in text.splitlines()[1:]]
+    assert any(said.startswith(f"data.csv: {note}") for said in dataset.notes), dataset.notes
+    assert rows(read(text.encode(encoding), "data.csv", encoding=encoding)) == rows(dataset)
+
+
+def test_an_unknown_encoding_is_refused_when_the_specification_is_read():
+    with pytest.raises(ValueError, match="encoding: unknown encoding: latin-99"):
+        FileData(kind="file", path="x", encoding="latin-99")
+
+
+def test_a_workbook_is_read_as_its_numbers_look(read, rows, tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="writes the workbook")
+    pytest.importorskip("python_calamine", reason="needs the extra excel")
+    book = openpyxl.Workbook()
+    book.active.append(["Instruction", "Output"])
+    book.active.append(["Add 40 and 2.", 42])
+    book.active.append(["Halve 1.", 0.5])
+    book.save(tmp_path / "data.xlsx")
+    found = rows(read.file("data.xlsx"))
+    assert [(r["source_row"], r["response"]) for r in found] == [(2, "42"), (3, "0.5")]
+    book.create_sheet("more").append(["x"])
+    book.save(tmp_path / "data.xlsx")
+    with pytest.raises(DataError, match=r"data.xlsx: the workbook has 2 sheets with content \(Sheet, more\)"):
+        read.file("data.xlsx")
+
+
+def test_arrow_files_and_saved_datasets_are_read(read, rows, tmp_path):
+    import datasets
+
+    table = pa.Table.from_pylist(ROWS)
+    with pa.OSFile(str(tmp_path / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert read.file("data.arrow").rows == 2
+    saved = datasets.Dataset.from_list(ROWS)
+    saved.save_to_disk(str(tmp_path / "saved"), num_shards=2)
+    read.put("saved/cache-1234.arrow", b"no part of it")
+    found = read.file("saved")
+    assert sorted(r["instruction"] for r in rows(found)) == ["Greet.", "Sing."] and "2 files" in found.source
+    datasets.DatasetDict({"train": saved, "test": saved}).save_to_disk(str(tmp_path / "splits"))
+    with pytest.raises(DataError, match="several splits; name one of them: splits/train or splits/test"):
+        read.file("splits")
+    assert read.file("splits/train").rows == 2
 
 
 @pytest.mark.parametrize("first", ["[{}]", '{"instruction": "cut,', "{"])
@@ -293,15 +395,12 @@ def test_a_broken_first_line_costs_only_itself(read, lines, first):
 
 
 @given(st.binary() | st.text(alphabet='a",\n\r \x00é').map(str.encode))
-def test_no_bytes_stop_the_reading_of_lines_or_records(tmp_path_factory, content):
-    path = tmp_path_factory.getbasetemp() / "x"
-    path.write_bytes(content)
-    numbers = [number for number, _, _ in read_lines(path)]
-    assert numbers == [
-        n for n, line in enumerate(content.split(b"\n"), 1) if line.removeprefix(b"\xef\xbb\xbf").strip()
-    ]
-    path.write_bytes(HEADER + content)
-    numbers = [number for number, _, _ in read_delimited(path, ",")]
+def test_no_bytes_stop_the_reading_of_lines_or_records(content):
+    text = content.decode(errors="surrogateescape")
+    numbers = [number for number, _, _ in read_lines(io.StringIO(text, newline=""))]
+    lines = list(io.StringIO(text, newline=""))
+    assert numbers == [n for n, line in enumerate(lines, 1) if line.strip()]
     text = (HEADER + content).decode(errors="surrogateescape")
+    numbers = [number for number, _, _ in read_delimited(io.StringIO(text, newline=""), Path("x"), ",")]
     assert numbers == sorted(set(numbers))
     assert not numbers or numbers[0] >= 2 and numbers[-1] <= len(text.splitlines())

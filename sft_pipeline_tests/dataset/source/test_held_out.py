@@ -93,7 +93,11 @@ def test_what_is_brought_stands_beside_embedded_data_too(read, lines, tmp_path):
 @pytest.mark.parametrize(
     ("row", "text", "recognised"),
     [
-        ({"question": "q", "choices": [1]}, "q", "item (instruction=question)"),
+        (
+            {"question": "q", "choices": [1]},
+            "q",
+            "item (instruction=question); 1 rows have a field 'choices', which was not compared",
+        ),
         ({"task_id": 1, "prompt": "p", "test": "t"}, "p", "item (instruction=prompt)"),
         ({"text": "t", "language": "x"}, "t", "item (instruction=text)"),
         ({"question": "q", "answer": "a"}, "q", "question/answer (instruction=question)"),
@@ -190,14 +194,14 @@ def test_a_folder_that_is_taken_whole_leaves_no_data_out(read, lines, tmp_path, 
     read.put("items/README.md", "[![badge](x)](y)")
     read.put("items/part1.jsonl.sha256", "0" * 64)
     assert take() == ["not read, another kind of file: README.md, part1.jsonl.sha256"]
-    read.put("items/part2.jsonl.gz", b"\x1f\x8b\x08")
+    read.put("items/part2.jsonl.7z", b"7z")
     read.put("items/rows.txt", lines(GOOD))
     (tmp_path / "items" / "test.jsonl").symlink_to(read.put("elsewhere.jsonl", lines(GOOD)))
     with pytest.raises(DataError) as error:
         take()
     for words in (
         "taken whole or not at all",
-        "part2.jsonl.gz (another kind of file), rows.txt (another kind of file), test.jsonl (a link that leaves",
+        "part2.jsonl.7z (another kind of file), rows.txt (another kind of file), test.jsonl (a link that leaves",
     ):
         assert words in str(error.value)
 
@@ -231,8 +235,8 @@ def test_items_for_a_comparison_need_no_response_but_must_all_be_there(read, lin
     read.put("t.jsonl", lines({"instruction": "a", "input": "b"}, {"question": "c", "answer": None}))
     read_items(FileData(kind="file", path="t.jsonl"), tmp_path, path := tmp_path / "items.parquet")
     assert [(r["instruction"], r["response"]) for r in table.read_table(path)] == [("a\nb", ""), ("c", "")]
-    read.put("bad.jsonl", lines({"instruction": "a"}, {"instruction": 1}))
-    with pytest.raises(DataError, match="1 of 2 rows cannot be read.*row 2: field 'instruction' is a number"):
+    read.put("bad.jsonl", lines({"instruction": "a"}, {"instruction": {"n": 1}}))
+    with pytest.raises(DataError, match="1 of 2 rows cannot be read.*row 2: field 'instruction' is an object"):
         read_items(FileData(kind="file", path="bad.jsonl"), tmp_path, tmp_path / "bad.parquet")
 
 
@@ -267,9 +271,26 @@ def test_a_comparison_takes_the_question_of_a_conversation(read, lines, tmp_path
     read.put("t.jsonl", lines({"conversations": [*talk, {"from": "human", "value": "r"}]}))
     spec = FileData(kind="file", path="t.jsonl", conversations=Conversations(system="drop", several_turns="first"))
     assert read_items(spec, tmp_path, path, field="data.test") == [
-        "1 conversations were cut to their first exchange (data.test.conversations.several_turns: first)",
         "1 system messages were left out (data.test.conversations.system: drop)",
     ]
-    spec = FileData(kind="file", path="t.jsonl")
-    with pytest.raises(DataError, match=r"has 2 questions of a user.*\(data.test.conversations.several_turns: reject"):
-        read_items(spec, tmp_path, path, field="data.test")
+    assert [r["instruction"] for r in table.read_table(path)] == ["q", "r"]
+
+
+@pytest.mark.parametrize("several_turns", ["reject", "first", "each"])
+def test_no_turn_of_a_training_conversation_escapes_a_comparison(read, lines, tmp_path, several_turns):
+    """What is cut off in training, or goes to a tool, was part of the data all the same."""
+    talk = [
+        ("user", "q1"),
+        ("assistant", "a1"),
+        ("tool", "{}"),
+        ("assistant", "more"),
+        ("user", "q2"),
+        ("assistant", "a2"),
+    ]
+    read.put("t.jsonl", lines({"messages": [{"role": role, "content": text} for role, text in talk]}))
+    spec = FileData(kind="file", path="t.jsonl", conversations=Conversations(several_turns=several_turns))
+    notes = read_items(spec, tmp_path, path := tmp_path / "learned.parquet", learned=True)
+    found = table.read_table(path)
+    assert [(r["instruction"], r["response"]) for r in found] == [("q1", "a1\nmore"), ("q2", "a2")]
+    assert len({r["id"] for r in found}) == 2 and len({r["group"] for r in found}) == 1
+    assert notes == ["1 messages of tools were not compared"]

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from sft_pipeline.dataset.source.messages import exchange
-from sft_pipeline.dataset.source.unreadable import Unreadable
+from sft_pipeline.dataset.source.items import Unreadable
+from sft_pipeline.dataset.source.messages import exchanges
 from sft_pipeline.experiment import Conversations
 
 
@@ -17,7 +17,8 @@ U, A, S = turn("user", "q"), turn("assistant", "a"), turn("system", "s")
 
 
 def read(messages, tally=None, **policy):
-    return exchange(messages, "messages", Conversations(**policy), Counter() if tally is None else tally)
+    (pair,) = exchanges(messages, "messages", Conversations(**policy), Counter() if tally is None else tally)
+    return pair
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_the_policy_decides_what_becomes_of_a_system_message():
 
 
 def test_the_setting_that_decides_is_named():
-    with pytest.raises(Unreadable, match=r"\(data.test.conversations.several_turns: reject\)"):
-        exchange([U, A, U, A], "messages", Conversations(), Counter(), setting="data.test.conversations")
+    with pytest.raises(Unreadable, match=r"\(data.test.conversations.several_turns: reject; "):
+        exchanges([U, A, U, A], "messages", Conversations(), Counter(), setting="data.test.conversations")
 
 
 @pytest.mark.parametrize("rest", [[U], [U, A], [A], [S], [turn("tool", "x")]])
@@ -97,13 +98,15 @@ def test_another_form_is_set_aside_with_the_reason(messages, reason):
 
 
 def test_a_question_is_enough_where_no_answer_is_wanted():
-    assert exchange([S, U], "messages", Conversations(system="drop"), Counter(), answered=False) == ("q", "")
+    assert exchanges([S, U], "messages", Conversations(system="drop"), Counter(), answered=False) == [("q", "")]
 
 
 def test_a_second_question_of_an_item_is_decided_by_the_policy():
     with pytest.raises(Unreadable, match="has 2 questions of a user, write each as a row of its own"):
-        exchange([U, A, U], "messages", Conversations(), Counter(), answered=False)
+        exchanges([U, A, U], "messages", Conversations(), Counter(), answered=False)
     tally = Counter()
-    assert exchange([U, A, U], "messages", Conversations(several_turns="first"), tally, answered=False) == ("q", "")
+    assert exchanges([U, A, U], "messages", Conversations(several_turns="first"), tally, answered=False) == [("q", "")]
     assert list(tally.values()) == [1]
-    assert exchange([U, A, turn("tool", "x"), A], "messages", Conversations(), Counter(), answered=False) == ("q", "")
+    assert exchanges([U, A, turn("tool", "x"), A], "messages", Conversations(), Counter(), answered=False) == [
+        ("q", "")
+    ]

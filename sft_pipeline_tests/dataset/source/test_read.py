@@ -69,11 +69,11 @@ def test_bad_rows_are_set_aside_with_row_and_reason(read, rows, rejected):
     good = json.dumps({"instruction": "Greet.", "response": "Hi."}).encode()
     content = b"\n".join(
         [
-            b"\xef\xbb\xbf" + good,
+            b"\xef\xbb\xbf" + good.replace(b"Greet", "Ça".encode()),
             b'{"instruction": "cut',
             b"",
             b'{"instruction": "Greet."}',
-            b'{"instruction": "Greet.", "response": 7}',
+            b'{"instruction": "Greet.", "response": [7]}',
             b'{"instruction": "Greet.", "response": null}',
             b'["Greet.", "Hi."]',
             b'{"instruction": "\xff", "response": "Hi."}',
@@ -87,18 +87,17 @@ def test_bad_rows_are_set_aside_with_row_and_reason(read, rows, rejected):
     )
     dataset = read(content)
     found = {r["source_row"]: r["reason"] for r in rejected(dataset)}
-    assert [r["source_row"] for r in rows(dataset)] == [1, 14]
-    assert dataset.rejected == {"unreadable": 11}
-    assert sorted(found) == [2, *range(4, 14)]
+    assert [r["source_row"] for r in rows(dataset)] == [1, 10, 14]  # NaN stands in a field that is not used
+    assert dataset.rejected == {"unreadable": 10}
+    assert sorted(found) == [2, *range(4, 10), *range(11, 14)]
     for row, words in {
         2: "not JSON",
-        4: "field 'instruction' but no field 'output' or 'response' (fields: 'instruction')",
-        5: "field 'response' is a number, not text",
+        4: "field 'instruction' but no field 'output' or 'response' or",
+        5: "field 'response' is a list, not text",
         6: "field 'response' is null",
         7: "not an object but a list",
-        8: "not UTF-8: byte 0xff at position 17",
+        8: "holds byte 0xff, which is not valid in the file's encoding",
         9: "lone surrogate (U+D800)",
-        10: "NaN is no JSON value",
         11: "not JSON",
         12: "the field 'response' stands twice",
         13: "field 'instruction' holds a NUL character",
@@ -107,9 +106,10 @@ def test_bad_rows_are_set_aside_with_row_and_reason(read, rows, rejected):
 
 
 def test_bytes_that_are_no_utf8_cost_only_their_row_of_a_json_array(read, rejected):
-    dataset = read(b'[{"prompt": "a", "completion": "b"}, {"prompt": "\xff", "completion": "b"}]', "data.json")
+    content = '[{"prompt": "é", "completion": "b"}, {"prompt": "'.encode() + b'\xff", "completion": "b"}]'
+    dataset = read(content, "data.json")
     assert dataset.rows == 1
-    assert "surrogate" in rejected(dataset)[0]["reason"]
+    assert "byte 0xff" in rejected(dataset)[0]["reason"]
 
 
 def test_every_row_is_recognised_on_its_own_and_every_schema_is_reported(read, lines, rows, rejected):
@@ -143,8 +143,8 @@ def test_explicit_columns_go_before_recognised_names(read, lines, rows, rejected
         lines(
             {"q": "Who?", "context": "Ann came.", "a": "Ann.", "kind": "person", "doc": 7, "gold": "Ann"},
             {"q": "Where?", "a": "Here.", "kind": "place", "doc": None, "gold": {"answer": "Here", "any": [1]}},
-            {"q": "When?", "a": "Now.", "kind": 3, "doc": "x", "gold": "now"},
-            {"q": "Why?", "a": "So.", "kind": "cause", "doc": "x", "gold": 4},
+            {"q": "When?", "a": "Now.", "kind": [3], "doc": "x", "gold": "now"},
+            {"q": "Why?", "a": "So.", "kind": "cause", "doc": "x", "gold": [4]},
         ),
         columns=columns,
     )
@@ -153,9 +153,91 @@ def test_explicit_columns_go_before_recognised_names(read, lines, rows, rejected
     assert json.loads(first["reference"]) == {"answer": "Ann"}
     assert (second["group"], json.loads(second["reference"])) == (None, {"answer": "Here", "any": [1]})
     assert [r["reason"] for r in rejected(dataset)] == [
-        "field 'kind' is a number, not text",
-        "field 'gold' is a number, not text and not an object",
+        "field 'kind' is a list, not text",
+        "field 'gold' is a list, not text and not an object",
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "pair"),
+    [
+        ({"Instruction": "a", "INPUT": "b", "Output": "c"}, ("a\nb", "c")),
+        ({"prompt": "a", "response": "b"}, ("a", "b")),
+        ({"query": "a", "response": "b"}, ("a", "b")),
+        ({"input": "a", "output": "b"}, ("a", "b")),
+        ({"Question ": "a", "Answer": "b"}, ("a", "b")),
+        ({"problem": "a", "solution": "b", "answer": "c"}, ("a", "c")),
+        ({"instruction": "Sum up.", "context": "Long.", "response": "x", "category": "y"}, ("Sum up.\nLong.", "x")),
+        ({"passage": "Long.", "question": "a", "answer": "b"}, ("a\nLong.", "b")),
+        ({"instruction": "", "input": "a", "output": "b"}, ("a", "b")),
+        ({"instruction": "a", "input": float("nan"), "output": "b"}, ("a", "b")),
+        ({"question": "6*7?", "answer": 42}, ("6*7?", "42")),
+        ({"question": "1/2?", "answer": 0.5}, ("1/2?", "0.5")),
+        ({"system_prompt": "Be brief.", "question": "a", "response": "b"}, ("Be brief.\na", "b")),
+        ({"instruction": "a", "output": "b", "history": [], "system": "", "tools": "[]"}, ("a", "b")),
+        ({"messages": json.dumps([{"role": "user", "content": "a"}, {"from": "gpt", "value": "b"}])}, ("a", "b")),
+    ],
+)
+def test_common_names_and_layouts_of_a_row_are_read(read, lines, rows, row, pair):
+    (found,) = rows(read(lines(row)))
+    assert (found["instruction"], found["response"]) == pair
+
+
+@pytest.mark.parametrize(
+    "field", [{"history": [["q", "a"]]}, {"tools": '[{"name": "f"}]'}, {"Choices": ["x", "y"]}, {"image": "cat.png"}]
+)
+def test_a_field_that_changes_the_question_is_not_dropped_in_silence(read, lines, field):
+    """Two rows that differ in it alone would go as duplicates with contradicting answers."""
+    (name,) = field
+    good = {"instruction": "Go on.", "output": "Yes."}
+    message = rf"data.jsonl, row 2: the field '{name}' changes the question and would be left out.*ignore"
+    with pytest.raises(DataError, match=message):
+        read(lines(good, good | field))
+    assert read(lines(good, good | field), columns=Columns(ignore=(name,))).rows == 2
+
+
+def test_a_context_that_an_explicit_mapping_leaves_out_stops_the_run(read, lines, rows):
+    row = {"q": "Who?", "context": "Ann came.", "a": "Ann."}
+    with pytest.raises(DataError, match="the field 'context' changes the question"):
+        read(lines(row), columns=Columns(instruction="q", response="a"))
+    mapped = read(lines(row), columns=Columns(instruction="q", response="a", input="context"))
+    assert rows(mapped)[0]["instruction"] == "Who?\nAnn came."
+
+
+def test_each_answer_of_a_conversation_becomes_a_row_of_one_group(read, lines, rows):
+    texts = ["s", "q1", "a1", "q2", "a2", "q3"]
+    roles = ["system", *["user", "assistant"] * 2, "user"]
+    talk = {"messages": [{"role": role, "content": text} for role, text in zip(roles, texts)]}
+    dataset = read(lines(talk), conversations=Conversations(several_turns="each"))
+    found = rows(dataset)
+    assert [(r["instruction"], r["response"]) for r in found] == [
+        ("s\nq1", "a1"),
+        ("s\nUser: q1\nAssistant: a1\nUser: q2", "a2"),
+    ]
+    assert {r["group"] for r in found} == {"data.jsonl, row 1"} and len({r["id"] for r in found}) == 2
+    assert dataset.notes == ("1 conversations end with a question without an answer, which was left out",)
+
+
+def test_messages_of_another_spelling_are_read_when_it_is_declared(read, lines, rows):
+    talk = {"messages": [{"speaker": "customer", "says": "q"}, {"speaker": "agent", "says": "a"}]}
+    roles = {"customer": "user", "agent": "assistant"}
+    spelling = Conversations(role_field="speaker", content_field="says", roles=roles)
+    assert rows(read(lines(talk), conversations=spelling))[0]["response"] == "a"
+
+
+def test_an_unknown_header_is_reported_once_with_what_to_do(read):
+    with pytest.raises(DataError) as error:
+        read("Frage,Antwort\n" + "a,b\n" * 100, "data.csv")
+    assert str(error.value).count("no recognised schema") == 1
+    assert "data.csv row 2 and 99 more" in str(error.value) and "--columns" in str(error.value)
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    (tmp_path / ".x.parquet.partial").symlink_to("/dev/full")
+    place = {"source_file": "x", "source_row": 1}
+    rows = ({"id": str(n), "text": str(hash(str(n))) * 20, **place} for n in range(3 * table.BATCH))
+    with pytest.raises(OSError, match="No space left on device: '.*x.parquet'"):
+        table.write_table(rows, table.BENCHMARK, tmp_path / "x.parquet")
 
 
 def test_what_the_mapping_leaves_out_is_recognised_by_name(read, lines, rows):
@@ -190,7 +272,7 @@ def test_the_same_file_gives_the_same_bytes_and_no_path_of_the_machine(
     read, monkeypatch, tmp_path, lines, rows, rejected
 ):
     monkeypatch.setenv("DATA_FOLDER", str(tmp_path))
-    content = lines({"prompt": "a", "completion": "b"}, {"prompt": 1})
+    content = lines({"prompt": "a", "completion": "b"}, {"prompt": [1]})
     first = read(content, path_in_spec := "x.jsonl")
     second = read.file("${DATA_FOLDER}/" + path_in_spec)
     assert [r["source_file"] for r in rows(second) + rejected(second)] == ["x.jsonl"] * 2
@@ -216,8 +298,8 @@ def test_a_limit_reads_the_start_of_the_file(read, lines, rows):
             "none of its 2 rows can be used: bad.jsonl row 1: no rec",
         ),
         ("none.json", lambda p: (p / "none.json").write_text("[]"), "it holds no rows"),
-        ("cut.json", lambda p: (p / "cut.json").write_text('[{"a": 1},'), "the JSON array cannot be read"),
-        ("cut.parquet", lambda p: (p / "cut.parquet").write_bytes(b"PAR1abc"), "the Parquet file cannot be read"),
+        ("cut.json", lambda p: (p / "cut.json").write_text('[{"a": 1},'), "the JSON cannot be read"),
+        ("cut.parquet", lambda p: (p / "cut.parquet").write_bytes(b"PAR1abc"), "the file cannot be read"),
         ("${NO_SUCH_VARIABLE}/x.jsonl", lambda p: None, "the environment variable NO_SUCH_VARIABLE is not set"),
     ],
 )
@@ -232,7 +314,7 @@ def test_what_cannot_be_read_at_all_stops_with_a_message(read, tmp_path, path, p
 @pytest.mark.parametrize(
     ("row", "fits"),
     [
-        ({"prompt": "a", "completion": 1}, True),
+        ({"prompt": "a", "completion": [1]}, True),
         ({"messages": [{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]}, True),
         ({"query": "a", "reply": "b"}, False),
     ],
@@ -261,7 +343,7 @@ def test_alpaca_is_read_in_full(real_data, tmp_path):
     [
         (Columns(instruction="query"), "instruction", "query"),
         (Columns(instruction="prompt", response="reply"), "response", "reply"),
-        (Columns(input="context"), "input", "context"),
+        (Columns(input="background"), "input", "background"),
         (Columns(type="kind"), "type", "kind"),
         (Columns(messages="chat"), "messages", "chat"),
     ],
@@ -301,8 +383,8 @@ def test_conversations_are_read_by_the_declared_policy_and_what_it_leaves_out_is
 
 def test_fields_that_no_role_was_found_for_are_told(read, lines):
     row = {"prompt": "a", "completion": "b"}
-    dataset = read(lines({**row, "metadata": {"x": 1}, "context": None}, {**row, "context": "c"}))
-    assert dataset.notes == ("fields that were not used: 'context' (1 rows), 'metadata' (1 rows)",)
+    dataset = read(lines({**row, "metadata": {"x": 1}, "title": None}, {**row, "title": "c"}))
+    assert dataset.notes == ("fields that were not used: 'metadata' (1 rows), 'title' (1 rows)",)
 
 
 def test_the_share_of_unreadable_rows_is_recorded_and_judged_by_whoever_goes_on(read, lines):
@@ -326,13 +408,13 @@ def test_the_share_of_unreadable_rows_is_recorded_and_judged_by_whoever_goes_on(
 
 def test_the_rows_set_aside_are_written_even_when_none_is_left(read):
     with pytest.raises(DataError, match="none of its 2 rows can be used"):
-        read('{"prompt": 1, "completion": "b"}\n{\n')
+        read('{"prompt": [1], "completion": "b"}\n{\n')
     found = table.read_table(read.folder / "out1" / "rejected.parquet")
-    assert [r["reason"].partition(":")[0] for r in found] == ["field 'prompt' is a number, not text", "not JSON"]
+    assert [r["reason"].partition(":")[0] for r in found] == ["field 'prompt' is a list, not text", "not JSON"]
 
 
 def test_a_table_of_rejected_rows_is_not_taken_for_data(read, tmp_path, rejected):
-    read('{"prompt": 1, "completion": "b"}\n{"prompt": "a", "completion": "b"}\n')
+    read('{"prompt": [1], "completion": "b"}\n{"prompt": "a", "completion": "b"}\n')
     with pytest.raises(DataError, match="a row of a table of rejected rows"):
         read.file("out1/rejected.parquet")
 

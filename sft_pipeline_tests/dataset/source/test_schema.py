@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from sft_pipeline.dataset.source import schema
-from sft_pipeline.dataset.source.unreadable import Unreadable
+from sft_pipeline.dataset.source.items import Unreadable
 from sft_pipeline.experiment import Columns, Conversations
 
 VERDICT = {
@@ -22,7 +22,8 @@ VERDICT = {
 def read(row, columns=None):
     fields = schema.recognise(row, columns or Columns())
     assert fields, schema.lacking(row, columns or Columns())
-    return schema.apply(row, fields, Conversations(), "all", Counter())
+    (made,) = schema.pairs(row, fields, Conversations(), "all", Counter())
+    return made
 
 
 def test_the_critiques_of_a_stage_1_record_become_verdicts():
@@ -120,7 +121,7 @@ MAPPED = Columns(instruction="q", response="a", type="kind", group="doc", refere
 def test_a_row_without_a_value_in_an_optional_column_has_none(none):
     """A column of JSON Lines that is left out, an empty cell of a CSV file, a null of Parquet."""
     fields, tally = schema.recognise({"q": "p", "a": "c", **none}, MAPPED), Counter()
-    made = schema.apply({"q": "p", "a": "c", **none}, fields, Conversations(), "all", tally)
+    (made,) = schema.pairs({"q": "p", "a": "c", **none}, fields, Conversations(), "all", tally)
     assert (made["type"], made["group"], made["reference"]) == ("all", None, None)
     assert tally == {"rows carry no 'kind' and were given the type 'all'": 1}
 
@@ -179,7 +180,7 @@ def test_the_pipelines_own_rows_are_known_under_any_mapping():
 @pytest.mark.parametrize(
     ("names", "columns", "message"),
     [
-        (["prompt"], Columns(), "field 'prompt' but no field 'completion' (fields: 'prompt')"),
+        (["prompt"], Columns(), "field 'prompt' but no field 'output' or 'response' or 'completion'"),
         (["instruction"], Columns(), "field 'instruction' but no field 'output' or 'response'"),
         (["x"], Columns(), "no recognised schema (fields: 'x')"),
         (["x"], Columns(instruction="q", response="x"), "no field 'q' (fields: 'x')"),
