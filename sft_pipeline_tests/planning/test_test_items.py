@@ -44,5 +44,5 @@ def test_a_reference_that_is_no_json_is_named_so_too(check, rows):
 
 
 def test_what_no_item_alone_has_wrong_is_said_as_it_is(check, rows):
-    with pytest.raises(DataError, match="stand more than once in the rows to be judged"):
+    with pytest.raises(DataError, match="occur more than once in the rows to be judged"):
         check(rows(1) * 2)

@@ -84,7 +84,7 @@ _OR = re.compile(
 )
 _AND = re.compile(r"[)\]*\"'”’ ]{0,4}(?:[,/;|&+、，／]|(?:and|und|y|e|et|и)(?!\w)|和|と)[^\w\n]{0,4}", re.IGNORECASE)
 _CLOSES = re.compile(r"[)\]}*_\"'”’ ]{0,4}(?:[.,;/|&+。、，；]|\n|$|(?:or|and|und|oder|y|e|o|ou|et|и|или)(?!\w))")
-"""What joins two choices of one statement: "A or B", "B. Or else C"; "A, B" and "A and B" unless it goes on with B."""
+"""What joins two choices of one statement: "A or B", "B. Or else C"; "A, B" and "A and B" unless B begins a new clause."""
 
 _REASON = r"(?:because|as|and|but|due|for|is|or|since|which|with)\b"
 _ARTICLE = re.compile(rf" (?!{_REASON})[a-z]")

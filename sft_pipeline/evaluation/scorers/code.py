@@ -23,7 +23,7 @@ OPTIONS = {
 REFERENCE = {
     "tests": "Statements that raise an exception where the program is wrong, or a function check.",
     "entry_point": "Name of the function that is tested; check is called with it.",
-    "prefix": "Code that was given with the prompt; the answer goes on from it, or repeats it.",
+    "prefix": "Code that was given with the prompt; the answer continues it, or repeats it.",
 }
 VERIFIER = True
 
@@ -47,7 +47,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
 
     `tests` are statements that raise an exception where the code is wrong (MBPP's asserts), or a function `check` that is
     called with reference["entry_point"] (HumanEval). reference["prefix"] is code that was given with the prompt: the answer
-    goes on from it, or stands after it where it defines the entry point itself.
+    continues it, or replaces it from the entry point on where it defines that itself.
 
     Labels of failures: `no_code`, `timeout`, `memory`, `wrong` (a test's assertion), `error` (everything else).
 

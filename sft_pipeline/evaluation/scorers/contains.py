@@ -1,4 +1,4 @@
-"""The expected answer stands somewhere in the output."""
+"""The expected answer occurs somewhere in the output."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,4 +17,4 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Look for the expected answer as whole words, without regard to case; a single capital counts only as one."""
     if holds(output, item.answer):
         return Score(True)
-    return Score(False, f"{excerpt(bare(item.answer))!r} does not stand in the answer")
+    return Score(False, f"{excerpt(bare(item.answer))!r} does not occur in the answer")

@@ -72,8 +72,8 @@ class Score:
     """A verdict on one answer.
 
     Attributes:
-        success: None where it cannot be told: a judgement that is missing, a judge that could not be reached.
-        reason: why it failed or cannot be told; empty for a success.
+        success: None where it is not known: a judgement that is missing, a judge that could not be reached.
+        reason: why it failed or is not known; empty for a success.
         labels: categories that a report counts, such as `format_failure`; they may overlap.
         evidence: what a judge was asked and what it said, as JSON; kept beside the report.
         readable: whether the scorer found an answer in the output at all, be it a wrong one. False where `choice` finds no

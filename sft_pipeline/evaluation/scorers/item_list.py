@@ -18,7 +18,7 @@ _BULLET = re.compile(r"\s*(?:[-*•–]|\d{1,3}[.)])\s+")
 
 
 def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
-    """Count the items, which stand on bullet lines or between commas, and look each up in reference["allowed"].
+    """Count the items, on bullet lines or between commas, and look each up in reference["allowed"].
 
     Raises:
         DataError: reference["count"] is no positive integer, or reference["allowed"] is no list of texts.

@@ -53,7 +53,7 @@ def parse(output: str) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a duplicate key in one object")
     return dict(pairs)
 
 

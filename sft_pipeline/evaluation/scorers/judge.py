@@ -170,7 +170,7 @@ class _Unread:
                 self._count = 0 if readable else self._count + 1
 
     def check(self, model: str, problem: str = "") -> None:
-        """Let nobody go on after UNREADABLE replies in a row.
+        """Stop every thread after UNREADABLE replies in a row.
 
         Raises:
             SpecificationError: there were so many.

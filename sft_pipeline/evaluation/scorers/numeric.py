@@ -77,7 +77,7 @@ _COMMA_LANGUAGES = frozenset(
 """ISO 639 codes of languages that write decimals behind a comma."""
 
 _LETTERS = 12
-"""Letters that a text needs for its language to be told."""
+"""Letters that a text needs for its language to be detected."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _NUMBER = re.compile(

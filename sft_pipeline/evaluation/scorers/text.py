@@ -108,7 +108,7 @@ def stands(text: str, start: int, words: str) -> bool:
     return bool(before.match(text, start) and after.match(text, start + len(words)))
 
 
-# The classes of characters are large: to compile them anew for each expected answer takes most of a gate's time.
+# The classes of characters are large: to compile them again for each expected answer takes most of a gate's time.
 compiled = functools.cache(re.compile)
 
 
@@ -173,7 +173,7 @@ _NEXT_QUESTION = re.compile(
 def own_part(text: str, answers: Callable[[str], bool]) -> str:
     """What a model wrote in answer to its own question: no draft in <think>, nothing after the end of its turn.
 
-    A base model without a stop string goes on, behind a special token or with a next question. A next question counts as
+    A base model without a stop string continues behind a special token or with a next question. A next question counts as
     one only behind a part that `answers`: some begin with the question itself.
     """
     for tag in _THOUGHTS if "<" in text else ():

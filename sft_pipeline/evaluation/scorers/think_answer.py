@@ -31,7 +31,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
     """Check the format, then compare what stands in the answer with the scorer that the option `inner` names.
 
     `inner` is math (the default), numeric or exact. With the option `prompt_opens_think` the prompt ends in <think>, and
-    the output starts inside of it. What follows the first </answer> is not looked at. Where the expected response has the
+    the output starts inside of it. What follows the first </answer> is ignored. Where the expected response has the
     format itself, its own answer is the expected one.
 
     Raises:
@@ -73,7 +73,7 @@ def format_failures(output: str, opened: bool) -> tuple[str, ...]:
         failures.append("wrong_order")
     elif not end and places:
         failures.append("incomplete")
-    # A tag that comes only after the first </answer>, where it is not looked at, is out of order.
+    # A tag that comes only after the first </answer>, where it is ignored, is out of order.
     if not failures and len(places) < len(TAGS):
         failures.append("wrong_order")
     return tuple(failures)

@@ -16,7 +16,7 @@ FILE = "replies.jsonl"
 class Replies:
     """Replies by address and hash of the request; a context manager, from any number of threads.
 
-    They stand in the step's own folder, which goes when its result is stored: a later step asks anew. Only replies are
+    They stand in the step's own folder, which goes when its result is stored: a later step asks again. Only replies are
     kept, no failures.
     """
 
@@ -28,7 +28,7 @@ class Replies:
             url, request, text = json.loads(line)
             self._replies[url, request] = text
         if self._replies:
-            log.info("%d replies of the endpoint to an interrupted step are kept", len(self._replies))
+            log.info("%d replies of the endpoint to an interrupted step are reused", len(self._replies))
 
     def get(self, url: str, request: str) -> str | None:
         """What `url` said to the killed step when asked this, by the hash of the request; None where it did not."""

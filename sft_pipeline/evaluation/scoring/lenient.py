@@ -1,6 +1,6 @@
 """Is a failed answer right once what stands around it is cut away? The same scorer judges what is left.
 
-A base without a stop string gives the right answer and goes on with a next question; a chat model puts its JSON into a code
+A base without a stop string gives the right answer and continues with a next question; a chat model puts its JSON into a code
 fence. A scorer that takes the whole output fails both. Whether a lift is there without that is the question of knowledge.
 """
 

@@ -50,7 +50,9 @@ class Judged(NamedTuple):
     success: bool | None
     reason: str = ""
     labels: tuple[str, ...] = ()
-    verifier: bool | None = False  # whether the scorer checks against a ground truth; None where it brings a judgement
+    verifier: bool | None = (
+        False  # whether the scorer checks against a ground truth; None where the judgement is user-supplied
+    )
     evidence: dict[str, Any] | None = None
     cut_success: bool | None = None  # the verdict on a failed answer without what stands around it (lenient.py)
     length_free: bool = False  # the scorer cannot measure length (lenient.py)
@@ -106,7 +108,7 @@ def score_items(
 
     Raises:
         SpecificationError: a type of item has no scorer, or one whose options cannot be used.
-        DataError: a row has no answer, its id stands twice, or too many references are not what their scorers need.
+        DataError: a row has no answer, its id is not unique, or too many references are not what their scorers need.
     """
     rows = list(rows)
     items = _items(rows, outputs)
@@ -285,10 +287,10 @@ def _items(rows: Iterable[Mapping[str, Any]], *outputs: Mapping[str, str]) -> li
         except BadReference:
             items.append(item({**row, "reference": None}))
     if twice := [id for id, count in Counter(i.id for i in items).items() if count > 1]:
-        raise DataError(f"{some(twice)} stand more than once in the rows to be judged")
+        raise DataError(f"{some(twice)} occur more than once in the rows to be judged")
     for side in outputs:
         if missing := [i.id for i in items if i.id not in side]:
-            raise DataError(f"no answer to {some(missing)}; generate the answers anew")
+            raise DataError(f"no answer to {some(missing)}; generate the answers again")
     return items
 
 
@@ -338,6 +340,6 @@ def _judged(item: Item, score: Score, spec: ScorerSpec) -> Judged:
     )
 
 
-def _module(kind: str):
+def _module(kind: str) -> Any:
     # The names are those of experiment.ScorerSpec.kind, so nothing from outside is imported.
     return importlib.import_module(f"sft_pipeline.evaluation.scorers.{kind}")

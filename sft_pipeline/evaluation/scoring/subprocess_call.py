@@ -2,7 +2,7 @@
 
 For work whose length depends on what a model wrote or on a pattern from outside: a regular expression that backtracks
 for ever, a tower of powers in a formula. Nothing inside of a process can end such a call, for it holds the interpreter;
-the kernel can. One process serves all calls; it is started with the first, and anew after a call that it did not survive.
+the kernel can. One process serves all calls; it is started with the first, and restarted after a call that it did not survive.
 
 The limits are for the package's own code. Code that a model wrote needs a sandbox: see evaluation/scoring/sandbox.py.
 """

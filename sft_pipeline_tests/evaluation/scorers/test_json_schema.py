@@ -31,7 +31,7 @@ def test_a_format_that_needs_a_further_package_is_not_looked_at_where_that_is_in
     ("output", "reason"),
     [
         ("Here: {}", "not JSON: "),
-        ('{"name": "Ana", "name": "Bo"}', "not JSON: a key stands twice"),
+        ('{"name": "Ana", "name": "Bo"}', "not JSON: a duplicate key"),
         ("{}", "$: 'name' is a required property"),
         ('{"name": "Ana", "age": "3"}', "$.age: '3' is not of type 'integer'"),
         ('{"name": "Ana", "age": -1}', "$.age: -1 is less than the minimum of 0"),

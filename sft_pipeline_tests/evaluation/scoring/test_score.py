@@ -62,7 +62,7 @@ def test_an_unknown_option_is_named():
 def test_missing_answers_and_repeated_items_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no answer to 1 items \(b\)"):
         score_items([row("a"), row("b")], {"a": "blue"}, evaluation(default=EXACT), tmp_path)
-    with pytest.raises(DataError, match=r"1 items \(a\) stand more than once"):
+    with pytest.raises(DataError, match=r"1 items \(a\) occur more than once"):
         score_items([row("a"), row("a")], {"a": "blue"}, evaluation(default=EXACT), tmp_path)
 
 
