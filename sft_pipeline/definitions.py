@@ -11,7 +11,7 @@ import dagster as dg
 
 from sft_pipeline.lineage.asset_checks import build_checks
 from sft_pipeline.lineage.assets import build_assets
-from sft_pipeline.lineage.automation import build_schedules, build_sensors, with_freshness
+from sft_pipeline.lineage.automation import build_schedules, build_sensors
 from sft_pipeline.lineage.executor import step_executor
 from sft_pipeline.lineage.io_managers import ArtifactIOManager
 from sft_pipeline.lineage.jobs import build_jobs
@@ -37,7 +37,7 @@ def build_defs(
     project = Project(root=str(root), store=str(store or default_store()))
     resources = {"project": project, "io_manager": ArtifactIOManager(project=project), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=with_freshness(present(build_assets(partitions))),
+        assets=present(build_assets(partitions)),
         asset_checks=build_checks(partitions),
         jobs=build_jobs(),
         schedules=build_schedules(),

@@ -29,7 +29,7 @@ class Artifact(Frozen):
     VOLATILE: ClassVar[tuple[str, ...]] = ()
     """Patterns of the files that differ between two identical runs (logs with times, environment records)."""
 
-    root: Path = Field(exclude=True, description="Folder that holds the files; set anew wherever it is read.")
+    root: Path = Field(exclude=True, description="Folder that holds the files; set wherever it is read.")
     files: dict[str, FileRef] = {}
     upstream: dict[str, str] = Field({}, description="Digest of every artifact that this one was made from, by asset.")
     measurements: dict[str, float | int | str] = Field(
@@ -50,6 +50,14 @@ class Artifact(Frozen):
             name = path.relative_to(root).as_posix()
             refs[name] = FileRef(path=name, sha256=hash_file(path), bytes=path.stat().st_size)
         return cls(root=root, files=refs, **fields)
+
+    @classmethod
+    def subtypes(cls) -> "dict[str, type[Artifact]]":
+        """The type and all types derived from it, by name."""
+        found: dict[str, type[Artifact]] = {cls.__name__: cls}
+        for kind in cls.__subclasses__():
+            found |= kind.subtypes()
+        return found
 
     def path(self, name: str) -> Path:
         """Absolute path of the artifact's file `name`.

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from sft_pipeline.artifacts import Artifact
 from sft_pipeline.commands.common import user_errors
 from sft_pipeline.errors import StoreError
 from sft_pipeline.provenance.store import Store, default_store
 from sft_pipeline.provenance.store.garbage import AGE, KEEP, collect
-from sft_pipeline.provenance.verification import LINEAGE
 
 
 def gc(
@@ -43,18 +43,14 @@ def restore(
     made from the present specification, code and inputs.
     """
     with user_errors():
-        if asset not in LINEAGE:
-            raise StoreError(f"there is no asset {asset!r} (there are: {', '.join(LINEAGE)}).")
         store = Store(default_store())
+        if not (stored := store.assets(name)):
+            raise StoreError(f"nothing was materialized for an experiment {name!r}.")
+        if asset not in stored:
+            raise StoreError(f"no asset {asset!r} of experiment {name} is stored (stored are: {', '.join(stored)}).")
         if address:
-            store.restore(asset, name, LINEAGE[asset], address)
-        pointer = store.pointer(asset, name)
-        if pointer is None:
-            raise StoreError(f"{asset} of experiment {name} was never materialized.")
-        for number, version in enumerate((pointer.current, *pointer.previous)):
-            state = "whole"
-            try:
-                store.objects.open(asset, version.address, LINEAGE[asset], cached=False)
-            except StoreError as error:
-                state = str(error)
-            typer.echo(f"{'current' if number == 0 else '':8} {version.address[:12]}  {version.written}  {state}")
+            store.restore(asset, name, Artifact, address)
+        for number, (version, problem) in enumerate(store.versions(asset, name)):
+            typer.echo(
+                f"{'current' if number == 0 else '':8} {version.address[:12]}  {version.written}  {problem or 'whole'}"
+            )

@@ -13,7 +13,7 @@ from typing import Any
 
 from sft_pipeline.model.completion import Completion
 from sft_pipeline.provenance.hashing import canonical_json
-from sft_pipeline.provenance.journal import AppendedLines
+from sft_pipeline.provenance.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ class Partial:
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any]):
-        self._file = AppendedLines(folder / FILE)
+        self._file = Journal(folder / FILE)
         first = canonical_json(header).encode()
-        if self._file.lines[:1] != [first + b"\n"]:
+        if self._file.lines[:1] != [first]:
             if self._file.lines or self._file.torn:
                 log.warning("%s belongs to another configuration (or is torn) and is thrown away", FILE)
             self._file.clear()

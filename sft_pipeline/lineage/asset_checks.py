@@ -1,19 +1,23 @@
 """Blocking checks: where a mistake would cost GPU time or trust, the run stops here.
 
-A check looks at what was stored, not at what the step believed.
+A check looks at what was stored, not at what the step believed. Each takes the artifact of its asset, and those of further
+assets by their name; which asset it belongs to is declared with the asset.
 """
 
 import warnings
+from collections.abc import Iterator
+from inspect import Parameter, Signature, getdoc, signature
+from typing import Any
 
 import dagster as dg
 
 from sft_pipeline import artifacts as a
 from sft_pipeline.lineage import metadata
+from sft_pipeline.lineage.asset import ASSETS, Check
 
 # Partitioned checks are a preview in this Dagster version, which is pinned; without them a check of one experiment
 # would stand for all of them.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def.*AssetCheckSpec.*")
-
 
 QUALITY = {
     "kept_share": "Enough of the raw rows were kept after filters and duplicates.",
@@ -29,98 +33,95 @@ QUALITY = {
 
 
 def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
-    """All checks, each belonging to its experiment's partition."""
-    blocking = {"blocking": True, "partitions_def": partitions}
+    """The checks of all assets, each belonging to its experiment's partition."""
+    return [_build(name, check, partitions) for name, asset in ASSETS.items() for check in asset.checks]
 
-    @dg.asset_check(asset="raw_dataset", **blocking)
-    def unreadable_share(raw_dataset: a.InstructionDataset) -> dg.AssetCheckResult:
-        """No more rows of the source than declared could not be read."""
-        return _threshold(raw_dataset, "unreadable_share")
 
-    @dg.multi_asset_check(
-        name="quality_thresholds",
-        specs=[
-            dg.AssetCheckSpec(name, asset="clean_dataset", description=text, **blocking)
-            for name, text in QUALITY.items()
-        ],
+def _build(asset: str, check: Check, partitions: dg.PartitionsDefinition) -> dg.AssetChecksDefinition:
+    function, blocking = check.function, {"blocking": True, "partitions_def": partitions}
+    names = [asset, *list(signature(function).parameters)[1:]]
+
+    def compute(**artifacts: a.Artifact) -> Any:
+        return function(*(artifacts[name] for name in names))
+
+    kinds = {name: ASSETS[name].type for name in names}
+    compute.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in kinds.items()]
     )
-    def quality_thresholds(clean_dataset: a.InstructionDataset):
-        for name in QUALITY:
-            yield _threshold(clean_dataset, name)
+    if check.several:
+        specs = [dg.AssetCheckSpec(n, asset=asset, description=d, **blocking) for n, d in check.several.items()]
+        return dg.multi_asset_check(name=function.__name__, specs=specs)(compute)
+    further = {name: dg.AssetIn(name) for name in names[1:]}
+    return dg.asset_check(
+        asset=asset, name=function.__name__, description=getdoc(function), additional_ins=further, **blocking
+    )(compute)
 
-    @dg.asset_check(asset="dev_split", **blocking)
-    def dev_does_not_leak(dev_split: a.InstructionDataset) -> dg.AssetCheckResult:
-        """No item of the dev split occurs in the train split, exactly or nearly."""
-        return _leakage(dev_split)
 
-    @dg.asset_check(asset="test_split", **blocking)
-    def test_does_not_leak(test_split: a.InstructionDataset) -> dg.AssetCheckResult:
-        """No item of the test split occurs in train or dev, exactly or nearly."""
-        return _leakage(test_split)
+def unreadable_share(data: a.InstructionDataset) -> dg.AssetCheckResult:
+    """No more rows of the source than declared could not be read."""
+    return _threshold(data, "unreadable_share")
 
-    @dg.asset_check(asset="base_model_guard", **blocking)
-    def base_is_a_base(base_model_guard: a.GuardReport) -> dg.AssetCheckResult:
-        """The guard found no contamination and every sentinel behaved as declared."""
-        return dg.AssetCheckResult(
-            passed=base_model_guard.passed,
-            description="\n".join(base_model_guard.problems) or "all checks and sentinels as declared",
-        )
 
-    @dg.asset_check(asset="training_plan", **blocking)
-    def plan_is_sane(training_plan: a.TrainingPlan) -> dg.AssetCheckResult:
-        """The plan has no blocking finding: coverage, headroom, power, lengths."""
-        return _findings(training_plan.blocking, training_plan.findings)
+def quality_thresholds(data: a.InstructionDataset) -> Iterator[dg.AssetCheckResult]:
+    """Every declared threshold of the quality stage is kept."""
+    return (_threshold(data, name) for name in QUALITY)
 
-    @dg.asset_check(asset="training_report", **blocking)
-    def training_is_healthy(training_report: a.TrainingReport) -> dg.AssetCheckResult:
-        """The diagnosis found the training healthy."""
-        blocking_findings = tuple(f for f in training_report.findings if f.severity == "blocking")
-        return _findings(blocking_findings, training_report.findings)
 
-    @dg.asset_check(
-        asset="sft_generations", additional_ins={"base_generations": dg.AssetIn("base_generations")}, **blocking
+def dev_does_not_leak(split: a.InstructionDataset) -> dg.AssetCheckResult:
+    """No item of the dev split occurs in the train split, exactly or nearly."""
+    return _leakage(split)
+
+
+def test_does_not_leak(split: a.InstructionDataset) -> dg.AssetCheckResult:
+    """No item of the test split occurs in train or dev, exactly or nearly."""
+    return _leakage(split)
+
+
+def base_is_a_base(report: a.GuardReport) -> dg.AssetCheckResult:
+    """The guard found no contamination and every sentinel behaved as declared."""
+    return dg.AssetCheckResult(
+        passed=report.passed, description="\n".join(report.problems) or "all checks and sentinels as declared"
     )
-    def generations_comparable(sft_generations: a.Generations, base_generations: a.Generations) -> dg.AssetCheckResult:
-        """Base and fine-tuned answers differ in the adapter and in nothing else."""
-        differing = [
-            name
-            for name in sorted(base_generations.conditions.keys() | sft_generations.conditions.keys())
-            if base_generations.conditions.get(name) != sft_generations.conditions.get(name)
-        ]
-        return dg.AssetCheckResult(
-            passed=not differing,
-            description=f"differing: {', '.join(differing)}"
-            if differing
-            else "same items, prompt, decoding, engine, precision",
-        )
 
-    @dg.asset_check(asset="gate_report", **blocking)
-    def gate(gate_report: a.GateReport) -> dg.AssetCheckResult:
-        """The adapter is better than its base, by the declared rules."""
-        against = [f"{r.criterion}: {r.detail}" for r in gate_report.reasons if r.outcome in ("fail", "refused")]
-        return dg.AssetCheckResult(
-            passed=gate_report.verdict == "pass",
-            description="\n".join([f"verdict: {gate_report.verdict}", *against]),
-            metadata={"p": gate_report.p, "lift": gate_report.overall.lift},
-        )
 
-    return [
-        unreadable_share,
-        quality_thresholds,
-        dev_does_not_leak,
-        test_does_not_leak,
-        base_is_a_base,
-        plan_is_sane,
-        training_is_healthy,
-        generations_comparable,
-        gate,
-    ]
+def plan_is_sane(plan: a.TrainingPlan) -> dg.AssetCheckResult:
+    """The plan has no blocking finding: coverage, headroom, power, lengths."""
+    return _findings(plan.blocking, plan.findings)
+
+
+def training_is_healthy(report: a.TrainingReport) -> dg.AssetCheckResult:
+    """The diagnosis found the training healthy."""
+    return _findings(tuple(f for f in report.findings if f.severity == "blocking"), report.findings)
+
+
+def generations_comparable(sft: a.Generations, base_generations: a.Generations) -> dg.AssetCheckResult:
+    """Base and fine-tuned answers differ in the adapter and in nothing else."""
+    base = base_generations.conditions
+    differing = [n for n in sorted(base.keys() | sft.conditions.keys()) if base.get(n) != sft.conditions.get(n)]
+    return dg.AssetCheckResult(
+        passed=not differing,
+        description=f"differing: {', '.join(differing)}"
+        if differing
+        else "same items, prompt, decoding, engine, precision",
+    )
+
+
+def gate(report: a.GateReport) -> dg.AssetCheckResult:
+    """The adapter is better than its base, by the declared rules."""
+    against = [f"{r.criterion}: {r.detail}" for r in report.reasons if r.outcome in ("fail", "refused")]
+    return dg.AssetCheckResult(
+        passed=report.verdict == "pass",
+        description="\n".join([f"verdict: {report.verdict}", *against]),
+        metadata={"p": report.p, "lift": report.overall.lift},
+    )
 
 
 def _threshold(data: a.InstructionDataset, name: str) -> dg.AssetCheckResult:
     found = next((t for t in data.thresholds if t.name == name), None)
     if found is None:
-        return dg.AssetCheckResult(passed=True, check_name=name, description="not declared, or nothing to judge")
+        return dg.AssetCheckResult(
+            passed=True, check_name=name, description="not applicable: not declared, or nothing to judge"
+        )
     return dg.AssetCheckResult(
         passed=found.passed,
         check_name=name,

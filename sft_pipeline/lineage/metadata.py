@@ -7,7 +7,7 @@ while they are of modest size.
 import base64
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,9 @@ PREVIEW = 5
 """Rows of a preview."""
 
 
-def describe(artifact: a.Artifact) -> dict[str, Any]:
-    """Metadata of any artifact: digest, size and timings, and what its type has to show."""
-    general = {
-        "digest": artifact.digest,
-        "bytes": artifact.bytes,
-        **artifact.measurements,
-    }
-    return general | _SHOW[type(artifact)](artifact)
+def describe(artifact: a.Artifact, show: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
+    """Metadata of any artifact: what `show` takes from it first, then digest, size and timings."""
+    return {**show(artifact), "digest": artifact.digest, "bytes": artifact.bytes, **artifact.measurements}
 
 
 def table(rows: Sequence[Mapping[str, Any]], limit: int = 40, longest: int = 160) -> dg.MetadataValue:
@@ -69,7 +64,8 @@ def _rate(rate: float, interval: tuple[float, float], sign: str = "") -> str:
     return f"{100 * rate:{sign}.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
-def _dataset(data: a.InstructionDataset) -> dict[str, Any]:
+def dataset(data: a.InstructionDataset) -> dict[str, Any]:
+    """Of a `InstructionDataset`: rows, what was rejected, and the leakage proof."""
     shown: dict[str, Any] = {
         "dagster/row_count": data.rows,
         "types": table([{"type": t, "rows": n} for t, n in sorted(data.types.items())]),
@@ -142,7 +138,8 @@ def leakage(proof: a.LeakageProof) -> dict[str, Any]:
     } | ({"leaks": pairs(proof.leaks)} if proof.leaks else {})
 
 
-def _model(model: a.ModelSnapshot) -> dict[str, Any]:
+def model(model: a.ModelSnapshot) -> dict[str, Any]:
+    """Of a `ModelSnapshot`: where the base comes from and what it is."""
     return {
         "source": model.source,
         "revision": model.revision,
@@ -153,7 +150,8 @@ def _model(model: a.ModelSnapshot) -> dict[str, Any]:
     }
 
 
-def _guard(report: a.GuardReport) -> dict[str, Any]:
+def guard(report: a.GuardReport) -> dict[str, Any]:
+    """Of a `GuardReport`: checks and sentinels."""
     return {
         "passed": report.passed,
         "checks": table([{"check": name, "problem": problem or "none"} for name, problem in report.checks.items()]),
@@ -181,11 +179,12 @@ def findings(found: Sequence[a.Finding]) -> dg.MetadataValue:
     return table([f.model_dump() for f in sorted(found, key=lambda f: order[f.severity])])
 
 
-def _plan(plan: a.TrainingPlan) -> dict[str, Any]:
+def plan(plan: a.TrainingPlan) -> dict[str, Any]:
+    """Of a `TrainingPlan`: schedule, memory, power and findings."""
     shown = {
         "steps": plan.steps,
         "coverage": plan.coverage,
-        "rows without loss": plan.masked_rows,
+        "fully masked rows": plan.masked_rows,
         "effective batch": plan.effective_batch,
         "tokens per epoch": plan.tokens_per_epoch,
         "padding share": plan.padding_share,
@@ -199,7 +198,8 @@ def _plan(plan: a.TrainingPlan) -> dict[str, Any]:
     return shown | _pictures(plan)
 
 
-def _adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
+def adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
+    """Of a `AdapterSnapshot`: steps, losses and checkpoints."""
     shown = {
         "steps": adapter.steps,
         "epochs": adapter.epochs,
@@ -208,14 +208,15 @@ def _adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
         "last loss": adapter.loss_last,
         "adapter of step": adapter.step,
         "checkpoints": ", ".join(map(str, adapter.checkpoints)),
-        "rows without loss": adapter.masked_rows,
+        "fully masked rows": adapter.masked_rows,
     }
     if adapter.dev_loss is not None:
         shown["dev loss"] = adapter.dev_loss
     return shown | _pictures(adapter)
 
 
-def _training(report: a.TrainingReport) -> dict[str, Any]:
+def training(report: a.TrainingReport) -> dict[str, Any]:
+    """Of a `TrainingReport`: the diagnosis."""
     return {
         "healthy": report.healthy,
         "findings": findings(report.findings),
@@ -224,7 +225,8 @@ def _training(report: a.TrainingReport) -> dict[str, Any]:
     }
 
 
-def _generations(made: a.Generations) -> dict[str, Any]:
+def generations(made: a.Generations) -> dict[str, Any]:
+    """Of a `Generations`: answers and the conditions under which they were made."""
     shown = {
         "dagster/row_count": made.rows,
         "truncated share": made.truncated_share,
@@ -239,7 +241,8 @@ def _generations(made: a.Generations) -> dict[str, Any]:
     return shown
 
 
-def _series(report: a.SeriesReport) -> dict[str, Any]:
+def series(report: a.SeriesReport) -> dict[str, Any]:
+    """Of a `SeriesReport`: the series over the checkpoints and the best of them."""
     from sft_pipeline.report.training.checkpoint_table import best, rows
 
     shown = {
@@ -273,7 +276,8 @@ def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
     )
 
 
-def _gate(report: a.GateReport) -> dict[str, Any]:
+def gate(report: a.GateReport) -> dict[str, Any]:
+    """Of a `GateReport`: verdict, reasons and results."""
     from sft_pipeline.report.gate.text import ordered
 
     low, high = report.overall.lift_interval
@@ -318,16 +322,3 @@ def _gate(report: a.GateReport) -> dict[str, Any]:
 
 def _pictures(artifact: a.Artifact) -> dict[str, Any]:
     return {name.removesuffix(".png"): picture(artifact.path(name)) for name in artifact.files if name.endswith(".png")}
-
-
-_SHOW = {
-    a.InstructionDataset: _dataset,
-    a.ModelSnapshot: _model,
-    a.GuardReport: _guard,
-    a.TrainingPlan: _plan,
-    a.AdapterSnapshot: _adapter,
-    a.TrainingReport: _training,
-    a.Generations: _generations,
-    a.SeriesReport: _series,
-    a.GateReport: _gate,
-}

@@ -1,6 +1,6 @@
 """How assets show themselves in the UI: who owns them, where they are explained, and links to their pages.
 
-One mapping over all assets. What an asset *is* (group, kinds, description) stands where it is defined.
+One mapping over all assets. What an asset *is* (group, kinds, description, page) stands where it is declared.
 """
 
 import os
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.lineage.tags import DATA, EVALUATION, MODEL, TRAINING
+from sft_pipeline.lineage.asset import ASSETS
 
 OWNERS = "SFT_PIPELINE_OWNERS"
 """Variable with the owners of all assets, separated by commas: `team:NAME` or e-mail addresses."""
@@ -21,14 +21,6 @@ DOCS_URL = "SFT_PIPELINE_DOCS_URL"
 STORE_URL = "SFT_PIPELINE_STORE_URL"
 """Variable with the address at which a browser reaches the store's `objects/`: reports become links then."""
 
-DOCS = {
-    DATA: "docs/how-to/data.md",
-    MODEL: "docs/tutorial/bring_your_own.md",
-    TRAINING: "docs/how-to/training.md",
-    EVALUATION: "docs/explanation/gate.md",
-}
-"""The page that explains the assets of a group."""
-
 
 def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
     """The assets with their owners and their page of the documentation.
@@ -36,11 +28,12 @@ def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
     Raises:
         SpecificationError: an owner that is neither a team nor an address, or a URL that cannot be shown.
     """
-    owners, docs = _owners(), {group: _link(DOCS_URL, page) for group, page in DOCS.items()}
-    _link(STORE_URL, "")  # a wrong one is told now, not after hours of training
+    owners = _owners()
+    _link(STORE_URL, "")  # a wrong one is reported now, not after hours of training
 
     def shown(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.merge_attributes(owners=owners, metadata={"docs": docs[spec.group_name]})
+        asset = ASSETS[spec.key.path[-1]]
+        return spec.merge_attributes(owners=owners, metadata={"docs": _link(DOCS_URL, asset.docs)})
 
     return list(dg.map_asset_specs(shown, assets))
 

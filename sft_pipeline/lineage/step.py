@@ -2,178 +2,265 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import Parameter, Signature, getdoc, signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
-from pydantic import BaseModel
 
 from sft_pipeline.artifacts import Artifact
-from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import StoreError
-from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.lineage.asset import ASSETS, Asset, Check
 from sft_pipeline.lineage.metadata import describe
 from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.tags import DEVICE, RECOMPUTE
+from sft_pipeline.lineage.tags import CUDA, DEVICE, RECOMPUTE
 from sft_pipeline.provenance.environment import commit
-from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
+
+if TYPE_CHECKING:
+    from sft_pipeline.dataset.progress import Progress
+    from sft_pipeline.experiment import Experiment
 
 A = TypeVar("A", bound=Artifact)
 
 
-def produce(
-    context: dg.AssetExecutionContext,
-    project: Project,
-    kinds: Mapping[str, type[Artifact]],
+@dataclass
+class Work:
+    """What the function of an asset works with.
+
+    Attributes:
+        context: the step's context.
+        project: specifications and store.
+        folder: the step's own folder, which outlives a killed run.
+        outs: an empty output folder for each asset that the step makes.
+    """
+
+    context: dg.AssetExecutionContext
+    project: Project
+    folder: Path = Path()
+    outs: dict[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def experiment(self) -> "Experiment":
+        """The experiment of the run's partition, as its file says now."""
+        return self.project.experiment(self.context.partition_key)
+
+    @property
+    def root(self) -> Path:
+        """The project's root folder, where relative paths of a specification start."""
+        return Path(self.project.root)
+
+    @property
+    def out(self) -> Path:
+        """The output folder of a step that makes one asset."""
+        (folder,) = self.outs.values()
+        return folder
+
+    @cached_property
+    def store(self) -> Store:
+        """The artifact store."""
+        return self.project.artifacts()
+
+    def stored(self, asset: str, kind: type[A]) -> A:
+        """The current artifact of an asset that is no input of the step.
+
+        Raises:
+            StoreError: it was never materialized, or is damaged.
+        """
+        return self.store.get(asset, self.context.partition_key, kind)
+
+    @property
+    def progress(self) -> "Progress":
+        """Progress of long work in the event log: at most one line of a stage in ten seconds, none for short work."""
+        last: dict[str, float] = {}
+
+        def progress(stage: str, done: int, total: int | None) -> None:
+            now = time.monotonic()
+            if now - last.setdefault(stage, now) >= 10:
+                last[stage] = now
+                self.context.log.info(f"{stage}: {done:,}{f' of {total:,}' if total else ''} rows")
+
+        return progress
+
+    def on_devices(self) -> AbstractContextManager[Any]:
+        """The lease on the devices that the step needs; nothing where the specification declares the CPU."""
+        op, experiment = self.context.op, self.experiment
+        if DEVICE not in op.tags or experiment.model.device != "cuda":
+            return nullcontext()
+        return lease(experiment.training.processes if op.name == "lora_adapter" else 1, self.context.log.info)
+
+
+STEPS: dict[str, Callable[[dg.PartitionsDefinition], dg.AssetsDefinition]] = {}
+"""What builds the definition of each step, by the step's name."""
+
+
+def step(
+    kind: type[Artifact],
     *,
-    depends: Mapping[str, Any],
-    upstream: Mapping[str, Artifact],
-    make: Callable[[dict[str, Path], Path], Mapping[str, Artifact]],
-    code: str,
-    reusable: bool = True,
-) -> list[dg.MaterializeResult]:
-    """Run a step's work, or hand on its stored result when nothing that it depends on has changed.
+    group: str,
+    docs: str,
+    code: Iterable[str],
+    depends: "Callable[[Experiment, Path], Mapping[str, Any]]",
+    metadata: Callable[[Any], Mapping[str, Any]],
+    outputs: Mapping[str, str] | None = None,
+    checks: Mapping[str, Iterable[Check]] | Iterable[Check] = (),
+    kinds: Iterable[str] = (),
+    cuda: bool = False,
+    deps: Iterable[str] = (),
+    require: Callable[..., None] | None = None,
+    **properties: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the asset that the decorated function makes, under the function's name and with its docstring.
+
+    The function takes a `Work` and the consumed artifacts, which it names as parameters, and returns the artifact, whose
+    files it has written to `work.out`. It is called only where no stored result stands.
 
     Args:
-        context: the asset's context.
-        project: specifications and store.
-        kinds: the produced assets and their types.
-        depends: parts of the specification (and whatever else) that the result depends on.
-        upstream: the consumed artifacts, by asset.
-        make: the work; takes an empty output folder per asset and a folder of its own that outlives a killed run, and
-            returns the artifacts.
-        code: key in `code_versions.MODULES`.
-        reusable: False where the inputs lie outside the store, so that only looking again can tell.
+        kind: the artifact's type.
+        group: as in `Asset`, as are docs, code, depends, metadata, kinds and `properties`.
+        docs: see there.
+        code: see there.
+        depends: see there.
+        metadata: see there.
+        outputs: names and descriptions, where the function makes several assets: it returns a mapping then and writes
+            to `work.outs`.
+        checks: the blocking checks; by asset where there are several.
+        kinds: see there.
+        cuda: whether the step loads the model, and so needs a device where the specification names one.
+        deps: see there.
+        require: called with the same arguments as the function before a stored result is looked for; raises where the
+            step must not go on.
+        properties: see there.
     """
-    store = project.artifacts()
-    experiment = context.partition_key
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        name, parameters = function.__name__, tuple(signature(function).parameters.values())[1:]
+        described = dict(outputs or {name: getdoc(function) or ""})
+        for made, text in described.items():
+            ASSETS[made] = Asset(
+                name=made,
+                type=kind,
+                group=group,
+                docs=docs,
+                description=text,
+                code=tuple(code),
+                depends=depends,
+                metadata=metadata,
+                consumes=tuple(p.name for p in parameters),
+                deps=tuple(deps),
+                together=tuple(described),
+                kinds=frozenset(kinds),
+                checks=tuple(checks.get(made, ()) if isinstance(checks, Mapping) else checks),
+                **properties,
+            )
+
+        def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+            def compute(context: dg.AssetExecutionContext, project: Project, **artifacts: Artifact) -> Any:
+                work = Work(context, project)
+                with user_errors():
+                    if require is not None:
+                        require(work, **artifacts)
+                upstream = {a: artifacts[a] for a in ASSETS[next(iter(described))].inputs(work.experiment)}
+
+                def make(work: Work) -> Mapping[str, Artifact]:
+                    made = function(work, **artifacts)
+                    return made if outputs else {name: made}
+
+                yield from produce(work, [ASSETS[made] for made in described], upstream, make)
+
+            given = {"context": dg.AssetExecutionContext, "project": Project}
+            kept = [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD, annotation=a) for n, a in given.items()]
+            compute.__signature__ = Signature([*kept, *parameters])  # type: ignore[attr-defined]
+            return dg.multi_asset(
+                name=name,
+                partitions_def=partitions,
+                group_name=group,
+                op_tags=CUDA if cuda else None,
+                deps=list(deps),
+                outs={made: ASSETS[made].out() for made in described},
+            )(compute)
+
+        STEPS[name] = build
+        return function
+
+    return declare
+
+
+def produce(
+    work: Work,
+    assets: Sequence[Asset],
+    upstream: Mapping[str, Artifact],
+    make: Callable[[Work], Mapping[str, Artifact]],
+) -> Iterator[dg.MaterializeResult]:
+    """Do a step's work, or hand on its stored result when nothing that it depends on has changed.
+
+    Args:
+        work: context and project.
+        assets: the assets that are made together.
+        upstream: the consumed artifacts, by asset.
+        make: the work; takes `work` with its folders and returns the artifacts.
+    """
+    context, store, experiment = work.context, work.store, work.context.partition_key
     versions = {name: artifact.version for name, artifact in upstream.items()}
-    key = key_of(list(kinds), code, depends, versions)
-    first = next(iter(kinds))
+    first, names = assets[0], [asset.name for asset in assets]
     with user_errors():
-        work = store.begin(first, experiment, key, context.log.info, kinds)
+        key = first.key(work.experiment, work.root, versions)
+        work.folder = store.begin(first.name, experiment, key, context.log.info, names)
         try:
             again = context.run.tags.get(RECOMPUTE) == "true"
-            made = {} if again or not reusable else _kept(context, store, kinds, experiment, key)
+            made = {} if again or not first.reusable(work.experiment) else _kept(work, assets, key)
             if kept := bool(made):
-                context.log.info(f"{', '.join(kinds)}: nothing it depends on has changed, the stored result stands")
+                context.log.info(f"{', '.join(names)}: nothing it depends on has changed, the stored result stands")
             else:
-                with on_devices(context, project):
-                    made = _work(store, kinds, make, work)
+                with work.on_devices():
+                    made = _make(work, names, make)
                 made = {n: a.model_copy(update={"upstream": versions, "key": key}) for n, a in made.items()}
         except BaseException:
-            store.end(first, experiment, stored=False)
+            store.end(first.name, experiment, stored=False)
             raise
         # Until the IO manager has stored the result the folder stays ours: see ArtifactIOManager.
-    return [
-        dg.MaterializeResult(
-            asset_key=name,
+    for asset in assets:
+        artifact = made[asset.name]
+        yield dg.MaterializeResult(
+            asset_key=asset.name,
             value=artifact,
             data_version=dg.DataVersion(artifact.version),
-            metadata={**describe(artifact), "reused": kept, "code": code_version(code), "commit": commit()},
+            metadata={
+                **describe(artifact, asset.metadata),
+                "reused": kept,
+                "code": asset.code_version,
+                "commit": commit(),
+            },
         )
-        for name, artifact in made.items()
-    ]
 
 
-def produce_one(
-    context: dg.AssetExecutionContext,
-    project: Project,
-    kind: type[A],
-    *,
-    depends: Mapping[str, Any],
-    upstream: Mapping[str, Artifact],
-    make: Callable[[Path, Path], A],
-    reusable: bool = True,
-    asset: str | None = None,
-) -> dg.MaterializeResult[A]:
-    """`produce` for one asset: `make` takes its empty output folder and the step's own folder.
-
-    `asset` names it where the step makes several that are reused each for itself.
-    """
-    name = asset or context.asset_key.path[-1]
-    (result,) = produce(
-        context,
-        project,
-        {name: kind},
-        depends=depends,
-        upstream=upstream,
-        make=lambda outs, work: {name: make(outs[name], work)},
-        code=name,
-        reusable=reusable,
-    )
-    return result
-
-
-def key_of(assets: Sequence[str], code: str, depends: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
-    """Hash of all that a step depends on: the stored artifacts carry it, and stand as long as it is the same.
-
-    Args:
-        assets: the produced assets.
-        code: key in `code_versions.MODULES`.
-        depends: parts of the specification (and whatever else) that the result depends on.
-        upstream: versions of the consumed artifacts, by asset.
-    """
-    parts = {name: _plain(value) for name, value in depends.items()}
-    return hash_value(
-        {"assets": list(assets), "code": code_version(code), "depends": parts, "upstream": dict(upstream)}
-    )
-
-
-def logged(context: dg.AssetExecutionContext) -> Progress:
-    """Progress of long work in the event log: at most one line of a stage in ten seconds, and none for short work."""
-    last: dict[str, float] = {}
-
-    def progress(stage: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if now - last.setdefault(stage, now) >= 10:
-            last[stage] = now
-            context.log.info(f"{stage}: {done:,}{f' of {total:,}' if total else ''} rows")
-
-    return progress
-
-
-def on_devices(context: dg.AssetExecutionContext, project: Project):
-    """The lease on the devices that the step's work needs; nothing where the specification declares the CPU."""
-    experiment = project.experiment(context.partition_key)
-    if DEVICE not in context.op.tags or experiment.model.device != "cuda":
-        return nullcontext()
-    step = context.op.name
-    return lease(experiment.training.processes if step == "lora_adapter" else 1, context.log.info)
-
-
-def _work(store: Store, kinds, make, work: Path) -> dict[str, Artifact]:
-    outs = {name: store.new_folder(f"{name}-") for name in kinds}
+def _make(work: Work, names: Sequence[str], make: Callable[[Work], Mapping[str, Artifact]]) -> dict[str, Artifact]:
+    work.outs = {name: work.store.new_folder(f"{name}-") for name in names}
     try:
-        return dict(make(outs, work))
+        return dict(make(work))
     except BaseException:
-        for folder in outs.values():
+        for folder in work.outs.values():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _kept(context, store: Store, kinds: Mapping[str, type[A]], experiment: str, key: str) -> dict[str, A]:
+def _kept(work: Work, assets: Sequence[Asset], key: str) -> dict[str, Artifact]:
     """The stored artifacts if all of them were made from exactly this, and are sound; otherwise nothing."""
     found = {}
-    for name, kind in kinds.items():
+    for asset in assets:
         try:
-            if store.pointer(name, experiment) is None:
+            if work.store.pointer(asset.name, work.context.partition_key) is None:
                 return {}
-            artifact = store.get(name, experiment, kind)
+            artifact = work.stored(asset.name, asset.type)
         except StoreError as error:
-            context.log.warning(f"{name} is made again: {error}")
+            work.context.log.warning(f"{asset.name} is recomputed: {error}")
             return {}
         if artifact.key != key:
             return {}
-        found[name] = artifact
+        found[asset.name] = artifact
     return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    return value

@@ -1,14 +1,14 @@
 """Files and folders that are there whole or not at all, whatever happens to the process that writes them."""
 
-import fcntl
 import glob
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sft_pipeline.errors import DataError
+from sft_pipeline.provenance.locks import lock, open_lock, try_lock
 
 
 def flush(path: Path) -> None:
@@ -20,12 +20,16 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write(path: Path, text: str) -> None:
-    """Put `text` in the place of what `path` holds: whoever reads finds the one or the other, never a part of it."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, "utf-8")
+def write(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content`, texts as UTF-8: whoever reads finds what was there before, or all of the new.
+
+    One process at a time may write a path. One that is killed leaves `.NAME.new` beside it, which the next one replaces.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     flush(temporary)
     os.replace(temporary, path)
+    flush(path.parent)
 
 
 @contextmanager
@@ -52,9 +56,9 @@ def new_folder(folder: Path, left: Collection[str] = ()) -> Iterator[Path]:
     partial = place / f".{folder.name}.{os.getpid()}.partial"
     whole = partial / folder.name  # beside it there is room for what is needed only meanwhile
     whole.mkdir(parents=True)
-    lock = os.open(partial, os.O_RDONLY)
+    handle = open_lock(partial)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock(handle)
         yield whole
         require_free(folder, left)
         for name in left:
@@ -67,7 +71,7 @@ def new_folder(folder: Path, left: Collection[str] = ()) -> Iterator[Path]:
         flush(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
+        os.close(handle)
 
 
 def require_free(folder: Path, left: Collection[str] = ()) -> None:
@@ -89,14 +93,10 @@ def require_free(folder: Path, left: Collection[str] = ()) -> None:
 def _remove_abandoned(place: Path, name: str) -> None:
     """Remove the partial folders of processes that are gone: the kernel has given their locks back."""
     for partial in place.glob(f".{glob.escape(name)}.*.partial"):
-        try:
-            lock = os.open(partial, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(partial, ignore_errors=True)
-        except OSError:  # its process is at work
-            pass
-        finally:
-            os.close(lock)
+        with suppress(OSError):  # another one removes it, or the file system knows no locks
+            handle = open_lock(partial)
+            try:
+                if try_lock(handle):
+                    shutil.rmtree(partial, ignore_errors=True)
+            finally:
+                os.close(handle)

@@ -1,54 +1,38 @@
 """Verification of a stored lineage: every file against its hash, every artifact against what it was made from."""
 
-from sft_pipeline import artifacts
+from sft_pipeline.artifacts import AdapterSnapshot, Artifact, InstructionDataset
 from sft_pipeline.errors import StoreError
 from sft_pipeline.provenance.store import Store
-
-LINEAGE: dict[str, type[artifacts.Artifact]] = {
-    "raw_dataset": artifacts.InstructionDataset,
-    "clean_dataset": artifacts.InstructionDataset,
-    "train_split": artifacts.InstructionDataset,
-    "dev_split": artifacts.InstructionDataset,
-    "test_split": artifacts.InstructionDataset,
-    "base_model": artifacts.ModelSnapshot,
-    "base_model_guard": artifacts.GuardReport,
-    "training_plan": artifacts.TrainingPlan,
-    "lora_adapter": artifacts.AdapterSnapshot,
-    "training_report": artifacts.TrainingReport,
-    "base_generations": artifacts.Generations,
-    "sft_generations": artifacts.Generations,
-    "checkpoint_series": artifacts.SeriesReport,
-    "gate_report": artifacts.GateReport,
-}
-"""Assets and their types, in the order in which data flows."""
 
 
 def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, int]]:
     """Check everything that is stored for an experiment.
 
     Returns:
-        What is wrong, a sentence each, and the number of checked files by asset.
+        What is wrong, a sentence each, and the number of checked files by asset, each asset after what it was made from.
+
+    Raises:
+        StoreError: the store cannot be read.
     """
     problems: list[str] = []
     damaged: set[str] = set()
-    found: dict[str, artifacts.Artifact] = {}
-    for asset, kind in LINEAGE.items():
+    found: dict[str, Artifact] = {}
+    for asset in store.assets(experiment):
         try:
-            if store.pointer(asset, experiment) is not None:
-                found[asset] = store.get(asset, experiment, kind, cached=False)
+            found[asset] = store.get(asset, experiment, cached=False)
         except StoreError as error:
             damaged.add(asset)
             problems.append(str(error))
     adapter, test = found.get("lora_adapter"), found.get("test_split")
     if (
-        adapter
+        isinstance(adapter, AdapterSnapshot)
+        and isinstance(test, InstructionDataset)
         and adapter.training_data
-        and test
         and test.proof
         and test.proof.training_data_sha256 not in ("", *adapter.training_data)
     ):
         problems.append(
-            "lora_adapter has learned from other rows than those against which test_split was proven free of leaks; "
+            "lora_adapter was trained on other rows than those against which test_split was proven free of leaks; "
             "materialize the splits and all after them."
         )
     for asset, artifact in found.items():
@@ -63,4 +47,19 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
                     f"{asset} was made from another {name} ({version[:12]}…) than the one stored now "
                     f"({found[name].version[:12]}…); materialize {asset} again."
                 )
-    return problems, {asset: len(artifact.files) for asset, artifact in found.items()}
+    return problems, {asset: len(found[asset].files) for asset in _in_order(found)}
+
+
+def _in_order(found: dict[str, Artifact]) -> list[str]:
+    """The assets, each after what it was made from."""
+    ordered: list[str] = []
+
+    def add(asset: str) -> None:
+        if asset in found and asset not in ordered:
+            for name in found[asset].upstream:
+                add(name)
+            ordered.append(asset)
+
+    for asset in found:
+        add(asset)
+    return ordered

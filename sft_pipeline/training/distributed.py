@@ -9,7 +9,6 @@ launching process has: the kernel closes it even after SIGKILL, and whoever read
 the locked log as standard output, and with it the lock: a later launch waits until the last of them has gone.
 """
 
-import fcntl
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any, TextIO
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.locks import lock
 from sft_pipeline.training import checkpoints
 from sft_pipeline.training.callbacks.interruption import notices
 
@@ -153,7 +153,7 @@ def _require_devices(count: int) -> None:
 def _locked_log(work: Path) -> TextIO:
     """The log, opened and locked; its lock lives in every process that inherits it."""
     log = open(work / LOG, "a")  # noqa: SIM115 - the caller closes it
-    fcntl.flock(log, fcntl.LOCK_EX)
+    lock(log)
     return log
 
 

@@ -7,9 +7,9 @@ import dagster as dg
 import pytest
 
 from sft_pipeline.artifacts import GateReport, GuardReport
+from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.tags import DEVICE
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.provenance.verification import LINEAGE
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +50,6 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
 
     again = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert all(f"{asset:22}unchanged" in again.stdout for asset in LINEAGE)
+    assert all(f"{asset:22}unchanged" in again.stdout for asset in ASSETS)
     verified = subprocess.run(command("verify", "tiny"), env=place, capture_output=True, text=True, timeout=600)
     assert verified.returncode == 0, verified.stdout + verified.stderr

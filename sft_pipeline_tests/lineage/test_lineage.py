@@ -9,8 +9,9 @@ import pytest
 
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
 from sft_pipeline.definitions import build_defs
+from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.provenance.verification import LINEAGE, verify_lineage
+from sft_pipeline.provenance.verification import verify_lineage
 
 pytestmark = pytest.mark.slow
 
@@ -33,35 +34,35 @@ def edit(project, old, new):
 
 def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_project, materialize):
     first = materialize(toy_project)
-    assert set(first.made) == set(LINEAGE) and first.reused == set()
+    assert set(first.made) == set(ASSETS) and first.reused == set()
     # What is linked lies in the store, not where it was made.
     linked = [v.value for m in first.made.values() for v in m.metadata.values() if isinstance(v, dg.PathMetadataValue)]
-    assert len(linked) > len(LINEAGE) and all(Path(path).exists() for path in linked)
+    assert len(linked) > len(ASSETS) and all(Path(path).exists() for path in linked)
     # A base that knows nothing cannot be improved in twelve steps: the gate says no, and its report is there.
     assert not first.result.success and not first.checks["gate"].passed
     assert all(e.passed for name, e in first.checks.items() if name != "gate")
     store = Store(toy_project / "store")
     assert store.get("gate_report", "toy", GateReport).verdict in ("fail", "refused")
     problems, checked = verify_lineage(store, "toy")
-    assert problems == [] and set(checked) == set(LINEAGE)
+    assert problems == [] and set(checked) == set(ASSETS)
     assert not [path for path in (toy_project / "store" / "work").rglob("*") if path.name.startswith("checkpoint-")]
     assert not any((toy_project / "store" / "scratch").iterdir())
 
     again = materialize(toy_project)
-    assert again.reused == set(LINEAGE)
+    assert again.reused == set(ASSETS)
     assert again.versions == first.versions
 
     # Another evaluation: the plan and the gate are made anew, the adapter and the answers are untouched.
     edit(toy_project, "alpha: 0.01", "alpha: 0.02")
     evaluated = materialize(toy_project)
-    assert set(LINEAGE) - evaluated.reused == {"training_plan", "gate_report"}
+    assert set(ASSETS) - evaluated.reused == {"training_plan", "gate_report"}
     assert evaluated.versions["lora_adapter"] == first.versions["lora_adapter"]
     assert evaluated.versions["gate_report"] != first.versions["gate_report"]
 
     # Another limit of the training: its plan and its diagnosis are made anew, the adapter is not.
     edit(toy_project, "min_coverage: 0.01", "min_coverage: 0.02")
     limited = materialize(toy_project)
-    assert set(LINEAGE) - limited.reused == {"training_plan", "training_report"}
+    assert set(ASSETS) - limited.reused == {"training_plan", "training_report"}
 
     # Another decoding: no training, but all answers. Without the base's new ones the gate is not even reached.
     edit(toy_project, "max_new_tokens: 6", "max_new_tokens: 5")

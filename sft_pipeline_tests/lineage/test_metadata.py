@@ -44,7 +44,7 @@ def test_a_gate_report_shows_verdict_reasons_and_two_small_pictures(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     report = decide_outputs(rows("base", 1), rows("sft", 4), None, Evaluation(scorers={}), tmp_path, out)
-    shown = metadata.describe(report)
+    shown = metadata.describe(report, metadata.gate)
     assert (shown["verdict"], shown["p"], shown["lift"]) == (report.verdict, report.p, report.overall.lift)
     low, high = report.overall.lift_interval
     assert shown["lift interval"] == f"{100 * low:+.1f} to {100 * high:+.1f} points"
@@ -61,7 +61,9 @@ def test_a_gate_report_shows_verdict_reasons_and_two_small_pictures(tmp_path):
 
 def test_a_series_shows_its_table_the_choice_and_what_a_reader_must_know():
     points = tuple(SeriesPoint(step=s, n=10, successes=k, low=0.0, high=1.0) for s, k in ((0, 1), (50, 7), (100, 6)))
-    shown = metadata.describe(SeriesReport(root=Path("."), split="test", points=points, notes=("Chosen on test.",)))
+    shown = metadata.describe(
+        SeriesReport(root=Path("."), split="test", points=points, notes=("Chosen on test.",)), metadata.series
+    )
     assert shown["best step"] == 50 and "most successes" in shown["choice"]
     assert "50 (best) | 7 of 10 | 70.00 %" in shown["series"].value
     assert "Chosen on test." in shown["notes"].value

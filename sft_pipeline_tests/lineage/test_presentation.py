@@ -8,7 +8,8 @@ import pytest
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.lineage.presentation import DOCS, DOCS_URL, OWNERS, STORE_URL, report_page
+from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS, STORE_URL, report_page
 from sft_pipeline.specification import project_root
 
 FOLDER = "/somewhere/store/objects/gate_report/0a1b/files"
@@ -47,8 +48,8 @@ def test_every_check_job_and_sensor_says_what_it_is_for():
 def test_owners_and_links_come_from_the_environment(assets):
     shown = assets(**{OWNERS: "team:one, two@example.com", DOCS_URL: "https://example.com/files/"})
     assert all(asset.owners == ["team:one", "two@example.com"] for asset in shown)
-    docs = {asset.group_name: asset.metadata["docs"].url for asset in shown}
-    assert docs == {group: f"https://example.com/files/{page}" for group, page in DOCS.items()}
+    docs = {asset.key.path[-1]: asset.metadata["docs"].url for asset in shown}
+    assert docs == {name: f"https://example.com/files/{asset.docs}" for name, asset in ASSETS.items()}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ import ast
 
 import pytest
 
-from sft_pipeline.lineage.code_versions import BORDERS, LEFT_OUT, MODULES, code_version, counted
+import sft_pipeline.definitions  # noqa: F401 - it fills the table of assets
+from sft_pipeline.lineage import code_versions
+from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.code_versions import LEFT_OUT
 from sft_pipeline.provenance import code
 
 
@@ -86,19 +89,18 @@ def test_the_template_of_a_page_counts_with_what_it_includes(package, tmp_path):
 def test_the_work_of_an_asset_begins_where_its_definition_says():
     """Whatever an asset's function imports from the domain is counted, or left out for a stated reason."""
     begun = by_asset()
-    assert begun.keys() == MODULES.keys()
+    assert begun.keys() == ASSETS.keys()
     for asset, modules in begun.items():
         assert modules <= counted(asset) | code.members(*LEFT_OUT) | borders(asset), asset
 
 
 def test_the_imports_of_the_real_modules_are_followed():
     """An independent walk over every statement and expression finds no module that is neither counted nor named."""
-    for asset in MODULES:
+    for asset in ASSETS:
         for module in filter(lambda name: name.endswith(".py"), counted(asset)):
             reached = imported(ast.parse((code.PACKAGE / module).read_text()))
             assert reached <= counted(asset) | code.members(*LEFT_OUT) | borders(asset), (asset, module)
     training = {
-        "prompt.py",
         "dataset/table.py",
         "model/generate.py",
         "training/schedule.py",
@@ -106,14 +108,14 @@ def test_the_imports_of_the_real_modules_are_followed():
     assert training <= counted("lora_adapter")
     gate = {"report/templates/gate.html.j2", "report/templates/gate.js", "report/templates/layout.css"}
     assert gate <= counted("gate_report")
-    assert not any(module.startswith("training/rules/") for module in counted("lora_adapter"))
+    assert not any(module.startswith("diagnosis/rules/") for module in counted("lora_adapter"))
 
 
 def test_what_is_left_out_is_there_and_would_be_counted():
-    everything = set().union(*(code.with_imports(*modules) for modules in MODULES.values()))
+    everything = set().union(*(code.with_imports(*modules) for modules in ASSETS.values()))
     assert all(code.members(module) & everything for module in LEFT_OUT)
     for asset, modules in by_asset().items():
-        assert all(set(below(border)) & code.with_imports(*modules) for border in BORDERS.get(asset, {})), asset
+        assert all(set(below(border)) & code.with_imports(*modules) for border in ASSETS[asset].borders), asset
 
 
 def test_modules_that_are_imported_by_a_made_up_name_are_named():
@@ -126,11 +128,13 @@ def test_modules_that_are_imported_by_a_made_up_name_are_named():
         "evaluation/scoring/math_equality.py",
         "evaluation/scoring/sandbox_child.py",
     }
-    assert all(scorers <= counted(asset) for asset in MODULES if "evaluation/scoring/score.py" in counted(asset))
+    assert all(scorers <= counted(asset) for asset in ASSETS if "evaluation/scoring/score.py" in counted(asset))
 
 
 def test_versions_are_short_and_differ_between_assets():
-    assert len({code_version(asset) for asset in MODULES}) >= len(MODULES) - 1  # base and SFT answers share their code
+    assert (
+        len({asset.code_version for asset in ASSETS.values()}) >= len(ASSETS) - 3
+    )  # the splits are made together, and base and SFT answers by the same code
 
 
 def by_asset():
@@ -138,13 +142,23 @@ def by_asset():
     files = (code.PACKAGE / "lineage" / "assets").glob("*.py")
     nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
     functions = {node.name: imported(node) for node in nodes if isinstance(node, ast.FunctionDef)}
-    joint = dict.fromkeys(("base_generations", "sft_generations"), functions["generations"])
-    return {name: modules for name, modules in functions.items() if name in MODULES} | joint
+    made = {name: modules for name, modules in functions.items() if name in ASSETS}
+    for step, outputs in {
+        "generations": ("base_generations", "sft_generations"),
+        "splits": ("train_split", "dev_split", "test_split"),
+    }.items():
+        made |= dict.fromkeys(outputs, functions[step])
+    return made
+
+
+def counted(asset):
+    """Modules on which the result of `asset` depends."""
+    return code_versions.counted(ASSETS[asset].code, ASSETS[asset].borders)
 
 
 def borders(asset):
     """Files at which the walk of `asset` stops."""
-    return {file for border in BORDERS.get(asset, {}) for file in below(border)}
+    return {file for border in ASSETS[asset].borders for file in below(border)}
 
 
 def imported(tree):

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from sft_pipeline.provenance.hashing import canonical_json
-from sft_pipeline.provenance.journal import AppendedLines
+from sft_pipeline.provenance.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Replies:
     def __init__(self, folder: Path | None):
         """Read what a killed step has left in `folder`; with None nothing is read and nothing kept."""
         self._lock, self._replies = threading.Lock(), {}
-        self._file = AppendedLines(folder / FILE) if folder else None
+        self._file = Journal(folder / FILE) if folder else None
         for line in self._file.lines if self._file else ():
             url, request, text = json.loads(line)
             self._replies[url, request] = text

@@ -1,23 +1,25 @@
 """Raw source to splits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import dagster as dg
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot
-from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.step import logged, produce, produce_one
+from sft_pipeline.lineage import asset_checks, metadata
+from sft_pipeline.lineage.asset import Check
+from sft_pipeline.lineage.step import Work, step
 from sft_pipeline.lineage.tags import DATA
 from sft_pipeline.provenance.environment import library_versions
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 from sft_pipeline.specification import expand_path
 
 if TYPE_CHECKING:
-    from sft_pipeline.experiment import Leakage, Quality
+    from sft_pipeline.experiment import Experiment, Leakage, Quality
 
-SPLITS = dict.fromkeys(("train_split", "dev_split", "test_split"), InstructionDataset)
+SPLITS = {
+    "train_split": "Rows to train on: no near-duplicate and no group of them stands in another split.",
+    "dev_split": "Rows to steer by: dev loss, headroom of the base, choice of a checkpoint.",
+    "test_split": "Items for the gate alone, with the proof that nothing of them leaked into training.",
+}
 
 
 def _filters(quality: "Quality", root: Path) -> dict[str, dict[str, str]]:
@@ -55,134 +57,121 @@ def _content(folder: Path) -> str:
     return hash_value({name: hash_file(path) for name, path in files.items() if "/." not in f"/{name}"})
 
 
-def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`raw_dataset`, `clean_dataset` and the three splits."""
+def _reading(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    data = experiment.data
+    return {
+        "source": data.source,
+        "test": data.test,
+        "benchmarks": {name: file.model_dump(mode="json") for name, file in data.leakage.benchmarks.items()},
+        "max_unreadable_share": data.quality.max_unreadable_share,
+    }
 
-    @dg.asset(partitions_def=partitions, group_name=DATA, kinds={"parquet"}, code_version=code_version("raw_dataset"))
-    def raw_dataset(context: dg.AssetExecutionContext, project: Project) -> dg.MaterializeResult[InstructionDataset]:
-        """Snapshot of the source as it was read, with the rows that could not be read and why."""
-        from sft_pipeline.dataset import source
 
-        spec = project.experiment(context.partition_key).data
-        benchmarks, limit = spec.leakage.benchmarks, spec.quality.max_unreadable_share
-        return produce_one(
-            context,
-            project,
-            InstructionDataset,
-            depends={
-                "source": spec.source,
-                "test": spec.test,
-                "benchmarks": {name: file.model_dump(mode="json") for name, file in benchmarks.items()},
-                "max_unreadable_share": limit,
-            },
-            upstream={},
-            make=lambda out, work: source.read(
-                spec.source,
-                Path(project.root),
-                out,
-                test=spec.test,
-                benchmarks=benchmarks,
-                max_unreadable_share=limit,
-                progress=logged(context),
-            ),
-            reusable=spec.source.kind != "file" and spec.test is None and not benchmarks,
-        )
+def _cleaning(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    data = experiment.data
+    judge = {"model": experiment.model} if data.quality.critic else {}
+    return {"quality": data.quality, "duplicates": data.duplicates, **_filters(data.quality, root), **judge}
 
-    @dg.asset(partitions_def=partitions, group_name=DATA, kinds={"parquet"}, code_version=code_version("clean_dataset"))
-    def clean_dataset(
-        context: dg.AssetExecutionContext,
-        project: Project,
-        raw_dataset: InstructionDataset,
-        base_model: ModelSnapshot,
-    ) -> dg.MaterializeResult[InstructionDataset]:
-        """What passed the quality filters and is no duplicate; beside it every dropped row with the reason.
 
-        The base model lends its tokenizer: lengths are counted in the experiment's own tokens. Where the specification
-        asks for a critic, the base model judges the rows too.
-        """
-        from sft_pipeline.dataset import cleaning, source
-        from sft_pipeline.model.critic import critic
-        from sft_pipeline.model.loader import load_tokenizer
+def _splitting(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    data = experiment.data
+    parts = {"split": data.split, "duplicates": data.duplicates, "leakage": data.leakage, "test": data.test}
+    return parts | _embedding(data.leakage, root)
 
-        experiment = project.experiment(context.partition_key)
-        spec, rules = experiment.data, experiment.data.quality.critic
 
-        def make(out: Path, work: Path) -> InstructionDataset:
-            source.require_readable(raw_dataset)
-            return cleaning.clean(
-                raw_dataset,
-                spec,
-                out,
-                root=Path(project.root),
-                count_tokens=load_tokenizer(base_model.root).count,
-                criticise=critic(base_model, experiment.model, rules) if rules else None,
-                progress=logged(context),
-            )
+def _from_store_alone(experiment: "Experiment") -> bool:
+    data = experiment.data
+    return data.source.kind != "file" and data.test is None and not data.leakage.benchmarks
 
-        with user_errors():
-            tools = _filters(spec.quality, Path(project.root))
-        depends = {"quality": spec.quality, "duplicates": spec.duplicates, **tools}
-        return produce_one(
-            context,
-            project,
-            InstructionDataset,
-            depends=depends | ({"model": experiment.model} if rules else {}),
-            upstream={"raw_dataset": raw_dataset, "base_model": base_model},
-            make=make,
-        )
 
-    @dg.multi_asset(
-        name="splits",
-        partitions_def=partitions,
-        group_name=DATA,
-        outs={
-            name: dg.AssetOut(
-                dagster_type=kind, kinds={"parquet"}, code_version=code_version("splits"), description=text
-            )
-            for (name, kind), text in zip(
-                SPLITS.items(),
-                (
-                    "Rows to train on: no near-duplicate and no group of them stands in another split.",
-                    "Rows to steer by: dev loss, headroom of the base, choice of a checkpoint.",
-                    "Items for the gate alone, with the proof that nothing of them leaked into training.",
-                ),
-                strict=True,
-            )
-        },
+@step(
+    InstructionDataset,
+    group=DATA,
+    docs="docs/data.md",
+    code=["dataset/source/read.py"],
+    depends=_reading,
+    reusable=_from_store_alone,
+    metadata=metadata.dataset,
+    checks=[Check(asset_checks.unreadable_share)],
+    kinds=["parquet"],
+)
+def raw_dataset(work: Work) -> InstructionDataset:
+    """Snapshot of the source as it was read, with the rows that could not be read and why."""
+    from sft_pipeline.dataset import source
+
+    data = work.experiment.data
+    return source.read(
+        data.source,
+        work.root,
+        work.out,
+        test=data.test,
+        benchmarks=data.leakage.benchmarks,
+        max_unreadable_share=data.quality.max_unreadable_share,
+        progress=work.progress,
     )
-    def splits(
-        context: dg.AssetExecutionContext,
-        project: Project,
-        clean_dataset: InstructionDataset,
-        raw_dataset: InstructionDataset,
-    ):
-        from sft_pipeline.dataset.split import split
 
-        spec = project.experiment(context.partition_key).data
 
-        def make(outs: dict[str, Path], work: Path) -> dict[str, InstructionDataset]:
-            made = split(
-                clean_dataset,
-                spec,
-                {name: outs[f"{name}_split"] for name in ("train", "dev", "test")},
-                root=Path(project.root),
-                test=raw_dataset.external_test,
-                benchmarks=raw_dataset.benchmarks,
-                progress=logged(context),
-            )
-            return {f"{name}_split": dataset for name, dataset in made.items()}
+@step(
+    InstructionDataset,
+    group=DATA,
+    docs="docs/data.md",
+    code=["dataset/cleaning/clean.py", "model/critic.py", "model/loader.py"],
+    borders={"dataset/source": "refuses rows that could not be read; those that could are an input"},
+    depends=_cleaning,
+    metadata=metadata.dataset,
+    checks=[Check(asset_checks.quality_thresholds, asset_checks.QUALITY)],
+    kinds=["parquet"],
+)
+def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: ModelSnapshot) -> InstructionDataset:
+    """What passed the quality filters and is no duplicate; beside it every dropped row with the reason.
 
-        with user_errors():
-            tools = _embedding(spec.leakage, Path(project.root))
-        depends = {"split": spec.split, "duplicates": spec.duplicates, "leakage": spec.leakage, "test": spec.test}
-        yield from produce(
-            context,
-            project,
-            SPLITS,
-            depends=depends | tools,
-            upstream={"clean_dataset": clean_dataset, "raw_dataset": raw_dataset},
-            make=make,
-            code="splits",
-        )
+    The base model lends its tokenizer: lengths are counted in the experiment's own tokens. Where the specification
+    asks for a critic, the base model judges the rows too.
+    """
+    from sft_pipeline.dataset import cleaning, source
+    from sft_pipeline.model.critic import critic
+    from sft_pipeline.model.loader import load_tokenizer
 
-    return [raw_dataset, clean_dataset, splits]
+    rules = work.experiment.data.quality.critic
+    source.require_readable(raw_dataset)
+    return cleaning.clean(
+        raw_dataset,
+        work.experiment.data,
+        work.out,
+        root=work.root,
+        count_tokens=load_tokenizer(base_model.root).count,
+        criticise=critic(base_model, work.experiment.model, rules) if rules else None,
+        progress=work.progress,
+    )
+
+
+@step(
+    InstructionDataset,
+    group=DATA,
+    docs="docs/data.md",
+    code=["dataset/split/split.py"],
+    depends=_splitting,
+    metadata=metadata.dataset,
+    outputs=SPLITS,
+    checks={
+        "dev_split": [Check(asset_checks.dev_does_not_leak)],
+        "test_split": [Check(asset_checks.test_does_not_leak)],
+    },
+    kinds=["parquet"],
+)
+def splits(
+    work: Work, clean_dataset: InstructionDataset, raw_dataset: InstructionDataset
+) -> dict[str, InstructionDataset]:
+    """The three splits."""
+    from sft_pipeline.dataset.split import split
+
+    made = split(
+        clean_dataset,
+        work.experiment.data,
+        {name.removesuffix("_split"): folder for name, folder in work.outs.items()},
+        root=work.root,
+        test=raw_dataset.external_test,
+        benchmarks=raw_dataset.benchmarks,
+        progress=work.progress,
+    )
+    return {f"{name}_split": dataset for name, dataset in made.items()}

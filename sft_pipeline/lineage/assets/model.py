@@ -1,60 +1,61 @@
 """The base model and its guard."""
 
 from pathlib import Path
-
-import dagster as dg
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot
-from sft_pipeline.lineage.code_versions import code_version
-from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.step import produce_one
-from sft_pipeline.lineage.tags import CUDA, MODEL
+from sft_pipeline.lineage import asset_checks, metadata
+from sft_pipeline.lineage.asset import Check
+from sft_pipeline.lineage.step import Work, step
+from sft_pipeline.lineage.tags import MODEL
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 
-def build(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`base_model` and `base_model_guard`."""
+def _base(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    from sft_pipeline.model import snapshot
 
-    @dg.asset(
-        partitions_def=partitions, group_name=MODEL, kinds={"safetensors"}, code_version=code_version("base_model")
-    )
-    def base_model(context: dg.AssetExecutionContext, project: Project) -> dg.MaterializeResult[ModelSnapshot]:
-        """Local, hashed snapshot of the base: safetensors and tokenizer, nothing that can run code."""
-        from sft_pipeline.model import snapshot
+    return {"source": snapshot.pinned(experiment.model.source)}
 
-        with user_errors():
-            source = snapshot.pinned(project.experiment(context.partition_key).model.source)
-        cache = project.artifacts().cache
-        return produce_one(
-            context,
-            project,
-            ModelSnapshot,
-            depends={"source": source},
-            upstream={},
-            make=lambda out, work: snapshot.take(source, Path(project.root), cache, out, work),
-            reusable=source.kind != "folder",
-        )
 
-    @dg.asset(
-        partitions_def=partitions,
-        group_name=MODEL,
-        kinds={"pytorch"},
-        op_tags=CUDA,
-        code_version=code_version("base_model_guard"),
-    )
-    def base_model_guard(
-        context: dg.AssetExecutionContext, project: Project, base_model: ModelSnapshot
-    ) -> dg.MaterializeResult[GuardReport]:
-        """Is the base a base? Template, token-id and delta checks; sentinels raw and in the training format."""
-        from sft_pipeline.model import guard, loader
+def _guarding(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    from sft_pipeline.model import loader
 
-        experiment = project.experiment(context.partition_key)
-        return produce_one(
-            context,
-            project,
-            GuardReport,
-            depends={"model": experiment.model, "prompt": experiment.prompt, "libraries": loader.versions()},
-            upstream={"base_model": base_model},
-            make=lambda out, work: guard.inspect(base_model, experiment.model, experiment.prompt, out),
-        )
+    return {"model": experiment.model, "prompt": experiment.prompt, "libraries": loader.versions()}
 
-    return [base_model, base_model_guard]
+
+@step(
+    ModelSnapshot,
+    group=MODEL,
+    docs="docs/bring_your_own.md",
+    code=["model/snapshot.py"],
+    depends=_base,
+    reusable=lambda experiment: experiment.model.source.kind != "folder",
+    metadata=metadata.model,
+    kinds=["safetensors"],
+)
+def base_model(work: Work) -> ModelSnapshot:
+    """Local, hashed snapshot of the base: safetensors and tokenizer, nothing that can run code."""
+    from sft_pipeline.model import snapshot
+
+    source = snapshot.pinned(work.experiment.model.source)
+    return snapshot.take(source, work.root, work.store.cache, work.out, work.folder)
+
+
+@step(
+    GuardReport,
+    group=MODEL,
+    docs="docs/bring_your_own.md",
+    code=["model/guard.py"],
+    depends=_guarding,
+    metadata=metadata.guard,
+    checks=[Check(asset_checks.base_is_a_base)],
+    kinds=["pytorch"],
+    cuda=True,
+)
+def base_model_guard(work: Work, base_model: ModelSnapshot) -> GuardReport:
+    """Is the base a base? Template, token-id and delta checks; sentinels raw and in the training format."""
+    from sft_pipeline.model import guard
+
+    return guard.inspect(base_model, work.experiment.model, work.experiment.prompt, work.out)

@@ -1,4 +1,4 @@
-"""What runs without being asked: a schedule, sensors, the end of dead runs, a notice of failures, and a gate's age.
+"""What runs without being asked: a schedule, sensors, the end of dead runs, and a notice of failures.
 
 Everything that could spend device time is off until it is switched on in the UI, and asks for nothing that was asked for
 already, by the content that it is about. See docs/how-to/automation.md. Concepts:
@@ -15,9 +15,6 @@ from sft_pipeline.lineage.automation import (
     failure_sensor,
     specification_sensor,
 )
-from sft_pipeline.lineage.automation.freshness import with_freshness
-
-__all__ = ["build_schedules", "build_sensors", "with_freshness"]
 
 
 def build_schedules() -> list[dg.ScheduleDefinition]:

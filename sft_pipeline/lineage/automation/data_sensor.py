@@ -2,9 +2,9 @@
 
 They are the file or folder of data.source, where it is one, the test file and the benchmarks.
 
-Looking costs a `stat` per file. Only a file that looks another way is hashed, and only once it has looked the same at two
-ticks: one that is still being written changes in between. Times are compared, never ordered, so a clock that jumps only
-has a file hashed once more.
+A tick costs a `stat` per file. Files are hashed only after a `stat` that changed was the same at two ticks: one that is
+still being written changes in between. Times are compared, never ordered, so a clock that jumps only has a file hashed
+once more.
 """
 
 import json
@@ -30,10 +30,10 @@ class FileState(BaseModel):
     """What the last tick knew of an experiment's files."""
 
     stat: str
-    """Hash of how they look."""
+    """Hash of names, sizes, times and inodes."""
 
     content: dict[str, SourceFiles] | None
-    """What they hold, by the specification's field, or None until they have come to rest."""
+    """What they hold, by the specification's field, or None until they are stable."""
 
 
 def build() -> dg.SensorDefinition:
@@ -57,16 +57,16 @@ def build() -> dg.SensorDefinition:
                     continue
                 state = states[name] = _state(paths, root, seen.get(name))
                 if state.content is None:
-                    tick.say(f"{name}: its data are new or are being written; looked at again at the next tick")
+                    tick.log(f"{name}: its data files are new or being written; checked again at the next tick")
                     continue
                 raw = store.describe("raw_dataset", name, InstructionDataset)
             except (PipelineError, OSError) as error:
-                tick.say(f"{name}: {error}")
+                tick.log(f"{name}: {error}")
                 continue
             changed = [str(files) for field, files in state.content.items() if raw.source_files.get(field) != files]
             if changed and not tick.busy(name):
                 content = {field: files.model_dump() for field, files in state.content.items()}
-                tick.ask(name, hash_value(content), f"its data have changed: {'; '.join(changed)}")
+                tick.request_run(name, hash_value(content), f"its data have changed: {'; '.join(changed)}")
         return tick.result(json.dumps({name: state.model_dump() for name, state in states.items()}))
 
     return new_data

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.lineage.automation.gate_changes import ADAPTER, objections
+from sft_pipeline.lineage.automation.gate_changes import ADAPTER, problems
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 from sft_pipeline.specification import specifications
@@ -36,7 +36,7 @@ def build() -> dg.ScheduleDefinition:
                 pointer = store.pointer(ADAPTER, name)
                 if pointer is None:
                     continue
-                if against := objections(store, name):
+                if against := problems(store, name):
                     notes += [f"{name}: not evaluated: {reason}" for reason in against]
                     continue
             except (PipelineError, OSError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from sft_pipeline.errors import PipelineError
-from sft_pipeline.lineage.automation.gate_changes import ADAPTER, GATE, changes, objections
+from sft_pipeline.lineage.automation.gate_changes import ADAPTER, GATE, changes, problems
 from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
 
@@ -31,19 +31,19 @@ def build() -> dg.SensorDefinition:
                 if store.pointer(ADAPTER, name) is None:
                     continue
                 if store.pointer(GATE, name) is None:
-                    tick.say(f"{name}: its adapter has no gate yet; materialize it once by hand")
+                    tick.log(f"{name}: its adapter has no gate yet; materialize it once by hand")
                     continue
                 content, changed = changes(store, name, experiment, Path(project.root))
                 if not changed or tick.busy(name):
                     continue
                 why = "; ".join(changed)
-                if against := objections(store, name):
-                    tick.say(f"{name}: {why}; not evaluated: {'; '.join(against)}")
+                if against := problems(store, name):
+                    tick.log(f"{name}: {why}; not evaluated: {'; '.join(against)}")
                     continue
             except (PipelineError, OSError, dg.Failure) as error:
-                tick.say(f"{name}: {error}")
+                tick.log(f"{name}: {error}")
                 continue
-            tick.ask(name, content, why)
+            tick.request_run(name, content, why)
         return tick.result()
 
     return on_change

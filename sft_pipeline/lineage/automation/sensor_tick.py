@@ -1,8 +1,8 @@
-"""What every tick of a sensor does: ask for runs, none of them twice, and tell what it did not ask for and why.
+"""What every tick of a sensor does: request runs, none of them twice, and log what it did not request and why.
 
-The memory is the run storage, not the cursor: the newest run that a sensor asked for says by its tag for which content.
-So a lost cursor, a daemon that starts again and a tick that is evaluated twice ask for nothing new, while content that
-changes back and forth is asked for every time.
+The memory is the run storage, not the cursor: the newest run that a sensor requested names by its tag the content that it
+was requested for. So a lost cursor, a daemon that restarts and a tick that is evaluated twice request nothing new, while
+content that changes back and forth is requested every time.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 CONTENT = "sft_pipeline/content"
-"""Run tag: hash of the content because of which a sensor asked for the run."""
+"""Run tag: hash of the content because of which a sensor requested the run."""
 
 SENSOR = "dagster/sensor_name"
 """Run tag that the daemon sets."""
@@ -40,7 +40,7 @@ class Tick:
 
     Args:
         context: the sensor's context.
-        sensor: its name, by which the runs that it asked for are found again.
+        sensor: its name, by which the runs that it requested are found again.
     """
 
     def __init__(self, context: dg.SensorEvaluationContext, sensor: str):
@@ -49,47 +49,47 @@ class Tick:
         self._requests: list[dg.RunRequest] = []
         self._notes: list[str] = []
 
-    def say(self, note: str) -> None:
-        """Tell something that the operator should know: in the tick's log, and as its reason if it asks for no run."""
+    def log(self, note: str) -> None:
+        """Log what the operator should know: in the tick's log, and as its skip reason if it requests no run."""
         self._notes.append(note)
 
     def remembered(self, values: type[V]) -> dict[str, V] | None:
-        """What the cursor holds by experiment, or None where there is none; one that cannot be read is told, and is none."""
+        """What the cursor holds by experiment; None where there is none, or where it cannot be read, which is logged."""
         if self._context.cursor is None:
             return None
         try:
-            return TypeAdapter(dict[str, values]).validate_json(self._context.cursor)
+            return TypeAdapter(dict[str, values]).validate_json(self._context.cursor)  # type: ignore[valid-type]
         except ValidationError:
-            self.say("the cursor could not be read and begins anew")
+            self.log("the cursor could not be read and is reset")
             return None
 
-    def experiments(self, root: Path) -> dict[str, "Experiment"]:
-        """The experiments under `root`/specs; those that cannot be read are told, and left out."""
+    def experiments(self, root: Path) -> "dict[str, Experiment]":
+        """The experiments under `root`/specs; those that cannot be read are logged and left out."""
         found = {}
         names, problems = specifications(root)
         for problem in problems:
-            self.say(problem)
+            self.log(problem)
         for name in names:
             try:
                 found[name] = load(root / "specs" / f"{name}.yaml")
             except SpecificationError as error:
-                self.say(str(error))
+                self.log(str(error))
         return found
 
     def busy(self, experiment: str) -> bool:
-        """Whether a run of the experiment is under way, which is told: what it makes is not known yet."""
+        """Whether a run of the experiment is under way, which is logged: its result is not known yet."""
         under_way = dg.RunsFilter(tags={PARTITION: experiment}, statuses=UNDER_WAY)
         for run in self._context.instance.get_runs(under_way, limit=1):
-            self.say(f"{experiment}: run {run.run_id[:8]} is under way; looked at again when it has ended")
+            self.log(f"{experiment}: run {run.run_id[:8]} is under way; checked again when it has ended")
             return True
         return False
 
-    def ask(self, experiment: str, content: str, why: str) -> None:
-        """Ask for a run of the sensor's job, unless the newest one that it asked for was for the same content."""
+    def request_run(self, experiment: str, content: str, why: str) -> None:
+        """Request a run of the sensor's job, unless the newest one that it requested was for the same content."""
         mine = dg.RunsFilter(tags={PARTITION: experiment, SENSOR: self._sensor})
         last = next(iter(self._context.instance.get_runs(mine, limit=1)), None)
         if last and last.tags.get(CONTENT) == content:
-            self.say(
+            self.log(
                 f"{experiment}: {why}; run {last.run_id[:8]} was started for exactly this and is {last.status.value}. "
                 "Materialize it by hand to try again"
             )

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from sft_pipeline.errors import PipelineError
 from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.hashing import hash_value
-from sft_pipeline.provenance.store import Store
-from sft_pipeline.provenance.verification import LINEAGE
 
 NAME = "run_new_specifications"
 
@@ -39,28 +36,17 @@ def build(loaded: list[str]) -> dg.SensorDefinition:
         found = {n: hash_value(e.model_dump(mode="json")) for n, e in tick.experiments(root).items()}
         seen = tick.remembered(str)
         if seen is None:
-            tick.say(f"{len(found)} specifications noted; from now on, a new one or a change starts a run")
+            tick.log(f"{len(found)} specifications noted; from now on, a new one or a change starts a run")
             return tick.result(json.dumps(found))
         for name, content in found.items():
             if seen.get(name) == content or tick.busy(name):
                 continue
             new = "" if name in loaded else "; reload the code location to see it as a partition in the UI"
-            tick.ask(name, content, f"its specification {'has changed' if name in seen else 'is new'}{new}")
+            tick.request_run(name, content, f"its specification {'has changed' if name in seen else 'is new'}{new}")
             seen[name] = content
         for name in sorted(seen):
-            if not (root / "specs" / f"{name}.yaml").is_file() and (left := _stored(project.artifacts(), name)):
-                tick.say(f"{name}: its specification was deleted; {left} of its artifacts remain in the store")
+            if not (root / "specs" / f"{name}.yaml").is_file() and (left := len(project.artifacts().assets(name))):
+                tick.log(f"{name}: its specification was deleted; {left} of its artifacts remain in the store")
         return tick.result(json.dumps(seen))
 
     return new_specifications
-
-
-def _stored(store: Store, name: str) -> int:
-    """Number of assets that are stored for an experiment; a damaged pointer counts, for something is there."""
-    count = 0
-    for asset in LINEAGE:
-        try:
-            count += store.pointer(asset, name) is not None
-        except PipelineError:
-            count += 1
-    return count

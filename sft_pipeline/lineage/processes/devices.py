@@ -5,7 +5,6 @@ whenever its holder ends, also by SIGKILL, so that no device is ever lost; see f
 CUDA_VISIBLE_DEVICES and no others. Nothing here imports torch: it reads that variable once, when it first looks.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -14,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from sft_pipeline.errors import DeviceError
+from sft_pipeline.provenance.locks import try_lock
 
 DECLARED = "SFT_PIPELINE_CUDA_DEVICES"
 """Variable with the devices that steps may use, such as `0,1` or UUIDs; empty: none."""
@@ -54,7 +55,7 @@ def hide() -> None:
 
 
 @contextmanager
-def lease(count: int, say: Callable[[str], None]) -> Iterator[tuple[str, ...]]:
+def lease(count: int, log: Callable[[str], None]) -> Iterator[tuple[str, ...]]:
     """Hold `count` devices that nobody else holds; waits for them as long as it takes.
 
     Inside, CUDA_VISIBLE_DEVICES names them, for this process and for those that it starts. A lease within a lease is the
@@ -62,13 +63,13 @@ def lease(count: int, say: Callable[[str], None]) -> Iterator[tuple[str, ...]]:
 
     Args:
         count: devices that are needed at once.
-        say: told once when all are busy and this one waits.
+        log: called once when all are busy and this one waits.
 
     Raises:
         DeviceError: the machine has fewer devices than that, or this process holds fewer already.
     """
     if not _mine.users:
-        _mine.begin(count, say)
+        _mine.begin(count, log)
     elif len(_mine.taken) < count:
         raise DeviceError(f"{count} devices are needed, but this process works on {', '.join(_mine.taken)} already")
     _mine.users += 1
@@ -83,13 +84,13 @@ def lease(count: int, say: Callable[[str], None]) -> Iterator[tuple[str, ...]]:
 class _Lease:
     """The one lease of this process."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.users = 0
         self.taken: tuple[str, ...] = ()
         self._locks = ExitStack()
         self._seen: str | None = None
 
-    def begin(self, count: int, say: Callable[[str], None]) -> None:
+    def begin(self, count: int, log: Callable[[str], None]) -> None:
         there = devices()
         if len(there) < count:
             raise DeviceError(
@@ -99,7 +100,7 @@ class _Lease:
             )
         taken = _take(there, count, self._locks)
         if not taken:
-            say(f"all of the CUDA devices {', '.join(there)} are busy; waiting for {count}")
+            log(f"all of the CUDA devices {', '.join(there)} are busy; waiting for {count}")
         while not taken:
             time.sleep(POLL)
             taken = _take(there, count, self._locks)
@@ -123,10 +124,8 @@ def _take(there: tuple[str, ...], count: int, held: ExitStack) -> list[str]:
     with ExitStack() as tried:
         taken = []
         for name in there:
-            lock = tried.enter_context(_open(folder / f"{name.replace(os.sep, '_')}.lock"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            file = tried.enter_context(_open(folder / f"{name.replace(os.sep, '_')}.lock"))
+            if not try_lock(file):
                 continue
             taken.append(name)
             if len(taken) == count:
@@ -143,7 +142,7 @@ def _folder() -> Path:
     return folder
 
 
-def _open(path: Path):
+def _open(path: Path) -> IO[str]:
     """The lock file, which another user may have made: it is only read, and that is enough for a lock."""
     try:
         handle = os.open(path, os.O_RDONLY)

@@ -7,7 +7,6 @@ back whatever happens to the process. A number that is used again by another pro
 cannot be mistaken for it.
 """
 
-import fcntl
 import os
 import socket
 from contextlib import suppress
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 import dagster as dg
+
+from sft_pipeline.provenance.locks import lock, try_lock
 
 EXECUTING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 """Of these runs a process is expected. Runs that do not start are ended by run monitoring, see dagster.yaml."""
@@ -32,12 +33,12 @@ def hold(instance: dg.DagsterInstance, run: str) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         writing = file.with_name(f"{file.name}.{os.getpid()}")
-        lock = writing.open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"{os.getpid()} {socket.gethostname()}")
-        lock.flush()
+        record = writing.open("w")
+        lock(record)
+        record.write(f"{os.getpid()} {socket.gethostname()}")
+        record.flush()
         writing.replace(file)  # nobody sees it before it is locked
-        _held.append(lock)
+        _held.append(record)
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -48,14 +49,14 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     ended = []
     for listed in instance.get_runs(dg.RunsFilter(statuses=EXECUTING)):
-        lock = _left(_file(instance, listed.run_id))
-        if lock is None:
+        record = _left(_file(instance, listed.run_id))
+        if record is None:
             continue
-        with lock:  # nobody else judges it meanwhile
+        with record:  # nobody else judges it meanwhile
             run = instance.get_run_by_id(listed.run_id)
             if run is None or run.status not in EXECUTING:  # it has ended since it was listed
                 continue
-            process = lock.read().split()[0]
+            process = record.read().split()[0]
             message = (
                 f"process {process} on this machine, which executed the run, is gone: it was killed, memory ran out, or the "
                 "machine was restarted. Materialize again; what was done is kept"
@@ -76,15 +77,15 @@ def _file(instance: dg.DagsterInstance, run: str) -> Path:
 def _left(file: Path) -> IO[str] | None:
     """The file of a run, locked, if its process was of this machine and is gone."""
     try:
-        lock = file.open("r+")  # on NFS a lock needs a file that is open for writing
+        record = file.open("r+")  # on NFS a lock needs a file that is open for writing
     except OSError:
         return None
     try:
-        if lock.read().split()[1:] == [socket.gethostname()]:
-            lock.seek(0)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-    except OSError:  # it is locked
+        if record.read().split()[1:] == [socket.gethostname()]:
+            record.seek(0)
+            if try_lock(record):
+                return record
+    except OSError:  # a file system that cannot tell: the run is left alone
         pass
-    lock.close()
+    record.close()
     return None

@@ -9,7 +9,6 @@ age can tell (a work folder that waits for its step to be run again, an upload f
 from the newest pointer in the store, not from now, so that a clock that jumps makes nothing old.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -20,10 +19,11 @@ from pathlib import Path
 
 from sft_pipeline.artifacts import Frozen
 from sft_pipeline.errors import CorruptArtifactError
+from sft_pipeline.provenance.locks import open_lock, try_lock
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.store.local import LocalObjects
 from sft_pipeline.provenance.store.remote import RemoteObjects
-from sft_pipeline.provenance.store.work_folders import LOCK, lock_of, open_lock
+from sft_pipeline.provenance.store.work_folders import LOCK, lock_of
 
 KEEP = 3
 """Versions before the current one that keep their files."""
@@ -162,14 +162,13 @@ def _out_of_sight(store: Store, path: Path) -> Path:
 def _free(path: Path) -> Iterator[bool]:
     """Whether nobody holds the lock on `path`; while it is looked at, nobody else gets it."""
     try:
-        handle = os.open(path, os.O_RDONLY) if path.is_dir() else open_lock(path)
+        handle = open_lock(path)
     except FileNotFoundError:
         yield True
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = True
-    except OSError:  # held; or a file system that cannot tell, and then it stays
+        free = try_lock(handle)
+    except OSError:  # a file system that cannot tell: it stays
         free = False
     try:
         yield free

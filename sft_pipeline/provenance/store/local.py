@@ -1,18 +1,17 @@
 """Objects and pointers in a local folder: renamed into place, flushed to disk, hashed at every read."""
 
-import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.errors import CorruptArtifactError, StoreError
-from sft_pipeline.provenance.files import flush
+from sft_pipeline.provenance.files import flush, write
 from sft_pipeline.provenance.hashing import hash_bytes, hash_file
+from sft_pipeline.provenance.locks import lock
 from sft_pipeline.provenance.store.work_folders import Work
 
 A = TypeVar("A", bound=Artifact)
@@ -97,16 +96,9 @@ class LocalObjects:
         target = self._pointer_path(asset, experiment)
         with self._work.writing():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target.parent / ".lock", "a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                text = change(self.pointer(asset, experiment))
-                handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".new")
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(text)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(name, target)
-                flush(target.parent)
+            with open(target.parent / ".lock", "a") as file:
+                lock(file)
+                write(target, change(self.pointer(asset, experiment)))
 
     def pointers(self) -> Iterator[tuple[str, str]]:
         """Asset and experiment of every pointer."""

@@ -103,16 +103,16 @@ class Store(Work):
         Args:
             asset: the asset.
             experiment: the experiment.
-            kind: type of the artifact.
+            kind: type of the artifact, or one that it derives from.
             cached: False has a remote object downloaded and checked even where the cache holds it.
 
         Raises:
             StoreError: it was never materialized, or is of another type.
             CorruptArtifactError: a file is missing or is not what was stored.
         """
-        pointer = self._pointer_to(asset, experiment, kind)
+        pointer, stored = self._pointer_to(asset, experiment, kind)
         try:
-            return self.objects.open(asset, pointer.address, kind, cached=cached)
+            return self.objects.open(asset, pointer.address, stored, cached=cached)
         except CorruptArtifactError as error:
             back = (
                 f" `sft-pipeline restore {experiment} {asset}` shows the versions before it."
@@ -130,17 +130,43 @@ class Store(Work):
             StoreError: it was never materialized, or is of another type.
             CorruptArtifactError: the description is missing or is not what was stored.
         """
-        pointer = self._pointer_to(asset, experiment, kind)
-        return self.objects.describe(asset, pointer.address, kind)
+        pointer, stored = self._pointer_to(asset, experiment, kind)
+        return self.objects.describe(asset, pointer.address, stored)
 
-    def _pointer_to(self, asset: str, experiment: str, kind: type[Artifact]) -> Pointer:
+    def assets(self, experiment: str) -> list[str]:
+        """The assets that are stored for an experiment, sorted.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return sorted({asset for asset, name in self.objects.pointers() if name == experiment})
+
+    def _pointer_to(self, asset: str, experiment: str, kind: type[A]) -> tuple[Pointer, type[A]]:
         pointer = self.pointer(asset, experiment)
         if pointer is None:
             gone = "" if self.remote or self.root.is_dir() else f" There is no artifact store at {self.root}."
             raise StoreError(f"{asset} of experiment {experiment} was never materialized; materialize it first.{gone}")
-        if pointer.type != kind.__name__:
+        stored = kind.subtypes().get(pointer.type)
+        if stored is None:
             raise StoreError(f"{asset} of experiment {experiment} is a {pointer.type}, not a {kind.__name__}.")
-        return pointer
+        return pointer, stored  # type: ignore[return-value]  # a subtype of `kind`
+
+    def versions(self, asset: str, experiment: str) -> list[tuple[Version, str]]:
+        """Every version that is remembered, newest first, and what is wrong with it; all files are checked.
+
+        Raises:
+            StoreError: the asset was never materialized.
+            CorruptArtifactError: the pointer is damaged.
+        """
+        pointer, _ = self._pointer_to(asset, experiment, Artifact)
+        found, types = [], Artifact.subtypes()
+        for version in (pointer.current, *pointer.previous):
+            try:
+                self.objects.open(asset, version.address, types.get(version.type, Artifact), cached=False)
+                found.append((version, ""))
+            except StoreError as error:
+                found.append((version, str(error)))
+        return found
 
     def restore(self, asset: str, experiment: str, kind: type[A], address: str) -> A:
         """Make an earlier version current again, once all of it has been checked.
@@ -148,7 +174,7 @@ class Store(Work):
         Args:
             asset: the asset.
             experiment: the experiment.
-            kind: type of the artifact.
+            kind: type of the artifact, or one that it derives from.
             address: address of the version, or its beginning.
 
         Raises:
@@ -162,8 +188,9 @@ class Store(Work):
                 f"{len(known)} versions of {asset} of experiment {experiment} have an address that begins with "
                 f"{address!r}; see `sft-pipeline restore {experiment} {asset}` for those that there are."
             )
+        _, stored = self._pointer_to(asset, experiment, kind)
         with self.writing(), self.locked():
-            found = self.objects.open(asset, *known, kind, cached=False)
+            found = self.objects.open(asset, *known, stored, cached=False)
             self._point(asset, experiment, found, *known)
         return found
 

@@ -7,8 +7,6 @@
 Locks are flock(2): the kernel gives them back whatever happens to their holder.
 """
 
-import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from sft_pipeline.errors import StoreError
+from sft_pipeline.provenance.locks import lock, open_lock
 from sft_pipeline.provenance.store.location import CACHE, STORE, folder
 from sft_pipeline.specification import NAME
 
@@ -48,7 +47,7 @@ class Work:
 
     @property
     def cache(self) -> Path:
-        """Folder for what can be made again: SFT_PIPELINE_CACHE, or `cache/` in the store's local folder."""
+        """Folder for what can be rebuilt: SFT_PIPELINE_CACHE, or `cache/` in the store's local folder."""
         return folder(CACHE) or self.root / "cache"
 
     def new_folder(self, prefix: str = "") -> Path:
@@ -66,22 +65,22 @@ class Work:
             parent.mkdir(exist_ok=True)
             made = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
             handle = os.open(made, os.O_RDONLY)
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            lock(handle, shared=True)
             _scratch[made] = handle
             return made
 
     def begin(
-        self, asset: str, experiment: str, key: str, say: Callable[[str], None], assets: Collection[str] = ()
+        self, asset: str, experiment: str, key: str, log: Callable[[str], None], assets: Collection[str] = ()
     ) -> Path:
         """Take the step's own folder, which one process holds at a time, until `end`.
 
-        It outlives a killed process, so that the next one with the same key can go on where that stopped.
+        It outlives a killed process, so that the next one with the same key can resume where that stopped.
 
         Args:
             asset: what is being made.
             experiment: for which experiment.
             key: hash of everything the result depends on; another key is another folder.
-            say: told when another process holds the folder and this one waits.
+            log: called when another process holds the folder and this one waits.
             assets: all that the step makes, where that is more than `asset`: the folder is given back after the last of
                 them, so that no other run stores its own between two of them.
 
@@ -92,13 +91,9 @@ class Work:
         parent = self.root / "work" / asset / experiment
         with self.writing():
             parent.mkdir(parents=True, exist_ok=True)
-            lock = open(lock_of(parent), "w")  # noqa: SIM115 - `end` closes it
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is making {asset} of {experiment}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        _held[self.root, asset, experiment] = Held(lock, {asset, *assets})
+            file = open(lock_of(parent), "w")  # noqa: SIM115 - `end` closes it
+        lock(file, busy=lambda: log(f"another process is making {asset} of {experiment}; waiting for it"))
+        _held[self.root, asset, experiment] = Held(file, {asset, *assets})
         own = parent / key[:16]
         with self.writing():
             own.mkdir(parents=True, exist_ok=True)
@@ -126,8 +121,8 @@ class Work:
     def locked(self, *, alone: bool = False) -> Iterator[None]:
         """Hold the store's lock: writers share it, gc holds it alone, so that gc never sees half a `put`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(open_lock(self.root / LOCK, create=True)) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        with os.fdopen(open_lock(self.root / LOCK, create=True)) as file:
+            lock(file, shared=not alone)
             yield
 
     @contextmanager
@@ -140,20 +135,6 @@ class Work:
                 f"the artifact store {self.root} cannot be written: {error.strerror or error}. Give it space and write "
                 f"permission, or set {self._variable} to another folder."
             ) from error
-
-
-def open_lock(path: Path, *, create: bool = False) -> int:
-    """A descriptor of a lock file: for writing, which NFS asks of who locks alone, or for reading where that is allowed only.
-
-    Raises:
-        OSError: it is not there, or may not be opened or made.
-    """
-    try:
-        return os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS) or not path.exists():
-            raise
-        return os.open(path, os.O_RDONLY)
 
 
 def lock_of(folder: Path) -> Path:

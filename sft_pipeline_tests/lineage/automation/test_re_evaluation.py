@@ -9,6 +9,7 @@ import pytest
 
 from sft_pipeline.artifacts import AdapterSnapshot, Finding, InstructionDataset, TrainingReport
 from sft_pipeline.definitions import build_defs
+from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.store import Store
 
@@ -77,7 +78,7 @@ def replace(store, asset, kind, **fields):
 def test_the_sensor_asks_when_something_that_the_gate_rests_on_has_changed_and_only_then(evaluated, instance, ticks):
     tick = ticks("re_evaluate_on_change")
     for _ in range(2):
-        assert tick() == ([], "nothing has changed")  # fails when assets/evaluation.py and recorded.py part ways
+        assert tick() == ([], "nothing has changed")
     edit(evaluated, "description: the whole", "description: a whole")
     edit(evaluated, "learning_rate: 2e-2", "learning_rate: 1e-2")
     assert tick()[0] == []  # another training is another adapter's business
@@ -101,10 +102,10 @@ def test_the_sensor_sees_a_scorer_an_engine_and_a_test_split_that_changed(evalua
     def asked():
         return [request.tags["dagster/partition"] for request in tick.evaluate().run_requests or []]
 
-    recorded = "sft_pipeline.lineage.automation.gate_changes"
-    with patch("sft_pipeline.lineage.step.code_version", lambda asset: "another" if asset == "gate_report" else "?"):
+    with patch.dict(vars(ASSETS["gate_report"]), code_version="another"):
         assert asked() == ["toy"]
-    with patch(f"{recorded}.decoding", lambda experiment: {"libraries": {"transformers": "another"}}):
+    answers = "sft_pipeline.lineage.assets.evaluation.decoding"
+    with patch(answers, lambda experiment: {"libraries": {"transformers": "another"}}):
         assert asked() == ["toy"]
     with patch("sft_pipeline.evaluation.scoring.score.libraries", lambda evaluation: {"math-verify": "another"}):
         assert asked() == ["toy"]

@@ -1,0 +1,77 @@
+"""An asset that is declared in one place is seen everywhere."""
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sft_pipeline.artifacts import InstructionDataset, TrainingReport
+from sft_pipeline.definitions import build_defs
+from sft_pipeline.lineage.asset import ASSETS, Check
+from sft_pipeline.lineage.code_versions import counted
+from sft_pipeline.lineage.staleness import stale
+from sft_pipeline.lineage.step import STEPS, step
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.provenance.verification import verify_lineage
+from sft_pipeline.specification import load_by_name
+
+
+@pytest.fixture
+def word_count():
+    """Declares an asset, in this one place."""
+
+    def many(report: TrainingReport) -> dg.AssetCheckResult:
+        """There are words."""
+        return dg.AssetCheckResult(passed=report.metrics["words"] > 10)
+
+    @step(
+        TrainingReport,
+        group="counting",
+        docs="docs/data.md",
+        code=["dataset/text.py"],
+        depends=lambda experiment, root: {"description": experiment.description},
+        metadata=lambda report: {"words": report.metrics["words"]},
+        checks=[Check(many)],
+        kinds=["json"],
+    )
+    def word_count(work, raw_dataset: InstructionDataset) -> TrainingReport:
+        """Words of the raw dataset."""
+        (work.out / "count.txt").write_text("many")
+        return TrainingReport.finalize(work.out, healthy=True, metrics={"words": 20.0 * raw_dataset.rows})
+
+    yield "word_count"
+    del ASSETS["word_count"], STEPS["word_count"]
+
+
+def test_a_declared_asset_is_seen_everywhere(word_count, toy_project, materialize):
+    graph = build_defs(root=toy_project, store=toy_project / "store").resolve_asset_graph()
+    node = graph.get(dg.AssetKey(word_count))
+    assert node.group_name == "counting" and node.description == "Words of the raw dataset." and node.owners
+    assert Path(node.metadata["docs"].path) == Path("docs/data.md")
+    assert node.parent_keys == {dg.AssetKey("raw_dataset")}
+    assert node.code_version == ASSETS[word_count].code_version
+    assert "dataset/text.py" in counted(ASSETS[word_count].code)
+    assert [key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(word_count)] == ["many"]
+
+    run = materialize(toy_project, "raw_dataset,word_count")
+    assert run.result.success and run.checks["many"].passed
+    assert (
+        run.made[word_count].metadata["words"].value
+        == 20.0 * run.made["raw_dataset"].metadata["dagster/row_count"].value
+    )
+    assert materialize(toy_project, word_count).reused == {word_count}
+
+    store = Store(toy_project / "store")
+    assert verify_lineage(store, "toy") == ([], {"raw_dataset": 2, word_count: 1})
+    assert store.versions(word_count, "toy")[0][1] == ""
+
+    def why():
+        return stale(store, "toy", load_by_name("toy", toy_project), toy_project)
+
+    assert word_count not in why()
+    path = toy_project / "specs" / "toy.yaml"
+    path.write_text(path.read_text().replace("description: ", "description: another, "))
+    assert list(why()) == [word_count]
+    shutil.rmtree(store.root / "pointers" / "raw_dataset")
+    assert "no raw_dataset of toy is stored" in verify_lineage(store, "toy")[0][0]
