@@ -89,7 +89,7 @@ class Work:
 
     def on_devices(self) -> AbstractContextManager[Any]:
         """The lease on the devices that the step needs; nothing where the specification declares the CPU."""
-        op, experiment = self.context.op, self.experiment
+        op, experiment = self.context.op_execution_context.op, self.experiment
         if DEVICE not in op.tags or experiment.model.device != "cuda":
             return nullcontext()
         return lease(experiment.training.processes if op.name == "lora_adapter" else 1, self.context.log.info)

@@ -19,7 +19,7 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
     found: dict[str, Artifact] = {}
     for asset in store.assets(experiment):
         try:
-            found[asset] = store.get(asset, experiment, cached=False)
+            found[asset] = store.get(asset, experiment, Artifact, cached=False)
         except StoreError as error:
             damaged.add(asset)
             problems.append(str(error))

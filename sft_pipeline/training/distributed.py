@@ -1,8 +1,12 @@
-"""A training over several processes: torch's elastic launcher starts them, accelerate joins them, TRL trains as ever.
+"""A training over several processes of this machine: accelerate finds itself among them, TRL trains as ever.
 
 On the CPU they talk by gloo, on CUDA by NCCL, with a device each. Every process runs the same code on its share of each
 step's rows; the first one writes checkpoints and log. FSDP shards the (quantised) base over the devices instead of
 holding it on each; that path needs CUDA devices.
+
+They find each other through a file in the step's private folder (torch's FileStore) and talk over the loopback interface.
+torch's own launcher, torchrun, would open a store to all interfaces that asks nobody who he is, and unpickle what it
+finds there: whoever reaches the port runs code as this user.
 
 No process outlives the step that launched them. All of them inherit a pipe as standard input, whose other end only the
 launching process has: the kernel closes it even after SIGKILL, and whoever reads its end ends itself. They also inherit
@@ -14,36 +18,49 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.journal import complete_lines
 from sft_pipeline.provenance.locks import lock
 from sft_pipeline.training import checkpoints
 from sft_pipeline.training.callbacks.interruption import notices
 
 LOG = "processes.log"
-"""What the processes say, in the work folder; locked while one of them lives."""
+"""Output of the processes, in the work folder; locked while one of them lives."""
 
 ROWS = "processes.jsonl"
-"""Log rows of the first process, in the work folder, one JSON object per line."""
+"""Log records of the first process, in the work folder, one JSON object per line."""
 
 POLL = 0.5
-"""Seconds between two looks at the log rows."""
+"""Seconds between two looks at the log records."""
 
 SAVING = 600
 """Seconds that the processes have for their last checkpoint after a notice of termination."""
+
+ENDING = 30
+"""Seconds that the others have when one has failed: without it there is no further checkpoint."""
+
+STORE = "processes.store"
+"""File in the work folder through which the processes find each other; a new one for each launch."""
+
+CAUSE = "processes.cause"
+"""Why a process failed, in the work folder: the first one that does writes it, and the others only lose its company."""
+
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+"""Environment of the processes. Nobody listens at the master's address: accelerate only wants one to be named."""
 
 _INPUTS = {"base": ModelSnapshot, "plan": TrainingPlan, "train": InstructionDataset, "dev": InstructionDataset}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process trains: specification, inputs, work folder, and the checkpoint that it goes on from."""
+    """What a process trains: specification, inputs, work folder, and the checkpoint that it resumes from."""
 
     experiment: Experiment
     base: ModelSnapshot
@@ -84,59 +101,94 @@ def await_killed(work: Path) -> None:
 def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     """Train in `experiment.training.processes` processes until all have ended.
 
-    SIGTERM and SIGINT are handed on to them; they save a checkpoint and end.
+    SIGTERM and SIGINT are passed on to them; they save a checkpoint and end.
 
     Args:
         job: what to train.
-        on_log: called with each log row as it comes.
+        on_log: called with each log record as it comes.
 
     Raises:
         PreconditionError: there are fewer CUDA devices than processes.
-        TrainingError: a process failed or was interrupted; with the last lines that it wrote.
+        TrainingError: a process failed or was interrupted; with the cause that it wrote.
     """
-    work, count = job.work, str(job.experiment.training.processes)
+    work, count = job.work, job.experiment.training.processes
     cpu = job.experiment.model.device == "cpu"
     if not cpu:
-        _require_devices(job.experiment.training.processes)
+        _require_devices(count)
     job.write(work / "processes.json")
     (work / ROWS).write_text("")
-    elastic = ["torch.distributed.run", "--standalone", "--nproc-per-node", count, "--shutdown-timeout", str(SAVING)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": str(cpu).lower(), "OMP_NUM_THREADS": _threads(count)}
-    with _locked_log(work) as log, open(work / ROWS) as rows:
+    environment = os.environ | LOOPBACK | {"ACCELERATE_USE_CPU": str(cpu).lower(), "OMP_NUM_THREADS": _threads(count)}
+    environment |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    ranks: list[subprocess.Popen[bytes]] = []
+    received: list[str] = []
+
+    def terminate(name: str) -> None:
+        received.append(name)
+        if len(received) == 1:
+            for rank in ranks:
+                rank.terminate()
+
+    with _locked_log(work) as log, open(work / ROWS, "rb") as rows, notices(terminate):
         log.truncate(0)
-        process = subprocess.Popen(
-            [sys.executable, "-m", *elastic, "-m", "sft_pipeline.training.worker", str(work / "processes.json")],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches it through the notice alone: the launcher takes a second for haste
-        )
-        told: list[str] = []
-
-        def tell(name: str) -> None:
-            told.append(name)
-            if len(told) == 1:
-                process.terminate()
-
-        with notices(tell):
-            try:
-                while process.poll() is None:
-                    _hand_on(rows, on_log)
-                    time.sleep(POLL)
-            finally:
-                if process.poll() is None:
-                    tell("an error")
-                process.wait()
-        _hand_on(rows, on_log)
-    if process.returncode and told and (saved := checkpoints.newest(work, job.fingerprint)):
+        for name in (STORE, CAUSE):
+            (work / name).unlink(missing_ok=True)
+        lives, launched = os.pipe()
+        try:
+            for rank in range(count):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "sft_pipeline.training.worker", str(work / "processes.json")],
+                    stdin=lives,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    start_new_session=True,  # Ctrl-C reaches it through the notice alone
+                )
+                ranks.append(process)
+                if received:  # before it was there to be terminated
+                    process.terminate()
+            _supervise(ranks, lambda: _forward(rows, on_log))
+        finally:
+            seconds = SAVING if received else ENDING
+            if not received:  # a second signal would keep a process from saving
+                for process in ranks:
+                    process.terminate()
+            _end(ranks, seconds)
+            os.close(lives)
+            os.close(launched)
+        _forward(rows, on_log)
+    if not any(rank.returncode for rank in ranks):
+        return
+    if received and (saved := checkpoints.newest(work, job.fingerprint)):
         raise TrainingError(
-            f"interrupted by {told[0]}; the checkpoint of step {saved.step} of {job.plan.steps} is complete, materialize "
-            f"again to resume there. What the processes said is in {work / LOG}"
+            f"interrupted by {received[0]}; the checkpoint of step {saved.step} of {job.plan.steps} is complete, materialize "
+            f"again to resume there. What the processes wrote is in {work / LOG}"
         )
-    if process.returncode:
-        said = (work / LOG).read_text(errors="replace").splitlines()[-30:]
-        raise TrainingError(f"a process of {count} failed; {work / LOG} ends with:\n" + "\n".join(said))
+    if (work / CAUSE).is_file():
+        cause = (work / CAUSE).read_text(errors="replace")
+    else:  # killed, or a library crashed
+        codes = ", ".join(
+            f"process {n} ended with {rank.returncode}" for n, rank in enumerate(ranks) if rank.returncode
+        )
+        cause = "\n".join([codes, *(work / LOG).read_text(errors="replace").splitlines()[-30:]])
+    raise TrainingError(f"a process of {count} failed: {cause}\nWhat the processes wrote is in {work / LOG}")
+
+
+def _supervise(ranks: Sequence[subprocess.Popen[bytes]], forward: Callable[[], None]) -> None:
+    """Wait until all processes have ended, or one has failed."""
+    while any(rank.poll() is None for rank in ranks) and not any(rank.returncode for rank in ranks):
+        forward()
+        time.sleep(POLL)
+
+
+def _end(ranks: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Wait for the processes, which have a signal to end, and kill those that are still there after this time."""
+    until = time.monotonic() + seconds
+    for rank in ranks:
+        try:
+            rank.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            rank.kill()
+            rank.wait()
 
 
 def _require_devices(count: int) -> None:
@@ -157,12 +209,12 @@ def _locked_log(work: Path) -> TextIO:
     return log
 
 
-def _threads(processes: str) -> str:
+def _threads(processes: int) -> str:
     """Threads per process: an equal share of the cores, since spinning threads on shared cores are many times slower."""
-    return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // int(processes)))
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
 
 
-def _hand_on(rows, on_log: Callable[[dict[str, Any]], None] | None) -> None:
-    while line := rows.readline():
+def _forward(rows: BinaryIO, on_log: Callable[[dict[str, Any]], None] | None) -> None:
+    for line in complete_lines(rows):
         if on_log is not None:
             on_log(json.loads(line))

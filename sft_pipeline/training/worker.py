@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from sft_pipeline.provenance.journal import Journal
 from sft_pipeline.training import distributed, trainer
 
 
@@ -28,20 +30,27 @@ def _work(path: Path) -> None:
     """One process's part."""
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    job = distributed.Job.read(path)
-    with open(job.work / distributed.ROWS, "a") as rows:
+    job, rank, count = distributed.Job.read(path), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    cuda = job.experiment.model.device == "cuda"
+    if cuda:
+        torch.cuda.set_device(rank)
+    store = torch.distributed.FileStore(str(job.work / distributed.STORE), count)
+    torch.distributed.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=count)
+    with Journal(job.work / distributed.ROWS, durable=False) if rank == 0 else nullcontext() as rows:
 
         def on_log(row: dict[str, Any]) -> None:
-            rows.write(json.dumps(row) + "\n")
-            rows.flush()
+            rows.add(json.dumps(row).encode())
 
-        trainer.train_here(job, on_log if os.environ["RANK"] == "0" else None)
+        trainer.train_here(job, on_log if rank == 0 else None)
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     _end_with_the_launch()
-    from torch.distributed.elastic.multiprocessing.errors import record
-
-    record(_work)(Path(sys.argv[1]))  # so that the launcher's last words say which exception it was
+    job = Path(sys.argv[1])
+    try:
+        _work(job)
+    except BaseException as error:
+        with suppress(FileExistsError), (job.parent / distributed.CAUSE).open("x") as cause:
+            cause.write(f"{type(error).__name__}: {error}")
+        raise

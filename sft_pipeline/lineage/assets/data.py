@@ -163,7 +163,7 @@ def splits(
     work: Work, clean_dataset: InstructionDataset, raw_dataset: InstructionDataset
 ) -> dict[str, InstructionDataset]:
     """The three splits."""
-    from sft_pipeline.dataset.split import split
+    from sft_pipeline.dataset.split.split import split
 
     made = split(
         clean_dataset,

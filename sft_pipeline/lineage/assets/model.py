@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def _base(experiment: "Experiment", root: Path) -> dict[str, Any]:
-    from sft_pipeline.model import snapshot
+    from sft_pipeline.model.snapshot import pinned
 
-    return {"source": snapshot.pinned(experiment.model.source)}
+    return {"source": pinned(experiment.model.source)}
 
 
 def _guarding(experiment: "Experiment", root: Path) -> dict[str, Any]:
-    from sft_pipeline.model import loader
+    from sft_pipeline.model.loader import versions
 
-    return {"model": experiment.model, "prompt": experiment.prompt, "libraries": loader.versions()}
+    return {"model": experiment.model, "prompt": experiment.prompt, "libraries": versions()}
 
 
 @step(
@@ -37,10 +37,10 @@ def _guarding(experiment: "Experiment", root: Path) -> dict[str, Any]:
 )
 def base_model(work: Work) -> ModelSnapshot:
     """Local, hashed snapshot of the base: safetensors and tokenizer, nothing that can run code."""
-    from sft_pipeline.model import snapshot
+    from sft_pipeline.model.snapshot import pinned, take
 
-    source = snapshot.pinned(work.experiment.model.source)
-    return snapshot.take(source, work.root, work.store.cache, work.out, work.folder)
+    source = pinned(work.experiment.model.source)
+    return take(source, work.root, work.store.cache, work.out, work.folder)
 
 
 @step(
@@ -56,6 +56,6 @@ def base_model(work: Work) -> ModelSnapshot:
 )
 def base_model_guard(work: Work, base_model: ModelSnapshot) -> GuardReport:
     """Is the base a base? Template, token-id and delta checks; sentinels raw and in the training format."""
-    from sft_pipeline.model import guard
+    from sft_pipeline.model.guard import inspect
 
-    return guard.inspect(base_model, work.experiment.model, work.experiment.prompt, work.out)
+    return inspect(base_model, work.experiment.model, work.experiment.prompt, work.out)
