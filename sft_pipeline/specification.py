@@ -3,9 +3,11 @@
 import json
 import os
 import re
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -14,6 +16,8 @@ from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.provenance.secrets import is_secret
 
 if TYPE_CHECKING:  # building the schema takes a tenth of a second, and loading the code location reads no specification
+    from pydantic_core import ErrorDetails
+
     from sft_pipeline.experiment import DataOnly, Evaluation, Experiment, Section
 
 S = TypeVar("S", bound="Section")
@@ -21,50 +25,155 @@ S = TypeVar("S", bound="Section")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of experiments: they become partition keys and folder names."""
 
-_ENDLESS = "nested too deeply, or an alias (*) stands within what it names; write the values out."
+DEPTH = 100
+"""Levels of nesting; a specification has less than ten."""
+
+EXPANDED = 100_000
+"""Values that aliases may add to those that are written: nine lines can stand for a billion."""
+
+_Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
+
+_TAG = "tag:yaml.org,2002:"
+_CORE = {"str": str, "null": type(None), "bool": bool, "int": int, "float": (int, float), "map": dict, "seq": list}
+"""Types of YAML's core schema by their tags, `!!str` and so on."""
+
+_WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS |= dict.fromkeys(("", "~", "null", "Null", "NULL"))
+_INT = re.compile(r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with numbers as YAML 1.2 has them: PyYAML would read 1e-4 as a text.
+class _Yaml:
+    """A document of YAML 1.2, core schema with merge keys (<<); keys are texts as they are written.
 
-    Keys are texts as they are written: types of items may be called yes and no, which YAML 1.1 reads as truth values.
+    It is built from the parser's events: PyYAML's own constructor reads YAML 1.1, where 1e-4 is a text and yes a truth
+    value, and takes several times as long. Every event is visited once, however often an alias repeats what it names.
+
+    Attributes:
+        value: the document.
+        lines: line of every entry (from 1), by the identity of the mapping or list that holds it.
+        repeated: keys that stand twice in one mapping, with their line: YAML would silently keep the last.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, no single document, nested too deeply, its aliases stand for too much, or a
+            value is not of its tag's type.
     """
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """The value of a node; where Python cannot read it (0x_, !!bool zz), PyYAML would let Python's own error through."""
-        try:
-            return super().construct_object(node, deep=deep)
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-            problem = (
-                f"{node.value!r:.40} cannot be read as {node.tag.rpartition(':')[2]}; write it in quotes for a text"
-            )
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+    def __init__(self, text: str):
+        self.value: Any = None
+        self.lines: dict[int, dict[str | int, int]] = {}
+        self.repeated: list[tuple[str, int]] = []
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._written = self._size = documents = 0
+        for event in yaml.parse(text, Loader=_Parser):
+            if isinstance(event, yaml.ScalarEvent):
+                value = self._scalar(event)
+                if event.anchor:
+                    self._anchors[event.anchor] = value, 1
+                self._add(event, value, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._begin(event, {} if isinstance(event, yaml.MappingStartEvent) else [])
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self._end()
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor not in self._anchors:
+                    within = any(collection.anchor == event.anchor for collection in self._open)
+                    _refuse(event, f"*{event.anchor} " + ("stands within what it names" if within else "names nothing"))
+                self._add(event, *self._anchors[event.anchor])
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    _refuse(event, "a second document begins here; a specification is one")
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node."""
-        if isinstance(node, yaml.MappingNode):
-            self.flatten_mapping(node)
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    key.tag = "tag:yaml.org,2002:str"
-        return super().construct_mapping(node, deep=deep)
+    def _begin(self, event: yaml.CollectionStartEvent, container: "dict[str, Any] | list[Any]") -> None:
+        if len(self._open) == DEPTH:
+            _refuse(event, f"nested more than {DEPTH} levels deep")
+        _check_tag(event, container)
+        before = self._size
+        self._add(event, container, 1)
+        self._open.append(_Open(event.anchor, container, before))
+        self.lines[id(container)] = {}
+
+    def _end(self) -> None:
+        done = self._open.pop()
+        for other in done.merged:
+            for key in other.keys() - done.container:
+                done.container[key] = other[key]
+                self.lines[id(done.container)][key] = self.lines[id(other)][key]
+        if done.anchor:
+            self._anchors[done.anchor] = done.container, self._size - done.before
+
+    def _add(self, event: yaml.Event, value: Any, size: int) -> None:
+        self._written, self._size = self._written + 1, self._size + size
+        if self._size > self._written + EXPANDED:
+            _refuse(event, f"aliases (*) stand for more than {EXPANDED:,} values; write out what is meant")
+        if not self._open:
+            self.value = value
+            return
+        into = self._open[-1]
+        lines, line = self.lines[id(into.container)], event.start_mark.line + 1
+        if isinstance(into.container, list):
+            lines[len(into.container)] = line
+            into.container.append(value)
+        elif into.key is None:
+            if isinstance(value, dict | list):
+                _refuse(event, "a key must be a text")
+            into.key = event.value if isinstance(event, yaml.ScalarEvent) else str(value)
+            if into.key in lines:
+                self.repeated.append((into.key, line))
+            lines[into.key] = line
+        elif into.key == "<<":
+            into.key = None
+            others = value if isinstance(value, list) else [value]
+            if not all(isinstance(other, dict) for other in others):
+                _refuse(event, "<< takes a mapping, or a list of them")
+            into.merged += others
+        else:
+            into.container[into.key] = value
+            into.key = None
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+        text = event.value
+        if event.style or event.tag in ("!", f"{_TAG}str"):  # in quotes, a block, or declared
+            value = text
+        elif text in _WORDS:
+            value = _WORDS[text]
+        elif _INT.fullmatch(text):
+            try:
+                value = int(text.replace("_", ""), 0 if text[:2] in ("0o", "0x") else 10)
+            except ValueError:  # thousands of digits
+                _refuse(event, f"{text!r:.40} cannot be read as int; write it in quotes for a text")
+        else:
+            value = float(text.replace("_", "")) if _FLOAT.fullmatch(text) else text
+        _check_tag(event, value)
+        return value
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)$"
-    ),
-    list("-+0123456789."),
-)
+@dataclass
+class _Open:
+    """A mapping or list that has not ended: what it holds so far, and the key that waits for its value."""
+
+    anchor: str | None
+    container: Any
+    before: int
+    key: str | None = None
+    merged: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _refuse(event: yaml.Event, problem: str) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+def _check_tag(event: yaml.NodeEvent, value: Any) -> None:
+    """Refuse a tag that is none of the core schema, or not that of the value."""
+    if event.tag in (None, "!"):
+        return
+    name = event.tag.removeprefix(_TAG)
+    if name not in _CORE:
+        _refuse(event, f"{value!r:.40} cannot be read as {name}, a tag that is not known; leave the tag out")
+    if not isinstance(value, _CORE[name]):
+        _refuse(event, f"{value!r:.40} cannot be read as {name}; write it in quotes for a text")
 
 
 def project_root() -> Path:
@@ -116,7 +225,7 @@ def load(path: Path) -> "Experiment":
     """
     from sft_pipeline.experiment import Experiment
 
-    return _validated(path, *_read(path), Experiment)
+    return _load(path, Experiment)
 
 
 def load_evaluation(path: Path) -> "Evaluation":
@@ -127,7 +236,7 @@ def load_evaluation(path: Path) -> "Evaluation":
     """
     from sft_pipeline.experiment import EvaluationOnly
 
-    return _load_or_part(path, EvaluationOnly).evaluation
+    return _load(path, EvaluationOnly).evaluation
 
 
 def load_data(path: Path) -> "Experiment | DataOnly":
@@ -138,57 +247,48 @@ def load_data(path: Path) -> "Experiment | DataOnly":
     """
     from sft_pipeline.experiment import DataOnly
 
-    return _load_or_part(path, DataOnly)
+    return _load(path, DataOnly)
 
 
-def _load_or_part(path: Path, part: type[S]) -> "S | Experiment":
+def _load(path: Path, part: type[S]) -> "S | Experiment":
     """What `path` holds: nothing beyond the sections of `part`, or a whole specification."""
-    from sft_pipeline.experiment import Experiment
-
-    tree, values = _read(path)
-    return _validated(path, tree, values, part if values.keys() <= part.model_fields.keys() else Experiment)
-
-
-def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecificationError(f"{path}: cannot be read: {error}") from error
+    found = _parsed(path, text, part)
+    if isinstance(found, str):
+        raise SpecificationError(found)
+    return found
+
+
+@lru_cache(64)  # a sensor asks every minute, and most often nothing has changed
+def _parsed(path: Path, text: str, part: type[S]) -> "S | Experiment | str":
+    """What `text` says, or what is wrong with it."""
+    from sft_pipeline.experiment import Experiment
+
     try:
-        tree = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
-        repeated = _repeated_keys(tree)
+        document = _Yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise SpecificationError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    except RecursionError as error:
-        raise SpecificationError(f"{path}: {_ENDLESS}") from error
-    if not isinstance(values, dict):
-        from sft_pipeline.experiment import Experiment
-
-        raise SpecificationError(
-            f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
-        )
-    if repeated:
-        raise SpecificationError("\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in repeated))
-    return tree, values
-
-
-def _validated(path: Path, tree: yaml.Node, values: dict[str, Any], kind: type[S]) -> S:
+        return f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
+    if not isinstance(document.value, dict):
+        return f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
+    if document.repeated:
+        return "\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in document.repeated)
+    kind = part if document.value.keys() <= part.model_fields.keys() else Experiment
     try:
         # By way of JSON: there a list may become a tuple and 1 a float, and nothing else is coerced.
-        return kind.model_validate_json(json.dumps(values))
+        return kind.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
-        raise SpecificationError("\n".join(_explain(path, tree, e) for e in error.errors())) from error
-    except RecursionError as error:
-        raise SpecificationError(f"{path}: {_ENDLESS}") from error
+        return "\n".join(_explain(path, document, e) for e in error.errors())
     except (TypeError, ValueError) as error:
-        raise SpecificationError(f"{path}: {error}") from error
+        return f"{path}: {error}"
 
 
-def _explain(path: Path, tree: yaml.Node, error: dict[str, Any]) -> str:
-    line, keys = _locate(tree, error["loc"])
+def _explain(path: Path, document: _Yaml, error: "ErrorDetails") -> str:
+    line, keys = _locate(document, error["loc"])
     field = ".".join(keys)
     if error["type"] == "extra_forbidden":
         known = _siblings(error["loc"])
@@ -200,22 +300,16 @@ def _explain(path: Path, tree: yaml.Node, error: dict[str, Any]) -> str:
     return f"{path}:{line}: {field or 'specification'}: {message}{given}"
 
 
-def _locate(tree: yaml.Node, location: tuple[str | int, ...]) -> tuple[int, list[str]]:
-    """Line (from 1) of the deepest node that exists on the way to `location`, and the keys that lead there."""
-    node, line, keys = tree, tree.start_mark.line + 1, []
+def _locate(document: _Yaml, location: tuple[str | int, ...]) -> tuple[int, list[str]]:
+    """Line (from 1) of the deepest value that exists on the way to `location`, and the keys that lead there."""
+    value, line, keys = document.value, 1, []
     for step in location:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == str(step)), None)
-            if match is None:
-                # Steps that are no keys name the branch of a union (kind: embedded); a missing key ends the search.
-                if step == location[-1]:
-                    keys.append(str(step))
-                continue
-            line, node = match[0].start_mark.line + 1, match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
+        key = str(step) if isinstance(value, dict) else step
+        lines = document.lines.get(id(value), {})
+        if key in lines:
+            line, value = lines[key], value[key]
+        # Steps that are no keys name the branch of a union (kind: embedded); a missing key ends the search.
+        elif not isinstance(value, dict) or step != location[-1]:
             continue
         keys.append(str(step))
     return line, keys
@@ -256,22 +350,6 @@ def _closest(word: str, known: list[str]) -> str | None:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, known, n=1)), None)
-
-
-def _repeated_keys(node: yaml.Node | None) -> list[tuple[str, int]]:
-    """Keys that stand twice in one mapping, with their line: YAML would silently keep the last."""
-    found = []
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                found.append((key.value, key.start_mark.line + 1))
-            seen.add(key.value)
-            found += _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            found += _repeated_keys(item)
-    return found
 
 
 def expand_path(text: str, root: Path) -> Path:

@@ -1,9 +1,11 @@
 """Specifications: what is read, what is refused, and whether the message says where."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from sft_pipeline import specification
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.specification import expand_path, load, load_by_name, project_root, specifications
@@ -59,14 +61,17 @@ def test_every_specification_of_the_project_holds(name):
         ("kind: exact", "kind: exactly", ["it.yaml:10", "evaluation.scorers.default.kind", "'numeric'"]),
         ("description: the smallest one\n", "", ["it.yaml:1", "description", "required"]),
         ("training:", "training: [", ["it.yaml:", "not valid YAML"]),
-        ("  epochs: 1", "  epochs: 0x_", ["it.yaml:7", "'0x_' cannot be read as int"]),
+        ("  epochs: 1", "  epochs: 0x_", ["it.yaml:7", "valid number", "'0x_'"]),
         ("  epochs: 1", "  epochs: " + "9" * 5000, ["it.yaml:7", "cannot be read as int"]),
         ("  epochs: 1", "  epochs: !!bool zz", ["it.yaml:7", "'zz' cannot be read as bool"]),
         ("  epochs: 1", "  epochs: !!int ''", ["it.yaml:7", "'' cannot be read as int"]),
         ("  epochs: 1", "  epochs: !!timestamp zz", ["it.yaml:7", "cannot be read as timestamp"]),
-        ("the smallest one", "&a [*a]", ["it.yaml", "nested too deeply"]),
-        ("the smallest one", "&a {b: *a}", ["it.yaml", "nested too deeply"]),
-        ("the smallest one", "[" * 5000, ["it.yaml", "nested too deeply"]),
+        ("the smallest one", "&a [*a]", ["it.yaml", "*a stands within what it names"]),
+        ("the smallest one", "&a {b: *a}", ["it.yaml", "*a stands within what it names"]),
+        ("the smallest one", "*a", ["it.yaml", "*a names nothing"]),
+        ("the smallest one", "[" * 5000, ["it.yaml", "nested more than 100 levels deep"]),
+        ("the smallest one", "[" * 1_000_000, ["it.yaml", "nested more than 100 levels deep"]),
+        ("the smallest one", "the smallest one\n---\na: 1", ["a second document"]),
     ],
 )
 def test_an_error_names_line_field_and_remedy(written, old, new, expected):
@@ -114,3 +119,50 @@ def test_paths_expand_variables_and_start_at_the_root(monkeypatch, tmp_path):
 def test_a_prompt_inserts_the_instruction_as_it_is(written):
     prompt = load(written(MINIMAL)).prompt
     assert prompt.render("{instruction} {0} {{ 7*7 }}") == "Instruction: {instruction} {0} {{ 7*7 }}\nResponse:"
+
+
+def bomb(link):
+    """Nine lines, each of nine aliases of the line before."""
+    lines = ["a0: &a0 {lol: lol}"]
+    lines += [f"a{n}: &a{n} {link(f'*a{n - 1}')}" for n in range(1, 9)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        lambda alias: "[" + ", ".join([alias] * 9) + "]",
+        lambda alias: "{" + ", ".join(f"k{n}: {alias}" for n in range(9)) + "}",
+        lambda alias: "{<<: [" + ", ".join([alias] * 9) + "]}",
+    ],
+    ids=["lists", "mappings", "merges"],
+)
+def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(written, link):
+    path = written(MINIMAL + bomb(link))
+    began = time.process_time()
+    with pytest.raises(SpecificationError, match=r"it\.yaml:\d+: .*aliases .* stand for more than 100,000"):
+        load(path)
+    assert time.process_time() - began < 2
+
+
+def test_an_anchor_a_merge_and_a_key_that_is_overridden_mean_what_they_say(written):
+    text = MINIMAL.replace("training:", "training:\n  <<: &common {batch_size: 4, epochs: 7}")
+    spec = load(written(text))
+    assert (spec.training.batch_size, spec.training.epochs) == (4, 1)
+    with pytest.raises(SpecificationError, match=r"it\.yaml:7: training\.batch_size.*greater than 0"):
+        load(written(text.replace("batch_size: 4", "batch_size: -4")))
+
+
+def test_a_large_specification_is_read_once_and_then_only_when_it_has_changed(written, monkeypatch):
+    rows = "".join(f"  key {n}: {{value: {n}, list: [1, 2.5, three], text: 'row {n}'}}\n" for n in range(20_000))
+    path, reads = written(MINIMAL + "unknown:\n" + rows), []
+    parse = specification.yaml.parse
+    monkeypatch.setattr(specification.yaml, "parse", lambda *given, **how: reads.append(1) or parse(*given, **how))
+    for _ in range(3):
+        with pytest.raises(SpecificationError, match="unknown: unknown key"):
+            load(path)
+    assert len(reads) == 1
+    path.write_text(path.read_text().replace("value: 7,", "value: 8,"))
+    with pytest.raises(SpecificationError, match="unknown: unknown key"):
+        load(path)
+    assert len(reads) == 2
