@@ -6,13 +6,6 @@ STAMP := $(VENV)/installed
 DEV := $(VENV)/installed-dev
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 export SFT_PIPELINE_STORE ?= $(CURDIR)/store
-ifeq (,$(findstring ://,$(SFT_PIPELINE_STORE)))
-# Where `make ui` serves the stored pages; what is materialized by make links to them. They come from a port of their
-# own: a page cannot act in the UI's name.
-export SFT_PIPELINE_STORE_URL ?= http://127.0.0.1:3001
-PAGES := mkdir -p $(SFT_PIPELINE_STORE)/objects; $(BIN)/python -m http.server 3001 --bind 127.0.0.1 \
-	--directory $(SFT_PIPELINE_STORE)/objects >/dev/null 2>&1 & trap "kill $$!" EXIT;
-endif
 
 .PHONY: help setup lineage test ui validate lint docs audit clean
 
@@ -50,7 +43,7 @@ test: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ui: setup
-	@$(PAGES) $(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1 --port 3000
+	$(BIN)/sft-pipeline ui
 
 validate: setup
 	$(BIN)/dagster definitions validate -w workspace.yaml

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from sft_pipeline.commands import data, evaluation, lineage, store, training
+from sft_pipeline.commands import data, evaluation, lineage, store, training, ui
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -41,6 +41,7 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
     evaluation.compare: ExitCodes("compared"),
     lineage.verify: ExitCodes("everything matches", "a file or an input was changed", "nothing is stored"),
+    ui.ui: ExitCodes("ended", "Dagster failed", "a port is taken, or the store cannot be read"),
     store.gc: ExitCodes("listed or removed"),
     store.restore: ExitCodes("listed or restored"),
 }

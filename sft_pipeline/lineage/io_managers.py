@@ -26,7 +26,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         # A remote store's local folder is a cache of this machine: what is said for good is where the object lies.
         there = f"{store.objects.named(asset, stored.root.parent.name)}/files"
         with user_errors():
-            pages = {n: report_page(ref.path, there) for n, ref in stored.files.items() if n.endswith(".html")}
+            pages = {n: report_page(ref.path, there, store) for n, ref in stored.files.items() if n.endswith(".html")}
         context.add_output_metadata({"folder": dg.MetadataValue.path(there), **pages})
 
     def load_input(self, context: dg.InputContext) -> Artifact:

@@ -11,6 +11,8 @@ import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.provenance.page_server import address
+from sft_pipeline.provenance.store import Store
 
 OWNERS = "SFT_PIPELINE_OWNERS"
 """Variable with the owners of all assets, separated by commas: `team:NAME` or e-mail addresses."""
@@ -19,7 +21,7 @@ DOCS_URL = "SFT_PIPELINE_DOCS_URL"
 """Variable with the address at which a browser reaches this project's files, such as that of a branch on a forge."""
 
 STORE_URL = "SFT_PIPELINE_STORE_URL"
-"""Variable with the address at which a browser reaches the store's `objects/`: reports become links then."""
+"""Variable with the address at which a browser reaches the store's `objects/`, where `sft-pipeline ui` is not it."""
 
 
 def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
@@ -38,17 +40,23 @@ def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
     return list(dg.map_asset_specs(shown, assets))
 
 
-def report_page(path: str, folder: str) -> dg.MetadataValue:
-    """A page among the files of a stored artifact: a link where a browser can reach the store, otherwise its path.
+def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
+    """A page among the files of a stored artifact, as a link.
+
+    It leads to SFT_PIPELINE_STORE_URL, or else to where `sft-pipeline ui` serves the pages of a local store. With a remote
+    store and no address it is a path.
 
     Args:
         path: POSIX path of the page among the artifact's files.
         folder: where these lie: `…/objects/<asset>/<address>/files`.
+        store: the store.
 
     Raises:
         SpecificationError: SFT_PIPELINE_STORE_URL cannot be shown.
     """
     within = "/".join(folder.split("/")[-3:])
+    if not os.environ.get(STORE_URL) and not store.remote:
+        return dg.MetadataValue.url(f"{address(store.root)}/{quote(f'{within}/{path}')}")
     return _link(STORE_URL, f"{within}/{path}", otherwise=f"{folder}/{path}")
 
 

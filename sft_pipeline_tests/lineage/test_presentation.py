@@ -10,6 +10,8 @@ from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS, STORE_URL, report_page
+from sft_pipeline.provenance.page_server import address
+from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import project_root
 
 FOLDER = "/somewhere/store/objects/gate_report/0a1b/files"
@@ -67,11 +69,17 @@ def test_a_setting_that_cannot_be_shown_is_an_error_that_names_the_variable(asse
     assert "hidden-word" not in str(caught.value)
 
 
-def test_a_report_is_a_link_where_a_browser_reaches_the_store_and_a_path_elsewhere(monkeypatch):
+def test_a_report_is_a_link_and_a_path_only_where_no_browser_reaches_the_store(monkeypatch, tmp_path):
     monkeypatch.delenv(STORE_URL, raising=False)
-    assert report_page("gate.html", FOLDER) == dg.MetadataValue.path(f"{FOLDER}/gate.html")
-    monkeypatch.setenv(STORE_URL, "http://127.0.0.1:3001/")
-    assert report_page("a b.html", FOLDER).url == "http://127.0.0.1:3001/gate_report/0a1b/files/a%20b.html"
+    monkeypatch.setenv("SFT_PIPELINE_WORK", str(tmp_path))
+    local, remote = Store(tmp_path / "store"), Store("s3://bucket/store")
+    link = f"{address(local.root)}/gate_report/0a1b/files/a%20b.html"
+    assert link.startswith("http://127.0.0.1:3001/") and report_page("a b.html", FOLDER, local).url == link
+    assert report_page("gate.html", FOLDER, remote) == dg.MetadataValue.path(f"{FOLDER}/gate.html")
+    monkeypatch.setenv(STORE_URL, "https://reports.example/")
+    for store in (local, remote):
+        shown = report_page("a b.html", FOLDER, store)
+        assert shown.url == "https://reports.example/gate_report/0a1b/files/a%20b.html"
 
 
 def test_a_misnamed_specification_is_named_and_the_others_still_load(toy_project):

@@ -1,0 +1,105 @@
+"""Serves the stored pages, and nothing else, to browsers on this machine.
+
+Other users of the machine reach a loopback port, too, while the store's folders may be closed to them; so every address
+holds a token that only the store's owner can read. Dagster's UI, which shows the links, should be as closed as the pages
+are. A page cannot act in the UI's name: it comes from a port of its own.
+"""
+
+import hmac
+import os
+import secrets
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sft_pipeline.errors import StoreError
+
+PORT = 3001
+
+TOKEN = "pages.token"
+"""File in the store with the token of its pages' addresses; to change it, remove the file."""
+
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # the address holds the token
+    "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",
+}
+
+
+def address(store: Path, port: int = PORT) -> str:
+    """The address under which the pages of the local store lie, followed by `/<asset>/<address>/files/<page>`.
+
+    Raises:
+        StoreError: the token can neither be read nor made.
+    """
+    return f"http://127.0.0.1:{port}/{_token(store)}"
+
+
+def _token(store: Path) -> str:
+    path = store / TOKEN
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text().strip()
+        with os.fdopen(handle, "w") as file:
+            file.write(token := secrets.token_urlsafe(24))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; it holds the token of the pages' addresses.") from error
+    return token
+
+
+def server(store: Path, port: int = PORT) -> ThreadingHTTPServer:
+    """A server of the pages of the local store, bound to the loopback interface; `serve_forever` runs it.
+
+    Raises:
+        StoreError: the port is taken: links would lead to a stranger's server.
+    """
+    token = _token(store)
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Send a page."""
+            name = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
+            if name not in ("127.0.0.1", "localhost", "[::1]"):  # a site that resolves to this machine
+                self.send_error(HTTPStatus.FORBIDDEN)
+                return
+            page = _page(store, token, self.path)
+            if page is None:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            content = page.read_bytes()
+            self.send_response(HTTPStatus.OK)
+            for header, value in {**HEADERS, "Content-Length": str(len(content))}.items():
+                self.send_header(header, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            """Log nothing: an address is a secret."""
+
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), Pages)
+    except OSError as error:
+        raise StoreError(
+            f"port {port} of this machine, which serves the stored pages, cannot be opened: {error.strerror}. End what "
+            "uses it, or choose another one: sft-pipeline ui --pages-port 3002"
+        ) from error
+
+
+def _page(store: Path, token: str, path: str) -> Path | None:
+    """The page that a request names: `/<token>/<asset>/<address>/files/<page>.html`, a file of the store's own."""
+    given, *parts = unquote(urlsplit(path).path).removeprefix("/").split("/")
+    if not hmac.compare_digest(given.encode(), token.encode()):
+        return None
+    if len(parts) < 4 or parts[2] != "files" or not parts[-1].endswith(".html") or {"", ".", ".."} & set(parts):
+        return None
+    page = store.resolve().joinpath("objects", *parts)
+    try:
+        return page if page.is_file() and page.resolve() == page else None
+    except (OSError, ValueError):  # a name that the system does not take
+        return None
