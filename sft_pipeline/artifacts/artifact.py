@@ -1,5 +1,6 @@
 """A value that names its files by path and hash, and its identity."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -38,17 +39,19 @@ class Artifact(Frozen):
     key: str = Field("", description="Hash of all that the producing step depended on: not part of the digest.")
 
     @classmethod
-    def finalize(cls, root: Path, **fields: Any) -> Self:
+    def finalize(cls, root: Path, hashes: Mapping[str, str] | None = None, **fields: Any) -> Self:
         """Hash every file below `root` and return the artifact that consists of them.
 
         Args:
             root: folder in which the producing step has written all files of the artifact, and nothing else.
+            hashes: of files that were hashed already, by name.
             fields: the fields of the artifact's type.
         """
         refs = {}
         for path in files_below(root):
             name = path.relative_to(root).as_posix()
-            refs[name] = FileRef(path=name, sha256=hash_file(path), bytes=path.stat().st_size)
+            digest = (hashes or {}).get(name) or hash_file(path)
+            refs[name] = FileRef(path=name, sha256=digest, bytes=path.stat().st_size)
         return cls(root=root, files=refs, **fields)
 
     @classmethod

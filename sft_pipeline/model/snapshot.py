@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import EmbeddedBase, FolderBase, HubBase
+from sft_pipeline.model.finite_weights import FiniteWeights
 from sft_pipeline.provenance.code import code_hash
 from sft_pipeline.provenance.files import flush
 from sft_pipeline.provenance.hashing import hash_file, hash_value
@@ -78,14 +79,35 @@ def take(
         revision = _hub(source, work or out, out)
         name = source.name
     config = check_files(out, name)
+    parameters = count_parameters(out, name)
+    hashes = _hashes(out, name)
     return ModelSnapshot.finalize(
         out,
+        hashes,
         source=name,
-        revision=revision or "sha256:" + hash_value([hash_file(p) for p in sorted(out.iterdir())]),
+        revision=revision or "sha256:" + hash_value([hashes[file] for file in sorted(hashes)]),
         architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
-        parameters=count_parameters(out, name),
+        parameters=parameters,
         vocabulary=config["vocab_size"],
     )
+
+
+def _hashes(folder: Path, name: str) -> dict[str, str]:
+    """Hash of every file; the weights are looked at on the way.
+
+    Raises:
+        ModelError: a tensor holds a value that is NaN or infinite.
+    """
+    weights, found = weight_files(folder, name), {}
+    for path in folder.iterdir():
+        finite = FiniteWeights(path) if path.name in weights else None
+        found[path.name] = hash_file(path, finite)
+        if finite and finite.problem:
+            raise ModelError(
+                f"{name}: tensor {finite.problem} in {path.name} holds values that are NaN or infinite: every answer of "
+                "this model would be noise. Fetch it again, or use the checkpoint before it broke."
+            )
+    return found
 
 
 def pinned(source: EmbeddedBase | FolderBase | HubBase) -> EmbeddedBase | FolderBase | HubBase:
@@ -154,7 +176,21 @@ def _folder(folder: Path, out: Path) -> None:
     check_files(folder, str(folder))
     for name in (*TAKEN, *weight_files(folder, str(folder))):
         if (folder / name).is_file():
+            _refuse_stray_link(folder, name)
             shutil.copyfile(folder / name, out / name)
+
+
+def _refuse_stray_link(folder: Path, name: str) -> None:
+    """Refuse a link to a file elsewhere, which would be copied into the store and shown.
+
+    The hub's cache is made of links: models--…/snapshots/REVISION/NAME leads to models--…/blobs.
+
+    Raises:
+        ModelError: the file is such a link.
+    """
+    target, home = (folder / name).resolve(), folder.resolve()
+    if not any(target.is_relative_to(place) for place in (home, home.parent.parent / "blobs")):
+        raise ModelError(f"{folder / name} is a link that leaves the model's folder; put the file itself there.")
 
 
 def _hub(source: HubBase, into: Path, out: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ def hash_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of the file's bytes, read in blocks so that weights larger than memory can be hashed."""
-    digest = hashlib.sha256()
+def hash_file(path: Path, watch: Callable[[int, bytes], object] | None = None) -> str:
+    """SHA-256 of the file's bytes, read in blocks so that weights larger than memory can be hashed.
+
+    `watch` gets the offset and the bytes of every block.
+    """
+    digest, offset = hashlib.sha256(), 0
     with open(path, "rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
+            if watch is not None:
+                watch(offset, block)
+            offset += len(block)
     return digest.hexdigest()
 
 

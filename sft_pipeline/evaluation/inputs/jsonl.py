@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sft_pipeline.dataset.source.items import JsonReader, Unreadable, kind
 from sft_pipeline.errors import DataError
@@ -17,6 +17,10 @@ _KNOWN = {
     *("output", "success", "reason", "labels", "tokens", "finish_reason", "prompt"),
 }
 """Fields of an item and of a model's answer to it that are no part of the question, or are read as what they are."""
+
+
+LONGEST = 16 << 20
+"""Bytes of a line: some four million tokens, more than any model answers with."""
 
 
 @dataclass(frozen=True)
@@ -126,22 +130,14 @@ class Row:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Every line that is not blank; the file may be compressed with gzip.
+    """Every line that is not blank; the file may be compressed with gzip, and is read line by line.
 
     Raises:
-        DataError: the file cannot be read or is empty, or a line is no JSON object; by the file's name and row.
+        DataError: the file cannot be read or is empty, or a line is no JSON object or too long; by the file's name and
+            row.
     """
-    try:
-        data = path.read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     reader, count = JsonReader(), 0
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         count += 1
@@ -153,6 +149,25 @@ def rows(path: Path) -> Iterator[Row]:
         yield Row(path, number, row)
     if not count:
         raise DataError(f"{path}: the file is empty")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as file:
+            packed = file.peek(2).startswith(b"\x1f\x8b")
+            source: BinaryIO = gzip.open(file) if packed else file  # type: ignore[assignment]  # noqa: SIM115
+            number = 0
+            while line := source.readline(LONGEST + 1):
+                number += 1
+                if len(line) > LONGEST:  # a few megabytes of gzip can hold a line that fills the memory
+                    raise DataError(
+                        f"{path}, row {number}: is longer than {LONGEST:,} bytes; every line is one JSON object with one answer"
+                    )
+                yield line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -109,3 +111,18 @@ def test_references_of_items_are_objects_texts_or_numbers(written):
 def test_the_words_of_other_engines_tell_of_cuts_and_unknown_ones_tell_nothing(written, word, cut):
     (row,) = read_outputs(written(json.dumps({"id": "1", "output": "a", "finish_reason": word})))
     assert (row.cut, row.unknown_finish) == (cut, word if cut is None else None)
+
+
+def test_a_line_of_three_gigabytes_in_a_small_file_is_refused_in_little_memory(tmp_path):
+    path = tmp_path / "bomb.jsonl.gz"
+    part = gzip.compress(b" " * (64 << 20), 1)
+    path.write_bytes(gzip.compress(b'{"id": "1", "output": "a"}\n{"id": "2", "output": "') + part * 48)
+    code = (
+        "import resource, sys; from pathlib import Path; from sft_pipeline.evaluation.inputs.jsonl import rows\n"
+        "try:\n    list(rows(Path(sys.argv[1])))\nexcept Exception as error:\n    print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=300)
+    message, peak = done.stdout.splitlines()
+    assert message.endswith("row 2: is longer than 16,777,216 bytes; every line is one JSON object with one answer")
+    assert int(peak) < 600_000  # KB; the imports take some 200,000
