@@ -36,7 +36,9 @@ def user_errors() -> Iterator[None]:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
     except OSError as error:
-        typer.secho(f"error: {error.filename or ''}: {error.strerror or error}", fg=typer.colors.RED, err=True)
+        closed = "standard output was closed before all was written" if isinstance(error, BrokenPipeError) else ""
+        text = ": ".join(str(part) for part in (closed, error.filename, error.strerror or error) if part)
+        typer.secho(f"error: {text}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise

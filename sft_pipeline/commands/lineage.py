@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sft_pipeline.commands.common import VERDICTS, shown, user_errors
 from sft_pipeline.commands.dagster_home import dagster_home
-from sft_pipeline.errors import PipelineError
+from sft_pipeline.errors import CorruptArtifactError, PipelineError
 from sft_pipeline.specification import load_by_name, project_root, specifications
+
+if TYPE_CHECKING:
+    from sft_pipeline.provenance.store import Pointer
 
 
 def run(
@@ -24,14 +27,12 @@ def run(
 
     The same as `dagster asset materialize --select '*' --partition NAME -m sft_pipeline.definitions`.
     """
-    from sft_pipeline.provenance.store import Store, default_store
-
     with user_errors():
         load_by_name(name, project_root())
         home = dagster_home()
         log = home / "launch" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
-        before = Store(default_store()).pointer("gate_report", name)
+        before = _verdict_pointer(name)
         command = [sys.executable, "-m", "sft_pipeline.lineage.launch", name, select]
         with log.open("w") as stream:  # tracebacks and what libraries say; the event log in the UI has the rest
             process = subprocess.Popen(
@@ -40,36 +41,46 @@ def run(
                 stderr=stream,
             )
             code = _ended(process)
-        after = Store(default_store()).pointer("gate_report", name)
+        after = _verdict_pointer(name)
     verdict = _report(name) if after is not None and after != before else 0
     if code and not verdict:  # a gate that says no stops its run, and has said so
         typer.secho(f"the run stopped; see the lines above and {shown(log)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(verdict or (2 if code else 0))
 
 
-def _ended(process: subprocess.Popen) -> int:
+def _verdict_pointer(name: str) -> "Pointer | None":
+    """The pointer to the gate report; one that is damaged counts as none: the run that is about to begin replaces it."""
+    from sft_pipeline.provenance.store import Store, default_store
+
+    try:
+        return Store(default_store()).pointer("gate_report", name)
+    except CorruptArtifactError:
+        return None
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
     """Exit code of the run's process, waited for also after SIGTERM and Ctrl-C, so that a training can save.
 
     A pod that is pre-empted tells this process alone, so the run has to hear of it. A second signal gives the waiting
     up, and the run ends by itself.
     """
 
-    def tell(number: int, frame: object) -> None:
-        if number in told:
+    def forward(number: int, frame: object) -> None:
+        if number in received:
             typer.secho("not waiting any longer; the run still ends in the background", err=True)
             raise typer.Exit(128 + number)
-        told.append(number)
+        received.append(number)
         process.send_signal(number)
         name = signal.Signals(number).name
         typer.secho(
-            f"\n{name}: the run is ending, a training saves a checkpoint first; the same command goes on from there. "
+            f"\n{name}: the run is ending, a training saves a checkpoint first; the same command resumes there. "
             f"Once more {'Ctrl-C' if number == signal.SIGINT else name} returns at once.",
             fg=typer.colors.YELLOW,
             err=True,
         )
 
-    told: list[int] = []
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    received: list[int] = []
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return process.wait()
     finally:

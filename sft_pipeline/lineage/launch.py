@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sft_pipeline.lineage.failure_text import why
+from sft_pipeline.lineage.failure_text import cause, why
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 
@@ -42,14 +42,15 @@ def full_lineage() -> dg.JobDefinition:
 def launch(experiment: str, select: str, recompute: bool) -> bool:
     """Materialize the selected assets of an experiment; returns whether the run succeeded.
 
-    What Dagster refuses before there is a run, such as a selection of no asset, is printed; the traceback goes to
-    standard error.
+    What keeps a run from starting, such as a selection of no asset or a database that does not answer, is printed; the
+    traceback goes to standard error.
     """
     try:
         return _launch(experiment, select, recompute)
-    except dg.DagsterError as error:
+    except Exception as error:
         traceback.print_exc()
-        print(error, flush=True)
+        refused = isinstance(error, dg.DagsterInvalidSubsetError | dg.DagsterInvalidDefinitionError)
+        print(error if refused else cause(error), flush=True)
         return False
 
 
@@ -122,9 +123,9 @@ def _bar(text: str, width: int) -> str:
 def _line(entry: dg.EventLogEntry) -> str:
     """What the terminal shows of an event; most are not worth a line."""
     event = entry.dagster_event
-    if event is None:  # a log message: the project's own, or Dagster's word on each step that had to be left out
+    if event is None:  # a log message: the project's own, or Dagster's about each step that was skipped
         skipped = entry.level < logging.INFO or entry.user_message.startswith("Dependencies for step ")
-        return "" if skipped else f"  {entry.user_message:.150}"
+        return "" if skipped else f"  {entry.user_message}"
     if event.is_step_materialization:
         made = event.step_materialization_data.materialization
         reused = made.metadata.get("reused")

@@ -11,12 +11,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from sft_pipeline.errors import StoreError
-from sft_pipeline.provenance.locks import lock, open_lock
+from sft_pipeline.provenance.locks import lock, open_lock, try_lock
 from sft_pipeline.provenance.store.location import CACHE, STORE, folder
 from sft_pipeline.specification import NAME
 
@@ -89,6 +89,7 @@ class Work:
         """
         check_names(asset, experiment)
         parent = self.root / "work" / asset / experiment
+        self._remove_dead_scratch()
         with self.writing():
             parent.mkdir(parents=True, exist_ok=True)
             file = open(lock_of(parent), "w")  # noqa: SIM115 - `end` closes it
@@ -116,6 +117,26 @@ class Work:
         if held:
             del _held[place]
             held.lock.close()
+
+    def _remove_dead_scratch(self) -> None:
+        """Remove what killed steps have left in `scratch/`; damaged objects stay there for whoever wants to look.
+
+        Only while nobody else writes: a folder that was just made is not locked yet.
+        """
+        if not (self.root / "scratch").is_dir():
+            return
+        with suppress(OSError), os.fdopen(open_lock(self.root / LOCK, create=True)) as file:
+            if not try_lock(file):
+                return
+            for path in (self.root / "scratch").iterdir():
+                if path in _scratch or path.name.startswith("damaged-"):
+                    continue
+                handle = open_lock(path)
+                try:
+                    if try_lock(handle):
+                        shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(handle)
 
     @contextmanager
     def locked(self, *, alone: bool = False) -> Iterator[None]:
