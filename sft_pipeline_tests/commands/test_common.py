@@ -41,7 +41,7 @@ def test_a_name_is_the_experiment_and_a_path_only_within_specs(toy_project, else
 
 def test_a_plan_takes_nothing_stored_for_a_specification_from_elsewhere(run, elsewhere):
     done = run("plan", elsewhere)
-    assert done.exit_code == 2 and "does not lie in" in done.output and "data.expected" in done.output
+    assert done.exit_code == 2 and "is not in" in done.output and "data.expected" in done.output
 
 
 def test_cleaning_takes_no_stored_base_for_a_specification_from_elsewhere(run, toy_project, elsewhere):
