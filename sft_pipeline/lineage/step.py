@@ -215,7 +215,7 @@ def produce(
             again = context.run.tags.get(RECOMPUTE) == "true"
             made = {} if again or not first.reusable(work.experiment) else _kept(work, assets, key)
             if kept := bool(made):
-                context.log.info(f"{', '.join(names)}: nothing it depends on has changed, the stored result stands")
+                context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
                 with work.on_devices():
                     made = _make(work, names, make)
@@ -250,17 +250,21 @@ def _make(work: Work, names: Sequence[str], make: Callable[[Work], Mapping[str, 
 
 
 def _kept(work: Work, assets: Sequence[Asset], key: str) -> dict[str, Artifact]:
-    """The stored artifacts if all of them were made from exactly this, and are sound; otherwise nothing."""
-    found = {}
+    """Stored artifacts that were made from exactly this, and are sound, if there are all of them; otherwise nothing."""
+    found, experiment = {}, work.context.partition_key
     for asset in assets:
         try:
-            if work.store.pointer(asset.name, work.context.partition_key) is None:
-                return {}
-            artifact = work.stored(asset.name, asset.type)
+            current = work.store.pointer(asset.name, experiment) and work.store.describe(
+                asset.name, experiment, asset.type
+            )
+            if current and current.key == key:
+                found[asset.name] = work.stored(asset.name, asset.type)
+                continue
         except StoreError as error:
             work.context.log.warning(f"{asset.name} is recomputed: {error}")
             return {}
-        if artifact.key != key:
+        artifact = work.store.find(asset.name, experiment, asset.type, key)
+        if artifact is None:
             return {}
         found[asset.name] = artifact
     return found

@@ -163,6 +163,8 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
             f"interrupted by {received[0]}; the checkpoint of step {saved.step} of {job.plan.steps} is complete, materialize "
             f"again to resume there. What the processes wrote is in {work / LOG}"
         )
+    if received:
+        raise TrainingError(f"interrupted by {received[0]} before a checkpoint was complete; materialize again")
     if (work / CAUSE).is_file():
         cause = (work / CAUSE).read_text(errors="replace")
     else:  # killed, or a library crashed

@@ -73,5 +73,13 @@ def test_a_declared_asset_is_seen_everywhere(word_count, toy_project, materializ
     path = toy_project / "specs" / "toy.yaml"
     path.write_text(path.read_text().replace("description: ", "description: another, "))
     assert list(why()) == [word_count]
+    # What was made from the edited specification differs; taken back, the edit costs nothing.
+    before = store.pointer(word_count, "toy").version
+    edited = materialize(toy_project, word_count)
+    assert edited.reused == set() and why() == {}
+    path.write_text(path.read_text().replace("description: another, ", "description: "))
+    assert list(why()) == [word_count]
+    assert materialize(toy_project, word_count).reused == {word_count}
+    assert why() == {} and store.pointer(word_count, "toy").version == before
     shutil.rmtree(store.root / "pointers" / "raw_dataset")
     assert "no raw_dataset of toy is stored" in verify_lineage(store, "toy")[0][0]

@@ -195,3 +195,23 @@ def test_an_experiment_named_as_the_lock_of_another_has_its_own_work_folder(stor
     for experiment in ("x", "x.lock", "x"):
         (store.begin("lora_adapter", experiment, "k" * 64, print) / "checkpoint").touch()
         store.end("lora_adapter", experiment, stored=False)
+
+
+def test_what_was_made_from_the_same_is_found_in_the_history_and_with_other_experiments(tmp_path, make):
+    store = Store(tmp_path / "store")
+    for key in ("a", "b", "c"):
+        store.put("training_report", "tiny", make(store, key, key=key))
+    store.put("training_report", "other", make(store, "d", key="d"))
+
+    def found(asset, experiment, key):
+        artifact = store.find(asset, experiment, TrainingReport, key)
+        return artifact and artifact.path("second.txt").read_text()
+
+    assert [found("training_report", "tiny", key) for key in "abcd"] == ["a", "b", "c", "d"]
+    assert found("training_report", "third", "b") == "b"
+    assert found("training_report", "tiny", "e") is None and found("another", "tiny", "a") is None
+    assert store.find("training_report", "tiny", GuardReport, "a") is None
+    damaged = store.find("training_report", "tiny", TrainingReport, "a").path("text.txt")
+    damaged.chmod(0o644)
+    damaged.write_text("fake")
+    assert found("training_report", "tiny", "a") is None

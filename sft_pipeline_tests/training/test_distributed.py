@@ -10,15 +10,16 @@ import pytest
 
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.training import checkpoints, distributed, trainer
+from sft_pipeline_tests.sockets import beyond_loopback
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from sft_pipeline.artifacts import GuardReport
 from sft_pipeline.errors import TrainingError
-from sft_pipeline.training import processes, trainer
+from sft_pipeline.training import distributed, trainer
 
-job = processes.Job.read(Path(sys.argv[1]))
+job = distributed.Job.read(Path(sys.argv[1]))
 guard = GuardReport(root=job.work, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
 
 def say(row):
@@ -86,17 +87,18 @@ def running(toy, prepared, tmp_path):
 
 
 def alive(work):
-    """Processes that were launched to train in `work`, the elastic launcher included."""
-    return [
-        p.pid for p in psutil.process_iter(["cmdline"]) if str(work / "processes.json") in (p.info["cmdline"] or ())
-    ]
+    """Processes that were launched to train in `work`."""
+    return [p for p in psutil.process_iter(["cmdline"]) if str(work / "processes.json") in (p.info["cmdline"] or ())]
 
 
 @pytest.mark.slow
 def test_no_process_outlives_a_launcher_that_is_killed(running):
     arguments, launcher = running
     work = arguments["work"]
-    assert len(alive(work)) == 3
+    assert len(alive(work)) == 2
+    tree = [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True), *alive(work)]
+    open_to_others = beyond_loopback(tree)
+    assert open_to_others == []  # torchrun's rendezvous ran what anybody sent to it
     launcher.kill()
     distributed.await_killed(work)
     assert not alive(work)

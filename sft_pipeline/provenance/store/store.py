@@ -133,6 +133,34 @@ class Store(Work):
         pointer, stored = self._pointer_to(asset, experiment, kind)
         return self.objects.describe(asset, pointer.address, stored)
 
+    def find(self, asset: str, experiment: str, kind: type[A], key: str) -> A | None:
+        """An artifact that was made from exactly what `key` is the hash of, with every file checked.
+
+        It is looked for in the asset's history, newest first, and then in that of the other experiments: an edit that is
+        taken back, and a specification that shares its beginning with another one, find what was made already.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        others = sorted(name for stored, name in self.objects.pointers() if stored == asset and name != experiment)
+        seen: set[str] = set()
+        for name in (experiment, *others):
+            try:
+                pointer = self.pointer(asset, name)
+            except CorruptArtifactError:
+                continue
+            for version in (pointer.current, *pointer.previous) if pointer else ():
+                stored = kind.subtypes().get(version.type)
+                if version.address in seen or stored is None:
+                    continue
+                seen.add(version.address)
+                try:
+                    if self.objects.describe(asset, version.address, stored).key == key:
+                        return self.objects.open(asset, version.address, stored)  # type: ignore[return-value]
+                except StoreError:
+                    continue  # gc has removed it, it is damaged, or other code wrote it
+        return None
+
     def assets(self, experiment: str) -> list[str]:
         """The assets that are stored for an experiment, sorted.
 
