@@ -27,7 +27,7 @@ _REMEDIES = (
     (
         r"database disk image is malformed|file is not a database",
         "Dagster's database is damaged: restore a copy of DAGSTER_HOME, or move its storage away and materialize again; "
-        "the artifacts are in the store (docs/operation.md).",
+        "the artifacts are in the store (docs/how-to/operation.md).",
     ),
     (
         r"password authentication failed|could not connect|Connection refused|could not translate host",

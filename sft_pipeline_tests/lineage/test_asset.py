@@ -28,7 +28,7 @@ def word_count():
     @step(
         TrainingReport,
         group="counting",
-        docs="docs/data.md",
+        docs="docs/how-to/data.md",
         code=["dataset/text.py"],
         depends=lambda experiment, root: {"description": experiment.description},
         metadata=lambda report: {"words": report.metrics["words"]},
@@ -48,7 +48,7 @@ def test_a_declared_asset_is_seen_everywhere(word_count, toy_project, materializ
     graph = build_defs(root=toy_project, store=toy_project / "store").resolve_asset_graph()
     node = graph.get(dg.AssetKey(word_count))
     assert node.group_name == "counting" and node.description == "Words of the raw dataset." and node.owners
-    assert Path(node.metadata["docs"].path) == Path("docs/data.md")
+    assert Path(node.metadata["docs"].path) == Path("docs/how-to/data.md")
     assert node.parent_keys == {dg.AssetKey("raw_dataset")}
     assert node.code_version == ASSETS[word_count].code_version
     assert "dataset/text.py" in counted(ASSETS[word_count].code)

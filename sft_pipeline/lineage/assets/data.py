@@ -87,7 +87,7 @@ def _from_store_alone(experiment: "Experiment") -> bool:
 @step(
     InstructionDataset,
     group=DATA,
-    docs="docs/data.md",
+    docs="docs/how-to/data.md",
     code=["dataset/source/read.py"],
     depends=_reading,
     reusable=_from_store_alone,
@@ -114,7 +114,7 @@ def raw_dataset(work: Work) -> InstructionDataset:
 @step(
     InstructionDataset,
     group=DATA,
-    docs="docs/data.md",
+    docs="docs/how-to/data.md",
     code=["dataset/cleaning/clean.py", "model/critic.py", "model/loader.py"],
     borders={"dataset/source": "refuses rows that could not be read; those that could are an input"},
     depends=_cleaning,
@@ -148,7 +148,7 @@ def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: Model
 @step(
     InstructionDataset,
     group=DATA,
-    docs="docs/data.md",
+    docs="docs/how-to/data.md",
     code=["dataset/split/split.py"],
     depends=_splitting,
     metadata=metadata.dataset,

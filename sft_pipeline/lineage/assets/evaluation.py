@@ -43,7 +43,7 @@ def _answers(
         name=name,
         type=Generations,
         group=EVALUATION,
-        docs="docs/generation.md",
+        docs="docs/how-to/generation.md",
         description=description,
         code=("generation/answers.py", "generation/engines"),
         depends=lambda experiment, root: decoding(experiment),
@@ -162,7 +162,7 @@ def _fit_for_series(work: Work, lora_adapter: AdapterSnapshot, **given: Any) -> 
 @step(
     SeriesReport,
     group=EVALUATION,
-    docs="docs/training.md",
+    docs="docs/how-to/training.md",
     code=["evaluation/checkpoint_series.py", "generation/engines", *SCORERS],
     depends=_measuring,
     inputs_of=_series_inputs,
@@ -189,7 +189,7 @@ def checkpoint_series(
 @step(
     GateReport,
     group=EVALUATION,
-    docs="docs/gate.md",
+    docs="docs/explanation/gate.md",
     code=["evaluation/gate/lineage_gate.py", *SCORERS],
     depends=judging,
     metadata=metadata.gate,

@@ -28,7 +28,7 @@ def _guarding(experiment: "Experiment", root: Path) -> dict[str, Any]:
 @step(
     ModelSnapshot,
     group=MODEL,
-    docs="docs/bring_your_own.md",
+    docs="docs/tutorial/bring_your_own.md",
     code=["model/snapshot.py"],
     depends=_base,
     reusable=lambda experiment: experiment.model.source.kind != "folder",
@@ -46,7 +46,7 @@ def base_model(work: Work) -> ModelSnapshot:
 @step(
     GuardReport,
     group=MODEL,
-    docs="docs/bring_your_own.md",
+    docs="docs/tutorial/bring_your_own.md",
     code=["model/guard.py"],
     depends=_guarding,
     metadata=metadata.guard,

@@ -66,7 +66,7 @@ def _guarded(work: Work, base_model_guard: GuardReport, **_: Any) -> None:
 @step(
     TrainingPlan,
     group=TRAINING,
-    docs="docs/training.md",
+    docs="docs/how-to/training.md",
     code=["planning/inputs.py", "generation/engines", *SCORERS],
     borders={
         "embedded/base_model.py": "makes the embedded base, whose version is in the key",
@@ -96,7 +96,7 @@ def training_plan(
 @step(
     AdapterSnapshot,
     group=TRAINING,
-    docs="docs/training.md",
+    docs="docs/how-to/training.md",
     code=["training/trainer.py", "training/worker.py"],
     borders={
         "diagnosis/diagnose.py": "words the message of an aborted run, which leaves no adapter",
@@ -138,7 +138,7 @@ def lora_adapter(
 @step(
     TrainingReport,
     group=TRAINING,
-    docs="docs/training.md",
+    docs="docs/how-to/training.md",
     code=["diagnosis/diagnose.py"],
     depends=lambda experiment, root: {"training": experiment.training},
     metadata=metadata.training,
