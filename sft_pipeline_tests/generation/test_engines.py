@@ -16,6 +16,7 @@ from sft_pipeline.generation.engines import vllm_engine
 from sft_pipeline.generation.engines.transformers_engine import TransformersEngine
 from sft_pipeline.generation.engines.vllm_engine import VllmEngine
 from sft_pipeline_tests.generation.conftest import PROMPTS, SPEC, random_adapter
+from sft_pipeline_tests.sockets import beyond_loopback
 
 DECODING = Generation(max_new_tokens=24, batch_size=16)
 
@@ -54,6 +55,12 @@ def spanning(tokenizer, answers):
             if len(first) > 1 and second.strip():
                 return first[-1] + second[0]
     raise AssertionError("no answer has two tokens to span")
+
+
+def test_the_process_with_vllm_listens_on_no_other_interface_than_loopback(vllm):
+    vllm.answer(PROMPTS, DECODING)
+    child = psutil.Process(vllm._child._process.pid)
+    assert beyond_loopback([child, *child.children(recursive=True)]) == []
 
 
 @pytest.mark.parametrize("stopped", [False, True])

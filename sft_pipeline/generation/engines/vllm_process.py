@@ -22,6 +22,10 @@ class VllmProcess:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_NO_USAGE_STATS": "1",
             "HF_HUB_OFFLINE": "1",
+            # It talks to nobody: what it opens all the same, it opens to this machine alone.
+            "GLOO_SOCKET_IFNAME": "lo",
+            "NCCL_SOCKET_IFNAME": "lo",
+            "VLLM_HOST_IP": "127.0.0.1",
         }
         if cpu:  # threads that spin on shared cores are many times slower than threads that sleep
             environment = {"OMP_WAIT_POLICY": "PASSIVE"} | environment
