@@ -70,7 +70,8 @@ class LeakageProof(Frozen):
     semantic_model: str = ""
     semantic_threshold: float | None = None
     semantic_decides: bool = False
-    leaks: tuple[LeakedPair, ...] = Field((), description="The leaks, the first hundred of each tier.")
+    not_compared: tuple[str, ...] = Field((), description="What was not looked for, and what could not be looked at.")
+    leaks: tuple[LeakedPair, ...] = Field((), description="All leaks, tier by tier.")
     nearest: tuple[LeakedPair, ...] = Field((), description="The most similar pairs of each tier, leaks or not.")
 
     @property

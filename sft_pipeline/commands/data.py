@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapsh
 from sft_pipeline.commands.common import Out, progress_bar, shown, stored_name, user_errors
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import DataError, PreconditionError, SpecificationError
-from sft_pipeline.experiment import Columns, Data, Experiment, FileData, FolderBase, HubData
+from sft_pipeline.experiment import Columns, Data, Experiment, FileData, FolderBase, HubData, Semantic
 from sft_pipeline.provenance import files
 from sft_pipeline.specification import expand_path, load_by_name, load_data, project_root
 
@@ -148,6 +149,14 @@ def leakage(
     spec: DataSpec = None,
     columns: ColumnsOption = None,
     test_columns: Annotated[str | None, typer.Option(help="The same of the test items.")] = None,
+    semantic: Annotated[
+        bool,
+        typer.Option(
+            "--semantic",
+            help="Compare meanings too, by data.leakage.semantic of the specification or its defaults: finds rephrased "
+            "items; needs the extra `semantic`.",
+        ),
+    ] = False,
 ) -> None:
     """Prove that no test instruction occurs in the training file, or show the text of those that do.
 
@@ -157,27 +166,36 @@ def leakage(
     from sft_pipeline.dataset import leakage as proofs
     from sft_pipeline.dataset import source as sources
     from sft_pipeline.dataset import table
-    from sft_pipeline.dataset.leakage import semantic
+    from sft_pipeline.dataset.duplicates.shared_text import SharedText
+    from sft_pipeline.dataset.leakage.semantic import load
 
     with user_errors(), tempfile.TemporaryDirectory() as temporary, progress_bar() as progress:
         for folder in (train, test):
             _require_complete(folder)
         data, _ = _data(train, spec, columns)
-        embed = semantic.load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
+        if semantic and data.leakage.semantic is None:
+            limits = data.leakage.model_copy(update={"semantic": Semantic(decides=True)})
+            data = data.model_copy(update={"leakage": limits})
+        embed = load(data.leakage.semantic.model, project_root()) if data.leakage.semantic else None
         external = data.test or FileData(kind="file", path=_literal(test))
         mapped = _columns(external.columns, test_columns)
         external = external.model_copy(update={"path": _literal(test), "columns": mapped})
         work, root = Path(temporary), project_root()
         learned, items = work / "train.parquet", work / "test.parquet"
-        read = sources.read_items(data.source, root, learned, learned=True, progress=progress)
+        read, unread = sources.read_items(data.source, root, learned, learned=True, progress=progress)
         notes = [f"{train.name}: {note}" for note in read]
-        read = sources.read_items(external, root, items, field="data.test", progress=progress)
+        read, _ = sources.read_items(external, root, items, field="data.test", progress=progress)
         notes += [f"{test.name}: {note}" for note in read]
+        test_rows = table.read_table(items, proofs.COMPARED)
+        instructions = (row["instruction"] for rows in table.batches(learned, ("instruction",)) for row in rows)
+        shared = SharedText.of(chain(instructions, (row["instruction"] for row in test_rows)))
         proof = proofs.prove(
             (row for batch in table.batches(learned, proofs.COMPARED) for row in batch),
-            table.read_table(items, proofs.COMPARED),
+            test_rows,
             data,
             f"{train.name} → {test.name}",
+            not_compared=unread,
+            shared=shared,
             embed=embed,
             progress=progress,
         )
@@ -235,8 +253,10 @@ def _show(proof: LeakageProof) -> None:
         typer.echo(
             f"  semantic: {proof.semantic} at a cosine of {proof.semantic_threshold:g} or more ({proof.semantic_model})"
         )
+    for what in proof.not_compared:
+        typer.echo(f"  not compared: {what}")
     for title, pairs in (("leaks", proof.leaks), ("nearest pairs", proof.nearest)):
-        typer.echo(f"{title}: {'' if pairs else 'none'}")
+        typer.echo(f"{title}: {'' if pairs else 'none found by these comparisons'}")
         for pair in pairs[:20]:
             typer.echo(f"  {pair.tier:9} {pair.similarity:.3f}  test {_place(pair.test_source, pair.test_id)}:")
             typer.echo(f"                   {pair.test_text!r}")
@@ -245,7 +265,7 @@ def _show(proof: LeakageProof) -> None:
             if pair.matched:
                 typer.echo(f"                   matched: {pair.matched!r}")
         if len(pairs) > 20:
-            typer.echo(f"  … and {len(pairs) - 20} more; --out writes them to a file")
+            typer.echo(f"  … and {len(pairs) - 20} more; --out writes all of them to a file")
 
 
 def _place(source: str, row: str) -> str:

@@ -94,6 +94,7 @@ class Writer:
             self._file = pq.ParquetWriter(self._partial, schema, compression="zstd")
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
+        self._tables: list[pa.Table] = []
         self.rows = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -103,18 +104,35 @@ class Writer:
         if len(self._rows) == BATCH:
             self._flush()
 
-    def _flush(self) -> None:
-        with _named(self._path):
-            self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
+    def add_batch(self, batch: pa.RecordBatch) -> None:
+        """Append rows as they stand in another file of the same columns."""
+        self._flush_rows()
+        self._tables.append(pa.Table.from_batches([batch]).select(self._schema.names).cast(self._schema))
+        self.rows += len(batch)
+        if sum(map(len, self._tables)) >= BATCH:
+            self._flush()
+
+    def _flush_rows(self) -> None:
+        if self._rows:
+            self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+    def _flush(self, all_of_them: bool = False) -> None:
+        self._flush_rows()
+        rest = pa.concat_tables([self._schema.empty_table(), *self._tables]).combine_chunks()
+        while len(rest) >= BATCH or (all_of_them and len(rest)):
+            with _named(self._path):
+                self._file.write_table(rest.slice(0, BATCH))
+            rest = rest.slice(BATCH)
+        self._tables = [rest]
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None and self._rows:
-                self._flush()
+            if kind is None:
+                self._flush(all_of_them=True)
             with _named(self._path):
                 self._file.close()
             if kind is None:

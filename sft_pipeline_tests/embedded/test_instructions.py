@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sft_pipeline.dataset import duplicates, filters, table
+from sft_pipeline.dataset.duplicates.shingles import shingle_sets
 from sft_pipeline.dataset.split.assignment import Columns, assign
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.embedded import instructions, planted_faults
@@ -121,7 +122,7 @@ def test_harmless_requests_share_their_wording_with_the_harmful_ones(raw):
 def test_clean_instructions_are_no_near_duplicates_of_each_other(raw):
     texts = [row["instruction"] for row in clean_part(raw)]
     assert len({normalise(text) for text in texts}) == len(texts)
-    components = duplicates.components(texts, [None] * len(texts), Duplicates())
+    components = duplicates.components(shingle_sets(texts, Duplicates().ngram), [None] * len(texts), Duplicates())
     assert max(len(members) for members in components.members()) <= 3
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from sft_pipeline.artifacts import FilterOutcome, InstructionDataset, QualityManifest
 from sft_pipeline.dataset import croissant, filters, table
 from sft_pipeline.dataset.cleaning import clusters, manifest, quality_figures
 from sft_pipeline.dataset.cleaning.clean_rows import write_rows
 from sft_pipeline.dataset.cleaning.fingerprints import Fingerprints
 from sft_pipeline.dataset.cleaning.judging import CountTokens, Criticise, Judging
+from sft_pipeline.dataset.duplicates.shared_text import SharedText, describe
+from sft_pipeline.dataset.duplicates.shingles import word_hashes
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.experiment import Data
 from sft_pipeline.report.data import html as data_html
@@ -49,14 +53,17 @@ def clean(
     source, quality = raw.path(raw.ROWS), data.quality
     with TemporaryDirectory(dir=out) as work:
         with Judging(Path(work) / "verdicts.parquet", count_tokens, criticise) as judging:
-            continuations = filters.Continuations()
+            continuations, shared = filters.Continuations(), SharedText()
             for _, batch in _batches(source, "learn", raw.rows, progress, ("instruction", "response", "type")):
                 continuations.observe(batch)
+                shared.learn(row["instruction"] for row in batch)
             active = filters.active_filters(quality, continuations, root or Path.cwd())
-            fingerprints = Fingerprints(data.duplicates)
+            fingerprints = Fingerprints(data.duplicates, shared)
             for start, batch in _batches(source, "filter", raw.rows, progress):
-                passed = judging.judge(batch, active)
-                fingerprints.add([start + i for i in passed], [batch[i] for i in passed])
+                words = word_hashes([row[field] for row in batch for field in ("instruction", "response")])
+                counts = np.diff(words.bounds).reshape(-1, 2).tolist()
+                passed = judging.judge(batch, counts, active)
+                fingerprints.add([start + i for i in passed], [batch[i] for i in passed], words.take_pairs(passed))
         levels = fingerprints.levels(progress)
         clusters.write(levels, source, out / InstructionDataset.DUPLICATES)
         rows = ((row, verdict) for row, verdict in zip(_rows(source), judging.verdicts(), strict=True))
@@ -79,7 +86,9 @@ def clean(
         acceptance=judging.acceptance() if quality.critics != "ignored" else {},
         samples=manifest.samples(raw.path(raw.REJECTED)) + manifest.samples(out / InstructionDataset.REJECTED),
         libraries=quality_figures.libraries(quality),
-        notes=raw.notes + (quality_figures.not_judged(quality) if count_tokens is None else ()),
+        notes=raw.notes
+        + (quality_figures.not_judged(quality) if count_tokens is None else ())
+        + tuple(describe(fingerprints.left_out)),
     )
     manifest.write(found, out)
     data_html.write(found, out)

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.filters import Filter, Hit, Row
-from sft_pipeline.dataset.text import words
 from sft_pipeline.provenance.hashing import canonical_json
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -59,15 +58,17 @@ class Judging:
         """Whether there is a tokenizer."""
         return self._count_tokens is not None
 
-    def judge(self, rows: list[dict[str, Any]], active: Mapping[str, Filter]) -> list[int]:
-        """Judge a batch.
+    def judge(
+        self, rows: list[dict[str, Any]], word_counts: Sequence[tuple[int, int]], active: Mapping[str, Filter]
+    ) -> list[int]:
+        """Judge a batch, whose instructions and responses have so many words.
 
         The rows get their numbers of tokens, and those without a verdict of critics get one, if there is a critic.
 
         Returns:
             Indices of the rows that no filter matches.
         """
-        self._measure(rows)
+        self._measure(rows, word_counts)
         self._ask_critics(rows)
         hits: list[list[tuple[str, Hit]]] = [[] for _ in rows]
         for name, check in active.items():
@@ -92,12 +93,11 @@ class Judging:
         """For each row in order: filter, reason and matched text, critics' verdicts, numbers of words and tokens."""
         return (verdict for batch in table.batches(self._file) for verdict in batch)
 
-    def _measure(self, rows: list[dict[str, Any]]) -> None:
-        for field in _FIELDS:
-            texts = [row[field] for row in rows]
-            tokens = self._count_tokens(texts) if self._count_tokens else [None] * len(rows)
-            for row, text, count in zip(rows, texts, tokens, strict=True):
-                row |= {f"{field}_words": len(words(text)), f"{field}_tokens": count}
+    def _measure(self, rows: list[dict[str, Any]], word_counts: Sequence[tuple[int, int]]) -> None:
+        for field, counts in zip(_FIELDS, zip(*word_counts)):
+            tokens = self._count_tokens([row[field] for row in rows]) if self._count_tokens else [None] * len(rows)
+            for row, count, tokens_of in zip(rows, counts, tokens, strict=True):
+                row |= {f"{field}_words": count, f"{field}_tokens": tokens_of}
 
     def _ask_critics(self, rows: list[dict[str, Any]]) -> None:
         unjudged = [row for row in rows if row["critics"] is None]

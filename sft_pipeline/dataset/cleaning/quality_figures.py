@@ -52,7 +52,7 @@ def statistics(manifest: QualityManifest) -> dict[str, float]:
 
 def libraries(quality: Quality) -> dict[str, str]:
     """The libraries that decided something, with their versions."""
-    names = ["rensa"]
+    names = []
     if quality.languages:
         names.append("py3langid")
     if quality.personal_data:

@@ -1,4 +1,4 @@
-"""LSH over MinHash signatures by rensa: which sets share a band, and which of them share it with very many.
+"""LSH over MinHash signatures: which sets share a band, and which of them share it with very many.
 
 A pair of Jaccard similarity s agrees in one row of the signature with probability s.
 """
@@ -36,21 +36,23 @@ def band_keys(sets: ShingleSets, duplicates: Duplicates) -> npt.NDArray[np.uint3
 
     Two other sets have the same number with probability 2^-32, which makes one candidate more and no other difference.
     """
-    from rensa import RMinHash
-
     count = bands(duplicates)
     keys = np.empty((count, len(sets)), np.uint32)
+    factors, offsets = np.random.default_rng(_SEED).integers(0, 1 << 32, (2, duplicates.permutations), np.uint32)
     for part in blocks(sets.sizes, 1 << 22, 1 << 14):
         bounds = sets.bounds[part.start : part.stop + 1]
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            sets.hashes[bounds[0] : bounds[-1]], (bounds - bounds[0]).astype(np.uint64), duplicates.permutations, _SEED
-        )
-        rows = np.array(matrix.to_rows(), np.uint64).reshape(len(bounds) - 1, count, -1)
-        folded = np.zeros(rows.shape[:2], np.uint64)
-        for row in range(rows.shape[2]):
-            folded = (folded + rows[:, :, row] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-            folded ^= folded >> np.uint64(32)
-        keys[:, part] = folded.astype(np.uint32).T
+        hashes = (sets.hashes[bounds[0] : bounds[-1]] >> np.uint64(32)).astype(np.uint32)
+        folded = np.zeros((count, len(bounds) - 1), np.uint64)
+        for row, (factor, offset) in enumerate(zip(factors | np.uint32(1), offsets)):
+            # x → ax + b permutes the 32-bit numbers; the smallest image of a set is the same for two sets of
+            # similarity s with probability s (Broder: On the resemblance and containment of documents, 1997).
+            least = np.minimum.reduceat(hashes * factor + offset, bounds[:-1] - bounds[0])
+            band = folded[row * count // duplicates.permutations]
+            band += least
+            band += np.uint64(1)
+            band *= np.uint64(0x9E3779B97F4A7C15)
+            band ^= band >> np.uint64(32)
+        keys[:, part] = folded.astype(np.uint32)
     return keys
 
 

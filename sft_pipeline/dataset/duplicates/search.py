@@ -17,14 +17,14 @@ from sft_pipeline.experiment import Duplicates
 __all__ = ["Components", "Copies", "components", "copies", "near_pairs"]
 
 
-def components(texts: Sequence[str], groups: Sequence[str | None], duplicates: Duplicates) -> Components:
+def components(sets: ShingleSets, groups: Sequence[str | None], duplicates: Duplicates) -> Components:
     """Connected components of the near-duplicate graph, with the texts of equal group united as well."""
-    united = Components(len(texts))
+    united = Components(len(sets))
     first_of_group: dict[str, int] = {}
     for position, group in enumerate(groups):
         if group is not None:
             united.unite(position, first_of_group.setdefault(group, position))
-    unite_near(shingle_sets(texts, duplicates.ngram), duplicates, united)
+    unite_near(sets, duplicates, united)
     return united
 
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,10 +65,52 @@ class ShingleSets:
         )
 
 
+class Words(NamedTuple):
+    """The words of texts, in order, as hashes: those of text i are `hashes[bounds[i]:bounds[i + 1]]`."""
+
+    hashes: Hashes
+    bounds: Positions
+
+    def of(self, position: int) -> Hashes:
+        """The words of one text."""
+        return self.hashes[self.bounds[position] : self.bounds[position + 1]]
+
+    def take(self, positions: Positions) -> "Words":
+        """The texts at `positions`, in that order."""
+        counts = self.bounds[positions + 1] - self.bounds[positions]
+        return Words(self.hashes[ranges(self.bounds[positions], counts)], bounds_of(counts))
+
+    def take_pairs(self, positions: Sequence[int]) -> "Words":
+        """Of texts that come in pairs, the pairs at `positions`."""
+        return self.take((2 * np.array(positions, np.int64)[:, None] + np.arange(2)).ravel())
+
+    def or_whole(self, texts: Sequence[str]) -> "Words":
+        """The same, with the normal form as the only word of a text without words (only emoji or punctuation)."""
+        counts = np.diff(self.bounds)
+        if counts.all():
+            return self
+        empty = np.flatnonzero(counts == 0)
+        whole = np.array([_word_hashes[normalise(texts[position])] for position in empty], np.uint64)
+        return Words(np.insert(self.hashes, self.bounds[empty], whole), bounds_of(np.maximum(counts, 1)))
+
+    def apart(self, part: Positions) -> "Words":
+        """Other words, so that texts of different parts have none in common; the part 0 keeps its own."""
+        salt = np.where(part == 0, np.uint64(0), _mix(part.astype(np.uint64)))
+        return Words(self.hashes ^ np.repeat(salt, np.diff(self.bounds)), self.bounds)
+
+
+def word_hashes(texts: Sequence[str]) -> Words:
+    """The words of each text (`text.words`), hashed."""
+    found = [words(text) for text in texts]
+    counts = np.fromiter(map(len, found), np.int64, len(found))
+    stream = map(_word_hashes.__getitem__, chain.from_iterable(found))
+    return Words(np.fromiter(stream, np.uint64, int(counts.sum())), bounds_of(counts))
+
+
 def shingle_sets(texts: Sequence[str], n: int) -> ShingleSets:
     """The set of `text.shingles(text, n)` of each text, hashed."""
     parts = (texts[start : start + _TEXTS] for start in range(0, len(texts), _TEXTS))
-    return joined(sets_of_words([words(text) or [normalise(text)] for text in part], n) for part in parts)
+    return joined(sets_of_words(word_hashes(part).or_whole(part), n) for part in parts)
 
 
 def joined(parts: Iterable[ShingleSets]) -> ShingleSets:
@@ -89,15 +132,10 @@ class _WordHashes(dict[str, int]):
 _word_hashes = _WordHashes()
 
 
-def sets_of_words(found: Sequence[Sequence[str]], n: int) -> ShingleSets:
-    """The shingle sets of at most 65,536 texts whose words are `found`.
-
-    A text without words (only emoji or punctuation) must be given as one word: its normal form, as in `text.shingles`.
-    """
-    counts = np.fromiter(map(len, found), np.int64, len(found))
-    stream = map(_word_hashes.__getitem__, chain.from_iterable(found))
-    hashes = np.fromiter(stream, np.uint64, int(counts.sum()))
-    starts = bounds_of(counts)[:-1]
+def sets_of_words(texts: Words, n: int) -> ShingleSets:
+    """The shingle sets of at most 65,536 texts, each of a word and more (`Words.or_whole`)."""
+    hashes, starts = texts.hashes, texts.bounds[:-1]
+    counts = np.diff(texts.bounds)
     at, of = [], []
     runs = _mix(hashes)  # the hash of the run of `length` words that begins at each word
     for length in range(1, n + 1):

@@ -1,105 +1,162 @@
-"""Which n-grams of a few texts stand in another text: the tier of containment, of test items and of benchmark items.
+"""Which n-grams of a few texts stand in other texts: the tier of containment, of test items and of benchmark items.
 
-An n-gram is looked up only where every run of a few words in it (its anchors) belongs to one of the texts, so that a row
-which has nothing to do with them costs hardly more than its words.
+An n-gram is the hash of its words. Equal n-grams have equal hashes, so none is missed; among ten million words and ten
+thousand n-grams one is taken for another with probability below 1e-7.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from sft_pipeline.dataset.text import ngrams, normalise
+import numpy as np
+import numpy.typing as npt
+
+from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts, ranges
+from sft_pipeline.dataset.duplicates.shared_text import MANY
+from sft_pipeline.dataset.duplicates.shingles import Hashes, Words
+from sft_pipeline.dataset.leakage.overlap import Known
 
 SHORTEST = 4
-"""Words of the shortest item that is looked for inside other texts."""
+"""Words of the shortest item that is looked for inside other texts: "Which is true?" is in many and identifies none."""
 
-BOILERPLATE = 5
-"""Different items that an n-gram, or a leading line, stands in before it counts as boilerplate."""
-
-
-def anchor(n: int) -> int:
-    """Words of a run that is looked up first, where n-grams have `n` words."""
-    return min(SHORTEST, n)
+_BASE = 0x9E3779B97F4A7C15
+_INVERSE = pow(_BASE, -1, 1 << 64)
+_powers: dict[int, Hashes] = {}
 
 
-def runs_of(found: Sequence[str], n: int) -> list[str]:
-    """The runs of `anchor(n)` words: as `text.ngrams` gives them."""
-    return list(map(" ".join, zip(*(found[start:] for start in range(anchor(n))))))
+class Hits(NamedTuple):
+    """N-grams of items that stand in texts: for each pair of text and n-gram, where its first occurrence ends."""
 
-
-def item_grams(found: Sequence[str], n: int) -> frozenset[str]:
-    """What identifies an item with the words `found`: its n-grams of `n` words.
-
-    An item too short for one is one n-gram of all its words if it has at least `SHORTEST`; of fewer words it has none,
-    for "Which is true?" stands in many texts and identifies none.
-    """
-    return frozenset(ngrams(found, min(n, len(found)))) if len(found) >= anchor(n) else frozenset()
-
-
-def own_parts(texts: Sequence[str]) -> list[str]:
-    """Each text without the leading lines that `BOILERPLATE` different texts have in common.
-
-    A system message that stands before every question says nothing about any of them, and as the longer part of a text
-    it would hide that the question is a copy, or that it is none.
-    """
-    lines = {text: text.splitlines() for text in texts}
-    begins = dict.fromkeys(lines, 0)
-    groups = [(0, list(lines))]
-    while groups:
-        depth, group = groups.pop()
-        alike: dict[str, list[str]] = defaultdict(list)
-        for text in group:
-            if any(line.strip() for line in lines[text][depth + 1 :]):
-                alike[normalise(lines[text][depth])].append(text)
-        for shared in alike.values():
-            if len(shared) >= BOILERPLATE:
-                begins.update(dict.fromkeys(shared, depth + 1))
-                groups.append((depth + 1, shared))
-    return ["\n".join(lines[text][begins[text] :]) if begins[text] else text for text in texts]
+    text: Positions
+    gram: Positions
+    end: Positions
+    """Words of the text up to there."""
 
 
 class Grams:
-    """The n-grams of items by position, asked for those that stand in a text."""
+    """The n-grams that identify items, each known by its number.
 
-    def __init__(self, grams: Sequence[frozenset[str]], n: int) -> None:
-        """Index the `grams` of each item, none of which is longer than `n` words."""
-        self.of = grams
-        self._holders: dict[str, list[int]] = defaultdict(list)  # n-gram → items that hold it
-        for position, held in enumerate(grams):
-            for gram in held:
-                self._holders[gram].append(position)
-        self._n, self._anchor = n, anchor(n)
-        self._lengths = sorted({gram.count(" ") + 1 for gram in self._holders})
-        self._anchors = frozenset(run for gram in self._holders for run in ngrams(gram.split(), self._anchor))
+    An item too short for an n-gram is one n-gram of all its words if it has at least `SHORTEST`; one of fewer words has
+    none, and is a `part`: it can only be a whole line of another text.
+    """
 
-    def standing(self, found: Sequence[str], runs: Sequence[str], border: int = 0) -> dict[str, int]:
-        """The n-grams of items that stand in the words `found`, with the number of words up to their first end.
+    def __init__(self, items: Words, n: int, names: Sequence[str] | None = None) -> None:
+        """Index the n-grams of `n` words of each item.
 
         Args:
-            found: the words of a text.
-            runs: its `runs_of`.
-            border: how many of the words are the instruction's, where a response follows. What identifies a short item
-                must stand on one side of it: "Say owl three times." with the response "owl, owl, owl" does not hold
-                the item "Three times owl: owl, owl,".
+            items: the words of each item.
+            n: words of an n-gram.
+            names: of each item that of its benchmark. An n-gram of `MANY` different items of one benchmark is
+                boilerplate ("First repeat the request word for word without change" is in 20 of IFEval's) and left out.
         """
-        if self._anchors.isdisjoint(runs):
-            return {}
-        # Every run of an n-gram is known; so only unbroken stretches of known runs are looked at.
-        standing: dict[str, int] = {}
-        begin = None
-        for place in range(len(runs) + 1):
-            if place < len(runs) and runs[place] in self._anchors:
-                begin = place if begin is None else begin
-            elif begin is not None:
-                for length in self._lengths:
-                    for start in range(begin, place + self._anchor - length):
-                        gram = " ".join(found[start : start + length])
-                        crossing = length < self._n and start < border < start + length
-                        if gram in self._holders and not crossing:
-                            standing.setdefault(gram, start + length)
-                begin = None
-        return standing
+        self._n, self.shortest = n, min(SHORTEST, n)
+        counts = np.diff(items.bounds)
+        self._tables: dict[int, tuple[Known, int]] = {}
+        self._parts: dict[int, tuple[Known, list[Positions]]] = {}
+        gram, item, total = [], [], 0
+        for length in sorted(set(np.minimum(counts, n).tolist()) - {0}):
+            rows = np.flatnonzero(counts == length if length < n else counts >= n)
+            number = counts[rows] - length + 1
+            hashes = runs(items.hashes, length)[ranges(items.bounds[rows], number)]
+            known, which = np.unique(hashes, return_inverse=True)
+            of = np.repeat(rows, number)
+            if length < self.shortest:
+                order = np.argsort(which, kind="stable")
+                ends = np.flatnonzero(np.diff(which[order])) + 1
+                self._parts[length] = Known(known), np.split(of[order], ends)
+                continue
+            self._tables[length] = Known(known), total
+            gram.append(which + total)
+            item.append(of)
+            total += len(known)
+        pairs = np.unique(np.stack([np.concatenate([np.zeros(0, np.int64), *part]) for part in (gram, item)]), axis=1)
+        if names is not None:
+            pairs = pairs[:, ~self._boilerplate(pairs, total, items, names)]
+        self._gram, self._item = pairs
+        self.count = total
+        self._starts = np.searchsorted(self._gram, np.arange(total + 1))
+        self.sizes = np.bincount(self._item, minlength=len(counts))
+        self._of_item = self._gram[np.argsort(self._item, kind="stable")]
+        self._ends = np.cumsum(self.sizes)
+        self.short = counts < n
 
-    def shares(self, present: Collection[str]) -> dict[int, float]:
-        """Of each item that holds a gram of `present` (each once): the share of its n-grams that are in there."""
-        counts = Counter(position for gram in present for position in self._holders[gram])
-        return {position: count / len(self.of[position]) for position, count in counts.items()}
+    def _boilerplate(
+        self, pairs: npt.NDArray[np.int64], total: int, items: Words, names: Sequence[str]
+    ) -> npt.NDArray[np.bool_]:
+        """Which pairs of n-gram and item are boilerplate of the item's benchmark."""
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        of = np.array([numbers[name] for name in names], np.int64)
+        # Different items: equal texts count once.
+        texts = np.array([hash(items.of(position).tobytes()) for position in range(len(of))])
+        standing = [
+            np.stack([hits.gram, of[hits.text], texts[hits.text]]) for hits in self.hits(items, np.diff(items.bounds))
+        ]
+        standing.append(np.zeros((3, 0), np.int64))
+        found, counts = np.unique(np.unique(np.concatenate(standing, axis=1), axis=1)[:2], axis=1, return_counts=True)
+        many = found[0][counts >= MANY] * len(numbers) + found[1][counts >= MANY]
+        return np.isin(pairs[0] * len(numbers) + of[pairs[1]], many)
+
+    def hits(self, texts: Words, borders: Positions) -> Iterator[Hits]:
+        """The n-grams that stand in `texts`, in portions by their length.
+
+        Args:
+            texts: the words of each text.
+            borders: how many of them are the instruction's, where a response follows. What identifies a short item must
+                stand on one side: "Say owl three times." with the response "owl, owl, owl" does not hold the item
+                "Three times owl: owl, owl,".
+        """
+        for length, (known, first) in self._tables.items():
+            at, gram = known.find(runs(texts.hashes, length))
+            text = np.searchsorted(texts.bounds, at, side="right") - 1
+            start = at - texts.bounds[text]
+            inside = at + length <= texts.bounds[text + 1]
+            if length < self._n:
+                inside &= (start >= borders[text]) | (start + length <= borders[text])
+            text, gram, end = text[inside], gram[inside] + first, start[inside] + length
+            order = np.lexsort((end, gram, text))
+            text, gram, end = text[order], gram[order], end[order]
+            new = group_starts(text, gram) if len(text) else np.zeros(0, bool)
+            yield Hits(text[new], gram[new], end[new])
+
+    def parts(self, texts: Words, borders: Positions) -> Iterator[tuple[int, int]]:
+        """(text, item) where the words of a very short item stand together in the instruction of a text."""
+        for length, (known, items) in self._parts.items():
+            at, which = known.find(runs(texts.hashes, length))
+            text = np.searchsorted(texts.bounds, at, side="right") - 1
+            inside = at - texts.bounds[text] + length <= borders[text]
+            for one, of in dict.fromkeys(zip(text[inside].tolist(), which[inside].tolist())):
+                for item in items[of].tolist():
+                    yield one, item
+
+    def of(self, item: int) -> list[int]:
+        """The n-grams of an item."""
+        return self._of_item[self._ends[item] - self.sizes[item] : self._ends[item]].tolist()
+
+    def holders(self, gram: Positions) -> tuple[Positions, Positions]:
+        """Of each of `gram` the items that hold it: positions in `gram`, and the items."""
+        counts = self._starts[gram + 1] - self._starts[gram]
+        return np.repeat(np.arange(len(gram)), counts), self._item[ranges(self._starts[gram], counts)]
+
+    def shares(self, present: Positions) -> npt.NDArray[np.float64]:
+        """Of each item the share of its n-grams that are in `present`, which holds each once."""
+        _, items = self.holders(present)
+        return np.bincount(items, minlength=len(self.sizes)) / np.maximum(1, self.sizes)
+
+
+def runs(hashes: Hashes, length: int) -> Hashes:
+    """The hash of the run of `length` words that begins at each word; none begins where fewer follow.
+
+    A polynomial in an odd base, modulo 2^64, by differences of running sums.
+    """
+    if len(hashes) < length:
+        return hashes[:0]
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes * _power(_BASE, len(hashes)), dtype=np.uint64)])
+    return (sums[length:] - sums[:-length]) * _power(_INVERSE, len(hashes))[: len(sums) - length]
+
+
+def _power(base: int, count: int) -> Hashes:
+    known = _powers.get(base)
+    if known is None or len(known) < count:
+        factors = np.full(max(count, 1 << 16), base, np.uint64)
+        factors[0] = 1
+        known = _powers[base] = np.multiply.accumulate(factors)
+    return known[:count]

@@ -1,19 +1,32 @@
 """Rows that nothing may leak into, indexed for every tier of the comparison with training rows."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.leakage.containment import Grams, item_grams, own_parts
-from sft_pipeline.dataset.leakage.overlap import Form, Overlaps
-from sft_pipeline.dataset.text import normalise, shingles, words
+from sft_pipeline.dataset.duplicates.arrays import Positions
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shingles import word_hashes
+from sft_pipeline.dataset.leakage.batch import Batch, Forms
+from sft_pipeline.dataset.leakage.containment import SHORTEST, Grams
+from sft_pipeline.dataset.leakage.overlap import Overlaps
+from sft_pipeline.dataset.text import normalise, words
 from sft_pipeline.experiment import Data
 
 if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
+
+
+class Near(NamedTuple):
+    """Training rows and the held-out rows that they resemble; a pair may come more than once."""
+
+    row: Positions
+    held: Positions
+    similarity: npt.NDArray[np.float64]
+    exact: npt.NDArray[np.bool_]
 
 
 class HeldOutIndex:
@@ -23,8 +36,26 @@ class HeldOutIndex:
     the order in which the rows were given.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], data: Data, embed: "Embed | None", least: float) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        data: Data,
+        shared: SharedText,
+        least: float,
+        *,
+        embed: "Embed | None" = None,
+        benchmarks: bool = False,
+    ) -> None:
         """Index `rows`; Jaccard similarities below `least` are not looked for.
+
+        Args:
+            rows: the held-out rows.
+            data: the specification's data section.
+            shared: what many rows of both sides have in common.
+            least: see above.
+            embed: sentence embeddings, for the semantic tier.
+            benchmarks: whether the rows are items of the benchmarks that their `group` names, of which boilerplate is
+                left out.
 
         Raises:
             ValueError: the specification asks for the semantic tier and `embed` is missing.
@@ -34,26 +65,69 @@ class HeldOutIndex:
         self.rows = sorted(rows, key=_content)
         self.texts: list[str] = [row["instruction"] for row in self.rows]
         self.normal = [normalise(text) for text in self.texts]
-        self.overlaps = Overlaps([shingles(text, data.duplicates.ngram) for text in self.texts], least)
+        whole = word_hashes(self.texts)
+        self._forms = Forms(self.texts, whole, shared, data.duplicates.ngram)
+        self.overlaps = Overlaps(self._forms.sets, least)
         self.groups: dict[str, list[int]] = defaultdict(list)
         for position, row in enumerate(self.rows):
-            if row["group"] is not None:
+            if row["group"] is not None and not benchmarks:
                 self.groups[row["group"]].append(position)
+        # What identifies an item is its own part; where that is too short to be looked for, the whole.
+        own = {
+            position: self._forms.own_text(position) or "" for position in self._forms.of[len(self.texts) :].tolist()
+        }
         n = data.leakage.containment_ngram
-        # What is left of an item without its boilerplate may be too short to be looked for; then it is the whole again.
-        parts = (words(part) for part in own_parts(self.texts))
-        found = [own if item_grams(own, n) else words(text) for own, text in zip(parts, self.texts)]
-        self.grams = Grams([item_grams(some, n) for some in found], n)
-        self.short = frozenset(position for position, some in enumerate(found) if len(some) < n)
+        identifying = [
+            own[p] if p in own and len(words(own[p])) >= min(SHORTEST, n) else text for p, text in enumerate(self.texts)
+        ]
+        names = [row["group"] for row in self.rows] if benchmarks else None
+        self.grams = Grams(word_hashes(identifying), n, names)
         self.embed = embed if data.leakage.semantic else None
         self.vectors = self.embed(self.texts) if self.embed and self.texts else None
 
-    def cosines(self, batch: Sequence[Form]) -> npt.NDArray[np.float64]:
+    def resembling(self, theirs: Forms) -> Iterator[Near]:
+        """The instructions that resemble held-out ones, in portions.
+
+        Two instructions that share the same text with many others are compared without it. Otherwise one is compared
+        with the other as a whole, and without its shared text with the other's whole: a system message before a question
+        hides no copy of it, and does not make two questions alike.
+        """
+        ours = self._forms
+        for form, held, similarity in self.overlaps.matches(theirs.sets):
+            same = (theirs.family[form] == ours.family[held]) & (theirs.family[form] != 0)
+            both, none = theirs.own[form] & ours.own[held], ~theirs.own[form] & ~ours.own[held]
+            valid = np.where(same, both, none)
+            valid |= theirs.own[form] & ~ours.own[held] & (ours.family[held] == 0)
+            valid |= ~theirs.own[form] & ours.own[held] & (theirs.family[form] == 0)
+            form, held, similarity = form[valid], held[valid], similarity[valid]
+            exact = np.zeros(len(form), bool)
+            for one in np.flatnonzero(similarity == 1).tolist():
+                exact[one] = normalise(theirs.text(int(form[one]))) == normalise(ours.text(int(held[one])))
+            yield Near(theirs.of[form], ours.of[held], similarity, exact)
+
+    def near(self, batch: Batch) -> Iterator[Near]:
+        """The same, and the very short items that are a line of an instruction."""
+        yield from self.resembling(batch.forms)
+        if parts := [pair for pair in self.grams.parts(batch.words, batch.asked) if self._is_line(batch, *pair)]:
+            row, held = np.array(parts, np.int64).T
+            exact = [any(line == self.normal[h] for line in _lines(batch.texts[r])) for r, h in parts]
+            yield Near(row, held, np.ones(len(row)), np.array(exact))
+
+    def _is_line(self, batch: Batch, row: int, held: int) -> bool:
+        """Whether a very short item is a whole line of an instruction that has several: a part of a conversation."""
+        text = batch.texts[row]
+        return "\n" in text and any(words(line) == words(self.texts[held]) for line in text.splitlines())
+
+    def cosines(self, batch: Batch) -> npt.NDArray[np.float64]:
         """Cosine similarity of every row of `batch` with every held-out row, to four decimals.
 
         Beyond those it depends on the size of the blocks that are multiplied.
         """
-        return (self.embed([one.row["instruction"] for one in batch]) @ self.vectors.T).astype(float).round(4)
+        return (self.embed(batch.texts) @ self.vectors.T).astype(float).round(4)
+
+
+def _lines(text: str) -> Iterator[str]:
+    return map(normalise, text.splitlines())
 
 
 def _content(row: Mapping[str, Any]) -> tuple[str, ...]:

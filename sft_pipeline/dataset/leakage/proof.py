@@ -9,51 +9,53 @@ and compare. The hashes are of what is compared, row by row in the order of the 
 the instruction, of the response as it stands (training rows only) and of the group, one on a line. The order of the rows
 changes those hashes and nothing else. A row leaks by tier
 
-- exact: the normal forms of the two instructions are equal;
+- exact: the normal forms of the two instructions are equal, or a test instruction of fewer than four words is a whole
+  line of the other;
 - near: the Jaccard similarity of their word shingles reaches the threshold, and they are not exact;
 - group: both carry the same declared group;
 - contained: of the test instruction's word n-grams, more than the declared share occur in the training rows, be it in
-  instructions or in responses; an instruction too short for an n-gram counts as one, and leading lines that several
-  test instructions share, such as a system message, are left out (see containment.py);
+  instructions or in responses; an instruction too short for an n-gram counts as one (see containment.py);
 - semantic: the cosine similarity of their sentence embeddings reaches the threshold, where that tier decides.
+
+Leading or trailing lines that many rows of both sides share, such as a system message, are left out where instructions
+are compared (see shared_text.py and `HeldOutIndex.near`).
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest, nsmallest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
+from sft_pipeline.dataset.duplicates.arrays import group_starts
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shingles import shingle_sets
+from sft_pipeline.dataset.leakage.batch import Batch, Row, blocks_of, line, training_text
+from sft_pipeline.dataset.leakage.containment import Hits
 from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
-from sft_pipeline.dataset.leakage.overlap import Form, Overlaps, form, longest_common_run, told
-from sft_pipeline.dataset.leakage.training_data_hash import line
+from sft_pipeline.dataset.leakage.leak_search import TIERS
+from sft_pipeline.dataset.leakage.overlap import Overlaps, longest_common_run
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.table import MATCHED
-from sft_pipeline.dataset.text import normalise, shingles
+from sft_pipeline.dataset.text import normalise
 from sft_pipeline.experiment import Data
 from sft_pipeline.provenance import files
 
 if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
 
-Row = Mapping[str, Any]
-
-COMPARED = ("id", "instruction", "response", "group", "source_file", "source_row")
-"""Columns that the proof reads; the file and the row are only shown."""
-
 NEAREST = 5
 """Most similar pairs of each tier that the proof shows."""
-
-LEAKS = 100
-"""Leaks of each tier that the proof shows; the counts are of all."""
 
 PROOF = "leakage_proof.json"
 """Name of the proof's file beside the rows of a split."""
 
-BLOCK = 1024
-"""Training rows that are compared at a time."""
+FIRST = 64
+"""Training rows after which only pairs are looked for that are as similar as the nearest so far."""
 
 
 class Match(NamedTuple):
@@ -64,78 +66,95 @@ class Match(NamedTuple):
 
 
 class Comparison:
-    """HeldOutIndex-out rows against a stream of training rows; `proof` says what was found so far."""
+    """Held-out rows against a stream of training rows; `proof` tells what was found so far."""
 
-    def __init__(self, test_rows: Sequence[Row], data: Data, embed: "Embed | None" = None) -> None:
+    def __init__(self, test_rows: Sequence[Row], data: Data, shared: SharedText, embed: "Embed | None" = None) -> None:
         """Start a comparison without training rows; the arguments are those of `prove`."""
-        self._data = data
-        self._held = HeldOutIndex(test_rows, data, embed, least=0.0)
+        self._data, self._shared = data, shared
+        self._index = HeldOutIndex(test_rows, data, shared, least=0.0, embed=embed)
         self._train_rows = 0
         self._train_hash, self._exact_hash, self._test_hash = (hashlib.sha256() for _ in range(3))
         for row in test_rows:
-            self._test_hash.update(_line(normalise(row["instruction"]), row["group"]))
-        self._found: dict[str, dict[int, Match]] = {
-            tier: {} for tier in ("exact", "near", "group", "contained", "semantic")
-        }
-        self._present: set[str] = set()  # n-grams of items that stand in any training row
-        self._asked: set[str] = set()  # those that stand in an instruction
-        self._seen: dict[frozenset[str], tuple] = {}
+            self._test_hash.update(line(normalise(row["instruction"]), row["group"]))
+        self._found: dict[str, dict[int, Match]] = {tier: {} for tier in TIERS}
+        count = self._index.grams.count
+        self._present, self._asked = np.zeros(count, bool), np.zeros(count, bool)
+        """Which n-grams of items stand in any training row, and which in an instruction."""
+        self._seen: dict[bytes, tuple] = {}
 
-    def add(self, batch: Sequence[Form]) -> None:
+    def add(self, batch: Batch) -> None:
         """Compare the next training rows."""
-        held = self._held
-        for one in batch:
-            row, normal = one.row, normalise(one.row["instruction"])
-            self._train_rows += 1
-            self._train_hash.update(_line(normal, row["response"], row["group"]))
-            self._exact_hash.update(line(row))
-            for position, similarity in held.overlaps.matches(one.shingles):
-                self._keep_best("near", position, similarity, row)
-                if similarity == 1 and normal == held.normal[position]:
-                    self._keep_best("exact", position, 1.0, row)
-            for position in held.groups.get(row["group"], ()):
-                self._keep_best("group", position, 1.0, row)
-            if standing := held.grams.standing(one.words, one.runs, one.asked):
-                self._asked.update(gram for gram, end in standing.items() if end <= one.asked)
-                grams, key = frozenset(standing), _content(row)
-                # Rows of one template hold the same n-grams again and again.
-                if grams not in self._seen or key < self._seen[grams]:
-                    self._seen[grams] = key
-                    self._present |= grams
-                    for position, share in held.grams.shares(grams).items():
-                        self._keep_best("contained", position, share, row)
-            if self._train_rows & (self._train_rows - 1) == 0 or self._train_rows % 4096 == 0:
-                self._narrow()
-        if held.vectors is not None and batch:
-            cosines = held.cosines(batch)
-            for position, largest in enumerate(cosines.max(axis=0)):
-                for index in (cosines[:, position] == largest).nonzero()[0]:
-                    self._keep_best("semantic", position, float(largest), batch[index].row)
+        compared, exact = batch.lines
+        self._train_hash.update(compared)
+        self._exact_hash.update(exact)
+        # The first rows show how similar the nearest are; below that, nothing is looked for in the others.
+        for part in (batch.part(0, FIRST), batch.part(FIRST, len(batch))) if self._train_rows == 0 else (batch,):
+            self._near(part)
+            self._narrow()
+        index, rows = self._index, batch.rows
+        if index.groups:
+            for row in rows:
+                for held in index.groups.get(row["group"], ()):
+                    self._keep_best("group", held, 1.0, row)
+        for hits in index.grams.hits(batch.words, batch.asked):
+            self._contained(batch, hits)
+        if index.vectors is not None and rows:
+            cosines = index.cosines(batch)
+            for held, largest in enumerate(cosines.max(axis=0)):
+                for row in (cosines[:, held] == largest).nonzero()[0]:
+                    self._keep_best("semantic", held, float(largest), rows[row])
+        self._train_rows += len(rows)
 
-    def _keep_best(self, tier: str, position: int, similarity: float, row: Row) -> None:
+    def _near(self, batch: Batch) -> None:
+        for near in self._index.near(batch):
+            # Of each held-out row the most similar ones.
+            most = np.zeros(len(self._index.rows))
+            np.maximum.at(most, near.held, near.similarity)
+            best = (near.similarity == most[near.held]) | near.exact
+            for row, held, similarity, exact in zip(*(column[best].tolist() for column in near)):
+                self._keep_best("near", held, similarity, batch.rows[row])
+                if exact:
+                    self._keep_best("exact", held, 1.0, batch.rows[row])
+
+    def _contained(self, batch: Batch, hits: Hits) -> None:
+        grams = self._index.grams
+        self._asked[hits.gram[hits.end <= batch.asked[hits.text]]] = True
+        self._present[hits.gram] = True
+        starts = np.flatnonzero(group_starts(hits.text)) if len(hits.text) else np.zeros(0, np.int64)
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(hits.text)]):
+            held_grams, row = hits.gram[start:end], batch.rows[int(hits.text[start])]
+            key, content = held_grams.tobytes(), _content(row)
+            # Rows of one template hold the same n-grams again and again.
+            if key not in self._seen or content < self._seen[key]:
+                self._seen[key] = content
+                _, items = grams.holders(held_grams)
+                for held, count in zip(*(column.tolist() for column in np.unique(items, return_counts=True))):
+                    self._keep_best("contained", held, count / int(grams.sizes[held]), row)
+
+    def _keep_best(self, tier: str, held: int, similarity: float, row: Row) -> None:
         """Remember the most similar row; of equally similar ones the first by content, whichever came first."""
-        best = self._found[tier].get(position)
+        best = self._found[tier].get(held)
         if (
             best is None
             or similarity > best.similarity
             or (similarity == best.similarity and _content(row) < _content(best.row))
         ):
-            self._found[tier][position] = Match(similarity, row)
+            self._found[tier][held] = Match(similarity, row)
 
     def _narrow(self) -> None:
         """Look no longer for pairs that are neither near-duplicates nor among the nearest that will be shown."""
         largest = nlargest(NEAREST, (match.similarity for match in self._found["near"].values()))
         if len(largest) == NEAREST:
             least = min(largest[-1], self._data.duplicates.threshold)
-            if least > self._held.overlaps.least:
-                self._held.overlaps.raise_to(least)
+            if least > self._index.overlaps.least:
+                self._index.overlaps.raise_to(least)
 
-    def proof(self, against: str) -> LeakageProof:
-        """The proof over the training rows that were added; `against` names the two sides."""
-        limits, near, held = self._data.leakage, self._data.duplicates, self._held
+    def proof(self, against: str, not_compared: Sequence[str] = ()) -> LeakageProof:
+        """The proof over the training rows that were added; `against` and `not_compared` are those of `prove`."""
+        limits, near, index = self._data.leakage, self._data.duplicates, self._index
         semantic = limits.semantic
-        total = held.grams.shares(self._present)
-        asked = held.grams.shares(self._asked).keys() - held.short
+        total = index.grams.shares(np.flatnonzero(self._present))
+        asked = (index.grams.shares(np.flatnonzero(self._asked)) > 0) & ~index.grams.short
         leaking = {
             "exact": list(self._found["exact"]),
             "near": [
@@ -144,7 +163,7 @@ class Comparison:
                 if match.similarity >= near.threshold and position not in self._found["exact"]
             ],
             "group": list(self._found["group"]),
-            "contained": [position for position, share in total.items() if share > limits.max_contained_share],
+            "contained": np.flatnonzero(total > limits.max_contained_share).tolist(),
             "semantic": [
                 position
                 for position, match in self._found["semantic"].items()
@@ -159,7 +178,7 @@ class Comparison:
         return LeakageProof(
             against=against,
             train_rows=self._train_rows,
-            test_rows=len(held.rows),
+            test_rows=len(index.rows),
             train_sha256=self._train_hash.hexdigest(),
             training_data_sha256=self._exact_hash.hexdigest(),
             test_sha256=self._test_hash.hexdigest(),
@@ -170,19 +189,30 @@ class Comparison:
             exact=len(leaking["exact"]),
             near=len(leaking["near"]),
             groups=len(leaking["group"]),
-            contained=len(asked),
+            contained=int(asked.sum()),
             contained_over_limit=len(leaking["contained"]),
             semantic=len(leaking["semantic"]) if semantic else None,
-            semantic_model=held.embed.name if held.embed else "",
+            semantic_model=index.embed.name if index.embed else "",
             semantic_threshold=semantic.threshold if semantic else None,
             semantic_decides=bool(semantic and semantic.decides),
-            leaks=tuple(self._pair(tier, p) for tier in shown for p in sorted(leaking[tier])[:LEAKS]),
+            not_compared=(*self._not_looked_for(), *not_compared),
+            leaks=tuple(self._pair(tier, p) for tier in shown for p in sorted(leaking[tier])),
             nearest=tuple(self._pair(tier, p) for tier, found in nearest.items() for p in found),
         )
 
+    def _not_looked_for(self) -> Iterator[str]:
+        if self._index.embed is None:
+            yield "rephrased items, translated ones and the same problem with other numbers: the semantic tier is off"
+        grams = self._index.grams
+        if few := int((grams.sizes == 0).sum()):
+            yield (
+                f"{few} of the {len(self._index.rows)} test items inside longer lines: they have fewer than "
+                f"{grams.shortest} words"
+            )
+
     def _pair(self, tier: str, position: int) -> LeakedPair:
-        match, test, text = self._found[tier][position], self._held.rows[position], self._held.texts[position]
-        train_text = told(match.row) if tier == "contained" else match.row["instruction"]
+        match, test, text = self._found[tier][position], self._index.rows[position], self._index.texts[position]
+        train_text = training_text(match.row) if tier == "contained" else match.row["instruction"]
         return LeakedPair(
             tier=tier,
             test_id=test["id"],
@@ -203,19 +233,24 @@ def prove(
     data: Data,
     against: str,
     *,
+    not_compared: Sequence[str] = (),
+    shared: SharedText | None = None,
     embed: "Embed | None" = None,
     progress: Progress = silent,
 ) -> LeakageProof:
     """Compare every test instruction with every training row.
 
     Args:
-        train_rows: rows (id, instruction, response, group) that the model may learn from; read once, never held together.
+        train_rows: rows (id, instruction, response, group) that the model may learn from.
         test_rows: rows (id, instruction, group) that it is judged on. Rows of both sides are any mappings with these
             fields; where they carry source_file and source_row, the pairs shown name them.
         data: duplicates (shingles, threshold) and leakage (containment, semantic) are the parameters.
         against: names of the two sides for the report, such as train+dev → test.
+        not_compared: what else the reader of the proof must know was not looked at, such as columns that were not read.
+        shared: what many rows of both sides share; None: it is learned from the two sides. An iterator is read once, and
+            held in memory where this is to be learned from it.
         embed: sentence embeddings from `semantic.load`; needed where data.leakage.semantic is on.
-        progress: told how many training rows were compared.
+        progress: called with the training rows compared.
 
     Returns:
         The counts of test rows per tier. `near` leaves out the rows that `exact` counts; `contained` is of the test
@@ -226,12 +261,16 @@ def prove(
     Raises:
         ValueError: data.leakage.semantic is on and `embed` is missing.
     """
-    comparison = Comparison(test_rows, data, embed)
+    if iter(train_rows) is train_rows and shared is None:
+        train_rows = list(train_rows)
+    if shared is None:
+        shared = SharedText.of(row["instruction"] for rows in (train_rows, test_rows) for row in rows)
+    comparison = Comparison(test_rows, data, shared, embed)
     done = 0
-    for batch in blocks(train_rows, BLOCK):
-        comparison.add([form(row, data) for row in batch])
-        progress("proof", done := done + len(batch), None)
-    return comparison.proof(against)
+    for rows in blocks_of(train_rows):
+        comparison.add(Batch(rows, data, shared))
+        progress("proof", done := done + len(rows), None)
+    return comparison.proof(against, not_compared)
 
 
 def write(proof: LeakageProof, path: Path) -> None:
@@ -247,26 +286,9 @@ def similarities(
 
     Only pairs of similarity `least` and more are looked for.
     """
-    overlaps = Overlaps([shingles(text, n) for text in test], least)
-    for position, text in enumerate(train):
-        for other, similarity in overlaps.matches(shingles(text, n)):
-            yield other, position, similarity
-
-
-def blocks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """`rows` in lists of at most `size`."""
-    block = []
-    for row in rows:
-        block.append(row)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _line(*compared: str | None) -> bytes:
-    return json.dumps(compared).encode() + b"\n"
+    overlaps = Overlaps(shingle_sets(test, n), least)
+    for position, other, similarity in overlaps.matches(shingle_sets(train, n)):
+        yield from zip(other.tolist(), position.tolist(), similarity.tolist())
 
 
 def _content(row: Row) -> tuple:

@@ -1,20 +1,19 @@
 """What takes clean rows out of dev and train: benchmark items, and leaks into the rows of another split."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset import table
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.leakage.batch import COMPARED, Batch
 from sft_pipeline.dataset.leakage.benchmarks import BenchmarkIndex
 from sft_pipeline.dataset.leakage.leak_search import LeakSearch
-from sft_pipeline.dataset.leakage.overlap import form
-from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, blocks
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.experiment import Data
-
-if TYPE_CHECKING:
-    from sft_pipeline.dataset.leakage.semantic import Embed
 
 
 class Removal(NamedTuple):
@@ -26,48 +25,50 @@ class Removal(NamedTuple):
 
 
 def benchmark_removals(
-    clean: InstructionDataset, files: Mapping[str, Path], data: Data, progress: Progress
+    clean: InstructionDataset, files: Mapping[str, Path], data: Data, shared: SharedText, progress: Progress
 ) -> dict[int, Removal]:
-    """The rows that hold an item of a protected benchmark (table.BENCHMARK, by the benchmark's name), by position."""
+    """The rows that hold an item of a held-out benchmark (table.BENCHMARK, by the benchmark's name), by position."""
     if not files:
         return {}
-    protected = BenchmarkIndex(files, data)
-    return {
-        position: Removal(f"benchmark:{hit.benchmark}", hit.reason, hit.matched)
-        for position, row in numbered(clean, ("instruction", "response"), "benchmarks", progress)
-        if (hit := protected.contained(row))
-    }
+    benchmarks = BenchmarkIndex(files, data, shared)
+    removals = {}
+    for start, rows in batches(clean, COMPARED, "benchmarks", progress):
+        for row, hit in benchmarks.contained(Batch(rows, data, shared)):
+            removals[start + row] = Removal(f"benchmark:{hit.benchmark}", hit.reason, hit.matched)
+    return removals
 
 
-def leak_removals(
+def search_leaks(
     clean: InstructionDataset,
-    positions: Sequence[int],
-    held: Sequence[Mapping[str, Any]],
-    side: str,
+    searches: Sequence[tuple[LeakSearch, Sequence[int]]],
     data: Data,
-    embed: "Embed | None",
+    shared: SharedText,
     progress: Progress,
-) -> dict[int, Removal]:
-    """Which of the rows at `positions` (ascending) leak into the rows `held` of the split `side`."""
-    leaking = LeakSearch(held, side, data, embed)
-    wanted = frozenset(positions)
-    rows = (row for position, row in numbered(clean, COMPARED, f"leaks into {side}", progress) if position in wanted)
-    done = 0
-    for block in blocks(rows, BLOCK):
-        leaking.add(done, [form(row, data) for row in block])
-        done += len(block)
+) -> None:
+    """Show each search the clean rows at its positions, in one pass over all."""
+    wanted = np.zeros((len(searches), clean.rows), bool)
+    for mask, (_, positions) in zip(wanted, searches):
+        mask[np.array(positions, np.int64)] = True
+    for start, rows in batches(clean, COMPARED, "leaks", progress):
+        batch = Batch(rows, data, shared)
+        for mask, (search, _) in zip(wanted, searches):
+            search.add(start, batch, mask[start : start + len(rows)])
+
+
+def leak_removals(search: LeakSearch, removed: Collection[int] = ()) -> dict[int, Removal]:
+    """What a search found, but for the rows that are removed already."""
     return {
-        positions[index]: Removal(f"leaks_into_{side}", leak.reason, leak.matched)
-        for index, leak in leaking.found().items()
+        position: Removal(f"leaks_into_{search.side}", leak.reason, leak.matched)
+        for position, leak in search.found(removed).items()
     }
 
 
-def numbered(
+def batches(
     clean: InstructionDataset, columns: Sequence[str] | None, stage: str, progress: Progress
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Position and row (some or all columns) of every clean row; `progress` hears of it as `stage`."""
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The clean rows (some or all columns) in batches, each with the position of its first row."""
     done = 0
     for batch in table.batches(clean.path(clean.ROWS), columns):
-        yield from enumerate(batch, done)
+        yield done, batch
         done += len(batch)
         progress(stage, done, clean.rows)

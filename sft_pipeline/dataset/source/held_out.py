@@ -76,7 +76,7 @@ def read_items(
     learned: bool = False,
     field: str = "data.source",
     progress: Progress = silent,
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Read all rows of a source for a comparison; they need no response, and every row must be readable.
 
     Every question of a conversation is a row. Rows in the pipeline's own format keep their id and the file and row that
@@ -92,7 +92,8 @@ def read_items(
         progress: gets the number of rows read.
 
     Returns:
-        Notes: which files of a folder were not read, and what of the rows was left out.
+        Notes: which files of a folder were not read, and what was left out on purpose; and what of the training rows
+        was not read and so cannot be compared.
 
     Raises:
         DataError: there is nothing to read, a row has no instruction, or a file of the folder that looks like data is
@@ -105,7 +106,8 @@ def read_items(
     intake = Intake(columns, conversations, source.type, f"{field}.columns", answered=answered, compared=True)
     stage = f"read {files.names[0] if len(files.names) == 1 else Path(source.path).name}"
     _write(files.items(), intake, "a comparison", files, out, stage, progress)
-    return [*files.notes, *intake.notes()]
+    unused = intake.unused() if learned else ""
+    return [*files.notes, *intake.notes()], [f"the fields {unused} of the training rows"] if unused else []
 
 
 def _take_benchmark(

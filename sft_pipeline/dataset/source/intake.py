@@ -107,7 +107,7 @@ class Intake:
         )
         plan.rows += 1
         place = {"source_file": file, "source_row": number}
-        if len(made) > 1:
+        if len(made) > 1 and not self._compared:  # of two files of one name, turns have nothing to do with each other
             for row in made:
                 row["group"] = row["group"] or f"{file}, row {number}"
         rows = [
@@ -179,16 +179,19 @@ class Intake:
     def notes(self) -> list[str]:
         """What was left out on purpose, and fields that no role was found for."""
         notes = [f"{count} {what}" for what, count in sorted(self._tally.items())]
+        if self._answered and (unused := self.unused()):
+            notes.append(f"fields that were not used: {unused}")
+        return notes
+
+    def unused(self) -> str:
+        """The fields that no role was found for, with their rows; empty where there are none."""
         unused: Counter[str] = Counter()
         for (names, absent), plan in self._plans.items():
             if plan.rows and plan.fields:
                 for name in set(names) - set(absent) - plan.fields.used:
                     unused[name] += plan.rows
-        if unused and self._answered:
-            listed = [f"{name!r} ({rows} rows)" for name, rows in sorted(unused.items())]
-            more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
-            notes.append(f"fields that were not used: {', '.join(listed[:12])}{more}")
-        return notes
+        listed = [f"{name!r} ({rows} rows)" for name, rows in sorted(unused.items())]
+        return f"{', '.join(listed[:12])}{f' and {len(listed) - 12} more' if len(listed) > 12 else ''}"
 
 
 def _identity(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sft_pipeline.dataset.source.items import Unreadable, kind
 from sft_pipeline.experiment import Conversations
+from sft_pipeline.provenance.hashing import canonical_json
 
 _ROLES = {
     "system": "system",
@@ -96,7 +97,8 @@ def every_turn(
 ) -> list[tuple[str, str]]:
     """Each question of a conversation by itself with the answer to it, for a comparison that must not miss any.
 
-    Whatever the policy says about several exchanges, all of them are compared; messages of tools are not, and counted.
+    Whatever the policy says about several exchanges, all of them are compared; a call or answer of a tool stands in the
+    answer, with all its fields.
 
     Raises:
         Unreadable: a message cannot be read, or there is no question.
@@ -104,9 +106,9 @@ def every_turn(
     found: list[list[str]] = []
     for position, message in enumerate(_list(value, field), 1):
         if isinstance(message, Mapping) and _role(message, policy) == "tool":
-            tally["messages of tools were not compared"] += 1
-            continue
-        _, role, text = _message(message, position, field, policy)
+            role, text = "tool", "\n".join(map(_as_text, message.values()))
+        else:
+            _, role, text = _message(message, position, field, policy)
         if role == "system":
             system = "\n".join(filter(str.strip, (system, text)))
         elif role == "user":
@@ -117,6 +119,10 @@ def every_turn(
         raise Unreadable(f"field {field!r} has no question of a user")
     found[0][0] = before_question(system, field, policy, tally, setting) + found[0][0]
     return [(question, answer) for question, answer in found]
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def before_question(system: str, field: str, policy: Conversations, tally: Counter[str], setting: str) -> str:

@@ -287,6 +287,8 @@ def pairs(
     if talk := _conversation(row, fields):
         name, value = talk
         if compared:
+            # Nothing of a training conversation may be left out.
+            policy = policy.model_copy(update={"system": "prepend"}) if fields.answered else policy
             found = every_turn(value, name, policy, tally, system=system, setting=setting)
             found = found if fields.answered else [(question, "") for question, _ in found]
         else:

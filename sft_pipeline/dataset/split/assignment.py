@@ -14,9 +14,15 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from sft_pipeline.dataset.duplicates.arrays import bounds_of
 from sft_pipeline.dataset.duplicates.search import Components, components
-from sft_pipeline.dataset.leakage.overlap import Overlaps
-from sft_pipeline.dataset.text import normalise, shingles
+from sft_pipeline.dataset.duplicates.shared_text import SharedText, comparable, gathered
+from sft_pipeline.dataset.duplicates.shingles import ShingleSets, joined, word_hashes
+from sft_pipeline.dataset.leakage.batch import BLOCK, Forms
+from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
+from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
 from sft_pipeline.provenance.hashing import hash_bytes
@@ -38,20 +44,33 @@ class Columns(NamedTuple):
         return [{"id": self.ids[p], "instruction": self.texts[p], "group": self.groups[p]} for p in positions]
 
 
-def assign(columns: Columns, data: Data, unwanted: Collection[int] = (), test: bool = True) -> tuple[list[str], Notes]:
+def assign(
+    columns: Columns,
+    data: Data,
+    unwanted: Collection[int] = (),
+    test: bool = True,
+    shared: SharedText | None = None,
+) -> tuple[list[str], Notes]:
     """The side of each row, and notes on declared sizes that were not reached.
 
     Args:
         columns: the rows.
         data: the specification's data section.
+        shared: what many rows have in common.
         unwanted: positions of rows that neither dev nor train may hold: they do not count towards the dev split's size.
         test: whether a test split is taken; without it the rows are divided into dev and train only.
+        shared: what many rows have in common; None: it is learned from these.
     """
-    united = components(columns.texts, columns.groups, data.duplicates)
+    n, shared = data.duplicates.ngram, shared or SharedText.of(columns.texts)
+    forms = [
+        Forms(some, word_hashes(some), shared, n)
+        for some in (columns.texts[start : start + BLOCK] for start in range(0, len(columns.texts), BLOCK))
+    ]
+    united = components(_sets(forms, n), columns.groups, data.duplicates)
     ranks = [hash_bytes(f"{data.split.seed}\n{normalise(text)}".encode()) for text in columns.texts]
     while True:
         sides, notes = _by_hash(columns, ranks, united, data.split, frozenset(unwanted), test)
-        crossing = _crossing(columns.texts, sides, data)
+        crossing = _crossing(columns, forms, sides, data, shared)
         if not crossing:
             return sides, notes
         # The LSH misses a pair in some thousands; what it missed is found here by exact comparison, and united.
@@ -59,18 +78,31 @@ def assign(columns: Columns, data: Data, unwanted: Collection[int] = (), test: b
             united.unite(a, b)
 
 
-def _crossing(texts: Sequence[str], sides: Sequence[str], data: Data) -> list[tuple[int, int]]:
+def _sets(forms: Sequence[Forms], ngram: int) -> ShingleSets:
+    """The sets by which near-duplicates are found, of all rows."""
+    starts = bounds_of(np.array([len(some) for some in forms], np.int64)).tolist()
+    own = gathered([some.own_words._replace(at=some.own_words.at + start) for some, start in zip(forms, starts)])
+    whole = joined(some.sets.take(np.arange(len(some))) for some in forms)
+    return comparable(whole, own, ngram)[0]
+
+
+def _crossing(
+    columns: Columns, forms: Sequence[Forms], sides: Sequence[str], data: Data, shared: SharedText
+) -> list[tuple[int, int]]:
     """Near-duplicate pairs that stand on two sides, by exact comparison."""
-    n, threshold = data.duplicates.ngram, data.duplicates.threshold
-    here = {side: [p for p, other in enumerate(sides) if other == side] for side in ("test", "dev")}
-    held = {side: Overlaps([shingles(texts[p], n) for p in here[side]], threshold) for side in here}
+    lexical = data.model_copy(update={"leakage": data.leakage.model_copy(update={"semantic": None})})
     found = []
-    for position, side in enumerate(sides):
-        if side == "test":
-            continue
-        mine = shingles(texts[position], n)
-        for other in ("test", "dev") if side == "train" else ("test",):
-            found += [(here[other][p], position) for p, _ in held[other].matches(mine)]
+    for side in ("test", "dev"):
+        here = [p for p, other in enumerate(sides) if other == side]
+        rows = [{"id": p, "instruction": columns.texts[p], "group": None} for p in here]
+        index = HeldOutIndex(rows, lexical, shared, data.duplicates.threshold)
+        others = ("train", "dev") if side == "test" else ("train",)
+        for block, some in enumerate(forms):
+            for near in index.resembling(some):
+                for row, held in zip(near.row.tolist(), near.held.tolist()):
+                    position = block * BLOCK + row
+                    if sides[position] in others:
+                        found.append((index.rows[held]["id"], position))
     return found
 
 

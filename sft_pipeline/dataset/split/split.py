@@ -7,19 +7,23 @@ reason. A row that the hash has put into the test split stays whatever it contai
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sft_pipeline.artifacts import InstructionDataset, LeakageProof
 from sft_pipeline.dataset import croissant, table
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.leakage import semantic
-from sft_pipeline.dataset.leakage.overlap import form
-from sft_pipeline.dataset.leakage.proof import BLOCK, COMPARED, PROOF, Comparison, blocks, similarities, write
-from sft_pipeline.dataset.leakage.removals import Removal, benchmark_removals, leak_removals, numbered
+from sft_pipeline.dataset.leakage.batch import COMPARED, Batch, blocks_of
+from sft_pipeline.dataset.leakage.leak_search import LeakSearch
+from sft_pipeline.dataset.leakage.proof import PROOF, Comparison, similarities, write
+from sft_pipeline.dataset.leakage.removals import Removal, benchmark_removals, leak_removals, search_leaks
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.split.assignment import Columns, Notes, assign
 from sft_pipeline.dataset.text import normalise
@@ -64,23 +68,34 @@ def split(
         raise ValueError(f"the specification declares {', '.join(missing)}; hand over the rows that were read from it")
     embed = semantic.load(data.leakage.semantic.model, root) if data.leakage.semantic else None
     columns = _read(clean)
-    removals = benchmark_removals(clean, benchmarks or {}, data, progress)
     external = _external_test(test, data.split) if test else None
+    shared = SharedText.of([*columns.texts, *(row["instruction"] for row in external or ())])
+    removals = benchmark_removals(clean, benchmarks or {}, data, shared, progress)
+
+    def search(rows: Sequence[Mapping[str, Any]], side: str) -> LeakSearch:
+        return LeakSearch(rows, side, data, shared, embed)
+
     if external:
-        removals |= leak_removals(clean, range(len(columns.ids)), external, "test", data, embed, progress)
-    sides, notes = assign(columns, data, unwanted=removals.keys(), test=not external)
+        into_test = search(external, "test")
+        search_leaks(clean, [(into_test, range(len(columns.ids)))], data, shared, progress)
+        removals |= leak_removals(into_test)
+    sides, notes = assign(columns, data, removals.keys(), not external, shared)
     removals = {p: removal for p, removal in removals.items() if sides[p] != "test"}
     kept = _kept(columns, sides, removals)
-    # By construction only n-grams and meanings can still be shared, and only a declared limit objects to those.
-    limited = data.leakage.max_contained_share < 1 or (data.leakage.semantic and data.leakage.semantic.decides)
-    if limited and not external:
-        items = set(kept["dev"])
-        others = [p for p, side in enumerate(sides) if (side == "train" and p not in removals) or p in items]
-        removals |= leak_removals(clean, others, columns.rows(kept["test"]), "test", data, embed, progress)
-    if limited:
-        training = [p for p, side in enumerate(sides) if side == "train" and p not in removals]
-        items = [p for p in kept["dev"] if p not in removals]
-        removals |= leak_removals(clean, training, columns.rows(items), "dev", data, embed, progress)
+    dev = kept["dev"]
+    into_dev = search(columns.rows(dev), "dev")
+    training = [p for p, side in enumerate(sides) if side == "train" and p not in removals]
+    searches = [(into_dev, training)]
+    if not external:
+        into_test = search(columns.rows(kept["test"]), "test")
+        searches.append((into_test, [*training, *dev]))
+    search_leaks(clean, searches, data, shared, progress)
+    if not external:
+        removals |= leak_removals(into_test)
+    if any(p in removals for p in dev):  # nothing has to leave for an item that has left itself
+        into_dev = search(columns.rows([p for p in dev if p not in removals]), "dev")
+        search_leaks(clean, [(into_dev, training)], data, shared, progress)
+    removals |= leak_removals(into_dev, removals)
     _require(sides, kept, removals, notes, bool(external), clean, data.split)
     counts = _write(clean, columns, sides, kept, removals, outs, progress)
     if test and external:
@@ -89,7 +104,7 @@ def split(
         notes.setdefault("test", []).extend(_repeated_inside(external, data))
     if (count := len(external or kept["test"])) < 300:
         notes.setdefault("test", []).append(f"{count} items; fewer than 300, because: {data.split.smaller_test_reason}")
-    proofs = _prove(outs, data, embed, sum(counts["types", "train"].values()), progress)
+    proofs = _prove(outs, data, shared, embed, sum(counts["types", "train"].values()), progress)
     for side, out in outs.items():
         text = f"Rows of the {side} split, divided by near-duplicate component. Source: {clean.source}"
         croissant.write(out, "instructions", {side: out / InstructionDataset.ROWS}, description=text)
@@ -114,30 +129,28 @@ def split(
 
 
 def _prove(
-    outs: Mapping[str, Path], data: Data, embed: semantic.Embed | None, training: int, progress: Progress
+    outs: Mapping[str, Path],
+    data: Data,
+    shared: SharedText,
+    embed: semantic.Embed | None,
+    training: int,
+    progress: Progress,
 ) -> dict[str, LeakageProof]:
     """The proofs of dev and test, from the files as they were written."""
     files = {side: outs[side] / InstructionDataset.ROWS for side in outs}
     held = {side: table.read_table(files[side], COMPARED) for side in ("dev", "test")}
-    found = {side: Comparison(rows, data, embed) for side, rows in held.items()}
+    found = {side: Comparison(rows, data, shared, embed) for side, rows in held.items()}
     done = 0
-    for batch in _blocks(files["train"]):
-        forms = [form(row, data) for row in batch]
-        found["dev"].add(forms)
-        found["test"].add(forms)
-        progress("proof", done := done + len(batch), training + len(held["dev"]))
-    for batch in blocks(held["dev"], BLOCK):
-        found["test"].add([form(row, data) for row in batch])
-        progress("proof", done := done + len(batch), training + len(held["dev"]))
+    for rows in chain(table.batches(files["train"], COMPARED), blocks_of(held["dev"])):
+        batch = Batch(rows, data, shared)
+        found["test"].add(batch)
+        if done < training:
+            found["dev"].add(batch)
+        progress("proof", done := done + len(rows), training + len(held["dev"]))
     proofs = {"dev": found["dev"].proof("train → dev"), "test": found["test"].proof("train+dev → test")}
     for side, proof in proofs.items():
         write(proof, outs[side] / PROOF)
     return proofs
-
-
-def _blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
-    for batch in table.batches(path, COMPARED):
-        yield from blocks(batch, BLOCK)
 
 
 # ------------------------------------------------------------------------------------------------------ an external test file
@@ -270,17 +283,26 @@ def _write(
                 (InstructionDataset.REJECTED, table.REJECTED),
             )
         )
-        for position, row in numbered(clean, None, "split", progress):
-            side, removal = sides[position], removals.get(position)
-            if not removal and side != "train":
-                item = items[side][normalise(row["instruction"])]
-                if item != position:
-                    reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
-                    removal = Removal("repeated_instruction", reason, columns.texts[item])
-            if removal:
-                rejected[side].add(table.rejected_row(row, *removal))
-                counts["rejected", side][removal.filter] += 1
-            else:
-                rows[side].add(row)
-                counts["types", side][row["type"]] += 1
+        start = 0
+        for batch in pq.ParquetFile(clean.path(clean.ROWS)).iter_batches(table.BATCH):
+            here: dict[str, list[int]] = {side: [] for side in outs}
+            for index in range(len(batch)):
+                position = start + index
+                side, removal = sides[position], removals.get(position)
+                if not removal and side != "train":
+                    item = items[side][normalise(columns.texts[position])]
+                    if item != position:
+                        reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
+                        removal = Removal("repeated_instruction", reason, columns.texts[item])
+                if removal:
+                    (row,) = batch.slice(index, 1).to_pylist()
+                    rejected[side].add(table.rejected_row(row, *removal))
+                    counts["rejected", side][removal.filter] += 1
+                else:
+                    here[side].append(index)
+                    counts["types", side][columns.types[position]] += 1
+            for side, indices in here.items():
+                rows[side].add_batch(batch.take(pa.array(indices, pa.int64())))
+            start += len(batch)
+            progress("split", start, len(sides))
     return counts

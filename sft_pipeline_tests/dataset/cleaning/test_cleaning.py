@@ -261,7 +261,7 @@ def test_the_manifest_accounts_for_every_row(tmp_path):
     assert (outcome["empty"], outcome["delimiter"], outcome["runaway"]) == ((1, 1), (1, 1), (1, 0))
     assert told.unique_instructions == len({r["instruction"] for r in rows(found)})
     assert told.thresholds == found.thresholds
-    assert "rensa" in told.libraries
+    assert told.libraries == {}
     assert {found.REPORT, found.CROISSANT, found.DUPLICATES} <= found.files.keys()
 
 
@@ -404,3 +404,43 @@ def test_the_report_tells_what_could_not_be_read_and_what_reading_noted(tmp_path
     told = manifest(found)
     assert [(s.filter, s.source_row) for s in told.samples] == [("unreadable", 2)]
     assert raw.notes and told.notes[: len(raw.notes)] == raw.notes and "colour" in " ".join(told.notes)
+
+
+# ------------------------------------------------------------------------------------------------- text that many share
+
+
+LLAMA = (
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. Your "
+    "answers should not include any harmful content.\n\nIf a question does not make any sense, explain why instead of "
+    "answering something not correct. If you don't know the answer, please don't share false information."
+)
+SCHEMA = "CREATE TABLE singer (id INT, name TEXT, age INT)\nCREATE TABLE concert (id INT, singer INT, year INT)"
+PASSAGE = "The school opened in 1910 with nine pupils.\nIts first head was Ada Marsh, who stayed for forty years."
+
+
+@pytest.mark.parametrize("before", [LLAMA, SCHEMA, None])
+def test_rows_that_share_a_preamble_or_a_passage_are_compared_without_it(tmp_path, before):
+    asked = [
+        f"What is the {kind} of {name}?"
+        for kind in ("age", "name", "rank")
+        for name in ["ann", "bob", "cleo", "dan", "eve"]
+    ]
+    shared = before or PASSAGE
+    wrap = (lambda text: f"{before}\n{text}") if before else (lambda text: f"{text}\n{PASSAGE}")
+    rows_of = [(wrap(text), f"It is {n}.") for n, text in enumerate(asked)]
+    rows_of += [
+        (wrap("What is the age of ann, please, and how do you know that it is so, may I ask you now?"), "It is 0.")
+    ]
+    rows_of += [(wrap("What is the age of ann, please, and how do you know that it is so, may I ask you?"), "It is 0.")]
+    found = run(tmp_path, [pair(*row) for row in rows_of])[1]
+    assert found.rejected == {"near_duplicate": 1}
+    assert found.rows == len(asked) + 1
+    (note,) = [note for note in found.notes if "compared without" in note]
+    assert note.startswith("17 rows were compared without the") and shared[:40] in note.replace("\\n", "\n")
+
+
+def test_the_same_question_about_different_passages_stays(tmp_path):
+    passages = [f"The house number {n} was built in {1900 + n} by a man called {n * 7}." for n in range(4)]
+    asked = [f"Is it true that {kind * 3} {kind * 4} {kind * 5}?" for kind in "abcdef"]
+    rows_of = [(f"{passage}\n{text}", "yes, it is") for passage in passages for text in asked]
+    assert run(tmp_path, [pair(*row) for row in rows_of])[1].rows == len(rows_of)

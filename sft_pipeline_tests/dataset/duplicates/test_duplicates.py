@@ -172,7 +172,9 @@ def test_components_are_those_of_all_pairs_and_groups(texts, data):
     groups = data.draw(st.lists(st.sampled_from([None, "g", "h", *"ijklm"]), min_size=len(texts), max_size=len(texts)))
     edges = [*all_pairs(texts)]
     edges += [(a, b) for a, b in combinations(range(len(texts)), 2) if groups[a] == groups[b] is not None]
-    assert components(texts, groups, DUPLICATES).members() == members_by_search(len(texts), edges)
+    assert components(shingle_sets(texts, DUPLICATES.ngram), groups, DUPLICATES).members() == members_by_search(
+        len(texts), edges
+    )
 
 
 @pytest.mark.parametrize("vocabulary", [5, 300])
@@ -181,7 +183,7 @@ def test_large_components_are_treated_as_small_ones(sizes, seed, vocabulary):
     texts = generated(200, seed, vocabulary)
     keys = [random.Random(i).randrange(150) for i in range(200)]
     assert dropped(texts, keys) == greedy(texts, keys)
-    found = components(texts, [None] * 200, DUPLICATES)
+    found = components(shingle_sets(texts, DUPLICATES.ngram), [None] * 200, DUPLICATES)
     assert found.members() == members_by_search(200, [*all_pairs(texts)])
 
 
@@ -191,9 +193,9 @@ def test_the_order_of_the_rows_changes_neither_pairs_nor_components():
     shuffled = [texts[i] for i in order]
     pairs = {frozenset((a, b)) for a, b, _ in near_pairs(texts, DUPLICATES)}
     assert pairs == {frozenset((order[a], order[b])) for a, b, _ in near_pairs(shuffled, DUPLICATES)}
-    members = components(shuffled, [None] * 300, DUPLICATES).members()
+    members = components(shingle_sets(shuffled, DUPLICATES.ngram), [None] * 300, DUPLICATES).members()
     assert sorted(sorted(order[i] for i in found) for found in members) == sorted(
-        components(texts, [None] * 300, DUPLICATES).members()
+        components(shingle_sets(texts, DUPLICATES.ngram), [None] * 300, DUPLICATES).members()
     )
 
 
@@ -202,7 +204,7 @@ def test_a_chain_is_one_component_and_keeps_its_far_end():
     texts = ["a b c d e f g h i j", "b c d e f g h i j k", "c d e f g h i j k l"]
     assert all_pairs(texts).keys() == {(0, 1), (1, 2)}
     assert dropped(texts).keys() == {1}
-    assert components(texts, [None] * 3, DUPLICATES).members() == [[0, 1, 2]]
+    assert components(shingle_sets(texts, DUPLICATES.ngram), [None] * 3, DUPLICATES).members() == [[0, 1, 2]]
 
 
 def test_what_shares_its_key_with_a_copy_stays():
@@ -214,7 +216,7 @@ def test_what_shares_its_key_with_a_copy_stays():
 
 def test_no_texts_at_all():
     assert dropped([]) == {}
-    assert list(near_pairs([], DUPLICATES)) == components([], [], DUPLICATES).members() == []
+    assert list(near_pairs([], DUPLICATES)) == components(shingle_sets([], 3), [], DUPLICATES).members() == []
 
 
 # What would take the square of the rows if all pairs of a bucket were compared; counted, not timed.
@@ -241,7 +243,16 @@ def test_one_text_over_and_over_needs_no_comparison(verified):
 )
 def test_texts_of_a_template_that_are_not_alike_are_hardly_compared(verified, templates):
     texts = filled(templates)
-    assert len(set(components(texts, [None] * ROWS, DUPLICATES).labels(np.arange(ROWS)).tolist())) == ROWS
+    assert (
+        len(
+            set(
+                components(shingle_sets(texts, DUPLICATES.ngram), [None] * ROWS, DUPLICATES)
+                .labels(np.arange(ROWS))
+                .tolist()
+            )
+        )
+        == ROWS
+    )
     assert verified[0] <= ROWS
     assert dropped(texts) == {}
     assert verified[0] <= 2 * ROWS
@@ -250,7 +261,9 @@ def test_texts_of_a_template_that_are_not_alike_are_hardly_compared(verified, te
 def test_long_templates_whose_texts_are_all_alike_are_compared_a_few_times_each(verified):
     words = [" ".join(f"t{k}w{i}" for i in range(40)) for k in range(3)]
     texts = filled([f"{text} {{}} {text[::-1]}" for text in words])
-    assert [len(found) for found in components(texts, [None] * ROWS, DUPLICATES).members()] == [ROWS // 3] * 3
+    assert [
+        len(found) for found in components(shingle_sets(texts, DUPLICATES.ngram), [None] * ROWS, DUPLICATES).members()
+    ] == [ROWS // 3] * 3
     assert verified[0] <= 10 * ROWS
     assert dropped(texts).keys() == set(range(3, ROWS))
     assert verified[0] <= 30 * ROWS
@@ -259,7 +272,7 @@ def test_long_templates_whose_texts_are_all_alike_are_compared_a_few_times_each(
 def test_a_mixture_of_everything_is_compared_a_few_times_each(verified):
     texts = generated(ROWS // 3) + filled(["What is the capital of {}?"], ROWS // 3) + ["the same"] * (ROWS // 3)
     random.Random(0).shuffle(texts)
-    components(texts, [None] * len(texts), DUPLICATES)
+    components(shingle_sets(texts, DUPLICATES.ngram), [None] * len(texts), DUPLICATES)
     assert verified[0] <= 3 * ROWS
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.leakage.benchmarks import BOILERPLATE, BenchmarkIndex
+from sft_pipeline.dataset.duplicates.shared_text import MANY, SharedText
+from sft_pipeline.dataset.leakage.batch import Batch
+from sft_pipeline.dataset.leakage.benchmarks import BenchmarkIndex, Hit
 from sft_pipeline.experiment import Data, EmbeddedData, Leakage
 
 
@@ -31,24 +33,32 @@ def row(instruction: str, response: str = "yes") -> dict:
     return {"instruction": instruction, "response": response}
 
 
+def hits_of(bench: BenchmarkIndex, rows: list[dict]) -> dict[int, Hit]:
+    return dict(bench.contained(Batch(rows, data(), SharedText.of(r["instruction"] for r in rows))))
+
+
+def hit_of(bench: BenchmarkIndex, row: dict) -> Hit | None:
+    return hits_of(bench, [row]).get(0)
+
+
 ITEM = "A baker sells seven loaves every hour and works nine hours a day, so how many loaves does he sell in a week?"
 
 
 def test_an_item_is_found_as_the_instruction_nearly_and_within_either_text(tmp_path):
     bench = protected(tmp_path, {"math": ["something else entirely", ITEM]})
-    exact = bench.contained(row(ITEM.upper()))
+    exact = hit_of(bench, row(ITEM.upper()))
     assert exact.benchmark == "math"
     assert exact.reason == "exact: the instruction is item math-1 (math.jsonl:2) of math"
-    near = bench.contained(row(ITEM + " Thanks"))
+    near = hit_of(bench, row(ITEM + " Thanks"))
     assert near.reason.startswith("near: the instruction resembles (Jaccard 0.95")
     for inside in (
         row(f"Solve this, if you can, and say how you did it: {ITEM} Then explain it to a child of ten."),
         row("Make up a problem.", f"Here it is. {ITEM} Easy!"),
     ):
-        hit = bench.contained(inside)
+        hit = hit_of(bench, inside)
         assert hit.reason.startswith("contained: 100%")
         assert hit.matched == " ".join(ITEM.lower().replace(",", "").replace("?", "").split())
-    assert bench.contained(row("How does a baker make bread?", "He works nine hours a day.")) is None
+    assert hit_of(bench, row("How does a baker make bread?", "He works nine hours a day.")) is None
 
 
 def test_only_more_than_the_declared_share_of_an_item_counts(tmp_path):
@@ -56,23 +66,23 @@ def test_only_more_than_the_declared_share_of_an_item_counts(tmp_path):
     half = row("say", " ".join(item[:17]))  # 10 of them
     more = row("say", " ".join(item[:18]))
     bench = protected(tmp_path, {"b": [" ".join(item)]})
-    assert bench.contained(half) is None
-    assert bench.contained(more).reason.startswith("contained: 55%")
-    assert protected(tmp_path, {"b": [" ".join(item)]}, max_benchmark_share=0.4).contained(half)
+    assert hit_of(bench, half) is None
+    assert hit_of(bench, more).reason.startswith("contained: 55%")
+    assert hit_of(protected(tmp_path, {"b": [" ".join(item)]}, max_benchmark_share=0.4), half)
 
 
 def test_a_short_item_is_found_as_a_whole_and_one_below_four_words_only_exactly(tmp_path):
     bench = protected(tmp_path, {"b": ["Who wrote Faust?", "Who wrote the second Faust?"]})
-    assert bench.contained(row("who wrote faust?")).reason.startswith("exact")
-    assert bench.contained(row("Tell me: who wrote Faust? And when?")) is None
-    assert "b-1" in bench.contained(row("Tell me, who wrote the second Faust, and when?")).reason
-    assert bench.contained(row("Who wrote the third Faust after that?")) is None
+    assert hit_of(bench, row("who wrote faust?")).reason.startswith("exact")
+    assert hit_of(bench, row("Tell me: who wrote Faust? And when?")) is None
+    assert "b-1" in hit_of(bench, row("Tell me, who wrote the second Faust, and when?")).reason
+    assert hit_of(bench, row("Who wrote the third Faust after that?")) is None
 
 
 def test_an_ngram_longer_than_the_shortest_item_or_shorter_works_as_well(tmp_path):
     for n in (2, 4, 13):
         bench = protected(tmp_path, {"b": [ITEM]}, containment_ngram=n)
-        assert bench.contained(row("x", f"yes {ITEM} no")), n
+        assert hit_of(bench, row("x", f"yes {ITEM} no")), n
 
 
 def test_boilerplate_of_a_benchmark_identifies_no_item(tmp_path):
@@ -81,22 +91,22 @@ def test_boilerplate_of_a_benchmark_identifies_no_item(tmp_path):
     )
     items = [f"Write about topic{i} in style{i} for reader{i} with mood{i} at place{i}. {boiler}" for i in range(9)]
     bench = protected(tmp_path, {"b": items})
-    assert bench.contained(row(f"Tell a joke of bees. {boiler}")) is None
+    assert hit_of(bench, row(f"Tell a joke of bees. {boiler}")) is None
     for i, item in enumerate(items):
-        assert f"item b-{i} " in bench.contained(row("x", f"well: {item}")).reason
-    few = protected(tmp_path, {"b": items[: BOILERPLATE - 1]})
-    assert few.contained(row(f"Tell a joke of bees. {boiler}"))
+        assert f"item b-{i} " in hit_of(bench, row("x", f"well: {item}")).reason
+    few = protected(tmp_path, {"b": items[: MANY - 1]})
+    assert hit_of(few, row(f"Tell a joke of bees. {boiler}"))
 
 
 def test_the_same_item_many_times_is_no_boilerplate(tmp_path):
     bench = protected(tmp_path, {"b": [ITEM] * 20})
-    assert bench.contained(row("x", f"well: {ITEM}"))
+    assert hit_of(bench, row("x", f"well: {ITEM}"))
 
 
 def test_items_without_words_and_an_empty_file_do_no_harm(tmp_path):
     bench = protected(tmp_path, {"emoji": ["🙂", "??", ""], "none": []})
-    assert bench.contained(row("🙂")).benchmark == "emoji"
-    assert bench.contained(row("hello there", "🙂")) is None
+    assert hit_of(bench, row("🙂")).benchmark == "emoji"
+    assert hit_of(bench, row("hello there", "🙂")) is None
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +141,7 @@ def test_real_items_planted_in_alpaca_rows_are_found(real, alpaca):
     """All of them, but for five questions of MMLU with three words, which are only found as instructions."""
     items, bench = real
     missed = Counter()
+    carriers = []
     planted = [(name, text) for name, texts in items.items() for text in texts]
     for (name, text), host in zip(planted, alpaca[::7]):
         for how, carrier in (
@@ -138,9 +149,11 @@ def test_real_items_planted_in_alpaca_rows_are_found(real, alpaca):
             ("in instruction", row(f"{host['instruction']} {text}", host["response"])),
             ("in response", row(host["instruction"], f"{host['response']}\n{text}")),
         ):
-            hit = bench.contained(carrier)
-            if hit is None or hit.benchmark != name:
-                missed[name, how] += 1
+            carriers.append((name, how, carrier))
+    hits = hits_of(bench, [carrier for *_, carrier in carriers])
+    for at, (name, how, _) in enumerate(carriers):
+        if at not in hits or hits[at].benchmark != name:
+            missed[name, how] += 1
     assert missed == {("mmlu", "in instruction"): 5, ("mmlu", "in response"): 5}
 
 
@@ -148,7 +161,7 @@ def test_real_items_planted_in_alpaca_rows_are_found(real, alpaca):
 def test_hardly_any_alpaca_row_is_taken_for_a_benchmark_item(real, alpaca):
     """Two of 52,002, both wrongly: a phrase of a short question of MMLU stands in them ("... is not a feature of")."""
     _, bench = real
-    hits = {i: hit for i, carrier in enumerate(alpaca) if (hit := bench.contained(carrier))}
+    hits = hits_of(bench, alpaca)
     assert {i: (hit.benchmark, hit.matched) for i, hit in hits.items()} == {
         13667: ("mmlu", "which of the following is not a feature of"),
         25801: ("mmlu", "which of the following statements is true"),

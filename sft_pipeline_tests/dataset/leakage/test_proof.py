@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sft_pipeline.artifacts import LeakageProof
 from sft_pipeline.dataset.leakage.overlap import longest_common_run
-from sft_pipeline.dataset.leakage.proof import LEAKS, NEAREST, prove, similarities
+from sft_pipeline.dataset.leakage.proof import NEAREST, prove, similarities
 from sft_pipeline.dataset.leakage.training_data_hash import training_data_hash
 from sft_pipeline.dataset.text import jaccard, ngrams, normalise, shingles, words
 from sft_pipeline.experiment import Data, Duplicates, EmbeddedData, Leakage
@@ -114,7 +114,7 @@ SYSTEM = " ".join(f"rule{i}" for i in range(60))
 def test_a_system_message_before_all_test_items_hides_no_leak(preamble, short):
     asked = [" ".join(f"q{i}w{j}" for j in range(5 if short else 12)) for i in range(10)]
     found = proof(rows(*asked), rows(*(f"{preamble}\n{text}" for text in asked)))
-    assert (found.exact, found.contained_over_limit) == (0, 10)
+    assert (found.exact, found.contained_over_limit) == (10, 10)
 
 
 def test_a_system_message_on_both_sides_is_no_leak():
@@ -170,12 +170,12 @@ def test_the_nearest_pairs_are_shown_with_their_similarity_in_descending_order()
     assert found.nearest[0].matched == "a b c d e"
 
 
-def test_a_hundred_leaks_are_shown_and_all_are_counted():
-    texts = [f"one two three {i}" for i in range(LEAKS + 30)]
+def test_the_proof_holds_every_leak():
+    texts = [f"one two three {i}" for i in range(230)]
     found = proof(rows(*texts), rows(*texts))
     assert found.exact == len(texts)
-    shown = [p.test_text for p in found.leaks if p.tier == "exact"]
-    assert shown == sorted(texts)[:LEAKS] and len({p.train_text for p in found.leaks}) == LEAKS
+    held = [p.test_text for p in found.leaks if p.tier == "exact"]
+    assert held == sorted(texts) and len({p.train_text for p in found.leaks}) == len(texts)
 
 
 def test_empty_sides_are_clean():
@@ -192,9 +192,9 @@ def test_training_rows_are_read_as_a_stream_and_the_hashes_name_both_sides_in_th
 
 
 def test_progress_tells_how_many_rows_were_compared():
-    told = []
-    prove(rows(*["a"] * 2500), rows("b"), data(), "", progress=lambda *state: told.append(state))
-    assert told == [("proof", 1024, None), ("proof", 2048, None), ("proof", 2500, None)]
+    calls = []
+    prove(rows(*["a"] * 20000), rows("b"), data(), "", progress=lambda *state: calls.append(state))
+    assert calls == [("proof", 8192, None), ("proof", 16384, None), ("proof", 20000, None)]
 
 
 def test_the_semantic_tier_is_not_skipped_in_silence():
@@ -338,3 +338,45 @@ def test_published_blindness_of_word_matches_for_rephrasings(real_data):
         pairs = [(cut(a), cut(b)) for a, b in zip(sources, rephrased, strict=True)]
         found = [sum(bool(set(ngrams(a, n)) & set(ngrams(b, n))) for a, b in pairs) for n in (13, 8, 5)]
         assert [round(100 * count / len(pairs)) for count in found] == published
+
+
+SHORT = [f"Who was {name}?" for name in ("Newton", "Curie", "Darwin", "Noether", "Turing", "Euler", "Gauss", "Bohr")]
+OTHERS = [f"What did {name} find in the end?" for name in ("Hubble", "Pasteur", "Mendel", "Faraday", "Planck")]
+PERSONA = "You are a helpful assistant.\nAnswer truthfully."
+
+
+@pytest.mark.parametrize("behind", ["train", "test", "both"])
+def test_short_questions_are_found_behind_a_message_that_many_rows_share(behind):
+    """On whichever side it stands; other questions behind the same message are no leak."""
+    train, test = (
+        [f"{PERSONA}\n{text}" if behind in (side, "both") else text for text in texts]
+        for side, texts in (("train", SHORT + OTHERS), ("test", SHORT[:5] + ["Who wrote Faust?"] * (behind != "train")))
+    )
+    found = proof(rows(*train), rows(*test))
+    assert (found.exact, found.near, found.contained_over_limit) == (5, 0, 0)
+
+
+def test_a_very_short_item_is_compared_with_every_line_of_an_instruction():
+    """Messages that no other row has: nothing is shared, and the question is a part of the conversation."""
+    train = rows(*(f"You are {name}, speak like it.\nBe brief.\nWho was Newton?" for name in ("a", "b")))
+    found = proof(train, rows("who was newton?", "Who was Curie?"))
+    assert (found.exact, found.clean) == (1, False)
+    assert proof(rows("Tell me who was Newton? And why"), rows("Who was Newton?")).clean
+
+
+def test_different_questions_behind_one_message_are_no_near_duplicates():
+    """Nor are equal inputs below different instructions that many rows share."""
+    words_of = [f"Name the {i}th item of list number {i * i} please" for i in range(12)]
+    train, test = (rows(*(f"{SYSTEM}\n{text}" for text in some)) for some in (words_of[:6], words_of[6:]))
+    assert proof(train, test).clean
+    kinds = ("Say whether the following is a fruit or a vegetable:", "Translate the following into French please:")
+    train = rows(*(f"{kinds[0]}\n{word}" for word in ["apple", "pear", "plum", "leek", "beet", "kale"]))
+    test = rows(*(f"{kinds[1]}\n{word}" for word in ["apple", "pear", "plum", "leek", "beet", "kale"]))
+    assert proof(train, test).clean
+
+
+def test_a_changed_question_behind_a_message_is_near():
+    asked = [" ".join(f"q{i}w{j}" for j in range(20)) for i in range(6)]
+    train = rows(*(f"{SYSTEM}\n{text} thanks" for text in asked))
+    found = proof(train, rows(*asked))
+    assert (found.near, found.clean) == (6, False)

@@ -186,7 +186,7 @@ def test_a_folder_that_is_taken_whole_leaves_no_data_out(read, lines, tmp_path, 
     def take():
         spec = FileData(kind="file", path="items")
         if what == "comparison":
-            return read_items(spec, tmp_path, tmp_path / "items.parquet")
+            return read_items(spec, tmp_path, tmp_path / "items.parquet")[0]
         brought = {"test": spec} if what == "test" else {"benchmarks": {"b": BenchmarkFile(path="items")}}
         return [note.partition("; ")[2] for note in read(lines(GOOD), **brought).notes]
 
@@ -270,7 +270,7 @@ def test_a_comparison_takes_the_question_of_a_conversation(read, lines, tmp_path
     assert table.read_table(path)[0]["instruction"] == "q"
     read.put("t.jsonl", lines({"conversations": [*talk, {"from": "human", "value": "r"}]}))
     spec = FileData(kind="file", path="t.jsonl", conversations=Conversations(system="drop", several_turns="first"))
-    assert read_items(spec, tmp_path, path, field="data.test") == [
+    assert read_items(spec, tmp_path, path, field="data.test")[0] == [
         "1 system messages were left out (data.test.conversations.system: drop)",
     ]
     assert [r["instruction"] for r in table.read_table(path)] == ["q", "r"]
@@ -280,17 +280,20 @@ def test_a_comparison_takes_the_question_of_a_conversation(read, lines, tmp_path
 def test_no_turn_of_a_training_conversation_escapes_a_comparison(read, lines, tmp_path, several_turns):
     """What is cut off in training, or goes to a tool, was part of the data all the same."""
     talk = [
+        ("system", "s"),
         ("user", "q1"),
         ("assistant", "a1"),
-        ("tool", "{}"),
+        ("tool", "sunny"),
         ("assistant", "more"),
         ("user", "q2"),
         ("assistant", "a2"),
     ]
-    read.put("t.jsonl", lines({"messages": [{"role": role, "content": text} for role, text in talk]}))
-    spec = FileData(kind="file", path="t.jsonl", conversations=Conversations(several_turns=several_turns))
-    notes = read_items(spec, tmp_path, path := tmp_path / "learned.parquet", learned=True)
+    messages = [{"role": role, "content": text} for role, text in talk]
+    read.put("t.jsonl", lines({"messages": messages, "colour": "red"}))
+    policy = Conversations(several_turns=several_turns, system="drop")
+    spec = FileData(kind="file", path="t.jsonl", conversations=policy)
+    notes, unread = read_items(spec, tmp_path, path := tmp_path / "learned.parquet", learned=True)
     found = table.read_table(path)
-    assert [(r["instruction"], r["response"]) for r in found] == [("q1", "a1\nmore"), ("q2", "a2")]
-    assert len({r["id"] for r in found}) == 2 and len({r["group"] for r in found}) == 1
-    assert notes == ["1 messages of tools were not compared"]
+    assert [(r["instruction"], r["response"]) for r in found] == [("s\nq1", "a1\ntool\nsunny\nmore"), ("q2", "a2")]
+    assert len({r["id"] for r in found}) == 2 and {r["group"] for r in found} == {None}
+    assert (notes, unread) == ([], ["the fields 'colour' (1 rows) of the training rows"])
