@@ -4,7 +4,7 @@ The choice that an answer means is looked for in this order, and the first rule 
 
 1. It says so: "the answer is (B)", "Answer: b", "La respuesta correcta es B", "答案是B", \\boxed{B}, #### B, <answer>B</answer>.
 2. It begins with the choice ("B) because option C …", "Yes, there is no doubt"), or its last line is the choice alone.
-3. It names one choice only.
+3. It names one choice only, besides those that it rules out ("not A", "A is wrong").
 4. It prefers one in other words: "I would choose B", "B is the correct option".
 
 What a rule finds twice and differently is undecided. Only what the model wrote for its own question counts: without a
@@ -14,12 +14,12 @@ draft in <think>, up to a special token or to the next question.
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sft_pipeline.dataset.text import UNSPACED
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, has_words, own_part, places, stands
+from sft_pipeline.evaluation.scorers.text import bare, excerpt, folded, own_part, places, stands
 
 OPTIONS = {
     "choices": "List of the choices, for all items of the type.",
@@ -34,14 +34,20 @@ SEVERAL = "several_choices"
 """The label of an answer that names the right choice and others, and does not say which of them is its answer."""
 
 # Words for "answer", by language; those of Chinese, Japanese, Korean and Thai need no border.
-_ANSWER = unicodedata.normalize(
+_ENGLISH = r"(?<![\w</\[])(?:answer|(?:correct|right|best|most \w+) (?:choice|option))(?!\w)"
+_OTHERS = unicodedata.normalize(
     "NFKC",
-    r"\b(?:answer|(?:correct|right|best|most \w+) (?:choice|option)"
-    r"|respuestas?|(?:opción|alternativa|opção|opcion|opcao) (?:correct[ao]|corret[ao])|resposta|réponse|reponse|risposta"
-    r"|antwort|lösung|antwoord|svaret|svar|vastaus|odpowied[źz]|odpověď|odpoveď|răspunsul|raspunsul|válasz|cevap|cevabı|yanıt"
-    r"|ответом|ответ|(?:правильный|верный) вариант|відповідь|отговорът|отговор|απάντηση|đáp án|trả lời|jawabannya|jawaban|jibu"
-    r"|ìdáhùn|idáhùn|idahun|àdáhùn|उत्तर|जवाब|উত্তরঃ?|الإجابة|إجابة|الجواب|جواب|پاسخ|תשובה|התשובה|பதில்|సమాధానం)(?!\w)"
-    r"|答案|正确选项|正確選項|答复|答曰|答え|回答|解答|正解|答|정답|답변|답|คำตอบ(?:ที่ถูกต้อง)?",
+    r"(?<![\w</\[])(?:respuestas?|(?:opción|alternativa|opção|opcion|opcao) (?:correct[ao]|corret[ao])|la correcta|lo correcto"
+    r"|resposta|réponse|reponse|risposta|antwort|lösung|richtig(?= ist| wäre)|antwoord|svaret|svar|vastaus|odpowied[źz]|odpověď"
+    r"|odpoveď|răspunsul|raspunsul|válasz|cevap|cevabı|yanıt|ответом|ответ|(?:правильный|верный) вариант|відповідь|отговорът|отговор"
+    r"|απάντηση|đáp án|trả lời|jawabannya|jawaban|jibu|ìdáhùn|idáhùn|idahun|àdáhùn|उत्तर|जवाब|উত্তরঃ?|الإجابة|إجابة|الجواب|جواب|پاسخ"
+    r"|תשובה|התשובה|பதில்|సమాధానం)(?!\w)"
+    r"|答案|正确选项|正確選項|正确的|正確的|答复|答曰|答え|回答|解答|正解|答|정답|답변|답|คำตอบ(?:ที่ถูกต้อง)?",
+)
+_ANSWER = f"{_ENGLISH}|{_OTHERS}"
+_TITLES = (
+    r"(?<![\w</\[])(?:correct|choice|ans|conclusion|verdict|result|solution|prediction|label|selection|decision|category|class"
+    r"|sentiment)[*_\"']{0,3}\s?(?:[:：=]|(?<=ans)\.)"
 )
 _IS = unicodedata.normalize(
     "NFKC",
@@ -61,20 +67,23 @@ _LABELLED = re.compile(rf"{_LABEL}(?:(?<=[’'])|(?<=[{UNSPACED}])|(?=[^\w\n])){
 _WORDS_BETWEEN = r"(?: (?:choice|option|letter|to [^.:\n]{1,80}?)|[ ](?!not\b|n[o']|isn|cannot)[^\W\d_]{2,20}){0,2}"
 _ANNOUNCED = re.compile(
     rf"(?:{_ANSWER})[*_\"'”»]{{0,3}}(?:{_WORDS_BETWEEN}(?:[*_]{{0,3}} {_IS}|[*_\"'”» ]{{0,4}}(?:[:：=]|ist:|—|–|-))"
-    r"|\s?(?:应该|应当|應該)?(?:是|为|為|选|選)|は|[은는이]|คือ|\s?เป็น)|\\boxed\{|####|<answer>",
+    r"|\s?(?:应该|应当|應該)?(?:是|为|為|选|選)|は|[은는이]|คือ|\s?เป็น)|\\boxed\{|####|[<\[]answer[>\]]|" + _TITLES,
     re.IGNORECASE,
 )
 """What comes before the choice where an answer says which one it means."""
-_ALONE = re.compile(rf"(?:{_ANSWER}) {{0,2}}", re.IGNORECASE)
-"""The same without a verb or colon: only before a choice that ends its line ("Final answer B")."""
+_ALONE = (
+    (re.compile(rf"(?:{_ENGLISH}) {{0,2}}", re.IGNORECASE), re.compile(r"[\W_]*(?:\n|$)")),
+    (re.compile(rf"(?:{_OTHERS}) {{0,2}}", re.IGNORECASE), re.compile(r"[*_)\]\"'”»]{0,3}(?:[.,;:。，]|\s*(?:\n|$))")),
+)
+"""The same without a verb or colon, and what must follow then: "Final answer B" at the end of a line, "Ответ B, …"."""
 _PREFERRED = re.compile(
-    r"\b(?:I(?:['’]ll| will|['’]d| would)? (?:choose|chose|pick|select|go with|say)|elijo|escojo|je choisis|ich wähle|scelgo|escolho"
+    r"\b(?:(?:I|we)(?:['’]ll| will|['’]d| would)? (?:choose|chose|pick|select|go with|say)|(?:it|that|this)(?: is|['’]s| must be)|elijo|escojo|je choisis|ich wähle|scelgo|escolho"
     r"|выбираю)(?!\w)|(?:故|应|應|我|因此)?[选選][择擇]?",
     re.IGNORECASE,
 )
 _IS_CORRECT = re.compile(
     r"[\W_]{0,4} ?(?:is|es|est|ist|è|é|är|er|—|–|-|是)[ ]?(?:the |la |le |el |die |a |o )?(?:only |most |clearly )?"
-    r"(?:correct|right|best|richtig|bonne|juste|giusta|corret|верн|правильн|正确|正確)",
+    r"(?:correct|right|best|answer|respuesta|réponse|antwort|risposta|resposta|ответ|richtig|bonne|juste|giusta|corret|верн|правильн|正确|正確)",
     re.IGNORECASE,
 )
 _OR = re.compile(
@@ -94,6 +103,20 @@ _AFTER_LEADING = re.compile(
     r"|denn|perché|потому|так как|karena|omdat)(?!\w)|因为|因為)",
     re.IGNORECASE,
 )
+_NOT = re.compile(
+    r"(?<!\w)(?:not|rather than|instead of|nicht|kein|pas|et non|y no|non|não|niet|nie|не|ні|inte|ikke|ei|nem|ne|nu|bukan|không phải"
+    r"|όχι|וליא|ולא|وليس|ليس)(?: (?:the|la|el|die|option|choice|letter|answer))?[ ]\W{0,2}$|(?:不是|而非|而不是|不选|ไม่ใช่) ?\W{0,2}$",
+    re.IGNORECASE,
+)
+_WRONG = re.compile(
+    r"[)\]*_\"'”’]{0,4}(?:,? (?:is|was|are|es|est|ist|è|é|är|er|jest)(?:n['’]t\b| (?:not|no|wrong|incorrect|false|clearly wrong|falsch"
+    r"|nicht|faux|fausse|pas|falsa|falso|incorrecta|sbagliata|errada|incorreta|fel|forkert|feil|fout))\b"
+    r"| (?:неверн|не верн|неправильн|yanlış|sai\b|salah|गलत|değil|नहीं|ist falsch)|错|不对|不正确|不正確|错误|錯|は誤り|ではな|は違)",
+    re.IGNORECASE,
+)
+_ELISION = re.compile(r"[A-Z]['’][a-zà-ÿ]|I(?= [a-z])")
+"""Letters that are no choice: of "C'est" and "I'm", and the pronoun."""
+
 _SO = re.compile(
     r"(?:[\W_]{0,6}(?:so|therefore|thus|hence|final|finally|result|por tanto|also|donc|итак|所以|因此|故)(?!\w))?",
     re.IGNORECASE,
@@ -148,8 +171,10 @@ class _Names(NamedTuple):
     words: dict[str, str]
 
     @classmethod
-    def of(cls, names: Mapping[str, str]) -> "_Names":
-        """Those of a mapping from name to choice."""
+    @lru_cache(maxsize=256)
+    def of(cls, pairs: tuple[tuple[str, str], ...]) -> "_Names":
+        """Those of names with their choices."""
+        names = dict(pairs)
         letters = {name: choice for name, choice in names.items() if len(name) == 1 and name.upper() != name.lower()}
         loose: dict[str, str] = {}
         for letter, choice in letters.items():
@@ -179,14 +204,17 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
         or not all(isinstance(c, str) and c.strip() for c in choices)
     ):
         raise item.wrong("reference.choices", "must be a list of at least two texts, here or as the option `choices`")
-    letters, words = _called(tuple(choices), item.instruction)
-    right = next((c for c in choices if bare(c) == bare(item.answer)), None) or letters.get(bare(item.answer).upper())
+    choices = tuple(choices)
+    letters, words = _called(choices, item.instruction)
+    right = next((c for c in choices if _bare(c) == _bare(item.answer)), None) or letters.get(
+        _bare(item.answer).upper()
+    )
     if right is None:
         raise item.wrong("reference.answer", f"{excerpt(item.answer)!r} is none of the choices {', '.join(choices)}")
 
     found: list[str] = []
     for names in (letters, words) if _are_letters(choices) else (words, letters):
-        chosen, named = _read(output, _Names.of(names)) if names else ((), [])
+        chosen, named = _read(output, _Names.of(tuple(names.items()))) if names else ((), [])
         if chosen == (right,):
             return Score(True)
         if len(chosen) == 1:
@@ -201,7 +229,7 @@ def score(item: Item, output: str, options: Mapping[str, Any]) -> Score:
 
 def _called(choices: tuple[str, ...], instruction: str) -> tuple[dict[str, str], dict[str, str]]:
     """The choices by letter and by words, as far as they or the list in the instruction have both."""
-    alone = [bare(choice) for choice in choices]
+    alone = [_bare(choice) for choice in choices]
     if _are_letters(choices):
         letters = dict(zip((_cased(a, c) for a, c in zip(alone, choices)), choices))
         listed = {letter: text for letter, text in re.findall(_LISTED, instruction, re.MULTILINE) if letter in letters}
@@ -210,18 +238,21 @@ def _called(choices: tuple[str, ...], instruction: str) -> tuple[dict[str, str],
     if all(parts) and len({part[1] for part in parts if part}) == len(choices):
         both = [(part[1], part[2], choice) for part, choice in zip(parts, choices) if part]
         return {letter: choice for letter, _, choice in both}, {text: choice for _, text, choice in both}
-    by_text = {bare(text): letter for letter, text in re.findall(_LISTED, instruction, re.MULTILINE)}
+    by_text = {_bare(text): letter for letter, text in re.findall(_LISTED, instruction, re.MULTILINE)}
     letters = {by_text[a]: c for a, c in zip(alone, choices) if a in by_text}
     return letters if len(letters) == len(choices) else {}, dict(zip(choices, choices))
 
 
-def _are_letters(choices: tuple[str, ...] | list[str]) -> bool:
+@lru_cache(maxsize=256)
+def _are_letters(choices: tuple[str, ...]) -> bool:
     return all(
-        len(bare(choice)) == 1 and bare(choice).isalpha() and not _is_unspaced(bare(choice)) for choice in choices
+        len(_bare(choice)) == 1 and _bare(choice).isalpha() and not _is_unspaced(_bare(choice)) for choice in choices
     )
 
 
-@cache
+_bare = lru_cache(maxsize=4096)(bare)  # of the few choices of many items
+
+
 def _is_unspaced(character: str) -> bool:
     return re.match(f"[{UNSPACED}]", character) is not None
 
@@ -252,39 +283,39 @@ def _read(output: str, names: _Names) -> tuple[tuple[str, ...], list[str]]:
 
 
 def _named(text: str, names: _Names) -> list[str]:
-    """The choices that stand anywhere in a text, in the order of their declaration by letter, or the longest first."""
-    named = [
-        choice for letter, choice in names.letters.items() if has_words(text, letter) and not _pronoun(text, letter)
-    ]
+    """The choices that a text names and does not only rule out, in the order of the letters, or the longest first."""
+    named = []
+    for letter, choice in names.letters.items():
+        found = (at for at in places(text, letter) if not _ELISION.match(text, at))
+        if any(not _ruled_out(text, at, at + 1) for at in found):
+            named.append(choice)
     words = folded(text) if names.words else ""
     for name, choice in names.words.items():
-        parts, end = [], 0
-        for start in places(words, folded(name)):
+        parts, end, meant, name = [], 0, False, folded(name)
+        for start in places(words, name):
             parts.append(words[end:start])
-            end = start + len(folded(name))
+            end = start + len(name)
+            meant = meant or not _ruled_out(words, start, end)
         if parts:
-            named.append(choice)
+            named += [choice] if meant else []
             words = "\0".join([*parts, words[end:]])
     return named
 
 
-def _pronoun(text: str, letter: str) -> bool:
-    """Whether all places of the letter I are the pronoun."""
-    return letter == "I" and not re.search(r"(?<![\w'’])I(?![\w'’]| [a-z])", text)
+def _ruled_out(text: str, start: int, end: int) -> bool:
+    """Whether what stands there is said not to be the answer: "not A", "A is wrong"."""
+    return bool(_WRONG.match(text, end) or _NOT.search(text[max(0, start - 25) : start]))
 
 
 def _announced(text: str, names: _Names) -> Iterator[_Found]:
     for said in _ANNOUNCED.finditer(text):
         if found := _begun_after(text, said.end(), names):
             yield found
-    for said in _ALONE.finditer(text):
-        found = _begun_after(text, said.end(), names)
-        if (
-            found
-            and re.match(r"[\W_]*(?:\n|$)", text[found.end : found.end + 20])
-            and "\n" not in text[said.end() : found.end]
-        ):
-            yield found
+    for words, follows in _ALONE:
+        for said in words.finditer(text):
+            found = _begun_after(text, said.end(), names)
+            if found and follows.match(text, found.end) and "\n" not in text[said.end() : found.end]:
+                yield found
 
 
 def _preferred(text: str, names: _Names) -> Iterator[_Found]:
