@@ -67,7 +67,7 @@ class LeakSearch:
         """Look at the wanted ones of the next rows of the stream, of which the first has the position `start`."""
         index, rows = self._index, batch.rows
         here = frozenset((np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted)).tolist())
-        best: dict[int, tuple[float, int, bool]] = {}
+        best: dict[int, tuple[bool, float, int]] = {}
         for near in index.near(batch):
             for row, held, similarity, exact in zip(*(column.tolist() for column in near)):
                 if row not in here:

@@ -137,10 +137,12 @@ def _by_hash(
                 else:
                     left.append(component)
             if missing:
-                largest = max((component[items] for component in left), default=0)
+                largest = max(left, key=lambda component: component[items], default=("", 0, 0, []))
+                examples = " and ".join(repr(columns.texts[p][:60]) for p in largest[3][:2])
                 notes.setdefault(side, []).append(
                     f"{quotas[side][type] - missing} of {quotas[side][type]} items of type {type!r}; "
-                    f"the largest component left has {largest} rows and is not divided"
+                    f"the largest component left has {largest[items]} rows and is not divided"
+                    f"{f' (such as {examples})' if examples else ''}"
                 )
             rest = left
     return sides, notes

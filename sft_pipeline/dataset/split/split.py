@@ -259,7 +259,9 @@ def _require(
         f"the {len(sides)} clean rows of {clean.source or 'the dataset'}{removed} give {items} test items and "
         f"{training} training rows{why}; data.split asks for {split.test_size} test and {split.dev_size} dev items, and "
         f"for at least {split.min_test_size} test items. Add rows, or lower test_size and min_test_size and say "
-        "why in smaller_test_reason; if components of near-duplicates are too large, raise data.duplicates.threshold"
+        "why in smaller_test_reason. Where one component is too large, look at its rows: near-duplicates among them go with "
+        "data.duplicates.drop: instruction, rows of one group are divided by a finer group, and rows that only look alike "
+        "by a higher data.duplicates.threshold"
     )
 
 

@@ -142,7 +142,10 @@ def test_a_component_larger_than_the_place_left_is_not_divided_and_said_so():
     big = [row(f"v{i}", "x", group="one") for i in range(20)]
     sides, notes = assign(big + distinct(3, "x"), data(test_size=5, dev_size=1))
     assert Counter(sides[:20]) == {"train": 20}
-    assert notes["test"][0] == "3 of 5 items of type 'x'; the largest component left has 20 rows and is not divided"
+    assert (
+        notes["test"][0]
+        == "3 of 5 items of type 'x'; the largest component left has 20 rows and is not divided (such as 'v0' and 'v1')"
+    )
 
 
 def test_what_the_near_duplicate_search_misses_is_found_by_the_exact_comparison(monkeypatch):
