@@ -124,6 +124,7 @@ class ProtectedResult(Frozen):
 class Sensitivity(Frozen):
     """The overall result under another treatment of what could not be judged."""
 
+    treatment: Literal["left_out", "failures", "successes", "worst", "best", "ties_halved"]
     name: str = Field(description="Such as missing pairs left out, or missing answers of the base as successes.")
     n: int
     base_successes: int
@@ -146,12 +147,53 @@ class Agreement(Frozen):
     sft_agreed: int = 0
 
 
-class Reason(Frozen):
-    """One criterion of the gate and how it came out."""
+class Figures(Frozen):
+    """A result in short: before or after a stress test."""
 
-    criterion: str
+    n: int
+    won: int
+    lost: int
+    lift: float
+    lift_interval: tuple[float, float]
+    p: float = Field(description="p-value of the deciding test, or of the test over whole clusters where it is larger.")
+
+
+class Reason(Frozen):
+    """One criterion of the gate and how it came out (docs/reference/gate_criteria.md)."""
+
+    id: str = Field("", description="Stable name of the criterion.")
+    criterion: str = Field(description="Its title; of one that is applied to several things, with the thing.")
+    kind: str = Field("precondition", description="What kind of criterion it is.")
     outcome: Literal["pass", "fail", "refused", "info"]
     detail: str
+    remedy: str = Field("", description="What to do where it refuses or fails.")
+    thresholds: dict[str, float] = Field({}, description="Fields of evaluation.gate that it reads, with their values.")
+    waived: bool = Field(False, description="It would refuse, but human labels agree with the scores.")
+    before: Figures | None = Field(None, description="The result as judged; only of a stress test.")
+    after: Figures | None = Field(None, description="The result under the stress test.")
+
+
+class LengthRule(Frozen):
+    """The best rule "a success has at most (`shorter`) or at least `limit` units"."""
+
+    unit: Literal["characters", "words", "tokens"]
+    limit: int
+    shorter: bool
+    recalls: tuple[float, float] = Field(description="Shares of all successes and of all failures that it predicts.")
+    base_recalls: tuple[float, float] = Field(description="The same among the base's answers.")
+    within: float | None = Field(description="The base's success rate within the limit.")
+    within_n: int = Field(description="The base's answers within the limit.")
+    fits: bool = Field(description="It predicts nearly every success and failure, in all answers and in the base's.")
+
+
+class LengthAdjusted(Frozen):
+    """Logistic regression of winning on the log ratio of lengths, over the discordant pairs."""
+
+    n: int
+    preference: float = Field(description="Log odds that the fine-tuned model wins at equal length.")
+    preference_error: float
+    slope: float = Field(description="Of the tanh of the log ratio, in units of the factor that counts as similar.")
+    slope_error: float
 
 
 class GateReport(Artifact):

@@ -69,7 +69,17 @@ class Gate(Section):
     max_repetitive_share: Share = Field(
         0.10,
         description="Answers of the fine-tuned model of which repeated 4-grams make up over half; above this the gate is "
-        "refused.",
+        "refused where the lift hangs on them.",
+    )
+    max_unreadable_share: Share = Field(
+        0.50,
+        description="Answers of either model in which the scorer finds no answer; above this the gate is refused. A base that "
+        "honestly lacks the format needs 1.",
+    )
+    max_void_share: Share = Field(
+        0.50,
+        description="Answers of either model that say nothing (blank, special tokens, echoes, error messages, one text for "
+        "everything); above this the gate is refused where the result hangs on them.",
     )
     max_missing_share: Share = Field(
         0.05, description="Pairs without a judgement on both sides; above this the gate is refused."
@@ -80,8 +90,35 @@ class Gate(Section):
         "models and reported. Above this share of the items nothing is judged; up to it no rate can move by more than a "
         "point.",
     )
+    may_worsen: tuple[str, ...] = Field(
+        (), description="Item types that may be significantly worse without failing the gate; the report says so."
+    )
+    flip_rate: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the items on which a repeated run of the same model is judged differently, where it was measured "
+        "elsewhere; the lift must lie above it. The lineage measures a bound of its own.",
+    )
+    similar_length: float = Field(
+        1.5, gt=1, description="Factor between two answers' characters up to which they are of similar length."
+    )
+    length_explains: Share = Field(
+        0.85,
+        description="Share of the successes, and of the failures, that one limit of length must predict for the score to be one "
+        "of length. Not 1, for such a scorer may err; judged solutions of GSM8K come to 0.58 and 0.66.",
+    )
+    expected_words: Positive = Field(
+        8, description="An expected answer of at most this many words is looked for in an output."
+    )
     min_kappa: float = Field(
-        0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is asked for."
+        0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is required."
+    )
+    min_labels: Positive = Field(20, description="Human labels from which kappa is taken to say something.")
+    min_labels_each: Positive = Field(
+        10,
+        description="Labels of each model from which they support its scores: where a quarter of a model's answers are "
+        "misjudged, ten labels show one of them with a probability of 94 %.",
     )
     bootstrap_samples: Positive = Field(2000, description="Samples of the bootstrap by cluster.")
     bootstrap_seed: Seed = Field(11, description="Seed of that bootstrap.")

@@ -1,14 +1,16 @@
 """The gate over anybody's outputs: two files of answers, with judgements or for the scorers of a specification."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
-from sft_pipeline.evaluation.gate.criteria.truncation import truncation
+from sft_pipeline.evaluation.gate.criteria.registry import precondition
 from sft_pipeline.evaluation.gate.lineage_gate import labelled
-from sft_pipeline.evaluation.gate.pairs import Answer, AnswerPair, pairs, scored
+from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import same_items
 from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.evaluation.gate.write_report import write
@@ -51,10 +53,11 @@ def decide_outputs(
         row["id"]: question([side[row["id"]] for side in sides], known[row["id"]] if known else {}) for row in rows
     }
     rows, repeated = with_clusters_of_questions(rows, asked)
-    brought = _brought(sides, (base, sft))
-    made = _judged(rows, brought, sides, evaluation, root)
-    reasons = [same, _unknown(), *_prompts(sides), *repeated, _judgements(len(rows), len(brought), evaluation)]
-    facts = {
+    supplied = _supplied(sides, (base, sft))
+    made = _judged(rows, supplied, sides, evaluation, root)
+    reasons = [same, _not_checked(sides), *_conditions(sides), *_prompts(sides), *_references(known, sides), *repeated]
+    reasons.append(_judgements(len(rows), len(supplied), evaluation))
+    facts: dict[str, Any] = {
         "inputs": {"base": hash_file(base), "sft": hash_file(sft)} | ({"items": hash_file(items)} if items else {}),
         "conditions": {},
         "trained_on": {},
@@ -64,12 +67,9 @@ def decide_outputs(
     said = [[o.cut for o in side.values() if o.cut is not None] for side in sides]
     if all(said):
         facts["truncation"] = {name: sum(cut) / len(cut) for name, cut in zip(("base", "sft"), said, strict=True)}
-    reasons += _truncation(said, sides, evaluation)
-    texts = all(o.output is not None for side in sides for o in side.values())
     found = labelled(made, evaluation, root)
-    both = pairs(made)
-    decision = verdict(both, reasons, evaluation.gate, agreement=found, texts_known=texts)
-    return write(decision, made, both, evaluation.gate, facts, out)
+    decision = verdict(made, reasons, evaluation.gate, agreement=found)
+    return write(decision, made, evaluation.gate, facts, out)
 
 
 def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | None]:
@@ -86,7 +86,7 @@ def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | Non
     return row | {"response": known.get("response", "")}
 
 
-def _brought(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
+def _supplied(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
     """Ids of the items that are judged in both files.
 
     Raises:
@@ -103,10 +103,10 @@ def _brought(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
 
 
 def _judged(
-    rows: Sequence[Mapping], brought: set[str], sides: Sides, evaluation: Evaluation, root: Path
-) -> list[AnswerPair]:
+    rows: Sequence[Mapping[str, Any]], supplied: set[str], sides: Sides, evaluation: Evaluation, root: Path
+) -> list[Pair]:
     """Both answers to every item with their judgement, in the order of `rows`."""
-    rest = [row for row in rows if row["id"] not in brought]
+    rest = [row for row in rows if row["id"] not in supplied]
     if rest and not evaluation.scorers:
         raise DataError(
             f"{some([r['id'] for r in rest])} are not judged. Add success (true, false or null) to every row of both files, or "
@@ -122,18 +122,20 @@ def _judged(
     made = []
     for row in rows:
         answers = tuple(side[row["id"]] for side in sides)
-        if row["id"] in brought:
+        if row["id"] in supplied:
             both = [Answer(a.output, a.success, tokens=a.tokens, cut=a.cut) for a in answers]
-            made.append(AnswerPair.of(row, None, None, *both))
+            made.append(Pair.of(row, None, None, *both))
         else:
             spec = scorer_for(row["type"], evaluation.scorers)
-            both = [scored(v, a.output, a.tokens, a.cut) for v, a in zip(verdicts[row["id"]], answers, strict=True)]
-            made.append(AnswerPair.of(row, verdicts[row["id"]][0].verifier, spec, *both))
+            both = [
+                Answer.of(v, a.output or "", a.tokens, a.cut) for v, a in zip(verdicts[row["id"]], answers, strict=True)
+            ]
+            made.append(Pair.of(row, verdicts[row["id"]][0], spec, *both))
     return made
 
 
 def _scored(
-    rows: Sequence[Mapping], outputs: Sequence[Mapping[str, str]], evaluation: Evaluation, root: Path
+    rows: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, str]], evaluation: Evaluation, root: Path
 ) -> list[tuple[Judged, Judged]]:
     """The scorers' judgements.
 
@@ -147,68 +149,108 @@ def _scored(
             raise
         raise DataError(
             "the expected answers are missing: the scorers of the specification compare with them, and neither the items nor "
-            "the rows of both files have any. Bring them with --items: a file with id and response or reference"
+            "the rows of both files have any. Supply them with --items: a file with id and response or reference"
         ) from error
 
 
-def _truncation(said: Sequence[Sequence[bool]], sides: Sides, evaluation: Evaluation) -> list[Reason]:
-    """The shares of cut answers among the rows that tell, how many do not, and the words that tell nothing here."""
-    unknown = sorted({o.unknown_finish for side in sides for o in side.values() if o.unknown_finish is not None})
-    if not any(said) and not unknown:
+def _conditions(sides: Sides) -> list[Reason]:
+    """What the rows say of how the answers were made: equal, and known on both sides or on none."""
+    problems, seen = [], set()
+    for name in sorted({name for side in sides for o in side.values() for name in o.settings}):
+        values = [[o.settings.get(name) for o in side.values()] for side in sides]
+        if name == "model":
+            problems += _models([{v for v in side if v} for side in values])
+            continue
+        seen.add(name)
+        lone = [sum(v is not None for v in side) for side in values]
+        if not all(lone):
+            problems.append(f"{name} is known of the {'base' if lone[0] else 'fine-tuned model'} only")
+            continue
+        differ = [id for id, o in sides[0].items() if o.settings.get(name) != sides[1][id].settings.get(name)]
+        if differ:
+            first = [str(side[differ[0]].settings.get(name, "not given")) for side in sides]
+            problems.append(f"{name} differs in {some(differ)}: {first[0]:.40} (base), {first[1]:.40} (fine-tuned)")
+    if not problems and not seen:
         return []
-    shares = [sum(cut) / len(cut) if cut else None for cut in said]
-    found = truncation(*shares, evaluation.gate, "generate with a higher limit of new tokens or with stop strings")
-    silent = [len(side) - len(cut) for side, cut in zip(sides, said, strict=True)]
-    if not any(silent):
-        return [found]
-    detail = (
-        f"{found.detail}; {silent[0]} rows of the base and {silent[1]} of the fine-tuned model have no finish_reason"
-    )
-    if unknown:
-        words = ", ".join(f"{word!r:.40}" for word in unknown[:4])
-        detail += f" that is known here ({words}{', …' if unknown[4:] else ''}; length is a cut, stop is none)"
-    outcome = found.outcome if any(said) else "info"
-    return [found.model_copy(update={"detail": detail, "outcome": outcome})]
+    detail = "; ".join(problems) or f"the rows of both files say the same of {', '.join(sorted(seen))}"
+    return [precondition("same_conditions", "refused" if problems else "pass", detail)]
+
+
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(?:x\d+)?([bm])(?![a-z])", re.IGNORECASE)
+
+
+def _models(names: Sequence[set[str]]) -> list[str]:
+    """Names that cannot be a base and its adapter: several in one file, or of different size."""
+    problems = [
+        f"the rows of the {model} name {len(given)} models ({', '.join(sorted(given)[:3])})"
+        for model, given in zip(("base", "fine-tuned model"), names, strict=True)
+        if len(given) > 1
+    ]
+    sizes = [{size.group().lower() for name in given for size in _SIZE.finditer(name)} for given in names]
+    if all(sizes) and not sizes[0] & sizes[1]:
+        problems.append(f"the models are of different size: {', '.join(sorted(names[0] | names[1])[:4])}")
+    return problems
 
 
 def _prompts(sides: Sides) -> list[Reason]:
-    """Whether both models were given the same prompt, as far as both files say what it was."""
+    """Whether both models were given the same prompt, as far as the files say what it was."""
     both = [(id, o.prompt, sides[1][id].prompt) for id, o in sides[0].items()]
-    both = [(id, *prompts) for id, *prompts in both if None not in prompts]
+    both = [(id, *prompts) for id, *prompts in both if prompts != [None, None]]
     if not both:
         return []
-    differ = [id for id, base, sft in both if base != sft]
+    lone = [id for id, *prompts in both if None in prompts]
+    differ = [id for id, base, sft in both if None not in (base, sft) and base != sft]
+    problems = [f"{some(lone)} have a prompt in one file only"] if lone else []
+    problems += [f"{some(differ)} have another prompt for the base than for the fine-tuned model"] if differ else []
+    fine = f"the same for both models in all {len(both)} items of which the files say it"
+    return [precondition("same_prompt", "refused" if problems else "pass", "; ".join(problems) or fine)]
+
+
+def _references(known: Mapping[str, Mapping[str, str]] | None, sides: Sides) -> list[Reason]:
+    """An expected answer that one file of outputs brings alone, and no file of items."""
+    lone = [
+        id
+        for id, o in sides[0].items()
+        if ("reference" in o.item) != ("reference" in sides[1][id].item)
+        and "reference" not in (known or {}).get(id, {})
+    ]
+    if not lone:
+        return []
     return [
-        Reason(
-            criterion="same prompt",
-            outcome="refused" if differ else "pass",
-            detail=f"{some(differ)} have another prompt for the base than for the fine-tuned model: give both the same"
-            if differ
-            else f"the same for both models in all {len(both)} items of which both files say it",
-        )
+        precondition("same_reference", "refused", f"{some(lone)} have an expected answer in one file of outputs only")
     ]
 
 
-def _unknown() -> Reason:
-    return Reason(
-        criterion="preconditions",
-        outcome="info",
-        detail="guard, training, leakage, decoding and precision are not known here, and the prompt only where both files "
-        "have a field prompt",
-    )
+def _not_checked(sides: Sides) -> Reason:
+    """What two files cannot tell, and what these do not."""
+    silent = [sum(o.cut is None for o in side.values()) for side in sides]
+    detail = "guard, training and leakage are not known here"
+    if not any(o.settings for side in sides for o in side.values()):
+        detail += ", nor is decoding"
+    if not any(o.prompt for side in sides for o in side.values()):
+        detail += ", nor the prompt"
+    if any(silent):
+        detail += (
+            f"; {silent[0]} rows of the base and {silent[1]} of the fine-tuned model have no finish_reason that is known, so that "
+            "only their texts tell whether they were cut"
+        )
+    if unknown := sorted({o.unknown_finish for side in sides for o in side.values() if o.unknown_finish is not None}):
+        words = ", ".join(f"{word!r:.40}" for word in unknown[:4])
+        detail += f" (not known: {words}{', …' if unknown[4:] else ''}; length is a cut, stop is none)"
+    return precondition("not_checked", "info", detail)
 
 
-def _judgements(n: int, brought: int, evaluation: Evaluation) -> Reason:
+def _judgements(n: int, supplied: int, evaluation: Evaluation) -> Reason:
     """Who judged: nobody shall have to guess it."""
-    if brought == n:
-        detail = f"success was brought for all {n} items"
+    if supplied == n:
+        detail = f"success was supplied for all {n} items"
         if evaluation.scorers:
             detail += "; the scorers of the specification were not asked"
-    elif brought:
+    elif supplied:
         detail = (
-            f"success was brought for {brought} items, the other {n - brought} were judged by the specification's scorers: "
+            f"success was supplied for {supplied} items, the other {n - supplied} were judged by the specification's scorers: "
             "two ways of judging in one comparison"
         )
     else:
         detail = f"the specification's scorers judged all {n} items"
-    return Reason(criterion="judgements", outcome="info", detail=detail)
+    return precondition("judgements", "info", detail)

@@ -16,12 +16,12 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
-from sft_pipeline.evaluation.gate.pairs import Answer, AnswerPair, pairs, scored
+from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import preconditions, same_items
 from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
-from sft_pipeline.evaluation.inputs.repeated_questions import with_clusters_of_questions
+from sft_pipeline.evaluation.inputs.repeated_questions import Question, with_clusters_of_questions
 from sft_pipeline.evaluation.scoring.score import Judged, inside, score_both, scorer_for
 from sft_pipeline.evaluation.statistics.kappa import agreement
 from sft_pipeline.experiment import Evaluation, Experiment
@@ -65,23 +65,23 @@ def decide(
     ids = ([r["id"] for r in table] for table in (rows, *answers))
     same, common = same_items(dict(zip(names, ids, strict=True)))
     rows = [row for row in rows if row["id"] in common]
-    rows, repeated = with_clusters_of_questions(rows, {row["id"]: row["instruction"] for row in rows})
+    rows, repeated = with_clusters_of_questions(rows, {row["id"]: Question(row["instruction"]) for row in rows})
     by_id = [{a["id"]: a for a in side} for side in answers]
     outputs = [{id: a["output"] for id, a in side.items()} for side in by_id]
     judged = score_both(rows, *outputs, evaluation, root, work)
     made = [
-        AnswerPair.of(
+        Pair.of(
             row,
-            both[0].verifier,
+            both[0],
             scorer_for(row["type"], evaluation.scorers),
             *(_answer(side[row["id"]], judgement) for side, judgement in zip(by_id, both, strict=True)),
         )
         for row, both in zip(rows, judged, strict=True)
     ]
     found = labelled(made, evaluation, root)
-    before = [same, *preconditions(test, base, sft, guard, training, evaluation.gate), *repeated]
-    both_answers = pairs(made)
-    decision = verdict(both_answers, before, evaluation.gate, agreement=found)
+    before = [same, *preconditions(test, base, sft, guard, training), *repeated]
+    flip_rate = max((g.flip_rate for g in (base, sft) if g.flip_rate is not None), default=None)
+    decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate)
     facts = {
         "truncation": {"base": base.truncated_share, "sft": sft.truncated_share},
         "inputs": {
@@ -97,7 +97,7 @@ def decide(
         "flip_rates": {"base": base.flip_rate, "sft": sft.flip_rate},
     }
     (out / "environment.json").write_text(json.dumps(environment.record(), indent=2) + "\n", "utf-8")
-    return write(decision, made, both_answers, evaluation.gate, facts, out)
+    return write(decision, made, evaluation.gate, facts, out)
 
 
 def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:
@@ -113,7 +113,7 @@ def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:
     return {asset: " and ".join(sorted(versions)) for asset, versions in sorted(found.items())} | rows
 
 
-def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> Agreement | None:
+def labelled(made: Sequence[Pair], evaluation: Evaluation, root: Path) -> Agreement | None:
     """Agreement of the scores with the human labels that the specification names; None where it names none."""
     if evaluation.human_labels is None:
         return None
@@ -122,7 +122,7 @@ def labelled(made: Sequence[AnswerPair], evaluation: Evaluation, root: Path) -> 
 
 
 def _answer(row: Mapping[str, Any], judged: Judged) -> Answer:
-    return scored(judged, row["output"], row["tokens"], row["finish_reason"] == "length", row["mean_logprob"])
+    return Answer.of(judged, row["output"], row["tokens"], row["finish_reason"] == "length", row["mean_logprob"])
 
 
 def _read_generations(generations: Generations) -> list[dict[str, Any]]:
@@ -133,6 +133,6 @@ def _read_generations(generations: Generations) -> list[dict[str, Any]]:
     )
     if empty := [row["id"] for row in rows if row["output"] is None]:
         raise DataError(
-            f"{generations.model} generations, field output: {some(empty)} without an answer; generate anew"
+            f"{generations.model} generations, field output: {some(empty)} without an answer; generate again"
         )
     return rows

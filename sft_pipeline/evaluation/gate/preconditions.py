@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sft_pipeline.artifacts import Artifact, Generations, GuardReport, InstructionDataset, Reason, TrainingReport
 from sft_pipeline.evaluation.gate.criteria.formatting import some
-from sft_pipeline.evaluation.gate.criteria.truncation import truncation
-from sft_pipeline.experiment import Gate
+from sft_pipeline.evaluation.gate.criteria.registry import precondition
 
 
 def preconditions(
@@ -16,20 +15,15 @@ def preconditions(
     sft: Generations,
     guard: GuardReport,
     training: TrainingReport,
-    gate: Gate,
 ) -> list[Reason]:
     """Everything besides the items that must be in order before a comparison means anything.
 
-    Same generation conditions, greedy decoding, a base that is a base, a healthy training, no leakage, data within their
-    thresholds and few answers cut at the token limit.
+    Same generation conditions, greedy decoding, a base that is a base, a healthy training, no leakage, and data within their
+    thresholds.
     """
 
-    def reason(criterion: str, problems: Sequence[str], fine: str) -> Reason:
-        return Reason(
-            criterion=criterion,
-            outcome="refused" if problems else "pass",
-            detail="; ".join(problems) if problems else fine,
-        )
+    def reason(id: str, problems: Sequence[str], fine: str) -> Reason:
+        return precondition(id, "refused" if problems else "pass", "; ".join(problems) or fine)
 
     roles = [
         f"{g.model} generations stand in the place of {m}" for g, m in ((base, "base"), (sft, "sft")) if g.model != m
@@ -53,17 +47,16 @@ def preconditions(
     quality = [
         f"{t.name} is {t.value:g}, {t.direction} {t.limit:g} is declared" for t in test.thresholds if not t.passed
     ]
-    sick = [f"{f.rule}: {f.evidence}" for f in training.findings if f.severity == "blocking"]
+    unhealthy = [f"{f.rule}: {f.evidence}" for f in training.findings if f.severity == "blocking"]
     mixed = _mixed_origin({"test split": test, "base": base, "sft": sft, "guard": guard, "diagnosis": training})
     return [
-        reason("same origin", mixed, "all of it rests on the same base model, adapter and test split"),
-        reason("same conditions", roles + differing, f"{', '.join(sorted(base.conditions))} are the same for both models"),
+        reason("same_origin", mixed, "all of it rests on the same base model, adapter and test split"),
+        reason("same_conditions", roles + differing, f"{', '.join(sorted(base.conditions))} are the same for both models"),
         reason("decoding", _sampled(base, sft), "greedy for both models"),
-        reason("base model guard", guard.problems, "the base behaves like a base"),
-        reason("training", sick, "no blocking finding"),
+        reason("base_model_guard", guard.problems, "the base behaves like a base"),
+        reason("training", unhealthy, "no blocking finding"),
         reason("leakage", leaks, "no test item occurs in training, exactly or nearly"),
-        reason("data quality", quality, f"{len(test.thresholds)} declared thresholds hold" if test.thresholds else "no failed threshold"),
-        truncation(base.truncated_share, sft.truncated_share, gate),
+        reason("data_quality", quality, f"{len(test.thresholds)} declared thresholds hold" if test.thresholds else "no failed threshold"),
         *_precision(sft),
     ]  # fmt: skip
 
@@ -87,7 +80,7 @@ def _sampled(*generations: Generations) -> list[str]:
 
 
 def _precision(sft: Generations) -> list[Reason]:
-    """An adapter that answers on another precision than it was trained on: allowed, and said."""
+    """An adapter that answers on another precision than it was trained on: allowed, and reported."""
     other = [
         f"{name} {trained} in training, {sft.conditions[name]} in the answers"
         for name, trained in sorted(sft.trained_on.items())
@@ -101,7 +94,7 @@ def _precision(sft: Generations) -> list[Reason]:
             f"the adapter was trained on a base of another precision than it is judged on: {'; '.join(other)}. The verdict is "
             "about the adapter as it is judged"
         )
-    return [Reason(criterion="precision", outcome="info" if other else "pass", detail=detail)]
+    return [precondition("precision", "info" if other else "pass", detail)]
 
 
 def _mixed_origin(artifacts: Mapping[str, Artifact]) -> list[str]:
@@ -137,4 +130,4 @@ def same_items(tables: Mapping[str, Sequence[str]]) -> tuple[Reason, set[str]]:
         problems.append(f"the {first} is empty")
     common = {id for id in wanted if all(count[id] == 1 for count in counts.values())}
     detail = "; ".join(problems) or f"the same {len(wanted)} items once each, joined by id"
-    return Reason(criterion="same items", outcome="refused" if problems else "pass", detail=detail), common
+    return precondition("same_items", "refused" if problems else "pass", detail), common

@@ -6,8 +6,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pydantic import BaseModel
+
 from sft_pipeline.artifacts import GateReport
-from sft_pipeline.evaluation.gate.pairs import Answer, AnswerPair, Pair
+from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.verdict import Decision
 from sft_pipeline.evaluation.scorers.think_answer import CORRECT, FORMAT, WRONG
 from sft_pipeline.evaluation.statistics.power import power
@@ -24,8 +26,7 @@ LIFTS = [k / 100 for k in range(31)]
 
 def write(
     decision: Decision,
-    made: Sequence[AnswerPair],
-    pairs: Sequence[Pair],
+    made: Sequence[Pair],
     gate: Gate,
     facts: Mapping[str, Any],
     out: Path,
@@ -35,7 +36,6 @@ def write(
     Args:
         decision: the verdict with its statistics.
         made: both answers to every item.
-        pairs: what the verdict took from them.
         gate: the criteria.
         facts: what gate.json says besides: the inputs and how they were made, and the shares of cut answers.
         out: folder of the report; what stands there already is part of it.
@@ -73,11 +73,12 @@ def write(
     report = GateReport(root=out, **fields)
     extra = {
         "answers": {m: answer_statistics([getattr(p, m) for p in made]).model_dump() for m in ("base", "sft")},
-        "length": decision.length.as_dict() if decision.length else None,
+        "length": {"adjusted": _dump(decision.length.adjusted), "rule": _dump(decision.length.rule)}
+        if decision.length
+        else None,
         "lengths": _lengths(made) if decision.length else None,
-        "repetition": _repetition(pairs) if decision.length else None,
+        "repetition": {**decision.repetitive, "n": len(made)} if decision.repetitive else None,
         "power_curve": _power_curve(decision, gate),
-        "verified": decision.verified.model_dump(mode="json") if decision.verified else None,
         "gate": gate.model_dump(mode="json"),
         **facts,
     }
@@ -103,7 +104,11 @@ def write(
     return GateReport.finalize(out, **fields)
 
 
-def _schema(pa):
+def _dump(value: BaseModel | None) -> dict[str, Any] | None:
+    return None if value is None else value.model_dump(mode="json")
+
+
+def _schema(pa: Any) -> Any:
     fields = [pa.field(name, pa.string(), nullable=False) for name in ("id", "type", "instruction")]
     for name in ("base", "sft"):
         fields += [
@@ -117,12 +122,12 @@ def _schema(pa):
     return pa.schema([*fields, pa.field("verifier", pa.bool_()), pa.field("cluster", pa.string())])
 
 
-def _labels(made: Sequence[AnswerPair]) -> dict[str, dict[str, int]]:
+def _labels(made: Sequence[Pair]) -> dict[str, dict[str, int]]:
     counts = {m: Counter(label for p in made for label in getattr(p, m).labels) for m in ("base", "sft")}
     return {m: dict(sorted(found.items())) for m, found in counts.items() if found}
 
 
-def _evidence(made: AnswerPair) -> list[str]:
+def _evidence(made: Pair) -> list[str]:
     """What a judge was asked about an item and what it said; once where it saw both answers."""
     found = [(name, getattr(made, name).evidence) for name in ("base", "sft")]
     if made.compared:
@@ -130,7 +135,7 @@ def _evidence(made: AnswerPair) -> list[str]:
     return [canonical_json({"id": made.id, "answer": name, **seen}) for name, seen in found if seen]
 
 
-def _lengths(made: Sequence[AnswerPair]) -> dict[str, Any]:
+def _lengths(made: Sequence[Pair]) -> dict[str, Any]:
     """Distribution of the lengths in characters: counts between common edges, and quantiles by model."""
     import numpy as np
 
@@ -147,14 +152,6 @@ def _lengths(made: Sequence[AnswerPair]) -> dict[str, Any]:
         "quantiles": {
             m: {name: float(np.quantile(values, q)) for name, q in names.items()} for m, values in lengths.items()
         },
-    }
-
-
-def _repetition(pairs: Sequence[Pair]) -> dict[str, int]:
-    return {
-        "base": sum(p.base_repetitive for p in pairs),
-        "sft": sum(p.sft_repetitive for p in pairs),
-        "n": len(pairs),
     }
 
 

@@ -22,16 +22,16 @@ def read_labels(path: Path) -> dict[tuple[str, str], Label]:
             fields are ignored.
 
     Raises:
-        DataError: the file cannot be read, a row is not of that form, or one output of an item is judged twice; all by
-            the file's name and row.
+        DataError: the file cannot be read, a row is not of that form, or one output of an item has two different judgements;
+            all by the file's name and row. Equal ones, as of a text that both models gave, are one.
     """
     labels: dict[tuple[str, str], Label] = {}
     place: dict[tuple[str, str], int] = {}
     for row in rows(path):
         key, label = _label(row)
-        if key in labels:
+        if key in labels and labels[key].success != label.success:
             raise DataError(
-                f"{path}, row {row.number}: the same output of item {key[0]} is judged in row {place[key]} already; "
+                f"{path}, row {row.number}: the same output of item {key[0]} is judged otherwise in row {place[key]}; "
                 "make one judgement of the two"
             )
         place[key], labels[key] = row.number, label

@@ -18,6 +18,37 @@ _KNOWN = {
 }
 """Fields of an item and of a model's answer to it that are no part of the question, or are read as what they are."""
 
+_SETTINGS = {
+    *(
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "typical_p",
+        "do_sample",
+        "num_beams",
+        "beam_size",
+        "n_shot",
+        "num_fewshot",
+    ),
+    *(
+        "max_tokens",
+        "max_new_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_length",
+        "max_gen_toks",
+        "min_tokens",
+    ),
+    *("stop", "stop_sequences", "stop_strings", "until", "repetition_penalty", "presence_penalty", "frequency_penalty"),
+    *("system", "system_prompt", "chat_template", "apply_chat_template", "dtype", "quantization", "engine", "backend"),
+    *("decoding", "sampling", "sampling_params", "generation_config", "gen_kwargs", "generation_kwargs", "model"),
+}
+"""Fields that say how an answer was made; `decoding` and the like hold an object of them."""
+_NEUTRAL = {"top_p": 1, "top_k": (0, -1), "min_p": 0, "typical_p": 1, "num_beams": 1, "beam_size": 1, "do_sample": 0}
+_NEUTRAL |= {"repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_tokens": 0, "num_fewshot": 0}
+"""Values that change nothing, and so need not be named."""
+
 
 LONGEST = 16 << 20
 """Bytes of a line: some four million tokens, more than any model answers with."""
@@ -106,7 +137,19 @@ class Row:
         return {
             name: json.dumps(value, sort_keys=True)
             for name, value in self.values.items()
-            if name not in _KNOWN and value and isinstance(value, str | list | dict)
+            if name not in _KNOWN | _SETTINGS and value and isinstance(value, str | list | dict)
+        }
+
+    def settings(self) -> dict[str, str]:
+        """How the answer was made, as JSON texts by field; what changes nothing is left out."""
+        found: dict[str, Any] = {}
+        for name, value in self.values.items():
+            if name.casefold() in _SETTINGS:
+                found |= value if isinstance(value, dict) else {name: value}
+        return {
+            name.casefold(): json.dumps(float(value) if isinstance(value, int) else value, sort_keys=True)
+            for name, value in found.items()
+            if value is not None and not _neutral(name.casefold(), value)
         }
 
     def reference(self) -> str | None:
@@ -127,6 +170,15 @@ class Row:
         if not isinstance(value, dict):
             raise self.wrong(given[0], f"must be text, a number or an object, is {shown(value)}")
         return self.sound(given[0], canonical_json(value))
+
+
+def _neutral(name: str, value: Any) -> bool:
+    neutral = _NEUTRAL.get(name)
+    return (
+        neutral is not None
+        and isinstance(value, int | float)
+        and value in (neutral if isinstance(neutral, tuple) else (neutral,))
+    )
 
 
 def rows(path: Path) -> Iterator[Row]:

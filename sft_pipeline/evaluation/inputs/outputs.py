@@ -26,7 +26,7 @@ _ENDED = {
 """Words of engines and services for an answer cut at the limit of tokens, and for one that ended by itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Output:
     """One row of a file of outputs.
 
@@ -41,7 +41,8 @@ class Output:
         unknown_finish: a finish_reason that is no known word, so that it tells nothing.
         prompt: what the model was given, as JSON; None where the row does not say it.
         item: what the row says of its item: type, instruction, group, reference (JSON text).
-        asked: other fields that may belong to the question (rows.py).
+        asked: other fields that may belong to the question (jsonl.py).
+        settings: how the answer was made, as far as the row says it (jsonl.py).
     """
 
     id: str
@@ -55,6 +56,7 @@ class Output:
     prompt: str | None = None
     item: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def type(self) -> str | None:
@@ -89,7 +91,7 @@ def read_judged(path: Path) -> list[Output]:
 def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
     """By id the items of a file: instruction, response, type, group and reference, as far as they are given.
 
-    `asked` is, as JSON text, what else may belong to the question (rows.py).
+    `asked` is, as JSON text, what else may belong to the question (jsonl.py).
 
     Raises:
         DataError: as `read_outputs`.
@@ -126,6 +128,7 @@ def _output(row: Row) -> Output:
         prompt=None if row.values.get("prompt") is None else canonical_json(row.values["prompt"]),
         item=row.item(),
         asked=row.asked(),
+        settings=row.settings(),
     )
 
 

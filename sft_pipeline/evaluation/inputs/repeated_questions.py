@@ -1,68 +1,132 @@
 """Items that ask one question are one observation, and no more than that however often it is asked.
 
-Twelve questions of which each stands under twenty-five ids are twelve observations. Items that declare no group and ask the
-same as another one form a cluster (evaluation/statistics/clusters.py).
+Twelve questions of which each stands under twenty-five ids are twelve observations, also where the copies differ in numbering,
+case, punctuation or look-alike letters, or are one template with other numbers. Items that declare no group and ask nearly
+the same as another one form a cluster (evaluation/statistics/clusters.py).
 """
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import Reason
+from sft_pipeline.dataset.text import words
 from sft_pipeline.evaluation.inputs.outputs import Output
-from sft_pipeline.provenance.hashing import canonical_json
+from sft_pipeline.experiment import Duplicates
+
+LONG = 20
+"""Words from which a question has a text beside its numbers: shorter ones that differ in a number ask something else."""
+
+ALIKE = Duplicates(ngram=2, threshold=0.5)
+"""Near-duplicates among long questions with their numbers masked. GSM8K has 1 such pair in 600 questions; of 20 templates
+with 50 variants each, with other names and numbers, it makes 22 clusters."""
+
+FORMAT = 1 / 3
+"""Where more than this share of the items would be one cluster, what they share is the format of the task."""
+
+_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_LOOK_ALIKE = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧαονι", "ABESIJKMHOPCTYXaesijopcyxABEZHIKMNOPTYXaovi"
+)
+_NUMBERING = re.compile(
+    r"^\W*(?:[a-z]{1,12}\W{0,2})?\d+\W{0,2}[:.)\]\-–—]\s*|\s*[(\[#]\W*(?:[a-z]{1,12}\W{0,2})?\d+\W*$", re.IGNORECASE
+)
+_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 
-def question(outputs: Sequence[Output], item: Mapping[str, str]) -> str:
-    """All that was asked, as far as it is told; empty where neither an instruction nor a prompt is.
+class Question(NamedTuple):
+    """What an item asks: its text, empty where unknown; what it expects; and what else may belong to the question."""
 
-    Besides these it is everything else that may belong to the question, of the file of items and, where they say the same,
-    of the models' rows: "Answer the question." must not make one question of all items whose questions stand elsewhere. For
-    the same reason it is the expected answer, since one question has one.
+    text: str
+    expected: str = ""
+    besides: str = ""
+
+
+def question(outputs: Sequence[Output], item: Mapping[str, str]) -> Question:
+    """All that was asked, as far as it is known.
+
+    Besides instruction and prompt it is everything else that may belong to the question, of the file of items and, where they
+    say the same, of the models' rows: "Answer the question." must not make one question of all items whose questions stand
+    elsewhere.
 
     Args:
         outputs: the models' rows of one item.
         item: what the file of items says of it.
     """
-    told = (item, *(o.item for o in outputs))
-    said = {
-        *(("instruction", i.get("instruction", "").strip()) for i in told),
-        *(("prompt", o.prompt.strip('" ')) for o in outputs if o.prompt),
-    }
-    said = sorted(pair for pair in said if pair[1])
-    expected = sorted({i[field] for i in told for field in ("response", "reference") if i.get(field)})
+    known = (item, *(o.item for o in outputs))
+    said = {i.get("instruction", "").strip() for i in known} | {o.prompt.strip('" ') for o in outputs if o.prompt}
+    expected = sorted({i[field] for i in known for field in ("response", "reference") if i.get(field)})
     alike = set.intersection(*(set(o.asked.items()) for o in outputs))
-    return canonical_json([said, expected, item.get("asked", ""), sorted(alike)]) if said else ""
+    besides = [item.get("asked", ""), *(value for _, value in sorted(alike))]
+    return Question("\n".join(sorted(filter(None, said))), "\n".join(expected), "\n".join(filter(None, besides)))
 
 
-def clusters_of(questions: Mapping[str, str], groups: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Cluster by id: the declared group, or one for all items without a group that ask the same question.
+def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Cluster by id: the declared group, or one for all items without a group that ask nearly the same question.
 
     Args:
-        questions: what each item asks; empty where it is not known.
+        questions: what each item asks.
         groups: its declared group.
     """
-    loose = [id for id, group in groups.items() if group is None and questions[id].strip()]
-    counts = Counter(questions[id] for id in loose)
-    first: dict[str, str] = {}
-    for id in sorted(loose):
-        first.setdefault(questions[id], id)
-    same = {id: f"same question as {first[questions[id]]}" for id in loose if counts[questions[id]] > 1}
+    from sft_pipeline.dataset.duplicates import components
+    from sft_pipeline.dataset.duplicates.union_find import Components
+
+    loose = sorted(id for id, group in groups.items() if group is None and questions[id].text.strip())
+    keys = [_key(questions[id]) for id in loose]
+    long = [k for k, id in enumerate(loose) if len(_plain(questions[id]).split()) >= LONG]
+    texts = [_NUMBER.sub("0", _plain(questions[loose[k]])) for k in long]
+    united = Components(len(loose))
+    for members in components(texts, [None] * len(texts), ALIKE).members() if texts else ():
+        if len(members) <= max(2, FORMAT * len(groups)):
+            for k in members[1:]:
+                united.unite(long[members[0]], long[k])
+    first: dict[str, int] = {}
+    for k, key in enumerate(keys):  # one wording is one question, however many items have it
+        united.unite(first.setdefault(key, k), k)
+    ends = [united.find(k) for k in range(len(loose))]
+    counts = Counter(ends)
+    same = {id: f"same question as {loose[end]}" for id, end in zip(loose, ends) if counts[end] > 1}
     return {id: same.get(id, group) for id, group in groups.items()}
 
 
+def _plain(asked: Question) -> str:
+    """The text and what belongs to it in compatibility form, without numbering, hidden and look-alike characters."""
+    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", asked.text))
+    bare = _NUMBERING.sub("", text.translate(_LOOK_ALIKE) if _mostly_latin(text) else text)
+    return f"{bare if len(bare.split()) >= 4 else text}\n{asked.besides}".casefold()
+
+
+def _mostly_latin(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    return 2 * sum(c.isascii() for c in letters) > len(letters)
+
+
+def _key(asked: Question) -> str:
+    """Equal for questions of one wording; their numbers count unless the expected answers are equal, too."""
+    text = _plain(asked)
+    found = words(text)
+    plain = " ".join(found) if len(found) >= 6 else text.strip()
+    if len(found) >= 8 and asked.expected:
+        plain = _NUMBER.sub("0", plain)
+    return f"{plain}\n{asked.expected}"
+
+
 def with_clusters_of_questions(
-    rows: Sequence[Mapping[str, Any]], questions: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Question]
 ) -> tuple[list[dict[str, Any]], list[Reason]]:
     """The rows with their cluster as `group`, and what a reader must know of it: nothing where no question stands twice."""
+    from sft_pipeline.evaluation.gate.criteria.registry import precondition
+
     clusters = clusters_of(questions, {row["id"]: row["group"] for row in rows})
-    asked = [questions[row["id"]] for row in rows if clusters[row["id"]] != row["group"]]
+    own = [clusters[row["id"]] for row in rows if clusters[row["id"]] != row["group"]]
     rows = [{**row, "group": clusters[row["id"]]} for row in rows]
-    if not asked:
+    if not own:
         return rows, []
     detail = (
-        f"{len(asked)} items without a group ask {len(set(asked))} different questions: those that ask the same one are one "
-        "cluster, for the same question asked again is no new observation. Where they do ask something else, say so in "
-        "their instruction (or prompt), or give them a group each"
+        f"{len(own)} items without a group ask {len(set(own))} different questions, but for numbering, case, punctuation and "
+        "the numbers of a template: those that ask the same one are one cluster, for the same question asked again is no new "
+        "observation. Where they do ask something else, say so in their instruction (or prompt), or give them a group each"
     )
-    return rows, [Reason(criterion="repeated questions", outcome="info", detail=detail)]
+    return rows, [precondition("repeated_questions", "info", detail)]

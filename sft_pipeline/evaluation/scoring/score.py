@@ -324,12 +324,15 @@ def _single(item: Item, output: str, spec: ScorerSpec) -> Judged:
 def _of_pair(item: Item, output: str, spec: ScorerSpec) -> Judged:
     """The verdict with what the gate asks of a scorer besides: is it about form, can it be about length?"""
     judged = _single(item, output, spec)
-    right = judged.success
+    right, readable = judged.success, judged.readable
     if right is False and spec.kind in lenient.KINDS:
-        score = _module(spec.kind).score
-        right = any(score(item, part, spec.options).success for part in lenient.cuts(output))
+        parts = [_module(spec.kind).score(item, part, spec.options) for part in lenient.cuts(output)]
+        right = any(part.success for part in parts)
+        readable = readable or any(part.readable for part in parts)
     return judged._replace(
-        cut_success=right if spec.kind in lenient.KINDS else None, length_free=lenient.length_free(item, spec)
+        cut_success=right if spec.kind in lenient.KINDS else None,
+        length_free=lenient.length_free(item, spec),
+        readable=readable,
     )
 
 

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sft_pipeline.artifacts import GroupResult
-from sft_pipeline.evaluation.gate.pairs import Pair, group
 from sft_pipeline.evaluation.statistics.paired import LEVEL, tango
 from sft_pipeline.experiment import Gate
 
@@ -18,12 +17,6 @@ BLOCK = 4_000_000
 
 SMALLEST = 1e-15
 """The smallest p over clusters: a smaller one is lost in the rounding of the convolution."""
-
-
-def clustered(name: str, pairs: Sequence[Pair], gate: Gate) -> GroupResult:
-    """The statistics of judged pairs, by cluster as well where some of them share one."""
-    columns = [p.base for p in pairs], [p.sft for p in pairs], [p.cluster for p in pairs]
-    return with_clusters(group(name, pairs), *columns, gate)
 
 
 def with_clusters(

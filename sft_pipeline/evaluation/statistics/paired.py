@@ -142,9 +142,13 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values, in the given order: up to alpha no true null is rejected but with probability alpha."""
-    from statsmodels.stats.multitest import multipletests
+    import numpy as np
 
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted.tolist()
 
 
 def from_counts(name: str, both: int, lost: int, won: int, neither: int) -> GroupResult:

@@ -32,35 +32,31 @@ def sensitivity(
     if len(judged) == len(base) and not tied:
         return ()
     left_out = paired("missing pairs left out", *_columns(judged))
-    found = [left_out]
+    found = [("left_out", left_out)]
     if len(judged) < len(base):
-        for name, for_base, for_sft in (
-            ("missing answers as failures", False, False),
-            ("missing answers as successes", True, True),
-            ("missing answers as bad for the fine-tuned model as can be", True, False),
-            ("missing answers as good for the fine-tuned model as can be", False, True),
+        for treatment, name, for_base, for_sft in (
+            ("failures", "missing answers as failures", False, False),
+            ("successes", "missing answers as successes", True, True),
+            ("worst", "missing answers as bad for the fine-tuned model as can be", True, False),
+            ("best", "missing answers as good for the fine-tuned model as can be", False, True),
         ):
-            found.append(
-                paired(
-                    name,
-                    [for_base if b is None else b for b in base],
-                    [for_sft if s is None else s for s in sft],
-                )
-            )
+            columns = [for_base if b is None else b for b in base], [for_sft if s is None else s for s in sft]
+            found.append((treatment, paired(name, *columns)))
     if tied:
         half = tied // 2
         both, lost, won = left_out.base_successes - left_out.lost, left_out.lost + half, left_out.won + half
         name = "ties as half won, half lost"
-        found.append(from_counts(name, both, lost, won, left_out.n - both - lost - won))
-    return tuple(_row(result, gate) for result in found)
+        found.append(("ties_halved", from_counts(name, both, lost, won, left_out.n - both - lost - won)))
+    return tuple(_row(treatment, result, gate) for treatment, result in found)
 
 
 def _columns(pairs: Sequence[tuple[bool, bool]]) -> tuple[list[bool], list[bool]]:
     return [base for base, _ in pairs], [sft for _, sft in pairs]
 
 
-def _row(result: GroupResult, gate: Gate) -> Sensitivity:
+def _row(treatment: str, result: GroupResult, gate: Gate) -> Sensitivity:
     return Sensitivity(
+        treatment=treatment,
         name=result.name,
         n=result.n,
         base_successes=result.base_successes,

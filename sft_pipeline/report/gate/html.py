@@ -36,7 +36,7 @@ def page(
     filters = {
         "count": lambda number: f"{number:,}",
         "odds": _odds,
-        "percent": lambda count, n: f"{100 * count / (n or 1):.1f} %",
+        "percent": lambda count, n: "" if count is None else f"{100 * count / (n or 1):.1f} %",
         "points": points,
         "shown": lambda text: excerpt.shown(_cut(text)),
         "span": lambda interval: f"{points(interval[0])} to {points(interval[1])}",
@@ -66,8 +66,8 @@ class _Treatment(NamedTuple):
 
     name: str
     n: int
-    base_successes: int
-    sft_successes: int
+    base_successes: int | None
+    sft_successes: int | None
     lift: float
     lift_interval: tuple[float, float]
     p: float | None
@@ -80,10 +80,9 @@ def _treatments(figures: GateJson) -> list[_Treatment]:
     if overall.cluster_interval:
         name = f"interval by bootstrap over {overall.clusters:,} clusters"
         found.append(found[0]._replace(name=name, lift_interval=overall.cluster_interval, p=overall.cluster_p))
-    if figures.length and figures.length.similar.n:
-        found.append(_of(figures.length.similar, "answers of similar length only", figures.test))
-    if figures.verified:
-        found.append(_of(figures.verified, "items judged by verifiers only", figures.test))
+    for reason in figures.reasons:
+        if after := reason.after:
+            found.append(_Treatment(reason.criterion, after.n, None, None, after.lift, after.lift_interval, after.p))
     # The first of them leaves out what is missing: that is what decides.
     found += [
         _Treatment(s.name, s.n, s.base_successes, s.sft_successes, s.lift, s.lift_interval, s.p)

@@ -9,37 +9,25 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sft_pipeline.artifacts import Agreement, Frozen, GateReport, GroupResult, ProtectedResult, Reason, Sensitivity
+from sft_pipeline.artifacts import (
+    Agreement,
+    Frozen,
+    GateReport,
+    GroupResult,
+    LengthAdjusted,
+    LengthRule,
+    ProtectedResult,
+    Reason,
+    Sensitivity,
+)
 from sft_pipeline.experiment import Gate
-
-
-class LengthRule(Frozen):
-    """The best rule "a success has at most (`shorter`) or at least `limit` units"; see evaluation/gate/criteria/length_check.py."""
-
-    unit: Literal["characters", "words", "tokens"]
-    limit: int
-    shorter: bool
-    recalls: tuple[float, float] = Field(description="Shares of all successes and of all failures that it predicts.")
-    base_recalls: tuple[float, float] = Field(description="The same among the base's answers.")
-    within: float | None = Field(description="The base's success rate within the limit.")
-    within_n: int = Field(description="The base's answers within the limit.")
-    varied: bool = Field(description="The base has enough successes and failures to show a dependence on length.")
-    fits: bool = Field(description="It predicts nearly every success and failure, in all answers and in the base's.")
 
 
 class LengthCheck(Frozen):
     """How success depends on the length of the answers."""
 
-    similar: GroupResult = Field(description="Pairs whose lengths differ by a factor of at most 1.5.")
-    rules: tuple[LengthRule, ...]
-    base_correlation: float | None = Field(description="Spearman's, of success with characters, within the base.")
-    sft_correlation: float | None
-    won: int
-    form: int = Field(description="Won pairs in which the base's failed output holds the expected answer.")
-    lacking: int = Field(description="Won pairs in which it does not.")
-    substance: int = Field(description="Won pairs in which the base's answer is known to be wrong.")
-    survives: Literal["yes", "no", "cannot tell"] = Field(description="Whether the lift is there in `similar`, too.")
-    artefact: bool = Field(description="Success is a matter of length.")
+    adjusted: LengthAdjusted | None = Field(description="null with fewer than five discordant pairs.")
+    rule: LengthRule | None = Field(description="null where most wins are known not to be of length.")
 
 
 class Quantiles(Frozen):
@@ -136,7 +124,6 @@ class GateJson(Frozen):
     repetition: Repetition | None = Field(description="null where the answers are not known.")
     truncation: Truncation | None = Field(description="null where it is not known which answers were cut.")
     power_curve: PowerCurve | None = Field(description="null without judged pairs.")
-    verified: GroupResult | None = Field(description="Pairs that verifiers judged, where there are some and not all.")
     gate: Gate = Field(description="The criteria.")
     inputs: dict[str, str] = Field(description="Hash of everything that was used, by name.")
     origin: dict[str, str] = Field(

@@ -7,21 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sft_pipeline.artifacts import Reason
-from sft_pipeline.evaluation.gate.criteria.length_check import Pair, length_check
 from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.experiment import Gate, Protected
+from sft_pipeline_tests.evaluation.gate.made_pairs import pair, pairs
 
 FINE = [Reason(criterion="guard", outcome="pass", detail="")]
-
-
-def pairs(both=0, lost=0, won=0, neither=0, type="t"):
-    """Pairs whose lengths tell nothing."""
-    rng = random.Random(3)
-    table = [(True, True)] * both + [(True, False)] * lost + [(False, True)] * won + [(False, False)] * neither
-    return [
-        Pair(f"{type}{k}", type, base, sft, rng.randint(20, 60), rng.randint(20, 60))
-        for k, (base, sft) in enumerate(table)
-    ]
 
 
 def outcome(decision, criterion):
@@ -116,7 +106,7 @@ def test_what_could_not_be_judged_counts_against_a_guarantee():
     protected = (Protected(name="safety", types=("refuse",), margin=0.05),)
     table = pairs(0, 0, 200, 600) + pairs(80, type="refuse")
     assert verdict(table, FINE, gate(protected=protected)).protected[0].verdict == "held"
-    unjudged = [Pair(f"u{k}", "refuse", True, None, 30, 30) for k in range(20)]
+    unjudged = [pair(f"u{k}", "refuse", True, None, 30, 30) for k in range(20)]
     decision = verdict(table + unjudged, FINE, gate(protected=protected))
     assert (decision.protected[0].verdict, decision.protected[0].result.n) == ("undecided", 80)
     assert "20 more could not be judged" in outcome(decision, "protected: safety").detail
@@ -128,7 +118,7 @@ def test_a_guarantee_must_stand_over_clusters():
 
     def table(cluster):
         found = [(True, k >= 12) for k in range(300)]
-        return [Pair(f"c{k}", "refuse", *both, 30, 30, cluster=cluster(k)) for k, both in enumerate(found)]
+        return [pair(f"c{k}", "refuse", *both, 30, 30, cluster=cluster(k)) for k, both in enumerate(found)]
 
     single = verdict(table(lambda k: None), FINE, gate(protected=protected)).protected[0]
     assert single.verdict == "held"
@@ -162,7 +152,7 @@ def stage_1(scorer):
         for k in range(n):
             base_length = rng.randint(501, 900) if k < long_base.get(type, 0) else rng.randint(40, 500)
             sft_length = rng.randint(501, 600) if type == "template" and k >= n - 2 else rng.randint(30, 400)
-            result.append(Pair(f"{type}{k}", type, scorer(base_length), scorer(sft_length), base_length, sft_length))
+            result.append(pair(f"{type}{k}", type, scorer(base_length), scorer(sft_length), base_length, sft_length))
     return result
 
 
@@ -174,9 +164,9 @@ def test_stage_1_with_its_length_scorer_is_refused_for_length_and_headroom():
     assert outcome(decision, "significance").outcome == "pass"  # the table alone would have passed it
     assert decision.verdict == "refused"
     refused = {reason.criterion: reason.detail for reason in decision.reasons if reason.outcome == "refused"}
-    assert set(refused) == {"score and length", "headroom at equal length", "similar lengths"}
+    assert set(refused) == {"score and length", "score and length: headroom", "similar lengths"}
     assert "the whole lift is explained by it" in refused["score and length"]
-    assert "100.0 % succeed" in refused["headroom at equal length"]
+    assert "100.0 % succeed" in refused["score and length: headroom"]
 
 
 def test_stage_1_with_a_right_scorer_fails():
@@ -186,11 +176,8 @@ def test_stage_1_with_a_right_scorer_fails():
 
 def test_a_scorer_of_length_is_found_despite_a_few_other_failures():
     rng = random.Random(2)
-    noisy = [
-        Pair(p.id, p.type, p.base and rng.random() > 0.004, p.sft and rng.random() > 0.004, p.base_length, p.sft_length)
-        for p in stage_1(lambda length: length <= 500)
-    ]
-    assert length_check(noisy).artefact
+    noisy = stage_1(lambda length: length <= 500 and rng.random() > 0.004)
+    assert verdict(noisy, FINE, gate()).length.fits
 
 
 # ----------------------------------------------------------------------------------------- honest lifts that look similar
@@ -204,63 +191,65 @@ def test_a_base_that_rambles_and_fails_beside_a_brief_right_model_is_no_artefact
     """
 
     def table(**known):
-        return [Pair(str(k), "t", False, True, 300, 10, **known) for k in range(300)]
+        return [pair(str(k), "t", False, True, 300, 10, **known) for k in range(300)]
 
     assert verdict(table(verified=True), FINE, gate()).verdict == "pass"
     assert verdict(table(base_has_answer=False), FINE, gate()).verdict == "pass"
-    for unknown in ({}, {"verified": False}, {"base_has_answer": True, "verified": True}):
+    for unknown in ({}, {"base_has_answer": True, "verified": None}):
         decision = verdict(table(**unknown), FINE, gate())
         assert outcome(decision, "score and length").outcome == "refused"
     assert "cannot be told" in outcome(decision, "score and length").detail
 
 
 def test_brief_wrong_answers_acquit_length():
-    table = [Pair(f"a{k}", "t", True, True, 12, 10) for k in range(30)]
-    table += [Pair(f"b{k}", "t", False, True, 300, 10) for k in range(220)]
-    table += [Pair(f"c{k}", "t", False, False, 300, 10) for k in range(50)]
-    assert not length_check(table).artefact
+    table = [pair(f"a{k}", "t", True, True, 12, 10) for k in range(30)]
+    table += [pair(f"b{k}", "t", False, True, 300, 10) for k in range(220)]
+    table += [pair(f"c{k}", "t", False, False, 300, 10) for k in range(50)]
+    assert not verdict(table, FINE, gate()).length.fits
 
 
 def test_a_rare_success_is_not_mistaken_for_a_rule_of_length():
     """“Nothing succeeds” is right in 99 % of these pairs and explains nothing."""
     rng = random.Random(4)
-    table = [Pair(str(k), "t", k < 6, k < 16, rng.randint(5, 300), rng.randint(5, 300)) for k in range(1000)]
-    assert not length_check(table).artefact
+    table = [pair(str(k), "t", k < 6, k < 16, rng.randint(5, 300), rng.randint(5, 300)) for k in range(1000)]
+    assert not verdict(table, FINE, gate()).length.fits
 
 
 def test_long_failures_without_the_expected_answer_acquit_length_and_those_with_it_do_not():
     def table(has_answer):
-        brief = [Pair(f"a{k}", "t", True, True, 12, 10, True) for k in range(30)]
-        return brief + [Pair(f"b{k}", "t", False, True, 300, 10, has_answer) for k in range(270)]
+        brief = [pair(f"a{k}", "t", True, True, 12, 10, base_has_answer=True) for k in range(30)]
+        return brief + [pair(f"b{k}", "t", False, True, 300, 10, base_has_answer=has_answer) for k in range(270)]
 
-    assert not length_check(table(False)).artefact
-    assert length_check(table(True)).artefact
-    assert length_check(table(None)).artefact
+    fits = {known: verdict(table(known), FINE, gate()).length.fits for known in (False, True, None)}
+    assert fits == {False: False, True: True, None: True}
 
 
 def test_the_lift_among_pairs_of_similar_length_is_reported():
-    table = [Pair(f"a{k}", "t", False, True, 20, 25) for k in range(40)]
-    table += [Pair(f"b{k}", "t", False, True, 20, 90) for k in range(60)]
-    check = length_check(table)
-    assert (check.similar.n, check.similar.won) == (40, 40)
+    table = [pair(f"a{k}", "t", False, True, 20, 25) for k in range(40)]
+    table += [pair(f"b{k}", "t", False, True, 20, 90) for k in range(60)]
+    after = outcome(verdict(table, FINE, gate()), "similar lengths").after
+    assert (after.n, after.won) == (40, 40)
 
 
 def test_the_rule_of_length_is_the_best_one():
     """Against brute force over every limit and both directions."""
     rng = random.Random(7)
-    for _ in range(50):
-        table = [
-            Pair(str(k), "t", rng.random() < 0.4, rng.random() < 0.6, rng.randint(1, 9), rng.randint(1, 9))
-            for k in range(rng.randint(1, 12))
+    for _ in range(20):
+        rows = [
+            (rng.random() < 0.4, rng.random() < 0.6, rng.randint(1, 9), rng.randint(1, 9))
+            for _ in range(rng.randint(1, 12))
         ]
-        answers = [(p.base_length, p.base) for p in table] + [(p.sft_length, p.sft) for p in table]
+        answers = [(base_length, base) for base, _, base_length, _ in rows] + [(n, sft) for _, sft, _, n in rows]
 
         def recalls(limit, shorter, answers=answers):
             """Shares of successes and failures that the rule predicts."""
             right = {o: [(length <= limit) == (o == shorter) for length, s in answers if s == o] for o in (True, False)}
             return tuple(sum(r) / len(r) if r else 1.0 for r in right.values())
 
-        check = length_check(table).rules[0]
+        table = [pair(str(k), "t", *row) for k, row in enumerate(rows)]
+        check = verdict(table, FINE, gate()).length.rule
+        if check is None or check.unit != "characters":
+            continue
         limit = check.limit if check.shorter else check.limit - 1
         assert check.recalls == pytest.approx(recalls(limit, check.shorter))
         every = [sum(recalls(limit, shorter)) for limit in range(-1, 11) for shorter in (True, False)]
@@ -274,7 +263,7 @@ def test_the_rule_of_length_is_the_best_one():
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("ab"), st.integers(0, 3)), max_size=40))
 def test_exchanging_the_models_mirrors_every_figure(table):
     def decision(base, sft):
-        made = [Pair(str(k), row[2], row[base], row[sft], 20, 20, cluster=str(row[3])) for k, row in enumerate(table)]
+        made = [pair(str(k), row[2], row[base], row[sft], 20, 20, cluster=str(row[3])) for k, row in enumerate(table)]
         return verdict(made, FINE, gate(bootstrap_samples=200))
 
     one, other = decision(0, 1), decision(1, 0)

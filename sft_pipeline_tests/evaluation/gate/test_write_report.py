@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from sft_pipeline.evaluation.gate.pairs import Answer, scored
+from sft_pipeline.evaluation.gate.pairs import Answer
 from sft_pipeline.evaluation.gate.write_report import answer_statistics
 from sft_pipeline.evaluation.scoring.score import score_items
 from sft_pipeline.experiment import Evaluation, ScorerSpec
@@ -31,7 +31,7 @@ def test_the_published_shares_of_the_categories_reproduce(tmp_path):
     # 145.0 tokens in correct answers and 285.4 in the others, and its rounded overall mean
     tokens = [145 if j.success else 285 if int(j.id) % 5 < 3 else 286 for j in judged]
     answers = [
-        scored(j, outputs[j.id], n, False, -1.0 if j.success else -2.0) for j, n in zip(judged, tokens, strict=True)
+        Answer.of(j, outputs[j.id], n, False, -1.0 if j.success else -2.0) for j, n in zip(judged, tokens, strict=True)
     ]
     shown = answer_statistics(answers)
     labels = Counter(label for a in answers for label in a.labels)

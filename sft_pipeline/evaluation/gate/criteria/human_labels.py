@@ -2,24 +2,17 @@
 
 import math
 
-from sft_pipeline.artifacts import Agreement, Reason
+from sft_pipeline.artifacts import Agreement
 from sft_pipeline.evaluation.gate.criteria.formatting import minus, percent
 from sft_pipeline.evaluation.statistics.paired import wilson
 from sft_pipeline.experiment import Gate
-
-FEWEST = 20
-"""Labels from which kappa is taken to say something."""
-
-FEWEST_EACH = 10
-"""Labels of each model's answers from which they support its scores: where a quarter of a model's answers are misjudged, ten
-labels show one of them with a probability of 94 %."""
 
 
 def trusted(found: Agreement | None, gate: Gate) -> bool:
     """Whether enough labels of both models' answers agree well enough to support the scores."""
     return (
         found is not None
-        and found.n >= FEWEST
+        and found.n >= gate.min_labels
         and found.kappa is not None
         and found.kappa >= gate.min_kappa
         and not _unsupported(found, gate)
@@ -38,55 +31,44 @@ def _unsupported(found: Agreement, gate: Gate) -> list[str]:
         ("fine-tuned model", found.sft_n, found.sft_agreed),
     ):
         disagreed, all_disagreed = (n - agreed) * found.n, (found.n - found.agreed) * n
-        if n < FEWEST_EACH or disagreed * (1 - found.kappa) > (1 - gate.min_kappa) * all_disagreed:
+        if n < gate.min_labels_each or disagreed * (1 - found.kappa) > (1 - gate.min_kappa) * all_disagreed:
             short.append(name)
     return short
 
 
-def agreement(found: Agreement | None, gate: Gate) -> list[Reason]:
-    """Refused where kappa lies below the limit: then the scores are not what people see.
+def agreement(found: Agreement, gate: Gate) -> tuple[str, str]:
+    """Outcome and detail; refused where kappa lies below the limit: then the scores are not what people see.
 
-    From fewer than 20 labels only an interval that ends below the limit refuses.
+    From fewer than `min_labels` labels only an interval that ends below the limit refuses.
     """
-    if found is None:
-        return []
-
-    def reason(outcome: str, detail: str) -> list[Reason]:
-        return [Reason(criterion="human labels", outcome=outcome, detail=detail)]
-
     if not found.n:
-        return reason(
-            "refused",
-            "none of the human labels is of these answers: a label belongs to the text that was read. Label these",
-        )
+        return "refused", "none of the human labels is of these answers: a label belongs to the text that was read"
     detail = (
         f"{found.agreed} of {found.n} labels agree with the scorers ({percent(found.agreed / found.n)}; of the base "
         f"{found.base_agreed} of {found.base_n}, of the fine-tuned model {found.sft_agreed} of {found.sft_n})"
     )
     if found.kappa is None:
         low, high = wilson(found.agreed, found.n)
-        return reason(
-            "info",
+        return "info", (
             f"{detail}, 95 % interval {percent(low)} to {percent(high)}; people or scorers give verdicts of one kind only, from "
-            "which no kappa follows and no support: label successes and failures alike",
+            "which no kappa follows and no support: label successes and failures alike"
         )
-    detail += f", kappa {minus(f'{found.kappa:z.2f}')}, at least {gate.min_kappa:g} is asked for"
+    detail += f", kappa {minus(f'{found.kappa:z.2f}')}, at least {gate.min_kappa:g} is required"
     low, high = found.interval or (-1.0, 1.0)
     if found.interval:
         detail += f" (95 % interval {minus(f'{low:z.2f}')} to {minus(f'{high:z.2f}')})"
-    if found.kappa < gate.min_kappa and (found.n >= FEWEST or high < gate.min_kappa):
-        return reason("refused", f"{detail}: the scorers do not see what people see. Correct them, or judge anew")
-    if found.n < FEWEST:
-        return reason("info", f"{detail}: too few to tell, label at least {FEWEST} answers of both models")
+    if found.kappa < gate.min_kappa and (found.n >= gate.min_labels or high < gate.min_kappa):
+        return "refused", f"{detail}: the scorers do not see what people see"
+    if found.n < gate.min_labels:
+        return "info", f"{detail}: too few to tell, label at least {gate.min_labels} answers of both models"
     if low < gate.min_kappa:
         detail += f"; the interval reaches below it: {_needed(found, gate)}"
     if short := _unsupported(found, gate):
-        return reason(
-            "info",
+        return "info", (
             f"{detail}; of the {' and the '.join(short)} too few are labelled or agree, so they support no lift: label at least "
-            f"{FEWEST_EACH} answers of each model",
+            f"{gate.min_labels_each} answers of each model"
         )
-    return reason("pass", detail)
+    return "pass", detail
 
 
 def _needed(found: Agreement, gate: Gate) -> str:

@@ -1,137 +1,207 @@
-"""Score and length: is success a matter of how long an answer is?"""
+"""Is success a matter of how long an answer is? A correct test over a scorer of length proves nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from sft_pipeline.artifacts import GroupResult, Reason
-from sft_pipeline.evaluation.gate.criteria.formatting import lift, minus, percent
-from sft_pipeline.evaluation.gate.criteria.length_check import LengthCheck, LengthRule, length_check
-from sft_pipeline.evaluation.gate.criteria.significance import depends_on
-from sft_pipeline.evaluation.gate.pairs import Pair, group
-from sft_pipeline.experiment import Gate
+import numpy as np
+
+from sft_pipeline.artifacts import LengthAdjusted, LengthRule
+from sft_pipeline.evaluation.gate.comparison import Column, Comparison, Mask
+from sft_pipeline.evaluation.gate.criteria.criterion import Finding
+from sft_pipeline.evaluation.gate.criteria.formatting import minus, percent
+from sft_pipeline.evaluation.gate.pairs import MODELS
+
+FEWEST = 5
+"""Successes and failures that the base must have, and discordant pairs: from fewer no dependence on length can be read."""
+
+PRIOR = 5.0
+"""Standard deviation of the normal prior of both coefficients, in logits: it keeps them finite where one limit of length
+separates all wins from all losses, and is nothing beside the data otherwise."""
 
 
-def length(pairs: Sequence[Pair], overall: GroupResult, check: LengthCheck, gate: Gate, trusted: bool) -> list[Reason]:
-    """Every reason about length.
+@dataclass(frozen=True)
+class LengthCheck:
+    """How success depends on length; `acquitted` where most wins are known not to be of length."""
 
-    Args:
-        pairs: the judged pairs.
-        overall: their statistics.
-        check: the examination of their lengths.
-        gate: the criteria.
-        trusted: whether human labels agree with the scorers: then a lift that is absent at similar length is no
-            objection. Against a rule of length that fits the base they count for nothing: the labelled answers need not
-            be the long ones.
+    adjusted: LengthAdjusted | None
+    rule: LengthRule | None
+    acquitted: bool
+    verified: bool
+    lift: int
+
+    @property
+    def explains(self) -> bool:
+        """Whether length decides between the models, and nothing is left of the difference without it."""
+        if self.acquitted or self.adjusted is None or not self.lift:
+            return False
+        left = self.lift * self.adjusted.preference - 1.96 * self.adjusted.preference_error > 0
+        return abs(self.adjusted.slope) > 2.58 * self.adjusted.slope_error and not left
+
+    @property
+    def fits(self) -> bool:
+        """Whether one limit of length is what success is, in all answers and in the base's alone."""
+        return not self.acquitted and self.rule is not None and self.rule.fits
+
+
+def length_check(c: Comparison, keep: Mask) -> LengthCheck:
+    """Examine the pairs of a mask.
+
+    A win is not one of length where the base's answer lacks the expected one, or failed by a scorer that cannot measure
+    length, unless the fine-tuned model's own answer lacks it as well.
     """
-    reasons = [_similar(overall, check, trusted), *_rule(overall, check, gate, trusted)]
-    if check.artefact is None:
-        reasons += _by_type(pairs, overall, gate)
-    return reasons
+    free = np.array([p.length_free for p in c.pairs], dtype=bool)
+    won = c.won & keep
+    known = won & (c.held["sft"] != 0) & ((c.held["base"] == 0) | ((c.held["base"] < 0) & free))
+    result = int(won.sum()) - int(((c.base == 1) & (c.sft == 0) & keep).sum())
+    acquitted = 2 * known.sum() > won.sum()
+    rules = [] if acquitted else [_rule(unit, of, c, keep) for unit, of in c.lengths.items()]
+    best = max((r for r in rules if r), key=lambda r: (r.fits, min(r.recalls)), default=None)
+    verified = 2 * (won & (known | (c.verified == 1))).sum() > won.sum()
+    return LengthCheck(_adjusted(c, keep), best, bool(acquitted), bool(verified), int(np.sign(result)))
 
 
-def _similar(overall: GroupResult, check: LengthCheck, trusted: bool) -> Reason:
-    """Does the lift survive among pairs of similar length?
+def length_of(c: Comparison) -> LengthCheck:
+    """The examination of all judged pairs."""
+    return c.remember("length", lambda: length_check(c, c.judged))
 
-    A base that is brief when it is right and rambles when it is wrong leaves no lift there either. Without looking at the
-    answers nobody can tell that from a scorer of length, so only what is known of the answers acquits.
+
+def log_ratio(c: Comparison) -> Column:
+    """Natural logarithm of the fine-tuned answer's length over the base's, in characters, one added to both."""
+    lengths = c.lengths["characters"]
+    return np.log((lengths["sft"] + 1) / (lengths["base"] + 1))
+
+
+def _adjusted(c: Comparison, keep: Mask) -> LengthAdjusted | None:
+    """Logistic regression of winning on the log ratio of lengths, over the discordant pairs.
+
+    As in length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475) the ratio enters through tanh, in units of the
+    factor that counts as similar, and the preference is the prediction at equal length. Fitted by Newton's method.
     """
-    if not check.similar.n:
-        detail = "no pair has answers of similar length (a factor of at most 1.5)"
-    else:
-        detail = (
-            f"among pairs whose answers differ in length by a factor of at most 1.5 the lift is {lift(check.similar)}"
-        )
-    outcome = "info"
-    if overall.lift > 0 and check.survives == "yes":
-        outcome = "pass"
-    elif overall.lift > 0 and check.survives == "no":
-        detail += ", and no more than half of that over all pairs can be there"
-        if check.acquitted:
-            detail += f"; but {_substance(check)}"
-        elif trusted:
-            detail += "; but human labels agree with the scores"
-        else:
-            outcome = "refused"
-            detail += ": the lift is where the lengths differ, and "
-            detail += (
-                "the base's outputs hold the expected answers there"
-                if check.formal
-                else "nothing shows that the answers there are better. Give the expected answers, a scorer that verifies, or "
-                "human labels"
-            )
-    elif overall.lift > 0:
-        detail += ": too few to tell whether the lift survives"
-    return Reason(criterion="similar lengths", outcome=outcome, detail=detail)
+    discordant = keep & (c.base != c.sft)
+    y = (c.sft[discordant] == 1).astype(float)
+    if len(y) < FEWEST:
+        return None
+    x = np.tanh(log_ratio(c)[discordant] / np.log(c.gate.similar_length))
+    design = np.stack([np.ones_like(x), x], axis=1)
+    beta = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-design @ beta))
+        information = design.T @ (design * (p * (1 - p))[:, None]) + np.eye(2) / PRIOR**2
+        step = np.linalg.solve(information, design.T @ (y - p) - beta / PRIOR**2)
+        beta += np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-9:
+            break
+    error = np.sqrt(np.diag(np.linalg.inv(information)))
+    return LengthAdjusted(n=len(y), preference=beta[0], preference_error=error[0], slope=beta[1], slope_error=error[1])
 
 
-def _rule(overall: GroupResult, check: LengthCheck, gate: Gate, trusted: bool) -> list[Reason]:
-    """Is success one rule of length, in characters, words or tokens?"""
-    if (rule := check.artefact) and overall.lift:
-        explained = "the whole lift" if overall.lift > 0 else "the difference"
-        reasons = [
-            Reason(
-                criterion="score and length",
-                outcome="refused",
-                detail=f"{_text(rule)} (of the base's, {percent(rule.base_recalls[0])} and {percent(rule.base_recalls[1])}): "
-                f"the scorer measures length, and {explained} is explained by it. Judge the same answers by what they say.",
-            )
-        ]
-        if rule.within is not None and rule.within > gate.max_base_success:
-            reasons.append(
-                Reason(
-                    criterion="headroom at equal length",
-                    outcome="refused",
-                    detail=f"of the base's {rule.within_n} answers within that limit {percent(rule.within)} succeed (limit "
-                    f"{percent(gate.max_base_success)}): length aside, there is no headroom",
-                )
-            )
-        return reasons
-    if (rule := check.confounded) and overall.lift > 0 and not trusted:
-        return [
-            Reason(
-                criterion="score and length",
-                outcome="refused",
-                detail=f"{_text(rule)}, and the base's answers alone cannot show whether that is the scorer or the model: it "
-                "cannot be told whether the fine-tuned model is better or only of another length. Give the expected "
-                "answers, a scorer that verifies, or human labels",
-            )
-        ]
-    detail = "; ".join(_text(rule) for rule in check.rules[:1])
-    if check.base_correlation is not None:
-        detail += (
-            f"; rank correlation of success with length within the base {minus(f'{check.base_correlation:+z.2f}')}"
-        )
-    if check.acquitted and any(rule.separates for rule in check.rules):
-        detail += f"; {_substance(check)}"
-    return [Reason(criterion="score and length", outcome="pass", detail=detail)]
+def _rule(unit: str, lengths: dict[str, Column], c: Comparison, keep: Mask) -> LengthRule | None:
+    """The limit of length that predicts most: the sum of the shares of successes and of failures is largest.
 
-
-def _by_type(pairs: Sequence[Pair], overall: GroupResult, gate: Gate) -> list[Reason]:
-    """Is the score of single types one of length, and does the lift stand without them?"""
-    members: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        members.setdefault(pair.type, []).append(pair)
-    if len(members) < 2:
-        return []
-    bad = [name for name, of_type in sorted(members.items()) if length_check(of_type).artefact]
-    if not bad:
-        return []
-    rest = group("other types", [p for p in pairs if p.type not in bad])
-    lost = depends_on(overall, rest, gate)
-    return [
-        Reason(
-            criterion="score and length by type",
-            outcome="refused" if lost else "info",
-            detail=f"success is a matter of length in {', '.join(bad)}; without {'it' if len(bad) == 1 else 'them'} the lift is "
-            f"{lift(rest)}" + (": the verdict hangs on what only measures length" if lost else ""),
-        )
-    ]
-
-
-def _substance(check: LengthCheck) -> str:
-    return (
-        f"in {check.substance} of {check.won} won pairs it is not for its length that the base's answer failed (it lacks the "
-        "expected answer, or its scorer verifies or cannot count characters)"
+    Empty answers are left out, since nothing can be right about them.
+    """
+    masks = {m: keep & (lengths[m] > 0) for m in MODELS}
+    own = {m: (lengths[m][masks[m]], c.success[m][masks[m]] == 1) for m in MODELS}
+    every, success = (np.concatenate([own[m][k] for m in MODELS]) for k in (0, 1))
+    if not every.size:
+        return None
+    order = np.argsort(every, kind="stable")
+    ordered, hits = every[order], success[order]
+    gain = np.cumsum(hits) / max(hits.sum(), 1) - np.cumsum(~hits) / max((~hits).sum(), 1)
+    gain[np.append(ordered[1:] == ordered[:-1], False)] = 0  # equal lengths stand on one side
+    at = int(np.abs(gain).argmax())
+    limit, shorter = int(ordered[at]), bool(gain[at] >= 0)
+    predicted = (own["base"][0] <= limit) == shorter
+    inside = own["base"][1][predicted]
+    recalls = _recalls((every <= limit) == shorter, success)
+    base_recalls = _recalls(predicted, own["base"][1])
+    varied = min(int(own["base"][1].sum()), int((~own["base"][1]).sum())) >= FEWEST
+    return LengthRule(
+        unit=unit,
+        limit=limit if shorter else limit + 1,
+        shorter=shorter,
+        recalls=recalls,
+        base_recalls=base_recalls,
+        within=float(inside.mean()) if inside.size else None,
+        within_n=int(inside.size),
+        fits=varied and min(*recalls, *base_recalls) >= c.gate.length_explains,
     )
+
+
+def _recalls(predicted: Mask, success: Mask) -> tuple[float, float]:
+    """Shares of the successes and of the failures that are predicted; 1 where there are none."""
+    found = [(predicted[success == o] == o).mean() if (success == o).any() else 1.0 for o in (True, False)]
+    return float(found[0]), float(found[1])
+
+
+def length(c: Comparison) -> Iterator[Finding]:
+    """Every finding about length over all pairs, and whether the lift stands without the types of which it is one."""
+    check = length_of(c)
+    if (rule := check.rule) and check.fits and check.lift:
+        yield Finding(
+            f"{_text(rule)} (of the base's, {percent(rule.base_recalls[0])} and {percent(rule.base_recalls[1])}): the scorer "
+            f"measures length, and {'the whole lift' if check.lift > 0 else 'the difference'} is explained by it",
+            "refused",
+            waivable=False,
+        )
+        if rule.within is not None and rule.within > c.gate.max_base_success:
+            yield Finding(
+                f"of the base's {rule.within_n} answers within that limit {percent(rule.within)} succeed (limit "
+                f"{percent(c.gate.max_base_success)}): length aside, there is no headroom",
+                "refused",
+                name="headroom",
+                waivable=False,
+            )
+        return
+    if check.adjusted:
+        found = check.adjusted
+        detail = (
+            f"preference for the fine-tuned model at equal length {_logit(found.preference)} ± {found.preference_error:.2f} "
+            f"logits, slope with length {_logit(found.slope)} ± {found.slope_error:.2f}, over {found.n} discordant pairs"
+        )
+        if check.explains:
+            yield Finding(f"{detail}: the judgements follow length, and without it no preference is left", "refused")
+            return
+        similar = np.abs(log_ratio(c)) <= np.log(c.gate.similar_length)
+        discordant = c.judged & (c.base != c.sft)
+        alone = (discordant & similar).sum() < FEWEST and max(c.overall.won, c.overall.lost) >= 0.95 * found.n
+        if check.lift > 0 and not check.acquitted and not check.verified and alone:
+            yield Finding(
+                f"{detail}: nearly all wins go to the model whose answers are of another length, and hardly any pair of similar "
+                "length could tell quality from length: it cannot be told whether the model is better",
+                "refused",
+            )
+            return
+        detail += "; most wins are known not to be of length" if check.acquitted else ""
+        yield Finding(detail, "pass")
+    bad = [name for name in sorted(set(c.types)) if _of_length(length_check(c, c.judged & (c.types == name)))]
+    if bad and len(set(c.types)) > 1:
+        after = c.result("other types", c.judged & ~np.isin(c.types, bad))
+        lost = c.shows(c.overall) and not c.shows(after)
+        yield Finding(
+            f"success is a matter of length in {', '.join(bad)}; without it", "refused" if lost else "info", after,
+            name="by type", waivable=False,
+        )  # fmt: skip
+
+
+def _of_length(check: LengthCheck) -> bool:
+    return check.fits or check.explains
+
+
+def similar_length(c: Comparison) -> Iterator[Finding]:
+    """Only pairs of similar length, where most wins may be of length."""
+    similar = c.judged & (np.abs(log_ratio(c)) <= np.log(c.gate.similar_length))
+    check = length_of(c)
+    free = check.acquitted or check.verified
+    detail = f"among pairs whose answers differ in length by a factor of at most {c.gate.similar_length:g}"
+    adjusted = check.adjusted is not None and (
+        check.lift * check.adjusted.preference > 1.96 * check.adjusted.preference_error and not check.fits
+    )
+    yield Finding(detail, "info" if free or adjusted else None, c.result("pairs of similar length", similar))
+
+
+def _logit(value: float) -> str:
+    return minus(f"{value:+.2f}")
 
 
 def _text(rule: LengthRule) -> str:

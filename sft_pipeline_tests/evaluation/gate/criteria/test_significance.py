@@ -7,7 +7,7 @@ def test_a_lift_that_is_chance_once_clusters_are_counted_fails(pairs, decided, r
     # 40 items won, 10 lost; but they are three texts.
     table = pairs(100, 10, 40, 150)
     assert decided(table).verdict == "pass"
-    clustered = [replace(p, cluster=f"text {(p.base, p.sft)}" if p.base != p.sft else p.id) for p in table]
+    clustered = [replace(p, cluster=f"text {(p.base.success, p.sft.success)}" if p.base.success != p.sft.success else p.id) for p in table]
     decision = decided(clustered)
     assert (reason(decision, "clusters").outcome, decision.verdict) == ("fail", "fail")
     assert decision.overall.clusters == 252
@@ -34,7 +34,7 @@ def test_too_few_discordant_pairs_are_named(pairs, decided, reason):
     assert "no outcome of 6 discordant pairs could show more" in reason(decision, "significance").detail
 
 
-def test_the_power_achieved_is_told(pairs, decided, reason):
+def test_the_power_achieved_is_reported(pairs, decided, reason):
     decision = decided(pairs(20, 5, 55, 220))
     assert "the planned lift of 10.0 points is found with probability" in reason(decision, "power achieved").detail
     assert 0 < decision.overall.power <= 1
