@@ -1,6 +1,6 @@
 """How often does the gate err? The whole decision, `verdict()` with the gate's defaults, on simulated outcomes.
 
-    .venv/bin/python benchmarks/gate_error.py                  # four tables, a few minutes on two cores
+    .venv/bin/python benchmarks/gate_error.py                  # all tables, some minutes on two cores
     .venv/bin/python benchmarks/gate_error.py --runs 500 level # one of them, coarser
 
 level      no true effect, 300 items: how often the verdict is `pass`, by share of discordant pairs and deciding test;
@@ -9,9 +9,14 @@ protected  a true fall from 90 % to 80 % in a protected type: how often it is le
 clusters   no true effect, items that stand together: how often the gate passes, and what the intervals cover
 support    100 items that a heuristic judges, with a true lift of 10 points, and 100 that a verifier judges, with the same one
            or none: how many significant results are refused because the verified items do not support them
+flips      no true effect, one model answered twice with flips in one direction: how often the gate passes without and with
+           the floor
+sound      a true lift of 15 points, 300 items, texts with the faults that real answers have (cut, repetitive, unreadable, in a
+           wrong format, several choices), as likely in both models: how many significant results are refused, by how it was
+           judged
 
-Every table of outcomes is decided by a real call; tables that come up again are not decided twice. All answers have the
-same length, for these simulations are about chance and not about what is scored. The seed is fixed.
+Every table of outcomes is decided by a real call; tables that come up again are not decided twice. Except in `sound` all
+answers are short and of equal length, for the others are about chance and not about what is scored. The seed is fixed.
 """
 
 import argparse
@@ -22,7 +27,7 @@ from functools import cache
 
 import numpy as np
 
-from sft_pipeline.evaluation.gate.pairs import Pair
+from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
 from sft_pipeline.evaluation.statistics.paired import deciding_p
 from sft_pipeline.experiment import Gate, Protected
@@ -32,7 +37,7 @@ OUTCOMES = ((True, True), (True, False), (False, True), (False, False))
 """Of base and fine-tuned model: both, lost, won, neither."""
 
 
-def decide(outcomes, gate: Gate, clusters=None, heuristic: int = 0) -> Decision:
+def decide(outcomes, gate: Gate, clusters=None, heuristic: int = 0, flip_rate: float | None = None) -> Decision:
     """The verdict on outcomes (indices into OUTCOMES), one per item; all items are of one type.
 
     Who judged is not said, unless `heuristic` is given: that many of the first by a heuristic, the others by a verifier.
@@ -42,16 +47,14 @@ def decide(outcomes, gate: Gate, clusters=None, heuristic: int = 0) -> Decision:
         Pair(
             id=f"{k:04}",
             type="safety",
-            base=OUTCOMES[o][0],
-            sft=OUTCOMES[o][1],
-            base_length=20,
-            sft_length=20,
+            base=Answer(f"It is item {k:04}, base.", OUTCOMES[o][0]),
+            sft=Answer(f"It is item {k:04}, tune.", OUTCOMES[o][1]),
             verified=k >= heuristic if heuristic else None,
             cluster=cluster,
         )
         for k, (o, cluster) in enumerate(zip(outcomes, names, strict=True))
     ]
-    return verdict(pairs, [], gate)
+    return verdict(pairs, [], gate, flip_rate=flip_rate)
 
 
 def share(hits: float, runs: int) -> dict[str, float]:
@@ -167,9 +170,80 @@ def support(lift: float, runs: int, n: int = 100, discordance: float = 0.2) -> d
             sides.append(tuple(rng.multinomial(n, [0.4, lost, won, 0.6 - lost - won]).tolist()))
         found = reasons(*sides)
         significant += found["significance"] == "pass"
-        refused += found["significance"] == "pass" and found["verified items"] == "refused"
+        refused += found["significance"] == "pass" and found.get("verified items") == "refused"
     facts = {"table": "support", "lift_of_verified": lift, "runs": runs, "significant": share(significant, runs)}
     return {**facts, "refused": share(refused, significant)}
+
+
+# --------------------------------------------------------------------------------------------------------------- flips
+
+
+def flips(rate: float, runs: int, n: int = 300, base: float = 0.5) -> dict:
+    """One model answered twice; a share `rate` of the judgements flips, all of them towards success in the second run."""
+    gate, rng = Gate(), np.random.default_rng(SEED)
+    floor = without = 0
+
+    @cache
+    def passed(won: int, right: int, known: float | None) -> bool:
+        counts = [right, 0, won, n - right - won]
+        return decide(np.repeat(range(4), counts), gate, flip_rate=known).verdict == "pass"
+
+    for _ in range(runs):
+        won = int(rng.binomial(n, rate))
+        right = int(round((n - won) * base))
+        floor += passed(won, right, rate)
+        without += passed(won, right, None)
+    facts = {"table": "flips", "rate": rate, "runs": runs}
+    return {**facts, "passes": share(floor, runs), "without_floor": share(without, runs)}
+
+
+# --------------------------------------------------------------------------------------------------------------- sound
+
+WORDS = "river stone garden window paper yellow market bridge winter letter silver candle forest mirror ladder pocket".split()
+
+
+def sound(scorer: str, runs: int, n: int = 300, lift: float = 0.15) -> dict:
+    """A sound lift over texts with the faults that answers have, as likely in both models, judged in one way."""
+    rng = np.random.default_rng(SEED)
+    significant = refused = 0
+    criteria: dict[str, int] = {}
+    for _ in range(runs):
+        outcomes = rng.choice(4, size=n, p=[0.35, 0.05, 0.05 + lift, 0.4 - lift + 0.15])
+        pairs = []
+        for k, o in enumerate(outcomes):
+            answers = [_answer(rng, k, OUTCOMES[o][m], scorer) for m in (0, 1)]
+            known = {"verified": {"verifier": True, "judge": False}.get(scorer), "compared": scorer == "judge"}
+            expected = "" if scorer in ("judge", "people") else str(1000 + 7 * k)
+            question = f"Question about {' '.join(rng.choice(WORDS, 6))} and {k}?"
+            pairs.append(
+                Pair(f"{k:04}", "t", *answers, question, expected, length_free=scorer == "verifier", **known)
+            )
+        made = verdict(pairs, [], Gate())
+        if deciding_p(made.overall, "exact") <= 0.01 and made.overall.lift > 0:
+            significant += 1
+            refused += made.verdict == "refused"
+            for reason in made.reasons:
+                if reason.outcome == "refused":
+                    criteria[reason.id] = criteria.get(reason.id, 0) + 1
+    facts = {"table": "sound", "scorer": scorer, "runs": runs, "significant": share(significant, runs)}
+    return {**facts, "refused": share(refused, significant), "criteria": criteria}
+
+
+def _answer(rng, k: int, success: bool, scorer: str) -> Answer:
+    """A right or a wrong answer of 5 to 80 words; one of twenty each is cut, repetitive or unreadable, and fails."""
+    right = 1000 + 7 * k
+    stated = right if success else right + int(rng.integers(1, 900))
+    text = " ".join(rng.choice(WORDS, int(rng.lognormal(3, 0.6)) + 3))
+    fault = rng.random() if not success else 1.0
+    if fault < 0.05:
+        return Answer(text + " and so", success, cut=True)
+    if fault < 0.10:
+        return Answer("around it goes and " * 20, success, cut=True)
+    if fault < 0.15 and scorer == "verifier":
+        return Answer(text + ".", success, cut=False, readable=False)
+    if fault < 0.20 and scorer == "verifier":
+        return Answer(f"{stated}.\n{text} {right}.", success, cut=False, lenient=False)
+    return Answer(f"{text} so the answer is {stated}.", success, cut=False)
 
 
 # -------------------------------------------------------------------------------------------------------------- report
@@ -179,6 +253,8 @@ COLUMNS = {
     "protected": ("n", "before", "after", "overlap", "margin_5", "margin_10"),
     "clusters": ("clusters", "size", "together", "significant", "passes", "tango", "cluster"),
     "support": ("lift_of_verified", "significant", "refused"),
+    "flips": ("rate", "passes", "without_floor"),
+    "sound": ("scorer", "significant", "refused", "criteria"),
 }
 
 
@@ -195,6 +271,10 @@ def cells(tables: list[str], runs: int) -> list[tuple]:
         found += [(clusters, k, 300 // k, t, runs // 2) for k in (10, 30, 60, 150) for t in (0.0, 0.5)]
     if "support" in tables:
         found += [(support, lift, 2 * runs) for lift in (0.1, 0.0)]
+    if "flips" in tables:
+        found += [(flips, rate, 10 * runs) for rate in (0.01, 0.03, 0.05)]
+    if "sound" in tables:
+        found += [(sound, scorer, runs // 2) for scorer in ("verifier", "people", "supplied", "judge")]
     return found
 
 
