@@ -199,7 +199,24 @@ def flips(rate: float, runs: int, n: int = 300, base: float = 0.5) -> dict:
 
 # --------------------------------------------------------------------------------------------------------------- sound
 
-WORDS = "river stone garden window paper yellow market bridge winter letter silver candle forest mirror ladder pocket".split()
+WORDS = [
+    "river",
+    "stone",
+    "garden",
+    "window",
+    "paper",
+    "yellow",
+    "market",
+    "bridge",
+    "winter",
+    "letter",
+    "silver",
+    "candle",
+    "forest",
+    "mirror",
+    "ladder",
+    "pocket",
+]
 
 
 def sound(scorer: str, runs: int, n: int = 300, lift: float = 0.15) -> dict:
@@ -215,9 +232,7 @@ def sound(scorer: str, runs: int, n: int = 300, lift: float = 0.15) -> dict:
             known = {"verified": {"verifier": True, "judge": False}.get(scorer), "compared": scorer == "judge"}
             expected = "" if scorer in ("judge", "people") else str(1000 + 7 * k)
             question = f"Question about {' '.join(rng.choice(WORDS, 6))} and {k}?"
-            pairs.append(
-                Pair(f"{k:04}", "t", *answers, question, expected, length_free=scorer == "verifier", **known)
-            )
+            pairs.append(Pair(f"{k:04}", "t", *answers, question, expected, length_free=scorer == "verifier", **known))
         made = verdict(pairs, [], Gate())
         if deciding_p(made.overall, "exact") <= 0.01 and made.overall.lift > 0:
             significant += 1

@@ -77,9 +77,9 @@ class Gate(Section):
         "honestly lacks the format needs 1.",
     )
     max_void_share: Share = Field(
-        0.50,
+        0.10,
         description="Answers of either model that say nothing (blank, special tokens, echoes, error messages, one text for "
-        "everything); above this the gate is refused where the result hangs on them.",
+        "everything); above this the gate is refused where the lift is not significant without them.",
     )
     max_missing_share: Share = Field(
         0.05, description="Pairs without a judgement on both sides; above this the gate is refused."

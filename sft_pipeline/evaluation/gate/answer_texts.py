@@ -83,7 +83,8 @@ def cut_without_notice(texts: Sequence[str], tokens: Sequence[int | None]) -> li
     for sizes in ([t or 0 for t in tokens], [len(t.split()) for t in texts], list(map(len, texts))):
         top = max(sizes, default=0)
         at_top = [size == top > 0 and o for size, o in zip(sizes, open_ended, strict=True)]
-        if sum(at_top) > few:
+        last_words = {text.split()[-1] for text, a in zip(texts, at_top, strict=True) if a}
+        if sum(at_top) > few and 4 * len(last_words) > sum(at_top):  # one last word is a phrase, and no cut
             found = [f or a for f, a in zip(found, at_top, strict=True)]
     if sum(open_ended) > few:
         known: Counter[str] = Counter()
@@ -99,36 +100,32 @@ def cut_without_notice(texts: Sequence[str], tokens: Sequence[int | None]) -> li
 
 
 def fits_others(texts: Sequence[str], questions: Sequence[str], expected: Sequence[str]) -> tuple[int, int]:
-    """How many texts fit their own item, and how many fit another one better.
+    """How many texts fit their own item, and how many fit another one and not their own.
 
-    A text fits an item by the words that stand in at most three of all items and in it; by two at least. Besides, it fits
-    another one where, by one shift of all texts, far more give the expected answer of that item than of their own.
+    A text fits an item by the words of its question, and by its expected answer, that at most three of all items have: its
+    own by one of them, another one by two. Besides, where by one shift of all texts, or in reversed order, far more give
+    the expected answer of that item than of their own, these fit others.
     """
-    items = [{word for word in words(q) if any(c.isalpha() for c in word)} for q in questions]
     holders: dict[str, list[int]] = {}
-    for k, rare in enumerate(items):
-        for word in rare:
+    for k, (question, answer) in enumerate(zip(questions, expected, strict=True)):
+        rare = {word for word in words(question) if any(c.isalpha() for c in word)}
+        for word in rare | ({f"= {bare(answer)}"} if answer.strip() else set()):
             holders.setdefault(word, []).append(k)
     own = other = 0
+    stated = [f"= {_stated(text)}" for text in texts]
     for k, text in enumerate(texts):
         fit = Counter(
-            j for word in set(words(first_part(text))) if len(held := holders.get(word, ())) <= 3 for j in held
+            j for word in {*words(first_part(text)), stated[k]} if len(held := holders.get(word, ())) <= 3 for j in held
         )
-        mine = fit.pop(k, 0)
-        best = max(fit.values(), default=0)
-        own += mine >= 2 and mine >= best
-        other += mine < 2 and best >= 3
-    stated = [_stated(text) for text in texts]
-    places: dict[str, list[int]] = {}
-    for k, answer in enumerate(expected):
-        if answer.strip():
-            places.setdefault(bare(answer), []).append(k)
-    if len(places) >= 10:
-        shifts = Counter(j - k for k, s in enumerate(stated) for j in places.get(s, ())[:20])
-        right, most = shifts.pop(0, 0), max(shifts.values(), default=0)
-        if most > max(2 * right, 10, len(texts) / 10):
-            other += most
-    return own, other
+        mine, best = fit.pop(k, 0), max(fit.values(), default=0)
+        own += mine >= max(1, best)
+        other += not mine and best >= 2
+    places = [(k, holders.get(answer, ())[:20]) for k, answer in enumerate(stated)]
+    right = sum(k in held for k, held in places)
+    shifts = Counter(j - k for k, held in places for j in held if j != k)
+    sums = Counter(j + k for k, held in places for j in held if j != k)
+    most = max((*shifts.values(), *sums.values()), default=0)
+    return own, other + (most if most > max(2 * right, 10, len(texts) / 10) else 0)
 
 
 def _stated(text: str) -> str:

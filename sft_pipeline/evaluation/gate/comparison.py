@@ -159,7 +159,7 @@ class Comparison:
             if (said[m] < 0).any():
                 tokens = [getattr(p, m).tokens for p in self.pairs]
                 seen = np.array(answer_texts.cut_without_notice(self.texts[m], tokens), dtype=bool)
-                said[m] = np.where((said[m] < 0) & seen, 1, said[m])
+                said[m] = np.where((said[m] < 0) & seen & ~self.repetitive[m], 1, said[m])
         return said
 
     @cached_property
@@ -200,9 +200,8 @@ class Comparison:
         met = Counter(e for e, r, h in zip(expected, right, self.held[m]) if r and e and h != 0)
         answer = met.most_common(1)[0][0] if met else None
         other = np.array([answer is None or e != answer for e in expected], dtype=bool)
-        limit, n = self.gate.max_void_share, len(plain)
-        wrong = int((given & other).sum())
-        asked_for = count <= limit * n or wrong <= max(limit * other.sum(), 0.1 * n) or (m == "base" and right.any())
+        n, wrong = len(plain), int((given & other).sum())
+        asked_for = 2 * count <= n or wrong <= max(other.sum() / 2, n / 10) or (m == "base" and right.any())
         return np.zeros(n, bool) if asked_for else given
 
     @cached_property

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
@@ -12,7 +12,7 @@ from sft_pipeline.evaluation.gate.criteria.registry import precondition
 from sft_pipeline.evaluation.gate.lineage_gate import labelled
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import same_items
-from sft_pipeline.evaluation.gate.verdict import verdict
+from sft_pipeline.evaluation.gate.verdict import Decision, verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.outputs import Output, read_item_rows, read_outputs
 from sft_pipeline.evaluation.inputs.repeated_questions import question, with_clusters_of_questions
@@ -21,6 +21,14 @@ from sft_pipeline.experiment import Evaluation
 from sft_pipeline.provenance.hashing import hash_file
 
 Sides = tuple[Mapping[str, Output], Mapping[str, Output]]
+
+
+class Examined(NamedTuple):
+    """A decision over files with all that its report needs."""
+
+    decision: Decision
+    pairs: list[Pair]
+    facts: dict[str, Any]
 
 
 def decide_outputs(
@@ -42,6 +50,12 @@ def decide_outputs(
     Raises:
         DataError: a file cannot be used, ids are not the same everywhere, or an item is judged on one side only.
     """
+    found = examine(base, sft, items, evaluation, root)
+    return write(found.decision, found.pairs, evaluation.gate, found.facts, out)
+
+
+def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, root: Path) -> Examined:
+    """Decide as `decide_outputs`, and write nothing."""
     known = read_item_rows(items) if items else None
     sides: Sides = tuple({o.id: o for o in read_outputs(path)} for path in (base, sft))
     tables = {} if known is None else {f"items {items}": list(known)}
@@ -68,8 +82,7 @@ def decide_outputs(
     if all(said):
         facts["truncation"] = {name: sum(cut) / len(cut) for name, cut in zip(("base", "sft"), said, strict=True)}
     found = labelled(made, evaluation, root)
-    decision = verdict(made, reasons, evaluation.gate, agreement=found)
-    return write(decision, made, evaluation.gate, facts, out)
+    return Examined(verdict(made, reasons, evaluation.gate, agreement=found), made, facts)
 
 
 def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | None]:

@@ -80,9 +80,11 @@ def _treatments(figures: GateJson) -> list[_Treatment]:
     if overall.cluster_interval:
         name = f"interval by bootstrap over {overall.clusters:,} clusters"
         found.append(found[0]._replace(name=name, lift_interval=overall.cluster_interval, p=overall.cluster_p))
-    for reason in figures.reasons:
-        if after := reason.after:
-            found.append(_Treatment(reason.criterion, after.n, None, None, after.lift, after.lift_interval, after.p))
+    found += [
+        _Treatment(r.criterion, r.after.n, None, None, r.after.lift, r.after.lift_interval, r.after.p)
+        for r in figures.reasons
+        if r.after
+    ]
     # The first of them leaves out what is missing: that is what decides.
     found += [
         _Treatment(s.name, s.n, s.base_successes, s.sft_successes, s.lift, s.lift_interval, s.p)

@@ -5,10 +5,38 @@ from typing import Any
 
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 
-WORDS = (
-    "river stone garden window paper yellow market bridge winter letter silver candle forest mirror ladder pocket travel "
-    "simple hollow copper basket thunder meadow ribbon anchor velvet pepper saddle walnut harbor"
-).split()
+WORDS = [
+    "river",
+    "stone",
+    "garden",
+    "window",
+    "paper",
+    "yellow",
+    "market",
+    "bridge",
+    "winter",
+    "letter",
+    "silver",
+    "candle",
+    "forest",
+    "mirror",
+    "ladder",
+    "pocket",
+    "travel",
+    "simple",
+    "hollow",
+    "copper",
+    "basket",
+    "thunder",
+    "meadow",
+    "ribbon",
+    "anchor",
+    "velvet",
+    "pepper",
+    "saddle",
+    "walnut",
+    "harbor",
+]
 
 
 def text(rng: random.Random, length: int) -> str:

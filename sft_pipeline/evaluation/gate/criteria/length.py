@@ -164,7 +164,7 @@ def length(c: Comparison) -> Iterator[Finding]:
             return
         similar = np.abs(log_ratio(c)) <= np.log(c.gate.similar_length)
         discordant = c.judged & (c.base != c.sft)
-        alone = (discordant & similar).sum() < FEWEST and max(c.overall.won, c.overall.lost) >= 0.95 * found.n
+        alone = (discordant & similar).sum() <= 0.05 * found.n and c.overall.won >= 0.95 * found.n
         if check.lift > 0 and not check.acquitted and not check.verified and alone:
             yield Finding(
                 f"{detail}: nearly all wins go to the model whose answers are of another length, and hardly any pair of similar "

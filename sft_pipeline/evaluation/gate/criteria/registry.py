@@ -111,9 +111,10 @@ CRITERIA = (
         "says_something",
         "answers that say nothing",
         "sanity",
-        "Blank answers, special tokens, runs of one sign, echoes of the prompt, error messages, and one text for everything are "
-        "at most a share of {max_void_share} of the fine-tuned model's answers; of the base's as well where the lift is not "
-        "significant without them. Up to that share the pairs without them are a restriction.",
+        "Where blank answers, special tokens, runs of one sign, echoes of the prompt, error messages, and one text for "
+        "everything are more than a share of {max_void_share} of a model's answers, the lift is significant without these "
+        "pairs; of the fine-tuned model's they are at most half in any case. Up to that share the pairs without them are a "
+        "restriction.",
         sanity.says_something,
         ("max_void_share",),
         "Check that the model was asked as it should be (template, server, limit of tokens) and generate again.",

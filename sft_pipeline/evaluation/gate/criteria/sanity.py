@@ -44,8 +44,8 @@ def says_something(c: Comparison) -> Iterator[Finding]:
         texts = Counter(" ".join(c.texts[m][k].split())[:60] for k in np.flatnonzero(void))
         example = texts.most_common(1)[0][0]
         after = c.result("with something said", c.judged & ~void)
-        hangs = m == "sft" or (c.shows(c.overall) and not c.shows(after))
-        broken = share > c.gate.max_void_share and hangs
+        hangs = c.shows(c.overall) and not c.shows(after)
+        broken = share > c.gate.max_void_share and (hangs or (m == "sft" and 2 * void.sum() > n))
         yield Finding(
             f"{int(void.sum())} of {n} answers of {NAMES[m]} ({percent(share)}) say nothing: they are blank, special tokens, a "
             f"run of one sign, the prompt itself, an error message, or one text for everything, such as "

@@ -6,7 +6,6 @@ from dataclasses import replace
 def without(table, number, **fields):
     """The table of which the last pairs are changed."""
 
-
     def changed(p):
         return replace(p, **{m: replace(getattr(p, m), success=value) for m, value in fields.items()})
 
@@ -49,7 +48,12 @@ def test_clusters_must_stand_at_worst(pairs, decided, reason):
     # 45 won items, 12 missing ones: shown at worst, but not where the won items are nine texts of five.
     table = without(pairs(88, 0, 45, 167), 12, base=None, sft=None)
     assert decided(table).verdict == "pass"
-    decision = decided([replace(p, cluster=f"text {k // 5}") if p.sft.success and not p.base.success else p for k, p in enumerate(table, start=-88)])
+    decision = decided(
+        [
+            replace(p, cluster=f"text {k // 5}") if p.sft.success and not p.base.success else p
+            for k, p in enumerate(table, start=-88)
+        ]
+    )
     assert (reason(decision, "clusters").outcome, decision.verdict) == ("pass", "refused")
     assert reason(decision, "missing judgements").after.p > 0.01
 

@@ -7,7 +7,10 @@ def test_a_lift_that_is_chance_once_clusters_are_counted_fails(pairs, decided, r
     # 40 items won, 10 lost; but they are three texts.
     table = pairs(100, 10, 40, 150)
     assert decided(table).verdict == "pass"
-    clustered = [replace(p, cluster=f"text {(p.base.success, p.sft.success)}" if p.base.success != p.sft.success else p.id) for p in table]
+    clustered = [
+        replace(p, cluster=f"text {(p.base.success, p.sft.success)}" if p.base.success != p.sft.success else p.id)
+        for p in table
+    ]
     decision = decided(clustered)
     assert (reason(decision, "clusters").outcome, decision.verdict) == ("fail", "fail")
     assert decision.overall.clusters == 252
