@@ -188,10 +188,37 @@ def _escaped(text: str) -> str:
     return re.sub(r"`[^`]*`|<", lambda found: found[0] if found[0] != "<" else "&lt;", text)
 
 
+def gate_criteria() -> str:
+    """Every criterion of the gate, by kind."""
+    from sft_pipeline.evaluation.gate.criteria.criterion import KINDS
+    from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, PRECONDITIONS
+    from sft_pipeline.experiment import Gate
+
+    lines = [
+        "# Criteria of the gate",
+        "",
+        "Every criterion leaves a reason in gate.json with its `id`, `kind`, `outcome`, `thresholds`, `remedy`, and, of a stress",
+        "test, the figures `before` and `after`. The figures in the rules are the defaults of `evaluation.gate`; where a rule",
+        "says nothing of it, what is not met refuses the comparison.",
+    ]
+    for kind, meaning in KINDS.items():
+        lines += ["", f"## {kind[0].upper()}{kind[1:]}", "", meaning, ""]
+        lines += ["| id | title | rule | settings | remedy |", "|---|---|---|---|---|"]
+        for c in (*PRECONDITIONS, *CRITERIA):
+            if c.kind == kind:
+                settings = ", ".join(f"`{name}`" for name in c.thresholds)
+                remedy = c.remedy + (" Human labels that agree waive it." if c.waived else "")
+                lines.append(
+                    _table_row(f"`{c.id}`", c.title, c.asks.format(**Gate().model_dump()), settings, remedy.strip())
+                )
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "specification.md": specification,
     "commands.md": commands,
     "scorers.md": scorers,
+    "gate_criteria.md": gate_criteria,
     "gate_report.schema.json": gate_report_schema,
 }
 """What gives each page, by file name. Another page is another function here."""

@@ -18,6 +18,7 @@ def gate(
         str | None, typer.Option(help="Specification with scorers and criteria; it may hold `evaluation` alone.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for the report.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Every reason and the table of types.")] = False,
 ) -> None:
     """Decide over outputs from anywhere."""
     from sft_pipeline.evaluation.gate.files_gate import decide_outputs
@@ -27,7 +28,7 @@ def gate(
         evaluation, root = evaluation_of(spec)
         with results(out) as folder:
             made = decide_outputs(base, sft, items, evaluation, root, folder)
-        typer.echo(summary(made))
+        typer.echo(summary(made, verbose))
         if out:
             typer.echo(f"written to {shown(out)}")
     raise typer.Exit(VERDICTS[made.verdict])

@@ -83,8 +83,10 @@ def cut_without_notice(texts: Sequence[str], tokens: Sequence[int | None]) -> li
     for sizes in ([t or 0 for t in tokens], [len(t.split()) for t in texts], list(map(len, texts))):
         top = max(sizes, default=0)
         at_top = [size == top > 0 and o for size, o in zip(sizes, open_ended, strict=True)]
-        last_words = {text.split()[-1] for text, a in zip(texts, at_top, strict=True) if a}
-        if sum(at_top) > few and 4 * len(last_words) > sum(at_top):  # one last word is a phrase, and no cut
+        last = Counter(text.split()[-1] for text, a in zip(texts, at_top, strict=True) if a)
+        if (
+            last.total() > few and 2 * last.most_common(1)[0][1] <= last.total()
+        ):  # one last word is a phrase, and no cut
             found = [f or a for f, a in zip(found, at_top, strict=True)]
     if sum(open_ended) > few:
         known: Counter[str] = Counter()

@@ -215,7 +215,7 @@ class Comparison:
             if p.verified is not None or not p.expected or a.success:
                 return _three(a.lenient)
             part = answer_texts.first_part(a.output or "")
-            if numeric.final_number(p.expected) is not None and len(p.expected.split()) <= 3:
+            if not any(sign.isalpha() for sign in p.expected) and any(sign.isdigit() for sign in p.expected):
                 return int(bool(numeric.score(Item(p.id, "", p.expected, p.type), part, {}).success))
             return int(bare(part.rstrip().rpartition("\n")[2]) == bare(p.expected))
 

@@ -1,5 +1,6 @@
 """The gate over anybody's outputs: two files of answers, with judgements or for the scorers of a specification."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
-from sft_pipeline.evaluation.gate.lineage_gate import labelled
+from sft_pipeline.evaluation.gate.lineage_gate import labelled, scorer_names
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import same_items
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
@@ -71,7 +72,16 @@ def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, r
     made = _judged(rows, supplied, sides, evaluation, root)
     reasons = [same, _not_checked(sides), *_conditions(sides), *_prompts(sides), *_references(known, sides), *repeated]
     reasons.append(_judgements(len(rows), len(supplied), evaluation))
+    models = [
+        sorted({json.loads(m) for o in side.values() if (m := o.settings.get("model"))} - {None}) for side in sides
+    ]
     facts: dict[str, Any] = {
+        "sources": {
+            name: path.name + (f" ({', '.join(map(str, named[:2]))})" if named else "")
+            for name, path, named in zip(("base", "fine-tuned"), (base, sft), models, strict=True)
+        }
+        | ({"items": items.name} if items else {})
+        | scorer_names(evaluation, {row["type"] for row in rows if row["id"] not in supplied}),
         "inputs": {"base": hash_file(base), "sft": hash_file(sft)} | ({"items": hash_file(items)} if items else {}),
         "conditions": {},
         "trained_on": {},

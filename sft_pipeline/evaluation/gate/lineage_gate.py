@@ -83,6 +83,8 @@ def decide(
     flip_rate = max((g.flip_rate for g in (base, sft) if g.flip_rate is not None), default=None)
     decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate)
     facts = {
+        "sources": {"base": base.conditions.get("model", "the base"), "fine-tuned": "the base with its adapter"}
+        | scorer_names(evaluation, {row["type"] for row in rows}),
         "truncation": {"base": base.truncated_share, "sft": sft.truncated_share},
         "inputs": {
             "test_split": test.version,
@@ -111,6 +113,16 @@ def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:
             found.setdefault(asset, set()).add(version)
     rows = {"training_rows": test.proof.training_data_sha256} if test.proof and test.proof.training_data_sha256 else {}
     return {asset: " and ".join(sorted(versions)) for asset, versions in sorted(found.items())} | rows
+
+
+def scorer_names(evaluation: Evaluation, types: set[str]) -> dict[str, str]:
+    """Which scorer judged which types, for the head of the report; empty where none did."""
+    kinds: dict[str, list[str]] = {}
+    for type in sorted(types):
+        kinds.setdefault(scorer_for(type, evaluation.scorers).kind, []).append(type)
+    if not kinds:
+        return {}
+    return {"scorers": "; ".join(f"{kind} ({', '.join(t[:4])}{', …' if t[4:] else ''})" for kind, t in kinds.items())}
 
 
 def labelled(made: Sequence[Pair], evaluation: Evaluation, root: Path) -> Agreement | None:

@@ -9,7 +9,7 @@ from sft_pipeline.provenance.hashing import canonical_json
 from sft_pipeline.report import excerpt
 from sft_pipeline.report.gate import items as gate_items
 from sft_pipeline.report.gate.json import GateJson
-from sft_pipeline.report.gate.text import HEADLINE, ordered, points
+from sft_pipeline.report.gate.text import headline, points, sections
 from sft_pipeline.report.rendering import render
 
 PICTURES = {
@@ -48,8 +48,8 @@ def page(
         filters,
         report=report,
         figures=figures,
-        reasons=ordered(report),
-        headline=HEADLINE[report.verdict],
+        sections=sections(report),
+        headline=headline(report),
         treatments=_treatments(figures),
         answers=_answers(figures),
         criteria=canonical_json(figures.gate.model_dump(mode="json")),

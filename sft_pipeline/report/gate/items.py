@@ -21,6 +21,9 @@ SHORT = 420
 
 LINES = 12
 
+END = 160
+"""Characters of the end of a longer text, which are always shown."""
+
 OUTCOMES = ("lost", "won", "not judged", "both fail", "both succeed")
 """From the one that a reader wants to see first."""
 
@@ -72,4 +75,6 @@ def text(value: str) -> Markup:
                 len(value) - LONGEST
             )
         made += Markup("</details>")
+        # Most scorers judge how an answer ends.
+        made += Markup('<pre class="end" dir="auto">… {}</pre>').format(shown(value[max(head, len(value) - END) :]))
     return made

@@ -125,6 +125,7 @@ class GateJson(Frozen):
     truncation: Truncation | None = Field(description="null where it is not known which answers were cut.")
     power_curve: PowerCurve | None = Field(description="null without judged pairs.")
     gate: Gate = Field(description="The criteria.")
+    sources: dict[str, str] = Field({}, description="What was compared and who judged: files or models, and scorers.")
     inputs: dict[str, str] = Field(description="Hash of everything that was used, by name.")
     origin: dict[str, str] = Field(
         {},

@@ -1,6 +1,7 @@
 """The gate report as short plain text, for a terminal and for gate.txt."""
 
 import textwrap
+from typing import NamedTuple
 
 from sft_pipeline.artifacts import GateReport, GroupResult, Reason
 from sft_pipeline.report.excerpt import visible
@@ -13,34 +14,85 @@ HEADLINE = {
 """What each verdict means, in one line."""
 
 
-def summary(report: GateReport) -> str:
-    """Verdict, every reason and the table of types; at most 110 characters wide."""
+def headline(report: GateReport) -> str:
+    """The verdict in one line, with the types that got significantly worse."""
+    worse = [r for r in report.reasons if r.id == "worse_types"]
+    return HEADLINE[report.verdict] + ("; some types are significantly worse" if worse else "")
+
+
+def summary(report: GateReport, verbose: bool = True) -> str:
+    """Verdict, what decided, the figures, what was not checked; at most 110 characters wide.
+
+    Args:
+        report: the report.
+        verbose: with every reason and the table of types; otherwise it fits on one screen.
+    """
     overall = report.overall
-    lines = [
-        HEADLINE[report.verdict],
-        "",
+    parts = sections(report)
+    lines = [headline(report), ""]
+    shown = parts.decided if verbose else parts.decided[:4]
+    for reason in shown:
+        lines += _wrapped(reason, f"{reason.detail}{' ' + reason.remedy if reason.remedy else ''}", verbose)
+    if hidden := len(parts.decided) - len(shown):
+        lines.append(f"          and {hidden} more, with --verbose")
+    lines += [
+        *([""] if parts.decided else []),
         f"base          {rate(overall.base_successes, overall.n, overall.base_interval)}",
         f"fine-tuned    {rate(overall.sft_successes, overall.n, overall.sft_interval)}",
         f"lift          {points(overall.lift)} points (95 % interval {points(overall.lift_interval[0])} to "
         f"{points(overall.lift_interval[1])}), {overall.won} won, {overall.lost} lost",
         f"McNemar       p = {report.p:.3g} ({report.test}, decides at {report.alpha:g}); exact {overall.p_exact:.3g}, "
-        f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}",
-        f"Cohen's h     {overall.cohens_h:z.2f}",
+        f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}; Cohen's h {overall.cohens_h:z.2f}",
         "",
-        "reasons",
     ]
-    for reason in ordered(report):
-        lines += textwrap.wrap(
-            f"{reason.criterion}: {reason.detail}",
-            width=110,
-            initial_indent=f"  {reason.outcome:<8}",
-            subsequent_indent=" " * 10,
-            break_long_words=False,
-        )
-    if report.types:
-        lines += ["", *_table(report)]
+    for reason in parts.unchecked:
+        lines += _wrapped(reason, reason.detail, verbose)
+    if parts.passed:
+        names = f"{len(parts.passed)} criteria passed: {', '.join(r.criterion for r in parts.passed)}"
+        lines += textwrap.wrap(names, width=110, subsequent_indent=" " * 10)
+    if verbose:
+        lines += ["", "all reasons"]
+        for reason in (*parts.informed, *parts.passed):
+            lines += _wrapped(reason, reason.detail, True)
+        if report.types:
+            lines += ["", *_table(report)]
     # A name in the data must not command the terminal.
     return "\n".join(map(visible, lines)) + "\n"
+
+
+class Sections(NamedTuple):
+    """The reasons by what a reader wants first."""
+
+    decided: list[Reason]
+    unchecked: list[Reason]
+    informed: list[Reason]
+    passed: list[Reason]
+
+
+def sections(report: GateReport) -> Sections:
+    """What keeps the verdict from a pass, what was not checked or waived, what else is reported, and what passed."""
+    found = Sections([], [], [], [])
+    for reason in ordered(report):
+        if reason.outcome in ("refused", "fail"):
+            found.decided.append(reason)
+        elif reason.id == "not_checked" or reason.waived:
+            found.unchecked.append(reason)
+        else:
+            (found.passed if reason.outcome == "pass" else found.informed).append(reason)
+    return found
+
+
+def _wrapped(reason: Reason, detail: str, verbose: bool) -> list[str]:
+    """A reason in lines; at most three of them unless `verbose`."""
+    label = "amber" if reason.outcome == "info" and (reason.id == "not_checked" or reason.waived) else reason.outcome
+    lines = textwrap.wrap(
+        f"{reason.criterion}: {detail}",
+        width=110,
+        initial_indent=f"  {label:<8}",
+        subsequent_indent=" " * 10,
+        break_long_words=False,
+    )
+    return lines if verbose or len(lines) <= 3 else [*lines[:2], f"{lines[2][:106]} …"]
 
 
 def ordered(report: GateReport) -> list[Reason]:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.gate.files_gate import decide_outputs
+from sft_pipeline.evaluation.gate.files_gate import decide_outputs, examine
 from sft_pipeline.experiment import Evaluation, ScorerSpec
 
 NONE = Evaluation(scorers={})
@@ -16,14 +16,17 @@ NONE = Evaluation(scorers={})
 def decided(tmp_path):
     """Writes the rows of base, fine-tuned model and perhaps items, and decides."""
 
-    def run(base, sft, items=None, evaluation=NONE):
+    def run(base, sft, items=None, evaluation=NONE, report=False):
         files = {"base": base, "sft": sft} | ({"items": items} if items else {})
         for name, rows in files.items():
             (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+        paths = [tmp_path / f"{name}.jsonl" for name in ("base", "sft")]
+        paths.append(tmp_path / "items.jsonl" if items else None)
+        if not report:
+            return examine(*paths, evaluation, tmp_path).decision
         out = tmp_path / "out"
         out.mkdir()
-        paths = [tmp_path / f"{name}.jsonl" for name in ("base", "sft")]
-        return decide_outputs(*paths, tmp_path / "items.jsonl" if items else None, evaluation, tmp_path, out)
+        return decide_outputs(*paths, evaluation, tmp_path, out)
 
     return run
 
@@ -148,7 +151,7 @@ def test_stage_1_as_it_was_scored_is_refused_for_length_and_headroom(decided, re
     assert overall.p_corrected == pytest.approx(2.06e-12, rel=5e-3)
     assert report.verdict == "refused"
     reasons = refused(report)
-    assert {"score and length", "headroom at equal length"} <= set(reasons)
+    assert {"score and length", "score and length: headroom"} <= set(reasons)
     assert "predicts 100.0 % of all successes and 100.0 % of all failures" in reasons["score and length"]
     assert "in 57 of 57 won pairs" in reason(report, "answer in the output").detail
 
@@ -180,12 +183,12 @@ def judged(table):
     return [row | {"success": row["output"].startswith("answer")} for row in table]
 
 
-def test_brought_judgements_stand_and_the_rest_is_scored_and_that_is_said(decided):
+def test_supplied_judgements_stand_and_the_rest_is_scored(decided):
     one, other = rows(300, 20), rows(300, 200)
     base, sft = judged(one[:100]) + one[100:], judged(other[:100]) + other[100:]
     report = decided(base, sft, items_of(300), scorers(sum="exact"))
     assert (report.overall.base_successes, report.overall.sft_successes, report.verdict) == (20, 200, "pass")
-    assert "brought for 100 items, the other 200" in reason(report, "judgements").detail
+    assert "supplied for 100 items, the other 200" in reason(report, "judgements").detail
 
 
 def test_a_judgement_on_one_side_only_is_no_judgement_of_a_pair(decided):
@@ -198,9 +201,9 @@ def test_unjudged_rows_without_a_scorer_say_what_is_missing(decided):
         decided(rows(300, 20), rows(300, 200), items_of(300))
 
 
-def test_scorers_without_any_expected_answer_say_how_to_bring_them(decided):
+def test_scorers_without_any_expected_answer_say_how_to_supply_them(decided):
     with pytest.raises(
-        DataError, match=r"the expected answers are missing.*Bring them with --items.*response or reference"
+        DataError, match=r"the expected answers are missing.*Supply them with --items.*response or reference"
     ):
         decided(rows(30, 2), rows(30, 20), None, scorers(all="exact"))
 
@@ -220,37 +223,39 @@ def test_null_is_a_judgement_that_could_not_be_made(decided):
 def test_cut_answers_count_where_the_rows_tell_of_them(decided, refused):
     sft = [row | {"finish_reason": "length" if k < 31 else "stop"} for k, row in enumerate(judged(rows(300, 200)))]
     base = [row | {"finish_reason": "stop"} for row in judged(rows(300, 20))]
-    assert set(refused(decided(base, sft))) == {"truncation"}
+    assert set(refused(decided(base, sft))) == {"truncation: fine-tuned model"}
 
 
 def test_rows_that_do_not_say_whether_they_were_cut_do_not_hide_the_others(decided, refused):
     sft = [row | ({"finish_reason": "length"} if k else {}) for k, row in enumerate(judged(rows(300, 200)))]
-    said = refused(decided(judged(rows(300, 20)), sft))
-    assert set(said) == {"truncation"}
-    assert "300 rows of the base and 1 of the fine-tuned model have no finish_reason" in said["truncation"]
-    assert "generation.max_new_tokens" not in said["truncation"]
+    report = decided(judged(rows(300, 20)), sft)
+    assert set(refused(report)) == {"truncation: fine-tuned model"}
+    assert (
+        "300 rows of the base and 1 of the fine-tuned model have no finish_reason"
+        in reason(report, "not checked").detail
+    )
 
 
 def test_cuts_in_the_words_of_another_engine_count_and_unknown_words_are_said(decided, refused):
     words = ["max_tokens", "end_turn", "refusal"]
     sft = [row | {"finish_reason": words[k % 3]} for k, row in enumerate(judged(rows(300, 200)))]
-    said = refused(decided(judged(rows(300, 20)), sft))
-    assert set(said) == {"truncation"}
-    assert "50.0 % of the answers of the fine-tuned model were cut" in said["truncation"]
-    assert "100 of the fine-tuned model have no finish_reason that is known here ('refusal';" in said["truncation"]
+    report = decided(judged(rows(300, 20)), sft)
+    assert "100 of the 200 answers of the fine-tuned model" in refused(report)["truncation: fine-tuned model"]
+    assert "(not known: 'refusal'; length is a cut" in reason(report, "not checked").detail
 
 
 def test_words_that_are_all_unknown_are_no_sign_that_nothing_was_cut(decided):
     sft = [row | {"finish_reason": "over"} for row in judged(rows(300, 200))]
-    said = reason(decided(judged(rows(300, 20)), sft), "truncation")
-    assert said.outcome == "info" and "not known (base) and not known (fine-tuned)" in said.detail
+    report = decided(judged(rows(300, 20)), sft)
+    assert not [r for r in report.reasons if r.id == "truncation"]
+    assert "(not known: 'over'" in reason(report, "not checked").detail
 
 
 def test_other_prompts_for_the_two_models_are_refused(decided, refused):
     base = [row | {"prompt": f"Q: {row['id']}"} for row in judged(rows(300, 20))]
     sft = [row | {"prompt": f"Q: {row['id']}" if k else "Translate: 0"} for k, row in enumerate(judged(rows(300, 200)))]
     assert refused(decided(base, sft)) == {
-        "same prompt": "1 items (0) have another prompt for the base than for the fine-tuned model: give both the same"
+        "same prompt": "1 items (0) have another prompt for the base than for the fine-tuned model"
     }
 
 
@@ -302,7 +307,7 @@ def test_a_schema_that_counts_no_characters_is_no_scorer_of_length(decided, refu
             scorers(t="json_schema"),
         )
 
-    assert decided(*table(200, {"required": ["n"]})).verdict == "pass"
+    assert decided(*table(140, {"required": ["n"]})).verdict == "pass"
 
 
 def test_a_schema_with_a_limit_of_characters_stays_suspect(decided, refused):
@@ -490,7 +495,7 @@ def test_a_lift_of_reasoning_that_the_scorer_cannot_read_is_refused(decided, ref
     base = picked(180, over_choices("It must be {}."))
     report = decided(base, picked(180, lambda pick, k: f"It is {pick}"), CHOICES, LETTERS)
     assert report.overall.base_successes == 0
-    assert "name the right choice and others" in refused(report)["several choices"]
+    assert "name the right answer among others" in refused(report)["several choices"]
 
 
 def test_reasoning_that_says_what_it_means_is_read(decided):
@@ -518,7 +523,7 @@ def test_a_megabyte_of_html_is_shown_escaped(decided):
     evil = "<script>alert(1)</script>" * 40_000
     base, sft = judged(rows(300, 20)), judged(rows(300, 200))
     sft[0]["output"] = evil
-    report = decided(base, sft)
+    report = decided(base, sft, report=True)
     page = report.path("gate.html").read_text("utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
     assert len(page) < 3_000_000

@@ -142,10 +142,3 @@ def uncut(c: Comparison) -> Iterator[Finding]:
         yield Finding(
             "where neither answer was cut at the token limit", after=c.result("not stopped", c.judged & ~stopped)
         )
-
-
-def both_read(c: Comparison) -> Iterator[Finding]:
-    """Only pairs in which the scorer found both answers."""
-    keep = c.judged & c.readable["base"] & c.readable["sft"]
-    if keep.sum() < c.judged.sum():
-        yield Finding("where the scorer found an answer of both models", after=c.result("both read", keep))

@@ -1,17 +1,10 @@
-"""The registry: one form for every criterion, and the page that is made from it."""
-
-from pathlib import Path
+"""The registry: one form for every criterion."""
 
 from sft_pipeline.evaluation.gate.criteria.criterion import KINDS
-from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, NEEDS_TEXTS, PRECONDITIONS, reference
+from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, NEEDS_TEXTS, PRECONDITIONS
 from sft_pipeline.experiment import Gate
 
 EVERY = (*PRECONDITIONS, *CRITERIA)
-
-
-def test_the_page_is_what_the_registry_says():
-    page = Path(__file__).resolve().parents[4] / "docs" / "reference" / "gate_criteria.md"
-    assert page.read_text("utf-8") == reference()
 
 
 def test_every_criterion_has_a_stable_id_a_kind_settings_of_the_specification_and_a_remedy():
@@ -25,7 +18,9 @@ def test_every_criterion_has_a_stable_id_a_kind_settings_of_the_specification_an
 
 
 def test_a_reason_carries_the_figures_before_and_after_its_threshold_and_its_remedy(pairs, decided, reason):
-    found = reason(decided(pairs(20, 5, 6, 169) + pairs(won=100, type="u", base_has_answer=True)), "answer in the output")
+    found = reason(
+        decided(pairs(20, 5, 6, 169) + pairs(won=100, type="u", base_has_answer=True)), "answer in the output"
+    )
     assert (found.id, found.kind, found.outcome) == ("contained", "relabelling", "refused")
     assert (found.before.won, found.after.won, found.thresholds) == (106, 6, {"expected_words": 8})
     assert found.before.p < 0.01 < found.after.p
