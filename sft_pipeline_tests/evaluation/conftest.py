@@ -107,9 +107,11 @@ class Case:
     def _generations(
         self, model, outputs: dict[str, str], conditions: dict[str, str], truncated: float, folder: Path
     ) -> Generations:
+        every = [*outputs.items(), *((id, outputs[id]) for id in self.repeated)]
+        ends = ["length" if k < round(truncated * len(every)) else "stop" for k in range(len(every))]
         rows = [
-            {"id": id, "prompt": "p", "output": text, "tokens": 3, "finish_reason": "stop", "mean_logprob": -0.5}
-            for id, text in [*outputs.items(), *((id, outputs[id]) for id in self.repeated)]
+            {"id": id, "prompt": "p", "output": text, "tokens": 3, "finish_reason": end, "mean_logprob": -0.5}
+            for (id, text), end in zip(every, ends, strict=True)
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / Generations.ROWS)
         upstream = {"base_model": "base 1"} | ({"lora_adapter": "adapter 1"} if model == "sft" else {})

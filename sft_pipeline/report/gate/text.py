@@ -42,7 +42,8 @@ def summary(report: GateReport, verbose: bool = True) -> str:
         f"lift          {points(overall.lift)} points (95 % interval {points(overall.lift_interval[0])} to "
         f"{points(overall.lift_interval[1])}), {overall.won} won, {overall.lost} lost",
         f"McNemar       p = {report.p:.3g} ({report.test}, decides at {report.alpha:g}); exact {overall.p_exact:.3g}, "
-        f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}; Cohen's h {overall.cohens_h:z.2f}",
+        f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}",
+        f"Cohen's h     {overall.cohens_h:z.2f}",
         "",
     ]
     for reason in parts.unchecked:

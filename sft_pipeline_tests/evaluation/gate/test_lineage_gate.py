@@ -83,7 +83,7 @@ def test_a_leak_is_refused(case, outcomes):
     assert "2 exact" in detail(report, "leakage")
 
 
-def test_a_base_that_is_none_and_a_sick_training_are_refused(case, outcomes):
+def test_a_base_that_is_none_and_an_unhealthy_training_are_refused(case, outcomes):
     case.add("capital", 300, 10, 200).sentinel_passed = False
     case.findings = (
         Finding(rule="zero_gradient", severity="blocking", evidence="grad_norm 0.0 in 50 of 50 rows"),
@@ -96,18 +96,18 @@ def test_a_base_that_is_none_and_a_sick_training_are_refused(case, outcomes):
 
 
 @pytest.mark.parametrize(
-    ("base", "sft", "verdict", "says"),
+    ("base", "sft", "verdict", "model", "says"),
     [
-        (0.5, 0.1, "pass", "50.0 % (base) and 10.0 % (fine-tuned)"),
-        (0.0, 0.11, "refused", "11.0 % of the answers of the fine-tuned model"),
-        (0.51, 0.0, "refused", "51.0 % of the answers of the base"),
+        (0.5, 0.1, "pass", "base", "150 of the 300 answers of the base"),
+        (0.0, 0.11, "refused", "fine-tuned model", "33 of the 300 answers of the fine-tuned model"),
+        (0.51, 0.0, "refused", "base", "(51.0 %, at most 50.0 % are accepted)"),
     ],
 )
-def test_cut_answers_have_a_limit_for_each_model(case, base, sft, verdict, says):
+def test_cut_answers_have_a_limit_for_each_model(case, base, sft, verdict, model, says):
     case.add("capital", 300, 10, 200).base_truncated, case.sft_truncated = base, sft
     report = case.decide()
     assert report.verdict == verdict
-    assert says in detail(report, "truncation")
+    assert says in detail(report, f"truncation: {model}")
 
 
 def test_answers_that_are_a_random_sample_are_refused(case):
@@ -197,8 +197,8 @@ def test_gate_json_repeats_the_report_and_names_what_was_used(case, facts):
     }  # fmt: skip
     assert all(len(version) == 64 for version in written["inputs"].values())
     assert written["gate"]["alpha"] == 0.01
-    assert written["length"]["similar"]["n"] == 40
-    assert [rule["unit"] for rule in written["length"]["rules"]] == ["characters", "words", "tokens"]
+    assert (written["length"]["adjusted"]["n"], written["length"]["rule"]) == (40, None)
+    assert written["sources"]["scorers"] == "exact (capital)"
     assert sum(written["lengths"]["base"]) == sum(written["lengths"]["sft"]) == 40
     assert written["repetition"] == {"base": 0, "sft": 0, "n": 40}
     assert written["power_curve"]["power"][-1] > written["power_curve"]["power"][0]

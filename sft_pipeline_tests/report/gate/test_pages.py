@@ -68,7 +68,6 @@ def the_figures(report: GateReport, outputs: list[str]) -> GateJson:
             "truncation": {"base": 0.25, "sft": 0.0},
             "power_curve": {"n": 50, "discordance": 0.46, "alpha": 0.01, "test": "exact", "planned_lift": 0.1}
             | {"lifts": [0.0, 0.1, 0.2, 0.3], "power": [0.01, 0.2, 0.5, 0.9]},
-            "verified": None,
             "gate": Gate().model_dump(mode="json"),
             "inputs": {"test_split": EVIL},
             "conditions": {EVIL: EVIL},
