@@ -24,7 +24,7 @@ class TrainingPlan(Artifact):
 
     train_rows: int = Field(description="Rows of the training split.")
     masked_rows: int = Field(
-        0, description="Rows of it without loss, for their prompt alone reaches the limit: they are left out."
+        0, description="Fully masked rows of it, whose prompt alone reaches the limit: they are left out."
     )
     effective_batch: int
     steps: int
@@ -55,7 +55,7 @@ class TrainingPlan(Artifact):
 
     @property
     def trained_rows(self) -> int:
-        """Rows that carry loss: what a pass reads."""
+        """Rows that are not fully masked: what an epoch reads."""
         return self.train_rows - self.masked_rows
 
     @property
@@ -87,13 +87,13 @@ class AdapterSnapshot(Artifact):
 
     steps: int = Field(description="Steps that were made: fewer than planned where the dev loss no longer fell.")
     step: int = Field(description="Step whose weights the adapter holds.")
-    epochs: float = Field(description="Passes over the rows that carry loss, in these steps.")
+    epochs: float = Field(description="Passes over the rows that are not fully masked, in these steps.")
     trainable_parameters: int
     loss_first: float
     loss_last: float
     dev_loss: float | None = Field(None, description="Dev loss at `step`, or at the last evaluation before it.")
     checkpoints: tuple[int, ...] = Field((), description="Steps of the kept checkpoints, without that of the adapter.")
-    masked_rows: int = Field(0, description="Training rows that carry no loss at all.")
+    masked_rows: int = Field(0, description="Fully masked training rows.")
     training_data: tuple[str, ...] = Field(
         (), description="Hashes of the training rows, and of these with the dev rows, as leakage proofs name them."
     )

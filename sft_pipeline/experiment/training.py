@@ -61,7 +61,7 @@ class Training(Section):
             "report_to",  # where else the series go; they are no part of the adapter's digest
         }
     )
-    """Fields that decide nothing of the adapter: another value neither trains anew nor refuses a resume."""
+    """Fields that decide nothing of the adapter: another value neither starts another training nor refuses to resume."""
 
     lora: Lora = Field(Lora(), description="The adapter.")
     epochs: float | None = Field(

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +15,20 @@ from sft_pipeline.artifacts import (
     InstructionDataset,
     ModelSnapshot,
     TrainingReport,
+    eligibility,
 )
 from sft_pipeline.dataset.table import read_table
-from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines import inference_settings
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
-from sft_pipeline.generation.resumable import Partial
 from sft_pipeline.model.completion import Completion
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
+from sft_pipeline.provenance.journal import Journal
 
 log = logging.getLogger(__name__)
+
+FILE = "answers.jsonl"
+"""Answers of a generation under way, in the step's own folder: the conditions, then a record per chunk of prompts."""
 
 
 def generate(
@@ -39,7 +43,7 @@ def generate(
 ) -> Generations:
     """Let the base model, or the base model with its adapter, answer every item of `items`.
 
-    Finished chunks are kept in `work`: a generation that was killed goes on there and ends with the same bytes. Greedy
+    Finished chunks are kept in `work`: a generation that was killed resumes there and ends with the same bytes. Greedy
     answers are measured: a sample of the items is generated a second time in batches of another size, and the share whose
     text differs is the flip rate. Writes `generations.parquet` and `flips.json` to `out`.
 
@@ -102,24 +106,41 @@ def generate(
 
 
 def resumed(
-    engine: Engine, experiment: Experiment, prompts: list[str], adapter: Path | None, work: Path, header: dict
+    engine: Engine,
+    experiment: Experiment,
+    prompts: list[str],
+    adapter: Path | None,
+    work: Path,
+    header: Mapping[str, Any],
 ) -> tuple[list[Completion], list[Completion]]:
-    """All answers in the order of `prompts`, and those of them that were computed now; the others lie in `work`.
+    """All answers in the order of `prompts`, and those of them that were computed now; the others lay in `work`.
 
-    `header` is what the answers rest on: those of another one are thrown away.
+    A chunk is kept whole or not at all: its prompts share batches, and with them the last bits of the arithmetic.
+
+    Args:
+        engine: the loaded base model.
+        experiment: gives the decoding.
+        prompts: rendered prompts.
+        adapter: folder of the adapter; None is the base model.
+        work: the step's own folder.
+        header: everything that the answers depend on; answers under another header are discarded.
     """
     order = list(range(len(prompts)))
     if engine.by_length:
         lengths = engine.tokenizer.count(prompts)
         order.sort(key=lambda i: -lengths[i])
     size = engine.chunk(experiment.generation)
+    journal = Journal(work / FILE, header={**header, "chunk": size})
+    answers = [Completion(**answer) for chunk in journal.records for answer in chunk]
+    if answers:
+        log.info("%d answers of an interrupted generation are kept", len(answers))
     computed: list[Completion] = []
-    with Partial(work, {**header, "chunk": size}) as partial:
-        for start in range(len(partial.chunks) * size, len(order), size):
-            asked = [prompts[i] for i in order[start : start + size]]
-            partial.add(engine.answer(asked, experiment.generation, adapter=adapter))
-            computed += partial.chunks[-1]
-        done = dict(zip(order, (answer for chunk in partial.chunks for answer in chunk), strict=True))
+    for start in range(len(answers), len(order), size):
+        asked = [prompts[i] for i in order[start : start + size]]
+        chunk = engine.answer(asked, experiment.generation, adapter=adapter)
+        journal.add([asdict(answer) for answer in chunk])
+        computed += chunk
+    done = dict(zip(order, answers + computed, strict=True))
     return [done[i] for i in range(len(prompts))], computed
 
 
@@ -129,23 +150,14 @@ def check(
     training: TrainingReport | None = None,
     adapter: AdapterSnapshot | None = None,
 ) -> None:
-    """Refuse to spend time on answers that the gate could not use: a blocking check protects only its own run.
+    """Refuse to spend time on answers that the gate could not use.
 
     Raises:
         PreconditionError: naming what did not pass.
     """
-    problems = [f"guard: {problem}" for problem in guard.problems]
-    if items.proof is None or not items.proof.clean:
-        problems.append("split: " + ("no leakage proof" if items.proof is None else f"{items.proof.against} leaks"))
-    elif adapter and adapter.training_data and items.proof.training_data_sha256 not in ("", *adapter.training_data):
-        problems.append(
-            f"split: the proof that it does not leak ({items.proof.against}) is about other rows than those that the adapter "
-            "has learned from; materialize the splits and all after them"
-        )
-    if training is not None and not training.healthy:
-        problems += [f"training: {f.evidence}" for f in training.findings if f.severity == "blocking"]
-    if problems:
-        raise PreconditionError("generation refused:\n" + "\n".join(f"- {problem}" for problem in problems))
+    problems = eligibility.guard_problems(guard)
+    problems += eligibility.split_problems(items, adapter.training_data if adapter else ())
+    eligibility.require("generation", problems + eligibility.training_problems(training))
 
 
 def conditions(

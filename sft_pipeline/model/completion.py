@@ -7,7 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sft_pipeline.errors import ModelError
 from sft_pipeline.model.loader import CleanTokenizer
@@ -52,9 +52,10 @@ def finish(
         logprobs: log-probability (nats) of each generated token.
 
     Raises:
-        ModelError: a log-probability is no number.
+        ModelError: a log-probability is not finite.
     """
-    kept, reason = list(new[:limit]), "length"
+    kept = list(new[:limit])
+    reason: Literal["stop", "length"] = "length"
     if tokenizer.end in kept:
         kept, reason = kept[: kept.index(tokenizer.end)], "stop"
     text = tokenizer.decode(kept)
@@ -74,7 +75,7 @@ def finish(
     return Completion(text, len(kept), reason, mean)
 
 
-def room(encoded: Sequence[Sequence[int]], max_new_tokens: int, context: int | None) -> list[int]:
+def token_budget(encoded: Sequence[Sequence[int]], max_new_tokens: int, context: int | None) -> list[int]:
     """Most new tokens for each prompt: the declared limit, or what the model's context leaves.
 
     Args:
@@ -88,7 +89,7 @@ def room(encoded: Sequence[Sequence[int]], max_new_tokens: int, context: int | N
     limits = [max_new_tokens if context is None else min(max_new_tokens, context - len(ids)) for ids in encoded]
     if full := [i for i, limit in enumerate(limits) if limit < 1]:
         raise ModelError(
-            f"{len(full)} prompts leave no room for an answer in the model's context of {context} tokens; the first is "
+            f"{len(full)} prompts leave no tokens for an answer in the model's context of {context}; the first is "
             f"number {full[0] + 1} with {len(encoded[full[0]])} tokens. Remove such items, or shorten the prompt format."
         )
     return limits
@@ -99,6 +100,6 @@ def context_length(config: "PretrainedConfig") -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def seed_of(seed: int, content: list) -> int:
+def seed_of(seed: int, content: Sequence[Any]) -> int:
     """A seed of 32 bits for one batch or prompt, from the declared seed and the token ids."""
-    return int(hash_value([seed, content])[:8], 16)
+    return int(hash_value([seed, list(content)])[:8], 16)

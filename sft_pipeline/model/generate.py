@@ -1,15 +1,16 @@
 """Completion with transformers, batched by length, greedy unless sampling is declared: for guard and engine alike."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.experiment import Sampling
-from sft_pipeline.model.completion import Completion, context_length, finish, room, seed_of
-from sft_pipeline.model.kv_cache import roomy_cache
+from sft_pipeline.model.completion import Completion, context_length, finish, seed_of, token_budget
+from sft_pipeline.model.kv_cache import preallocated_cache
 from sft_pipeline.model.loader import CleanTokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
+    from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria
 
 ROUND = 8
 """New tokens after which rows that have ended leave their batch."""
@@ -29,20 +30,20 @@ def complete(
     sampling: Sampling | None = None,
     logprobs: bool = False,
 ) -> list[Completion]:
-    """Complete every prompt; the result stands in the order of `prompts`.
+    """Complete every prompt; the result is in the order of `prompts`.
 
     Prompts of similar length share a batch, so that little is spent on padding (left, with an attention mask). A batch
     that is sampled draws from a seed of its own, made of the declared one and of the batch's prompts: the same batch
     gives the same answers, whatever was generated before it.
 
     Raises:
-        ModelError: a prompt holds a chat-template token, or leaves no room for an answer.
+        ModelError: a prompt holds a chat-template token, or leaves no tokens for an answer.
     """
     import torch
 
     encoded = tokenizer.encode_all(prompts)
-    limits = room(encoded, max_new_tokens, context_length(model.config))
-    results: list[Completion | None] = [None] * len(prompts)
+    limits = token_budget(encoded, max_new_tokens, context_length(model.config))
+    results: dict[int, Completion] = {}
     for batch in _batches([len(ids) for ids in encoded], limits, batch_size):
         with torch.inference_mode(), torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
             rows = [encoded[i] for i in batch]
@@ -51,7 +52,7 @@ def complete(
             answers = _complete(model, tokenizer, rows, [limits[i] for i in batch], stop, sampling, logprobs)
         for i, answer in zip(batch, answers, strict=True):
             results[i] = answer
-    return results
+    return [results[i] for i in range(len(prompts))]
 
 
 def _complete(
@@ -65,12 +66,12 @@ def _complete(
 ) -> list[Completion]:
     """Complete one batch of token ids, the longest first.
 
-    With a cache of ours it goes in rounds, and a row that has ended is not in the next one: `generate` computes every row
+    With a preallocated cache it goes in rounds, and a row that has ended is not in the next one: `generate` computes every row
     until the last has ended.
     """
     import torch
 
-    width, cache = len(prompts[0]), roomy_cache(model)
+    width, cache = len(prompts[0]), preallocated_cache(model)
     ids = torch.full((len(prompts), width), tokenizer.inner.pad_token_id)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
@@ -85,7 +86,7 @@ def _complete(
     rows, left = list(range(len(prompts))), max(limits)
     while True:
         several = cache is not None and len(rows) > 1
-        recorder = _recorder() if logprobs else None
+        recorder = _Recorder() if logprobs else None
         output = model.generate(
             ids,
             attention_mask=mask,
@@ -108,15 +109,16 @@ def _complete(
             return [done[row] for row in range(len(prompts))]
         if len(going) < len(rows):
             rows, output, mask = [rows[at] for at in going], output[going], mask[going]
-            cache.batch_select_indices(torch.tensor(going))
+            if cache is not None:
+                cache.batch_select_indices(torch.tensor(going))
         ids, mask = output, torch.cat([mask, mask.new_ones(len(rows), new.shape[1])], 1)
 
 
 def _batches(lengths: Sequence[int], limits: Sequence[int], size: int) -> Iterator[list[int]]:
     """Positions of at most `size` prompts of similar length, the longest first.
 
-    All rows of a batch go on from its longest prompt: one that leaves less room than the limit of new tokens shares a batch
-    only with prompts that have no more room, or those would be led past the model's context.
+    All rows of a batch continue from its longest prompt: one whose budget is below the limit of new tokens shares a batch
+    only with prompts of no larger budget, or those would be led past the model's context.
     """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -128,10 +130,10 @@ def _batches(lengths: Sequence[int], limits: Sequence[int], size: int) -> Iterat
         yield batch
 
 
-def _config(tokenizer: CleanTokenizer, max_new_tokens: int, sampling: Sampling | None):
+def _config(tokenizer: CleanTokenizer, max_new_tokens: int, sampling: Sampling | None) -> "GenerationConfig":
     from transformers import GenerationConfig
 
-    drawn = {"do_sample": False}
+    drawn: dict[str, Any] = {"do_sample": False}
     if sampling:
         drawn = {
             "do_sample": True,
@@ -148,7 +150,7 @@ def _config(tokenizer: CleanTokenizer, max_new_tokens: int, sampling: Sampling |
     )
 
 
-def _stopping(tokenizer: CleanTokenizer, stop: Sequence[str], width: int):
+def _stopping(tokenizer: CleanTokenizer, stop: Sequence[str], width: int) -> "StoppingCriteria":
     """Ends each row at a stop string in its decoded text.
 
     transformers' own criterion matches the spellings of tokens in the vocabulary: slow to prepare for a large one, and
@@ -160,7 +162,7 @@ def _stopping(tokenizer: CleanTokenizer, stop: Sequence[str], width: int):
     tail = max(len(s.encode()) for s in stop) + TAIL
 
     class AtStopString(StoppingCriteria):
-        def __call__(self, input_ids, scores, **kwargs):
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
             texts = tokenizer.inner.batch_decode(
                 input_ids[:, max(width, input_ids.shape[1] - tail) :],
                 skip_special_tokens=True,
@@ -171,28 +173,27 @@ def _stopping(tokenizer: CleanTokenizer, stop: Sequence[str], width: int):
     return AtStopString()
 
 
-def _recorder():
-    """Keeps the log-probability of every generated token; of the scores only one step is held."""
-    import torch
-    from transformers import LogitsProcessor
+class _Recorder:
+    """A logits processor that keeps the log-probability of every generated token; of the scores it holds one step."""
 
-    class Recorder(LogitsProcessor):
-        def __init__(self):
-            self.last: torch.Tensor | None = None
-            self.taken: list[torch.Tensor] = []
+    def __init__(self) -> None:
+        self._last: torch.Tensor | None = None
+        self._taken: list[torch.Tensor] = []
 
-        def __call__(self, input_ids, scores):
-            self._take(input_ids)
-            self.last = scores.log_softmax(-1, dtype=torch.float32)
-            return scores
+    def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        import torch
 
-        def _take(self, ids):
-            if self.last is not None:
-                self.taken.append(self.last.gather(1, ids[:, -1:]))
+        self._take(input_ids)
+        self._last = scores.log_softmax(-1, dtype=torch.float32)
+        return scores
 
-        def finish(self, ids) -> list[list[float]]:
-            """Rows × new tokens."""
-            self._take(ids)
-            return torch.cat(self.taken, 1).tolist()
+    def finish(self, ids: "torch.Tensor") -> list[list[float]]:
+        """Log-probabilities (nats), rows × new tokens."""
+        import torch
 
-    return Recorder()
+        self._take(ids)
+        return torch.cat(self._taken, 1).tolist()
+
+    def _take(self, ids: "torch.Tensor") -> None:
+        if self._last is not None:
+            self._taken.append(self._last.gather(1, ids[:, -1:]))

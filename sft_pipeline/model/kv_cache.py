@@ -1,60 +1,68 @@
-"""Keys and values of a batch that is being completed, with room ahead for the tokens to come."""
+"""A KV cache that is allocated ahead of the tokens to come."""
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
-ROOM = 64
-"""Tokens for which there is room whenever more has to be allocated."""
+AHEAD = 64
+"""Tokens allocated beyond those at hand whenever the cache has to grow."""
 
 
-def roomy_cache(model: "PreTrainedModel") -> "Cache | None":
+def preallocated_cache(model: "PreTrainedModel") -> "Cache | None":
     """An empty cache for one call of `model.generate`, which gives the same answers to the last bit as without it.
 
+<<<<<<< HEAD
     The library's own allocates all keys and values anew for every token. On a CPU that is memory fresh from the system,
     page by page, and takes most of the time of a batch (docs/how-to/generation.md). Elsewhere allocators keep what they had, so
     there, and for models whose layers look back only so far, it is None: the library's own.
+=======
+    The library's own allocates all keys and values again for every token. On a CPU that is memory fresh from the system,
+    page by page, and takes most of the time of a batch (docs/generation.md). Other devices' allocators reuse memory: there,
+    and for models with sliding or recurrent layers, it is None, and the library's own is used.
+>>>>>>> 962ede5 (training: one journal, one eligibility module, the field's words in callbacks)
     """
     from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
     own = DynamicCache(config=model.config).layers
     if model.device.type != "cpu" or any(type(layer) is not DynamicLayer for layer in own):
         return None
-    return Cache(layers=[_roomy_layer()() for _ in own])
+    return Cache(layers=[_preallocated_layer()() for _ in own])
 
 
 @cache
-def _roomy_layer():
+def _preallocated_layer() -> type:
     import torch
     from transformers.cache_utils import DynamicLayer
 
-    class RoomyLayer(DynamicLayer):
+    class PreallocatedLayer(DynamicLayer):
         """`keys` and `values` (rows × heads × tokens × size of a head) are views of the beginning of larger tensors."""
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
-            self._room: tuple[torch.Tensor, torch.Tensor] | None = None
+            self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
-        def update(self, key_states, value_states, *args, **kwargs):
+        def update(
+            self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
             states, start = (key_states, value_states), self.get_seq_length()
             end = start + key_states.shape[-2]
-            if self._room is None or end > self._room[0].shape[-2]:
-                rooms = tuple(s.new_empty((*s.shape[:-2], end + ROOM, s.shape[-1])) for s in states)
+            if self._buffers is None or end > self._buffers[0].shape[-2]:
+                buffers = tuple(s.new_empty((*s.shape[:-2], end + AHEAD, s.shape[-1])) for s in states)
                 if start:
-                    for room, before in zip(rooms, (self.keys, self.values), strict=True):
-                        room[..., :start, :] = before
-                self._room = rooms
-            for room, new in zip(self._room, states, strict=True):
-                room[..., start:end, :] = new
-            self.keys, self.values = (room[..., :end, :] for room in self._room)
+                    for buffer, before in zip(buffers, (self.keys, self.values), strict=True):
+                        buffer[..., :start, :] = before
+                self._buffers = buffers
+            for buffer, new in zip(self._buffers, states, strict=True):
+                buffer[..., start:end, :] = new
+            self.keys, self.values = (buffer[..., :end, :] for buffer in self._buffers)
             return self.keys, self.values
 
-        def batch_select_indices(self, indices):
+        def batch_select_indices(self, indices: torch.Tensor) -> None:
             super().batch_select_indices(indices)
-            self._room = None  # it has the rows that were left out
+            self._buffers = None  # it still has the rows that were left out
 
-    return RoomyLayer
+    return PreallocatedLayer

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.evaluation.scoring.score import score_items
@@ -36,13 +36,8 @@ def plan_from_artifacts(
         PreconditionError: the test split leaks, so that no gate over it could be believed.
         PipelineError: a test item cannot be asked or judged, as `plan_items.check`.
     """
-    if test.proof is None or not test.proof.clean:
-        raise PreconditionError(
-            "the test split " + (f"leaks: {test.proof.against}" if test.proof else "carries no leakage proof") + ". "
-            "Materialize the splits again; if it stays so, look at leakage_proof.json in the split's folder."
-        )
+    eligibility.require("training plan", eligibility.split_problems(test))
     from sft_pipeline.generation.engines import open_engine
-    from sft_pipeline.planning.inputs import successes
 
     plan_items.check(experiment, base, test, load_tokenizer(base.root))
     with open_engine(experiment, base) as engine:

@@ -1,6 +1,7 @@
 """Verification of a stored lineage: every file against its hash, every artifact against what it was made from."""
 
 from sft_pipeline.artifacts import AdapterSnapshot, Artifact, InstructionDataset
+from sft_pipeline.artifacts.eligibility import other_training_data
 from sft_pipeline.errors import StoreError
 from sft_pipeline.provenance.store import Store
 
@@ -27,9 +28,7 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
     if (
         isinstance(adapter, AdapterSnapshot)
         and isinstance(test, InstructionDataset)
-        and adapter.training_data
-        and test.proof
-        and test.proof.training_data_sha256 not in ("", *adapter.training_data)
+        and other_training_data(test.proof, adapter.training_data)
     ):
         problems.append(
             "lora_adapter was trained on other rows than those against which test_split was proven free of leaks; "

@@ -2,7 +2,7 @@
 
 The trainer writes `checkpoint-<step>/`; only when everything in it is on the disk does `COMPLETE.json` appear there, with
 the hash of every file and the fingerprint of what is being trained. A folder without it, or whose files differ from it,
-does not exist for a resumed run. Beside the full checkpoints, of which the newest two are kept, `kept/<step>/` holds
+is ignored by a resumed run. Beside the full checkpoints, of which the newest two are kept, `kept/<step>/` holds
 every saved adapter.
 """
 
@@ -17,7 +17,6 @@ from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPl
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance import files
-from sft_pipeline.provenance.files import flush
 from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
 
 MARKER = "COMPLETE.json"
@@ -69,7 +68,7 @@ def finalize(folder: Path, step: int, run: str, seconds: float, *, final: bool, 
         step: its step.
         run: fingerprint of the training.
         seconds: training time up to this step, earlier processes included.
-        final: whether the training ends here, at its last step or because the dev loss no longer fell.
+        final: whether the training ends here, at its last step or by early stopping.
         keep: whether its adapter is one of those that are kept; that of an interruption is not.
     """
     kept = folder.parent / "kept" / str(step)
@@ -80,12 +79,12 @@ def finalize(folder: Path, step: int, run: str, seconds: float, *, final: bool, 
         hashes = {f"../kept/{step}/{path.name}": hash_file(path) for path in files_below(kept)}
     for place in (folder, kept) if keep else (folder,):
         for path in [*files_below(place), place, place.parent]:
-            flush(path)
+            files.flush(path)
     hashes |= {path.relative_to(folder).as_posix(): hash_file(path) for path in files_below(folder)}
     marker = {"fingerprint": run, "step": step, "seconds": seconds, "final": final, "files": hashes}
     files.write(folder / MARKER, json.dumps(marker, indent=1))
-    flush(folder)
-    flush(folder.parent)
+    files.flush(folder)
+    files.flush(folder.parent)
     for old in _folders(folder.parent)[:-FULL]:
         _remove(old)
 
@@ -102,9 +101,9 @@ def newest(work: Path, run: str) -> Checkpoint | None:
         if marker is not None and marker["fingerprint"] != run:
             raise TrainingError(
                 f"{folder} is a checkpoint of another training: specification, data or base differ from the present ones. "
-                "Delete the folder above it to begin anew, or go back to the specification that it was made with."
+                "Delete the folder above it to start again, or go back to the specification that it was made with."
             )
-        if found is None and marker is not None and _sound(folder, marker["files"]):
+        if found is None and marker is not None and _intact(folder, marker["files"]):
             found = Checkpoint(folder, marker["step"], marker["seconds"], marker["final"])
         elif found is None:
             _remove(folder)
@@ -140,8 +139,8 @@ def _read_marker(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _sound(folder: Path, files: Mapping[str, str]) -> bool:
-    return all((folder / name).is_file() and hash_file(folder / name) == digest for name, digest in files.items())
+def _intact(folder: Path, hashes: Mapping[str, str]) -> bool:
+    return all((folder / name).is_file() and hash_file(folder / name) == digest for name, digest in hashes.items())
 
 
 def _remove(folder: Path) -> None:

@@ -23,18 +23,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.artifacts import Artifact, InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.journal import complete_lines
 from sft_pipeline.provenance.locks import lock
 from sft_pipeline.training import checkpoints
-from sft_pipeline.training.callbacks.interruption import notices
+from sft_pipeline.training.callbacks.interruption import handled
 
 LOG = "processes.log"
 """Output of the processes, in the work folder; locked while one of them lives."""
 
-ROWS = "processes.jsonl"
+RECORDS = "processes.jsonl"
 """Log records of the first process, in the work folder, one JSON object per line."""
 
 POLL = 0.5
@@ -55,7 +55,7 @@ CAUSE = "processes.cause"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 """Environment of the processes. Nobody listens at the master's address: accelerate only wants one to be named."""
 
-_INPUTS = {"base": ModelSnapshot, "plan": TrainingPlan, "train": InstructionDataset, "dev": InstructionDataset}
+_INPUTS: dict[str, type[Artifact]] = {"base": ModelSnapshot, "plan": TrainingPlan, "train": InstructionDataset, "dev": InstructionDataset}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     if not cpu:
         _require_devices(count)
     job.write(work / "processes.json")
-    (work / ROWS).write_text("")
+    (work / RECORDS).write_text("")
     environment = os.environ | LOOPBACK | {"ACCELERATE_USE_CPU": str(cpu).lower(), "OMP_NUM_THREADS": _threads(count)}
     environment |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     ranks: list[subprocess.Popen[bytes]] = []
@@ -128,7 +128,7 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
             for rank in ranks:
                 rank.terminate()
 
-    with _locked_log(work) as log, open(work / ROWS, "rb") as rows, notices(terminate):
+    with _locked_log(work) as log, open(work / RECORDS, "rb") as records, handled(terminate):
         log.truncate(0)
         for name in (STORE, CAUSE):
             (work / name).unlink(missing_ok=True)
@@ -146,7 +146,7 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
                 ranks.append(process)
                 if received:  # before it was there to be terminated
                     process.terminate()
-            _supervise(ranks, lambda: _forward(rows, on_log))
+            _supervise(ranks, lambda: _forward(records, on_log))
         finally:
             seconds = SAVING if received else ENDING
             if not received:  # a second signal would keep a process from saving
@@ -155,7 +155,7 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
             _end(ranks, seconds)
             os.close(lives)
             os.close(launched)
-        _forward(rows, on_log)
+        _forward(records, on_log)
     if not any(rank.returncode for rank in ranks):
         return
     if received and (saved := checkpoints.newest(work, job.fingerprint)):
@@ -216,7 +216,7 @@ def _threads(processes: int) -> str:
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
 
 
-def _forward(rows: BinaryIO, on_log: Callable[[dict[str, Any]], None] | None) -> None:
-    for line in complete_lines(rows):
+def _forward(records: BinaryIO, on_log: Callable[[dict[str, Any]], None] | None) -> None:
+    for line in complete_lines(records):
         if on_log is not None:
             on_log(json.loads(line))

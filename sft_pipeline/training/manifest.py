@@ -1,9 +1,9 @@
-"""What a training leaves behind beside the adapter: logs without times, the manifest, the success marker."""
+"""The training manifest and the success marker beside the adapter."""
 
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,12 @@ from sft_pipeline.provenance import environment
 from sft_pipeline.provenance.hashing import hash_file
 from sft_pipeline.training.tokenization import Encoded
 
-_TIMES = ("_runtime", "_per_second")
-
 EVALUATION = {
     "asset": "gate_report",
     "chain": ["gate_report", "sft_generations", "lora_adapter"],
     "note": "of the same experiment; each asset of the chain names under upstream the version of the next",
 }
-"""Where the verdict on the adapter will stand: it is not known yet."""
-
-
-def deterministic_rows(log_history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The log rows without what differs between two identical runs; non-finite numbers become their names."""
-    rows = []
-    for row in log_history:
-        if "train_runtime" in row:
-            continue
-        kept = {key: value for key, value in row.items() if not key.endswith(_TIMES)}
-        rows.append({k: repr(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in kept.items()})
-    return rows
+"""Where the verdict on the adapter will be found: it is not known yet."""
 
 
 def write(
@@ -54,7 +41,7 @@ def write(
         experiment: the specification.
         base: the base model's files.
         guard: the guard's report on that base.
-        plan: the plan; what it planned stands in the manifest as such.
+        plan: the plan; its figures are in the manifest as planned ones.
         train: training rows.
         dev: rows for the evaluations.
         encoded: what became of the training rows.

@@ -1,4 +1,4 @@
-"""The mask audit before the first step: which tokens carry loss, and whether the rows can be trained on at all."""
+"""The mask audit before the first step: which tokens are trained on, and whether the rows can be trained on at all."""
 
 import logging
 from pathlib import Path
@@ -31,7 +31,7 @@ def run(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, training: Trai
         out: the artifact's folder.
 
     Raises:
-        TrainingError: too many rows are cut or carry no loss, none is left, or an end of sequence is not learned
+        TrainingError: too many rows are cut or fully masked, none is left, or an end of sequence is not learned
             exactly once.
     """
     found = problems(encoded, training) or misplaced_end(encoded, tokenizer)
@@ -51,8 +51,8 @@ def run(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, training: Trai
     )
     if found:
         (work / "mask_audit.html").write_text(page, "utf-8")
-        told = "\n".join(f"- {problem}" for problem in found)
-        raise TrainingError(f"the rows cannot be trained on:\n{told}\nWhat carries loss: {work / 'mask_audit.html'}")
+        listed = "\n".join(f"- {problem}" for problem in found)
+        raise TrainingError(f"the rows cannot be trained on:\n{listed}\nWhich tokens are trained on: {work / 'mask_audit.html'}")
     (out / "mask_audit.txt").write_text(plain_text(encoded, tokenizer), "utf-8")
     (out / "mask_audit.html").write_text(page, "utf-8")
     if encoded.truncated:
@@ -71,7 +71,7 @@ def problems(encoded: tokenization.Encoded, training: Training) -> list[str]:
         return ["there is no training row: look at the manifest of clean_dataset for what dropped them"]
     if _above(encoded.masked, total, training.max_masked_share):
         found.append(
-            f"{_share(encoded.masked, total, training.max_masked_share)} carry no loss: their prompt alone reaches "
+            f"{_share(encoded.masked, total, training.max_masked_share)} are fully masked: their prompt alone reaches "
             f"max_length {limit} ({_some(encoded.masked)}). Raise training.max_length, remove the rows, or allow "
             "training.max_masked_share."
         )
@@ -82,7 +82,7 @@ def problems(encoded: tokenization.Encoded, training: Training) -> list[str]:
             "training.max_truncated_share."
         )
     if not encoded.examples and not found:
-        found.append(f"no row carries loss: every prompt reaches max_length {limit}. Raise training.max_length.")
+        found.append(f"every row is fully masked: every prompt reaches max_length {limit}. Raise training.max_length.")
     return found
 
 
@@ -94,7 +94,7 @@ def misplaced_end(encoded: tokenization.Encoded, tokenizer: CleanTokenizer) -> l
         places = [place for place, label in enumerate(labels) if label == tokenizer.end]
         if places != ([] if name in cut else [len(labels) - 1]):
             return [
-                f"row {name}: the end-of-sequence token carries loss {len(places)} times "
+                f"row {name}: the end-of-sequence token is trained on {len(places)} times "
                 f"(positions {places[:5]} of {len(labels)} tokens); it must be learned "
                 + ("never, because the row is cut." if name in cut else "once, at the end.")
                 + " Look for its text in the row, and name it in data.quality.delimiters."
@@ -103,17 +103,17 @@ def misplaced_end(encoded: tokenization.Encoded, tokenizer: CleanTokenizer) -> l
 
 
 def plain_text(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, samples: int = SPREAD) -> str:
-    """What carries loss, decoded, on a sample spread over the rows, and what was cut or left out."""
+    """The tokens that are trained on, decoded, for a sample spread over the rows, and what was cut or left out."""
     total = len(encoded.examples) + len(encoded.masked)
     loss = sum(label != tokenization.IGNORED for example in encoded.examples for label in example["labels"])
     lines = [
         f"rows: {total:,}",
-        f"tokens: {sum(encoded.lengths):,}, of which {loss:,} carry loss",
+        f"tokens: {sum(encoded.lengths):,}, of which {loss:,} are trained on",
         f"cut at max_length: {_counted(encoded.truncated)}",
-        f"without any loss, left out: {_counted(encoded.masked)}",
+        f"fully masked, left out: {_counted(encoded.masked)}",
         f"tokens would merge across prompt and response, encoded apart: {_counted(encoded.merged)}",
         "",
-        "Between the brackets [[ ]] stands what carries loss.",
+        "The tokens between the brackets [[ ]] are trained on.",
     ]
     count = min(samples, len(encoded.examples))
     for index in (i * len(encoded.examples) // count for i in range(count)):

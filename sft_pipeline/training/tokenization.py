@@ -21,10 +21,10 @@ class Encoded:
     """Encoded rows of a split.
 
     Attributes:
-        examples: `input_ids` and `labels` of each row that carries loss.
+        examples: `input_ids` and `labels` of each row that is not fully masked.
         ids: row id of each example.
         truncated: ids of the rows cut at `max_length`.
-        masked: ids of the rows that carry no loss at all; they are left out of `examples`.
+        masked: ids of the fully masked rows; they are left out of `examples`.
         merged: ids of the rows in which tokens would merge across the border of prompt and response.
     """
 

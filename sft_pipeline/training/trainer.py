@@ -1,20 +1,32 @@
 """Trains the LoRA adapter with TRL's SFTTrainer on the guarded base.
 
-The trainer takes the plan's steps, the schedule's order of rows and the encoding of data.py; a killed run goes on at its
-newest complete checkpoint, and on the CPU ends with the very bytes of an uninterrupted one.
+The trainer takes the plan's steps, the schedule's order of rows and the encoding of tokenization.py; a killed run resumes at
+its newest complete checkpoint, and on the CPU ends with the very bytes of an uninterrupted one.
 """
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.artifacts import (
+    AdapterSnapshot,
+    GuardReport,
+    InstructionDataset,
+    ModelSnapshot,
+    TrainingPlan,
+    eligibility,
+)
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.model.loader import CleanTokenizer, load_model, load_tokenizer
 from sft_pipeline.training import callbacks, checkpoints, distributed, export, mask_audit, schedule, tokenization
 from sft_pipeline.training.trl_config import lora, options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from trl import SFTTrainer
 
 logger = logging.getLogger("sft_pipeline.training")
 
@@ -42,17 +54,15 @@ def train(
         dev: rows for the evaluations during training; no row, no evaluation.
         work: folder of this training alone that outlives a killed process.
         out: empty folder for the artifact.
-        on_log: called with each log row as it comes.
+        on_log: called with each log record as it comes.
 
     Raises:
         PreconditionError: guard, plan or split do not allow a training.
-        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, the run is
-            lost or was interrupted, or memory or disk space have run out.
+        TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, the run was
+            aborted or interrupted, or memory or disk space have run out.
     """
     check(guard, plan, train, dev)
     callbacks.require(experiment.training)
-    from sft_pipeline.model.loader import load_tokenizer
-
     tokenizer = load_tokenizer(base.root)
     encoded = tokenization.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
     dev_encoded = tokenization.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
@@ -60,15 +70,15 @@ def train(
     with callbacks.resource_errors(experiment, work):
         mask_audit.run(encoded, tokenizer, experiment.training, work, out)
     if not dev_encoded.examples:
-        logger.warning("the dev split has no row with loss: no evaluation during training")
+        logger.warning("every dev row is fully masked, or there is none: no evaluation during training")
 
     run = checkpoints.fingerprint(experiment, base, plan, train, dev)
     callbacks.refuse_aborted(work, run)
     if experiment.training.processes > 1:
         distributed.await_killed(work)
     start = checkpoints.newest(work, run)
+    job = distributed.Job(experiment, base, plan, train, dev, work, start)
     if start is None or not start.final:
-        job = distributed.Job(experiment, base, plan, train, dev, work, start)
         if experiment.training.processes > 1:
             distributed.launch(job, on_log)
         else:
@@ -78,13 +88,11 @@ def train(
         raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
     with callbacks.resource_errors(experiment, work):
         callbacks.export_logs(work, out)
-        return export.assemble(experiment, base, guard, plan, train, dev, tokenizer, encoded, end, start, out)
+        return export.export(job, guard, tokenizer, encoded, end, out)
 
 
 def train_here(job: distributed.Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
-    """This process's part of a training over several, see processes.py."""
-    from sft_pipeline.model.loader import load_tokenizer
-
+    """This process's part of a training over several, see distributed.py."""
     tokenizer = load_tokenizer(job.base.root)
     encoded, dev_encoded = (
         tokenization.encode(job.experiment, tokenizer, read_table(split.path(split.ROWS)))
@@ -94,24 +102,16 @@ def train_here(job: distributed.Job, on_log: Callable[[dict[str, Any]], None] | 
 
 
 def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev: InstructionDataset) -> None:
-    """Refuse to start on a base, a plan or a split that did not pass: a blocking check protects only its own run.
+    """Refuse to start on a base, a plan or a split that did not pass.
 
     Raises:
         PreconditionError: naming what did not pass.
     """
-    problems = [f"guard: {problem}" for problem in guard.problems]
-    problems += [f"plan: {finding.evidence}" for finding in plan.blocking]
-    if plan.train_rows != train.rows:
-        problems.append(f"plan: made for {plan.train_rows} training rows, but there are {train.rows}")
-    if dev.proof is None or not dev.proof.clean:
-        problems.append("split: " + ("no leakage proof" if dev.proof is None else f"{dev.proof.against} leaks"))
-    elif dev.proof.training_data_sha256 not in ("", export.training_data(train, dev)[0]):
-        problems.append("split: the dev split was proven against other training rows; materialize the splits again")
-    if problems:
-        raise PreconditionError("training refused:\n" + "\n".join(f"- {problem}" for problem in problems))
+    problems = eligibility.guard_problems(guard) + eligibility.plan_problems(plan, train.rows)
+    eligibility.require("training", problems + eligibility.split_problems(dev, export.training_data(train, dev)[:1]))
 
 
-def check_targets(model, experiment: Experiment) -> None:
+def check_targets(model: "PreTrainedModel", experiment: Experiment) -> None:
     """Refuse target modules that the loaded model lacks: PEFT would adapt the others and say nothing.
 
     Raises:
@@ -133,7 +133,15 @@ def check_targets(model, experiment: Experiment) -> None:
         )
 
 
-def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, tokenizer, encoded, dev_encoded, work: Path):
+def build(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    plan: TrainingPlan,
+    tokenizer: CleanTokenizer,
+    encoded: tokenization.Encoded,
+    dev_encoded: tokenization.Encoded,
+    work: Path,
+) -> "SFTTrainer":
     """The SFTTrainer, ready to train, with the adapter on the base.
 
     Args:
@@ -150,16 +158,14 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
     from transformers.trainer_callback import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    from sft_pipeline.model.loader import load_model
-
     class Trainer(SFTTrainer):
         """SFTTrainer that reads the rows in the planned order and writes no model card into its checkpoints."""
 
-        def _get_train_sampler(self, train_dataset=None):
+        def _get_train_sampler(self, train_dataset: Any = None) -> schedule.RowSampler:
             return schedule.RowSampler(encoded.lengths, experiment.training)
 
-        def create_model_card(self, *args, **kwargs):
-            return None
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            pass
 
     set_seed(experiment.training.seed)
     evaluate = bool(dev_encoded.examples)
@@ -177,8 +183,14 @@ def build(experiment: Experiment, base: ModelSnapshot, plan: TrainingPlan, token
     return trainer
 
 
-def _run(job: distributed.Job, tokenizer, encoded, dev_encoded, on_log) -> None:
-    """Train from the job's start, or from the beginning, to the plan's last step."""
+def _run(
+    job: distributed.Job,
+    tokenizer: CleanTokenizer,
+    encoded: tokenization.Encoded,
+    dev_encoded: tokenization.Encoded,
+    on_log: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """Train from the job's checkpoint, or from the beginning, to the plan's last step."""
     experiment, plan, work, start = job.experiment, job.plan, job.work, job.start
     with callbacks.resource_errors(experiment, work):
         trainer = build(experiment, job.base, plan, tokenizer, encoded, dev_encoded, work)

@@ -1,4 +1,4 @@
-"""The specification in the words of TRL and PEFT; nothing that matters is left to a default of theirs."""
+"""The specification translated to TRL and PEFT; nothing that matters is left to a default of theirs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ FSDP = {
         "cpu_ram_efficient_loading": True,
     },
 }
-"""Sharding over CUDA devices. It has not been run: there was no machine with several."""
+"""Sharding over CUDA devices. It has not been run: there was no machine with several of them."""
 
 
 def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": not cpu,
-        "max_length": None,  # data.py has cut what is longer
+        "max_length": None,  # tokenization.py has cut what is longer
         "packing": False,  # packed rows stay rows: the sampler draws them, the collator joins those of a batch
         "padding_free": training.batching == "packed",
         "pad_to_multiple_of": None,
@@ -68,7 +68,7 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[
 
 
 def lora(experiment: Experiment) -> "LoraConfig":
-    """The adapter in PEFT's words."""
+    """The adapter as PEFT's configuration."""
     from peft import LoraConfig
 
     spec = experiment.training.lora

@@ -3,14 +3,12 @@
 It stands apart because it needs the trainer as well as the launch, and neither of them needs the other.
 """
 
-import json
 import os
 import signal
 import sys
 import threading
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from sft_pipeline.provenance.journal import Journal
 from sft_pipeline.training import distributed, trainer
@@ -36,12 +34,8 @@ def _work(path: Path) -> None:
         torch.cuda.set_device(rank)
     store = torch.distributed.FileStore(str(job.work / distributed.STORE), count)
     torch.distributed.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=count)
-    with Journal(job.work / distributed.ROWS, durable=False) if rank == 0 else nullcontext() as rows:
-
-        def on_log(row: dict[str, Any]) -> None:
-            rows.add(json.dumps(row).encode())
-
-        trainer.train_here(job, on_log if rank == 0 else None)
+    records = Journal(job.work / distributed.RECORDS, durable=False) if rank == 0 else None
+    trainer.train_here(job, records.add if records else None)
     torch.distributed.destroy_process_group()
 
 

@@ -14,9 +14,8 @@ from sft_pipeline.artifacts import Finding, Generations, GuardReport, LeakagePro
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Sampling
-from sft_pipeline.generation.answers import check, generate
+from sft_pipeline.generation.answers import FILE, check, generate
 from sft_pipeline.generation.engines import open_engine
-from sft_pipeline.generation.resumable import FILE
 
 SCRIPT = """
 import json, sys
@@ -144,7 +143,7 @@ def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter
         ((items, guard, well, learned("rows")), ["split: no leakage proof"]),
         (
             (split(), guard, well, learned("others")),
-            ["split: the proof that it does not leak (train+dev → test) is about"],
+            ["split: the leakage proof (train+dev → test) is about"],
         ),
         (
             (split(near=1), ill, sick),

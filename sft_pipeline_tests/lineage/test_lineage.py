@@ -91,7 +91,7 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     edit(toy_project, "dev_size: 40", "dev_size: 40, seed: 5")
     assert materialize(toy_project, "train_split,dev_split,test_split").result.success
     apart = materialize(toy_project, "sft_generations")
-    assert "about other rows than those that the adapter has learned from" in apart.failure("generations")
+    assert "about other rows than those that the adapter is trained on" in apart.failure("generations")
     assert any("has learned from other rows" in problem for problem in verify_lineage(store, "toy")[0])
 
 

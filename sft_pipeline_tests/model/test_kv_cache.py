@@ -19,18 +19,18 @@ def test_the_answers_are_the_librarys_own_to_the_last_bit(model, toy_base, monke
             model, loader.load_tokenizer(toy_base.root), PROMPTS, max_new_tokens=80, batch_size=3, logprobs=True
         )
 
-    assert kv_cache.roomy_cache(model) is not None
+    assert kv_cache.preallocated_cache(model) is not None
     monkeypatch.setattr(generate, "ROUND", 80)  # what leaves a batch changes the last bits of the others
-    roomy = answers()
-    assert max(answer.tokens for answer in roomy) > kv_cache.ROOM // 4
-    monkeypatch.setattr(generate, "roomy_cache", lambda model: None)
-    assert answers() == roomy
+    preallocated = answers()
+    assert max(answer.tokens for answer in preallocated) > kv_cache.AHEAD // 4
+    monkeypatch.setattr(generate, "preallocated_cache", lambda model: None)
+    assert answers() == preallocated
 
 
 def test_memory_is_taken_once_for_many_tokens_and_what_stood_in_it_is_kept():
     import torch
 
-    layer, tokens = kv_cache._roomy_layer()(), torch.arange(300.0).reshape(1, 1, 300, 1)
+    layer, tokens = kv_cache._preallocated_layer()(), torch.arange(300.0).reshape(1, 1, 300, 1)
     places = set()
     for start, end in [(0, 5), *((at, at + 1) for at in range(5, 300))]:
         keys, values = layer.update(tokens[..., start:end, :], -tokens[..., start:end, :])
@@ -45,5 +45,5 @@ def test_layers_that_look_back_only_so_far_keep_the_librarys_own():
 
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     common = small | {"num_key_value_heads": 2, "vocab_size": 32}
-    assert kv_cache.roomy_cache(MistralForCausalLM(MistralConfig(**common, sliding_window=8))) is None
-    assert kv_cache.roomy_cache(MistralForCausalLM(MistralConfig(**common, sliding_window=None))) is not None
+    assert kv_cache.preallocated_cache(MistralForCausalLM(MistralConfig(**common, sliding_window=8))) is None
+    assert kv_cache.preallocated_cache(MistralForCausalLM(MistralConfig(**common, sliding_window=None))) is not None

@@ -1,4 +1,4 @@
-"""What is seen of a training while it runs, and when it is stopped because it is lost."""
+"""What is recorded of a training while it runs, and when the watchdog aborts it."""
 
 import json
 import math
@@ -13,13 +13,14 @@ from sft_pipeline.diagnosis.log_files import log_history
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import callbacks, checkpoints, trainer
 from sft_pipeline.training.callbacks import logging, metrics, validation_samples, watchdog
+from sft_pipeline.training.callbacks.early_stopping import Ending
 
 BREAKS = "é one\u2028two\u2029three\u0085four\r\nfive"
 """Text with everything that Python, but not JSON lines, takes for the end of a line."""
 
 
 def rows_of(*losses, every=10, **columns):
-    """Log rows with these losses, `every` steps apart; columns have a value per row."""
+    """Log records with these losses, `every` steps apart; columns have a value per record."""
     series = {name: iter(values) for name, values in columns.items()}
     return [
         {"step": every * (i + 1), "loss": loss, **{name: next(values) for name, values in series.items()}}
@@ -30,7 +31,7 @@ def rows_of(*losses, every=10, **columns):
 def stopped_at(log_history):
     """Step and reason at which the watchdog would have stopped this run."""
     for end in range(1, len(log_history) + 1):
-        if reason := watchdog.lost(log_history[:end]):
+        if reason := watchdog.abort_reason(log_history[:end]):
             return log_history[end - 1]["step"], reason
     return None
 
@@ -68,16 +69,16 @@ def test_a_run_that_stays_above_the_level_it_began_with_has_diverged():
     [
         (rows_of(2.0, math.nan, 2.0), 20, "loss is nan at step 20"),
         ([*rows_of(2.0), {"step": 10, "eval_loss": math.inf}], 10, "eval_loss is inf"),
-        (rows_of(2.0, *[0.0] * 9), 40, "loss is exactly 0 in 3 log rows"),
-        (rows_of(2.0, *[0.0] * 4, grad_norm=[0.5, *[math.nan] * 4]), 40, "loss is exactly 0 in 3 log rows"),
+        (rows_of(2.0, *[0.0] * 9), 40, "loss is exactly 0 in 3 log records"),
+        (rows_of(2.0, *[0.0] * 4, grad_norm=[0.5, *[math.nan] * 4]), 40, "loss is exactly 0 in 3 log records"),
         (
             rows_of(*[2.7] * 9, grad_norm=[0.1, *[0.0] * 8]),
             60,
-            "gradient norm is exactly 0 in 5 log rows up to step 60",
+            "gradient norm is exactly 0 in 5 log records up to step 60",
         ),
     ],
 )
-def test_what_else_is_lost_beyond_doubt(history, step, reason):
+def test_what_else_is_aborted(history, step, reason):
     at, said = stopped_at(history)
     assert at == step and reason in said
 
@@ -91,7 +92,7 @@ def test_what_else_is_lost_beyond_doubt(history, step, reason):
         rows_of(2.0, *[0.0] * 9, grad_norm=[0.3] * 10),  # there is a gradient, so it is only nearly 0
     ],
 )
-def test_what_went_away_is_not_lost(history):
+def test_what_recovers_is_not_aborted(history):
     assert stopped_at(history) is None
 
 
@@ -108,7 +109,8 @@ def test_steps_without_a_gradient_count_only_one_after_the_other():
 
     weight = torch.nn.Parameter(torch.ones(2))
     model, args = SimpleNamespace(parameters=lambda: [weight]), SimpleNamespace(fsdp="")
-    watch = watchdog.watchdog()
+    ending = Ending()
+    watch = watchdog.watchdog(ending)
     watch.on_train_begin(args, None, None, model=model)
 
     def steps(gradients, after):
@@ -117,7 +119,7 @@ def test_steps_without_a_gradient_count_only_one_after_the_other():
             state, control = SimpleNamespace(global_step=step), SimpleNamespace()
             watch.on_pre_optimizer_step(args, state, control)
             watch.on_step_end(args, state, control)
-        return watch.reason
+        return ending.aborted
 
     assert not steps([0.0, 1e-9] * 20, after=0), "every second one, 20 in all"
     assert not steps([*[0.0] * 9, 1.0], after=40)
@@ -128,8 +130,8 @@ def test_the_log_of_a_run_that_was_stopped_says_so_whatever_its_rows_show(tmp_pa
     healthy = rows_of(*[2.0 * 0.95**i for i in range(40)], grad_norm=[0.5] * 40)
     assert not [finding for finding in judge(healthy)[0] if finding.severity == "blocking"]
     message = watchdog.record_abort("the gradient was exactly 0 in the 10 steps up to 400", healthy, tmp_path, "a run")
-    assert "lost: the gradient was exactly 0 in the 10 steps up to 400" in message and "→ find the cause" in message
-    found = judge(log_history(tmp_path / watchdog.LOST_HISTORY))[0]
+    assert "aborted: the gradient was exactly 0 in the 10 steps up to 400" in message and "→ find the cause" in message
+    found = judge(log_history(tmp_path / watchdog.ABORTED_LOG))[0]
     assert [finding.rule for finding in found if finding.severity == "blocking"] == ["aborted"]
     assert "the 10 steps up to 400" in found[0].evidence
 
@@ -142,15 +144,15 @@ def test_a_run_that_diverged_is_stopped_and_diagnosed_by_one_rule(tmp_path):
     assert "is at least 8 in the last 5 log records" in message and "lower the learning rate" in message
 
 
-def test_only_the_run_that_was_lost_is_refused(tmp_path):
+def test_only_the_run_that_was_aborted_is_refused(tmp_path):
     watchdog.refuse_aborted(tmp_path, "a run")
     watchdog.record_abort("loss is nan at step 10", rows_of(2.0), tmp_path, "a run")
     watchdog.refuse_aborted(tmp_path, "another run")
-    with pytest.raises(TrainingError, match=r"stopped before(.|\n)*loss is nan at step 10"):
+    with pytest.raises(TrainingError, match=r"aborted before(.|\n)*loss is nan at step 10"):
         watchdog.refuse_aborted(tmp_path, "a run")
 
 
-def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_again(toy, prepared, monkeypatch):
+def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_started_again(toy, prepared, monkeypatch):
     arguments = prepared(toy(max_steps=40, save_steps=4, logging_steps=25, min_coverage=0.1))
     build = trainer.build
 
@@ -179,19 +181,21 @@ def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_begun_ag
     assert not any("loss" in row and row["step"] > 20 for row in log(arguments["work"]))
 
     monkeypatch.setattr(trainer, "build", build)
-    with pytest.raises(TrainingError, match=r"stopped before(.|\n)*delete .*lost.json(.|\n)*exactly 0 in the 14 steps"):
+    with pytest.raises(
+        TrainingError, match=r"aborted before(.|\n)*delete .*aborted.json(.|\n)*exactly 0 in the 14 steps"
+    ):
         trainer.train(*arguments.values())
-    (arguments["work"] / watchdog.LOST).write_text("")
-    with pytest.raises(TrainingError, match=r"lost\.json cannot be read(.|\n)*delete it"):
+    (arguments["work"] / watchdog.ABORTED).write_text("")
+    with pytest.raises(TrainingError, match=r"aborted\.json cannot be read(.|\n)*delete aborted"):
         trainer.train(*arguments.values())
-    (arguments["work"] / watchdog.LOST).unlink()
+    (arguments["work"] / watchdog.ABORTED).unlink()
     assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == 16
 
 
 # ------------------------------------------------------------------------------------------------------------------ rows
 
 
-def test_each_row_says_how_fast_how_much_memory_and_how_far_the_adapter_has_come(toy, prepared):
+def test_each_record_says_how_fast_how_much_memory_and_how_far_the_adapter_has_come(toy, prepared):
     arguments, seen = prepared(toy(epochs=2.0, logging_steps=5, save_steps=10)), []
     adapter = trainer.train(*arguments.values(), on_log=seen.append)
     kept = log(arguments["work"])
@@ -232,13 +236,15 @@ def test_the_norm_is_that_of_the_product_that_the_adapter_adds(toy, toy_base):
     assert measured["lora_norm_max"] == pytest.approx(max(norms), rel=1e-5)
 
 
-def test_a_file_of_rows_goes_on_where_the_run_does(tmp_path):
+def test_a_log_resumes_where_the_run_does(tmp_path):
     path = tmp_path / "rows.jsonl"
-    logging.Lines(path, 0).add({"step": 1, "loss": math.nan}, {"step": 2, "text": BREAKS}, {"step": 3})
+    logging.journal(path, 0).add(
+        logging.finite({"step": 1, "loss": math.nan}), {"step": 2, "text": BREAKS}, {"step": 3}
+    )
     with open(path, "ab") as file:
         file.write('{"step": 4, "text": "é'.encode()[:-1])  # killed while writing
-    lines = logging.Lines(path, 2)
-    lines.add({"step": 3, "again": True})
+    journal = logging.journal(path, 2)
+    journal.add({"step": 3, "again": True})
     assert [json.loads(line) for line in path.read_bytes().splitlines()] == [
         {"step": 1, "loss": "nan"},
         {"step": 2, "text": BREAKS},

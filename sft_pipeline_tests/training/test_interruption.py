@@ -161,5 +161,5 @@ def test_limits_on_files_count_as_a_full_disk_too(toy, tmp_path):
     import errno
 
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        with pytest.raises(TrainingError, match="begins anew"), callbacks.resource_errors(toy(), tmp_path):
+        with pytest.raises(TrainingError, match="starts again"), callbacks.resource_errors(toy(), tmp_path):
             raise OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""What carries loss: the response and one end of sequence."""
+"""What is trained on: the response and one end of sequence."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def test_the_audit_shows_what_carries_loss(toy, tokenizer, rows):
     text = mask_audit.plain_text(tokenization.encode(toy(), tokenizer, rows(30)), tokenizer, samples=3)
     assert text.count("[[ The word") == 3 and text.count("<|endoftext|>]]") == 3
     assert "Response:[[ The word amber names a kind of stone.<|endoftext|>]]" in text
-    assert "without any loss, left out: 0" in text
+    assert "fully masked, left out: 0" in text
 
 
 def test_rows_without_any_loss_have_a_threshold_of_their_own(toy, tokenizer, rows):
@@ -84,7 +84,7 @@ def test_rows_without_any_loss_have_a_threshold_of_their_own(toy, tokenizer, row
     strict, lenient = toy(max_length=80), toy(max_length=80, max_truncated_share=0.5)
     encoded = tokenization.encode(strict, tokenizer, sample)
     masked, cut = mask_audit.problems(encoded, strict.training)
-    assert masked.startswith("1 of 10 rows (10.0%; allowed 0.0%) carry no loss") and sample[3]["id"] in masked
+    assert masked.startswith("1 of 10 rows (10.0%; allowed 0.0%) are fully masked") and sample[3]["id"] in masked
     assert "allow training.max_masked_share" in masked and "allow training.max_truncated_share" in cut
     assert mask_audit.problems(encoded, lenient.training) == [masked]
     assert mask_audit.problems(encoded, toy(max_length=80, max_masked_share=0.1).training) == [cut]
@@ -95,7 +95,7 @@ def test_rows_without_any_loss_have_a_threshold_of_their_own(toy, tokenizer, row
 def test_where_no_row_is_left_even_a_share_of_one_does_not_start_a_training(toy, tokenizer, rows):
     experiment = toy(max_length=2, max_masked_share=1.0, max_truncated_share=1.0)
     (problem,) = mask_audit.problems(tokenization.encode(experiment, tokenizer, rows(3)), experiment.training)
-    assert "no row carries loss" in problem
+    assert "every row is fully masked" in problem
     (problem,) = mask_audit.problems(tokenization.encode(experiment, tokenizer, []), experiment.training)
     assert "no training row" in problem
 
@@ -124,7 +124,7 @@ def test_an_end_that_is_not_learned_exactly_once_and_last_names_the_row(toy, tok
         labels[-2:] = [tokenizer.end, labels[-2]]
     else:
         encoded.truncated.append(encoded.ids[2])
-    problem = f"row {encoded.ids[2]}: the end-of-sequence token carries loss"
+    problem = f"row {encoded.ids[2]}: the end-of-sequence token is trained on"
     with pytest.raises(TrainingError, match=problem) as said:
         mask_audit.run(encoded, tokenizer, experiment.training, tmp_path, tmp_path / "out")
     assert str(page) in str(said.value) and problem in page.read_text()

@@ -154,7 +154,7 @@ def test_a_dev_split_that_was_proven_against_other_rows_is_refused(prepared, toy
         trainer.check(made["guard"], made["plan"], made["train"], dev)
 
     check(export.training_data(made["train"], made["dev"])[0])
-    with pytest.raises(PreconditionError, match="the dev split was proven against other training rows"):
+    with pytest.raises(PreconditionError, match="about other rows than those that the adapter is trained on"):
         check("0" * 64)
 
 
@@ -169,7 +169,7 @@ def test_the_verdict_is_found_along_the_chain_that_the_manifest_names():
 def test_rows_that_would_be_cut_stop_the_training(toy, prepared):
     arguments = prepared(toy())
     short = toy(max_length=12)
-    with pytest.raises(TrainingError, match=r"40 of 40 rows \(100.0%; allowed 0.0%\).*carry no loss"):
+    with pytest.raises(TrainingError, match=r"40 of 40 rows \(100.0%; allowed 0.0%\).*are fully masked"):
         trainer.train(*(arguments | {"experiment": short}).values())
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sft_pipeline.artifacts import Artifact, Generations, GuardReport, InstructionDataset, Reason, TrainingReport
+from sft_pipeline.artifacts.eligibility import split_problems
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
 
@@ -34,16 +35,6 @@ def preconditions(
         for name in sorted(base.conditions.keys() | sft.conditions.keys())
         if base.conditions.get(name) != sft.conditions.get(name)
     ]
-    proof = test.proof
-    if proof is None:
-        leaks = ["the test split carries no leakage proof"]
-    elif proof.clean:
-        leaks = []
-    else:
-        leaks = [
-            f"{proof.exact} exact, {proof.near} near-duplicate, {proof.groups} group and {proof.contained_over_limit} "
-            f"contained items of the test split leak into training ({proof.against})"
-        ]
     quality = [
         f"{t.name} is {t.value:g}, {t.direction} {t.limit:g} is declared" for t in test.thresholds if not t.passed
     ]
@@ -55,7 +46,7 @@ def preconditions(
         reason("decoding", _sampled(base, sft), "greedy for both models"),
         reason("base_model_guard", guard.problems, "the base behaves like a base"),
         reason("training", unhealthy, "no blocking finding"),
-        reason("leakage", leaks, "no test item occurs in training, exactly or nearly"),
+        reason("leakage", split_problems(test), "no test item occurs in training, exactly or nearly"),
         reason("data_quality", quality, f"{len(test.thresholds)} declared thresholds hold" if test.thresholds else "no failed threshold"),
         *_precision(sft),
     ]  # fmt: skip

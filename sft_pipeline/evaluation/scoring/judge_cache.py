@@ -1,11 +1,9 @@
 """Replies that an endpoint has given to a step that is under way, so that a killed one asks, and pays, only for the rest."""
 
-import json
 import logging
 import threading
 from pathlib import Path
 
-from sft_pipeline.provenance.hashing import canonical_json
 from sft_pipeline.provenance.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -22,11 +20,10 @@ class Replies:
 
     def __init__(self, folder: Path | None):
         """Read what a killed step has left in `folder`; with None nothing is read and nothing kept."""
-        self._lock, self._replies = threading.Lock(), {}
+        self._lock = threading.Lock()
         self._file = Journal(folder / FILE) if folder else None
-        for line in self._file.lines if self._file else ():
-            url, request, text = json.loads(line)
-            self._replies[url, request] = text
+        records = self._file.records if self._file else []
+        self._replies = {(url, request): text for url, request, text in records}
         if self._replies:
             log.info("%d replies of the endpoint to an interrupted step are reused", len(self._replies))
 
@@ -38,11 +35,10 @@ class Replies:
         """Keep a reply; it is on the disk when this returns."""
         if self._file:
             with self._lock:
-                self._file.add(canonical_json([url, request, text]).encode())
+                self._file.add([url, request, text])
 
     def __enter__(self) -> "Replies":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._file.__exit__()
+        """Nothing is left open: each reply is on the disk already."""

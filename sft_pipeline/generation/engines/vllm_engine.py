@@ -19,7 +19,7 @@ from sft_pipeline.experiment import BaseModelSpec, Generation
 from sft_pipeline.generation.engines.engine import Engine, adapter_config, adapter_content
 from sft_pipeline.generation.engines.vllm_process import VllmProcess
 from sft_pipeline.model import loader
-from sft_pipeline.model.completion import Completion, context_length, finish, room, seed_of
+from sft_pipeline.model.completion import Completion, context_length, finish, seed_of, token_budget
 from sft_pipeline.provenance.environment import library_versions
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class VllmEngine(Engine):
         encoded = self.tokenizer.encode_all(prompts)
         if not encoded:
             return []
-        limits = room(encoded, decoding.max_new_tokens, context_length(self._config))
+        limits = token_budget(encoded, decoding.max_new_tokens, context_length(self._config))
         request = {
             "sampling": _sampling(decoding, self.tokenizer.end),
             "adapter": self._adapter(adapter) if adapter else None,

@@ -1,4 +1,4 @@
-"""The mask audit as one self-contained page: token by token, what carries loss, and what was cut or left out.
+"""The mask audit as one self-contained page: token by token, what is trained on, and what was cut or left out.
 
 No network, no script; everything from data is escaped, and white space and what is invisible are shown as signs.
 """
@@ -25,7 +25,7 @@ class Token(NamedTuple):
     Attributes:
         text: the decoded text.
         ids: the token ids.
-        learned: whether it carries loss.
+        learned: whether it is trained on.
         special: whether it is a special token.
         end: whether it is the end-of-sequence token.
     """
@@ -51,10 +51,10 @@ class Audit(NamedTuple):
     Attributes:
         rows: rows of the training split.
         tokens: tokens of the rows that are trained on, after cutting.
-        learned: tokens among them that carry loss.
+        learned: tokens among them that are trained on.
         ends: rows in which the end-of-sequence token is learned: once, at the end.
         cut: ids of the rows cut at `max_length`.
-        masked: ids of the rows without any loss, which are left out.
+        masked: ids of the fully masked rows, which are left out.
         merged: ids of the rows in which tokens would merge across prompt and response.
         max_length: the limit in tokens.
         problems: why these rows cannot be trained on.
@@ -89,7 +89,7 @@ def page(audit: Audit) -> str:
     ]
     lists = [
         ("Cut at max_length", audit.cut, f"longer than {audit.max_length:,} tokens"),
-        ("Without any loss, left out", audit.masked, "the prompt alone reaches max_length"),
+        ("Fully masked, left out", audit.masked, "the prompt alone reaches max_length"),
         ("Tokens would merge at the border", audit.merged, "prompt and response are encoded apart there"),
     ]
     return render("mask_audit.html.j2", filters, a=audit, share=share, samples=samples, lists=lists, most=IDS)

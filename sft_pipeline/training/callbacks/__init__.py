@@ -1,4 +1,4 @@
-"""What happens while the trainer runs, one subject per file; `training_session` puts it together."""
+"""What happens while the trainer runs, one subject per module; `training_session` puts it together."""
 
 from sft_pipeline.training.callbacks.resource_errors import resource_errors
 from sft_pipeline.training.callbacks.session import export_logs, training_session

@@ -1,41 +1,45 @@
-"""Sealed checkpoints, and a log that is the same whether or not the run was interrupted."""
+"""Complete checkpoints, and a log that is the same whether or not the run was interrupted."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.training import checkpoints
+from sft_pipeline.training.callbacks.early_stopping import Ending
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    import torch
+    from transformers import TrainerCallback, TrainingArguments
     from trl import SFTTrainer
 
 
-def sealing(
-    trainer: "SFTTrainer", run: str, start: checkpoints.Checkpoint | None, ended: Callable[[], bool]
+def checkpointing(
+    trainer: "SFTTrainer", run: str, start: checkpoints.Checkpoint | None, ending: Ending
 ) -> "TrainerCallback":
-    """A callback that seals every checkpoint, and makes a resumed log equal to an uninterrupted one.
+    """A callback that finalizes every checkpoint, and makes a resumed log equal to an uninterrupted one.
 
-    A log row averages over the steps since the last row. What has gathered since then is no part of the trainer's own
-    checkpoint, and stands beside it in `pending-<process>.json`.
+    A log record averages over the steps since the last one. What has gathered since then is no part of the trainer's own
+    checkpoint, and is kept beside it in `pending-<process>.json`.
 
     Args:
         trainer: the trainer that it is added to.
         run: fingerprint of the training.
-        start: the checkpoint that the run goes on from.
-        ended: whether the training has reached its end before its last step.
+        start: the checkpoint that the run resumes from.
+        ending: says whether early stopping has ended the run.
     """
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     started = time.monotonic() - (start.seconds if start else 0.0)
     precisions = {name: weight.dtype for name, weight in trainer.model.named_parameters() if weight.requires_grad}
 
-    class Sealing(TrainerCallback):
+    class Checkpointing(TrainerCallback):
         planned = False
 
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
             if start is None:
                 return
             if not args.fsdp:  # which decides itself what its shards are kept in
@@ -47,13 +51,15 @@ def sealing(
             for name, values in pending["metrics"].items():
                 trainer._metrics["train"][name].extend(values)
 
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
             # A checkpoint that nobody planned, on an interruption, must leave no trace in the log.
             self.planned = control.should_save
             if control.should_save:
                 control.should_log = True
 
-        def on_save(self, args, state, control, **kwargs):
+        def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             pending = {
                 "loss": trainer._tr_loss.item(),
@@ -70,19 +76,19 @@ def sealing(
                 state.global_step,
                 run,
                 time.monotonic() - started,
-                final=ended() or state.global_step == state.max_steps,
-                keep=ended() or self.planned,
+                final=ending.early or state.global_step == state.max_steps,
+                keep=ending.early or self.planned,
             )
 
-    return Sealing()
+    return Checkpointing()
 
 
-def _restore(trainer, precisions) -> None:
+def _restore(trainer: "SFTTrainer", precisions: Mapping[str, "torch.dtype"]) -> None:
     """Give the weights and the optimiser's states the precision back that they were saved with.
 
     On a quantised base the adapter is trained in bfloat16. PEFT makes float32 of it when it reads a checkpoint, and the
-    resumed run would go on as another training than the one that was killed. bitsandbytes keeps float32 states whatever
-    the weights are: those have come back unharmed, because the weights were float32 when they were read.
+    resumed run would be another training than the one that was killed. bitsandbytes keeps float32 states whatever the
+    weights are: those have come back unharmed, because the weights were float32 when they were read.
     """
     for name, weight in trainer.model.named_parameters():
         if precisions.get(name, weight.dtype) != weight.dtype:
@@ -92,5 +98,5 @@ def _restore(trainer, precisions) -> None:
                 state[moment] = state[moment].to(weight.dtype)
 
 
-def _pending(args) -> str:
+def _pending(args: "TrainingArguments") -> str:
     return f"pending-{args.process_index}.json"

@@ -1,14 +1,13 @@
-"""The log rows as they come: a file of JSON lines, a line of text, and whoever wants to be told."""
+"""The log records as they come: in a journal, with the trackers, and as a line of text."""
 
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_pipeline.provenance import files
+from sft_pipeline.provenance.journal import Journal
 from sft_pipeline.training.callbacks.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -17,75 +16,76 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sft_pipeline.training")
 
 LOG = "training_log.jsonl"
-"""Every log row with times and memory, one JSON object per line."""
+"""Every log record with times and memory, one JSON object per line."""
+
+_TIMES = ("_runtime", "_per_second")
 
 
-class Lines:
-    """A file of JSON lines with a `step` each, in which a resumed run leaves what an uninterrupted one would."""
-
-    def __init__(self, path: Path, after: int):
-        """Open `path` and drop every row beyond step `after`: the run will write them again."""
-        self.path = path
-        files.write(path, "".join(_json(row) for row in complete(path) if row["step"] <= after))
-
-    def add(self, *rows: Mapping[str, Any]) -> None:
-        """Append rows; they are in the file when this returns."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.writelines(map(_json, rows))
+def journal(path: Path, after: int) -> Journal:
+    """The journal in `path` without what lies beyond step `after`: the resumed run writes it again."""
+    return Journal(path, keep=lambda record: record["step"] <= after, durable=False)
 
 
-def complete(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows in a file of JSON lines, without one that a process was killed over; none where there is no file."""
-    # Bytes are split at line feeds, text also at characters that an answer may hold as they are, such as U+2028.
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+def finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with non-finite numbers as their names, which JSON can hold."""
+    return {k: repr(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
-def _json(row: Mapping[str, Any]) -> str:
-    finite = {k: repr(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-    return json.dumps(finite, ensure_ascii=False) + "\n"
+def deterministic(log_history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The log records without what differs between two identical runs."""
+    return [
+        finite({key: value for key, value in record.items() if not key.endswith(_TIMES)})
+        for record in log_history
+        if "train_runtime" not in record
+    ]
 
 
-def reporting(lines: Lines, trackers: Trackers, on_log: Callable[[dict[str, Any]], None] | None) -> "TrainerCallback":
-    """A callback that hands every log row on: to the file, the trackers and `on_log`; without that, to the log."""
-    from transformers import TrainerCallback
+def reporting(
+    journal: Journal, trackers: Trackers, on_log: Callable[[dict[str, Any]], None] | None
+) -> "TrainerCallback":
+    """A callback that hands on every log record: to journal, trackers and `on_log`; without `on_log`, to the log."""
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Reporting(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            row = {"step": state.global_step, "steps": state.max_steps, **(logs or {})}
-            # The trackers first: should the process end in between, they get the row twice rather than never.
-            trackers.log(row)
-            lines.add({"time": round(time.time(), 3), **row})
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: Mapping[str, Any] | None = None,
+            **kwargs: Any,
+        ) -> None:
+            record = {"step": state.global_step, "steps": state.max_steps, **(logs or {})}
+            # The trackers first: should the process end in between, they get the record twice rather than never.
+            trackers.log(record)
+            journal.add(finite({"time": round(time.time(), 3), **record}))
             if on_log is not None:
-                on_log(row)
-            elif text := line(row):
+                on_log(record)
+            elif text := line(record):
                 logger.info(text)
 
     return Reporting()
 
 
-def line(row: Mapping[str, Any]) -> str:
-    """A log row for people, such as `training 130/1368  loss 0.5321  rate 9.9e-05  …`; nothing for the last summary."""
-    if "loss" not in row and "eval_loss" not in row:
+def line(record: Mapping[str, Any]) -> str:
+    """A log record for people, such as `training 130/1368  loss 0.5321  rate 9.9e-05  …`; empty for the last summary."""
+    if "loss" not in record and "eval_loss" not in record:
         return ""
-    before = "" if "loss" in row else "eval_"
-    parts = [f"{'training' if not before else 'dev'} {row['step']}/{row['steps']}", f"loss {row[before + 'loss']:.4f}"]
+    kind, prefix = ("training", "") if "loss" in record else ("dev", "eval_")
+    parts = [f"{kind} {record['step']}/{record['steps']}", f"loss {record[prefix + 'loss']:.4f}"]
     formats = {
         "learning_rate": "rate {:.2e}",
         "grad_norm": "gradient {:.3g}",
-        before + "mean_token_accuracy": "accuracy {:.1%}",
-        before + "entropy": "entropy {:.3f}",
+        prefix + "mean_token_accuracy": "accuracy {:.1%}",
+        prefix + "entropy": "entropy {:.3f}",
         "num_tokens": "{:,.0f} tokens",
         "tokens_per_second": "{:,.0f}/s",
         "memory_bytes": "{:,.1f} GB",
         "lora_norm_max": "update {:.3g}",
     }
     parts += [
-        text.format(row[name] / 1e9 if name == "memory_bytes" else row[name])
+        text.format(record[name] / 1e9 if name == "memory_bytes" else record[name])
         for name, text in formats.items()
-        if name in row
+        if name in record
     ]
     return "  ".join(parts)

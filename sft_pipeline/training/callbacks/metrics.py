@@ -1,9 +1,9 @@
-"""What a log row says beyond the trainer's own figures: throughput, memory, and how far the adapter has come."""
+"""What a log record says beyond the trainer's own figures: throughput, memory, and how far the adapter has come."""
 
 import os
 import resource
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -11,34 +11,49 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 
-def measuring(trainer: "SFTTrainer") -> "TrainerCallback":
-    """A callback that completes each row of the training loss, for the callbacks after it.
+def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
+    """A callback that completes each record of the training loss, for the callbacks after it.
 
-    `seconds` and `tokens_per_second` are those of the steps since the last row, evaluations and checkpoints not counted;
+    `seconds` and `tokens_per_second` are those of the steps since the last record, evaluations and checkpoints not counted;
     tokens are real ones, without padding. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
     the process. `lora_norm_mean` and `lora_norm_max` go into the log history too: they do not depend on time.
     """
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-    class Measuring(TrainerCallback):
+    class Metrics(TrainerCallback):
         mark = time.monotonic()
         paused = True
         seconds = 0.0
         tokens = 0
 
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
             self.tokens = trainer._total_train_tokens
 
-        def on_step_begin(self, args, state, control, **kwargs):
+        def on_step_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
             if self.paused:
                 self.mark, self.paused = time.monotonic(), False
 
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
             now = time.monotonic()
             self.seconds, self.mark = self.seconds + now - self.mark, now
             self.paused = control.should_log or control.should_evaluate or control.should_save
 
-        def on_log(self, args, state, control, logs=None, model=None, **kwargs):
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            *,
+            logs: dict[str, Any],
+            model: "Module",
+            **kwargs: Any,
+        ) -> None:
             if "loss" not in logs:
                 return
             tokens = trainer._total_train_tokens - self.tokens
@@ -51,7 +66,7 @@ def measuring(trainer: "SFTTrainer") -> "TrainerCallback":
                 logs.update(norms)
                 state.log_history[-1].update(norms)
 
-    return Measuring()
+    return Metrics()
 
 
 def lora_norms(model: "Module") -> dict[str, float]:
@@ -67,7 +82,7 @@ def lora_norms(model: "Module") -> dict[str, float]:
         for module in model.modules():
             if isinstance(module, LoraLayer):
                 for name in module.lora_A:
-                    a, b = module.lora_A[name].weight.float(), module.lora_B[name].weight.float()
+                    a, b = (side[name].weight.float() for side in (module.lora_A, module.lora_B))
                     squares.append(((b.T @ b) * (a @ a.T)).sum() * module.scaling[name] ** 2)
     if not squares:
         return {}

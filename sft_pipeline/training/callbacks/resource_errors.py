@@ -1,4 +1,4 @@
-"""What a training runs out of, in words that say what to change."""
+"""Errors of a full disk or full memory, with what to change."""
 
 import errno
 import shutil
@@ -25,7 +25,7 @@ _MEMORY_TEXTS = ("can't allocate memory", "not enough memory", "Cannot allocate 
 
 @contextmanager
 def resource_errors(experiment: Experiment, work: Path) -> Iterator[None]:
-    """Turn a full disk and a full memory into errors that say what to do; everything else passes.
+    """Turn a full disk and full memory into errors that say what to do; everything else passes.
 
     Raises:
         TrainingError: no memory or no disk space is left.
@@ -67,7 +67,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _disk(work: Path, error: Exception) -> str:
-    """The message of a full disk, after what was half written has made room."""
+    """The message of a full disk, after incomplete checkpoints have been removed."""
     complete = {}
     for folder in work.glob("checkpoint-*"):
         if (folder / MARKER).exists():
@@ -80,10 +80,10 @@ def _disk(work: Path, error: Exception) -> str:
     if step is not None:
         size = sum(path.stat().st_size for path in complete[step].rglob("*") if path.is_file())
         needs = f", a checkpoint takes {size / 1e6:,.1f} MB"
-    goes_on = "begins anew" if step is None else f"goes on at step {step}, its newest complete checkpoint"
+    resumes = "starts again" if step is None else f"resumes at step {step}, its newest complete checkpoint"
     return (
         f"the training's files cannot be written in {work}: {free / 1e6:,.1f} MB are free there{needs}. Make room on that "
-        f"disk, or put the store on another one (SFT_PIPELINE_STORE); materialized again, the training {goes_on}. ({error})"
+        f"disk, or put the store on another one (SFT_PIPELINE_STORE); materialized again, the training {resumes}. ({error})"
     )
 
 
@@ -102,5 +102,5 @@ def _memory(experiment: Experiment, error: Exception) -> str:
     advice.append(f"lower training.max_length ({training.max_length})")
     return (
         f"out of memory on {model.device}: {'; '.join(advice)}. Materialized again with the same specification, the training "
-        f"goes on at its newest complete checkpoint. ({str(error).strip() or type(error).__name__})"
+        f"resumes at its newest complete checkpoint. ({str(error).strip() or type(error).__name__})"
     )

@@ -10,15 +10,16 @@ from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.model.loader import CleanTokenizer
 from sft_pipeline.training import checkpoints
-from sft_pipeline.training.callbacks.checkpointing import sealing
-from sft_pipeline.training.callbacks.early_stopping import early_stopping
-from sft_pipeline.training.callbacks.interruption import interruption
-from sft_pipeline.training.callbacks.logging import LOG, Lines, reporting
-from sft_pipeline.training.callbacks.metrics import measuring
+from sft_pipeline.training.callbacks.checkpointing import checkpointing
+from sft_pipeline.training.callbacks.early_stopping import Ending, early_stopping
+from sft_pipeline.training.callbacks.interruption import handled, interruption
+from sft_pipeline.training.callbacks.logging import LOG, journal, reporting
+from sft_pipeline.training.callbacks.metrics import metrics
 from sft_pipeline.training.callbacks.resource_errors import resource_errors
 from sft_pipeline.training.callbacks.trackers import FOLDERS, IDS, Trackers
-from sft_pipeline.training.callbacks.validation_samples import SAMPLES, chosen, sampling
+from sft_pipeline.training.callbacks.validation_samples import SAMPLES, chosen, validation_samples
 from sft_pipeline.training.callbacks.watchdog import record_abort, watchdog
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def training_session(
     trainer: "SFTTrainer",
     experiment: Experiment,
-    tokenizer,
+    tokenizer: CleanTokenizer,
     dev: InstructionDataset,
     work: Path,
     run: str,
@@ -45,47 +46,54 @@ def training_session(
         dev: rows from which the validation prompts are taken.
         work: folder of this training alone.
         run: fingerprint of the training.
-        start: the checkpoint that it goes on from.
-        on_log: called with each log row as it comes.
+        start: the checkpoint that it resumes from.
+        on_log: called with each log record as it comes.
 
     Raises:
-        TrainingError: the run is lost, was interrupted, or has run out of memory or of disk space.
+        TrainingError: the run was aborted or interrupted, or has run out of memory or of disk space.
     """
-    training, after = experiment.training, start.step if start else 0
-    watch, interrupted = watchdog(), interruption()
-    stopping = early_stopping(training.early_stopping, lambda: bool(watch.reason))
+    training, after, ending = experiment.training, start.step if start else 0, Ending()
+
+    def note(name: str) -> None:
+        ending.signal = name
+
     trackers = None
     finished = False
-    # The order counts: a row is complete before it is reported, and what was planned is noted before an interruption.
-    trainer.add_callback(measuring(trainer))
+    # The order counts: a record is complete before it is reported, and a planned save is noted before an interruption.
+    trainer.add_callback(metrics(trainer))
     with resource_errors(experiment, work):
         if trainer.is_world_process_zero():
             trackers = Trackers(experiment, work, run, after)
-            trainer.add_callback(reporting(Lines(work / LOG, after), trackers, on_log))
+            trainer.add_callback(reporting(journal(work / LOG, after), trackers, on_log))
             rows = chosen(read_table(dev.path(dev.ROWS)), training.validation_prompts, training.seed)
             if rows and not training.fsdp:  # with FSDP no process holds a model that could answer alone
-                trainer.add_callback(sampling(experiment, tokenizer, rows, Lines(work / SAMPLES, after)))
-        for callback in (watch, stopping, sealing(trainer, run, start, lambda: stopping.ended), interrupted):
+                samples = journal(work / SAMPLES, after)
+                trainer.add_callback(validation_samples(experiment, tokenizer, rows, samples))
+        for callback in (
+            watchdog(ending),
+            early_stopping(training.early_stopping, ending),
+            checkpointing(trainer, run, start, ending),
+            interruption(ending),
+        ):
             trainer.add_callback(callback)
         try:
-            with interrupted.listening():
+            with handled(note):
                 yield
-            stopped = interrupted.step is not None and not stopping.ended
-            finished = not watch.reason and not stopped
+            finished = not ending.aborted and not ending.interrupted
         finally:
             if trackers:
                 trackers.close(finished)
-    if watch.reason:
-        raise TrainingError(record_abort(watch.reason, trainer.state.log_history, work, run))
-    if stopped:
+    if ending.aborted:
+        raise TrainingError(record_abort(ending.aborted, trainer.state.log_history, work, run))
+    if ending.interrupted:
         raise TrainingError(
-            f"interrupted by {interrupted.received or 'a signal'} at step {interrupted.step} of {trainer.state.max_steps}, "
+            f"interrupted by {ending.signal or 'a signal'} at step {ending.interrupted_at} of {trainer.state.max_steps}, "
             "checkpoint saved; materialize again to resume there"
         )
 
 
 def export_logs(work: Path, out: Path) -> None:
-    """Put what was gathered while the training ran into the artifact's folder."""
+    """Copy what was recorded during the training into the artifact's folder."""
     for name in (LOG, SAMPLES, IDS):
         if (work / name).exists():
             shutil.copyfile(work / name, out / name)

@@ -1,10 +1,10 @@
 """The series of a training in TensorBoard, Weights & Biases and MLflow: one run each, also over a crash.
 
 The losses on the training rows and those of the evaluations on dev go to the same run. Its ids stand in
-`trackers.json`, with how far its rows have been sent, so that a process that takes a killed training up goes on in the
-same run and sends again at most the row in which the other was killed. Without WANDB_API_KEY Weights & Biases works
-offline and asks nothing; without MLFLOW_TRACKING_URI MLflow writes to a folder of files. Both then lie in the artifact,
-unless WANDB_DIR names another place for the one. A service that fails costs its series, never the training.
+`trackers.json`, with how far its records have been sent, so that a process that resumes a killed training continues the
+same run and sends again at most the record in which the other was killed. Without WANDB_API_KEY Weights & Biases works
+offline and asks nothing; without MLFLOW_TRACKING_URI MLflow writes to a folder of files. Both are then in the artifact,
+unless WANDB_DIR names another place for the one. A service that fails loses its series, never the training.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment, Training
@@ -34,7 +34,7 @@ FOLDERS = ("tensorboard", "wandb", "mlflow")
 """Folders of the trackers that write files."""
 
 SERVICES = ("wandb", "mlflow")
-"""Trackers that would keep a row twice; of TensorBoard's files a new session drops what lies beyond its start."""
+"""Trackers that would keep a record twice; of TensorBoard's files a new session drops what lies beyond its start."""
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
@@ -55,7 +55,7 @@ def require(training: Training) -> None:
 
 
 class Trackers:
-    """The open runs of a training; `log` takes every log row, `close` ends them."""
+    """The open runs of a training; `log` takes every log record, `close` ends them."""
 
     def __init__(self, experiment: Experiment, work: Path, run: str, after: int):
         """Open a run with each tracker that the specification names, or the run that an earlier process began.
@@ -64,7 +64,7 @@ class Trackers:
             experiment: the specification.
             work: the training's own folder.
             run: fingerprint of the training; the run is named after it.
-            after: step at which the training goes on.
+            after: step at which the training resumes.
         """
         self.path = work / IDS
         self.ids = _read(self.path)
@@ -86,32 +86,32 @@ class Trackers:
                 logger.warning("%s gets nothing of this training: %s", name, without_credentials(error))
         self._keep()
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Hand the row's figures on, each once."""
-        if "train_runtime" in row:  # a summary of this process alone
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Hand the record's figures on, each once."""
+        if "train_runtime" in record:  # a summary of this process alone
             return
-        kind = "eval" if "eval_loss" in row else "train"
-        # The pass belongs to the training row of the step.
+        kind = "eval" if "eval_loss" in record else "train"
+        # The epoch belongs to the training record of the step.
         left_out = ("step", "steps", "epoch") if kind == "eval" else ("step", "steps")
-        series = {_name(k): v for k, v in row.items() if k not in left_out and isinstance(v, int | float)}
+        series = {_name(k): v for k, v in record.items() if k not in left_out and isinstance(v, int | float)}
         for name, tracker in list(self.open.items()):
             sent = self.ids[name].setdefault("sent", {}) if name in SERVICES else {}
-            if row["step"] <= sent.get(kind, 0):
+            if record["step"] <= sent.get(kind, 0):
                 continue
             try:
-                tracker.log(row["step"], series)
+                tracker.log(record["step"], series)
             except Exception as error:
                 if name == "tensorboard":  # a file of our own: that is a matter of the disk
                     raise
-                logger.warning("%s gets no further rows of this training: %s", name, without_credentials(error))
+                logger.warning("%s gets no further records of this training: %s", name, without_credentials(error))
                 del self.open[name]
             else:
                 if name in SERVICES:
-                    sent[kind] = row["step"]
+                    sent[kind] = record["step"]
                     self._keep()
 
     def close(self, finished: bool) -> None:
-        """End the runs; one that is not `finished` may be taken up again."""
+        """End the runs; one that is not `finished` may be resumed."""
         for name, tracker in self.open.items():
             try:
                 tracker.close(finished)
@@ -133,7 +133,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         problem = "it holds no object of objects"
     except ValueError as error:
         problem = str(error)
-    logger.warning("%s cannot be read (%s): the series go on in a new run of each tracker", path, problem)
+    logger.warning("%s cannot be read (%s): the series continue in a new run of each tracker", path, problem)
     return {}
 
 
@@ -149,7 +149,7 @@ def parameters(experiment: Experiment) -> dict[str, Any]:
 
 
 class _TensorBoard:
-    """Event files, written in this thread: what the disk refuses must be heard of."""
+    """Event files, written in this thread, so that a full disk is an error here."""
 
     def __init__(self, folder: Path, after: int):
         from tensorboardX.event_file_writer import EventsWriter
@@ -183,7 +183,7 @@ class _WandB:
         project = known.get("project") or os.environ.get("WANDB_PROJECT", PROJECT)
         identity = known.get("id") or uuid.uuid4().hex[:8]
         mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-        options = {
+        options: dict[str, Any] = {
             "project": project,
             "id": identity,
             "name": f"sft-{run[:8]}",
@@ -195,7 +195,7 @@ class _WandB:
             ),
         }
         try:
-            self.run = wandb.init(mode=mode, **options)
+            self.run = wandb.init(mode=cast(Any, mode), **options)
         except wandb.Error as error:
             logger.warning(
                 "Weights & Biases cannot be reached, its run is kept offline: %s", without_credentials(error)

@@ -1,18 +1,15 @@
 """A few prompts of the dev split, answered at each evaluation: what the loss looks like in words."""
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.model.loader import CleanTokenizer
-from sft_pipeline.training.callbacks.logging import Lines
+from sft_pipeline.provenance.journal import Journal
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
-
-logger = logging.getLogger("sft_pipeline.training")
+    from transformers import PreTrainedModel, TrainerCallback
 
 SAMPLES = "validation_samples.jsonl"
 """Answers to the validation prompts: step, id, prompt, expected response, output; one JSON object per line."""
@@ -23,8 +20,8 @@ def chosen(rows: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[Map
     return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}/{row['id']}".encode()).digest())[:count]
 
 
-def sampling(
-    experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Mapping[str, Any]], lines: Lines
+def validation_samples(
+    experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Mapping[str, Any]], journal: Journal
 ) -> "TrainerCallback":
     """A callback that has the model in training answer `rows` greedily at each evaluation, without a trace on it.
 
@@ -32,17 +29,25 @@ def sampling(
         experiment: prompt, longest answer and stop strings.
         tokenizer: the clean tokenizer.
         rows: the chosen rows of the dev split.
-        lines: where the answers are kept.
+        journal: where the answers are kept.
     """
     import torch
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     from sft_pipeline.model.generate import complete
 
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
 
-    class Sampling(TrainerCallback):
-        def on_evaluate(self, args, state, control, model=None, **kwargs):
+    class Samples(TrainerCallback):
+        def on_evaluate(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            *,
+            model: "PreTrainedModel",
+            **kwargs: Any,
+        ) -> None:
             training = model.training
             model.eval()
             devices = [args.device] if args.device.type == "cuda" else []
@@ -58,8 +63,8 @@ def sampling(
                     )
             finally:
                 model.train(training)
-            for row, prompt, answer in zip(rows, prompts, answers, strict=True):
-                lines.add(
+            journal.add(
+                *(
                     {
                         "step": state.global_step,
                         "id": row["id"],
@@ -69,6 +74,8 @@ def sampling(
                         "tokens": answer.tokens,
                         "finish_reason": answer.finish_reason,
                     }
+                    for row, prompt, answer in zip(rows, prompts, answers, strict=True)
                 )
+            )
 
-    return Sampling()
+    return Samples()

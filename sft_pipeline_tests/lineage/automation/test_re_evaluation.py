@@ -166,7 +166,7 @@ def test_splits_made_again_keep_an_adapter_while_their_rows_are_those_it_learned
 
     edit(evaluated, "dev_size: 40", "dev_size: 41")
     assert materialize(evaluated, "train_split,dev_split,test_split").result.success
-    objection = "other rows than those that the adapter has learned from"
+    objection = "other rows than those that the adapter is trained on"
     assert objection in scheduled(evaluated, instance).skip_message
     assert objection in materialize(evaluated, "sft_generations").failure("generations")
 

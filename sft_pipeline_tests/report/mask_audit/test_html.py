@@ -68,8 +68,8 @@ def test_every_token_is_there_with_what_it_is():
 
 
 def test_counts_come_first_and_problems_before_them():
-    page = mask_html.page(an_audit(masked=[f"m{i}" for i in range(30)], problems=["30 of 1,234 rows carry no loss"]))
-    assert page.index("30 of 1,234 rows carry no loss") < page.index("50,000") < page.index("row-1")
+    page = mask_html.page(an_audit(masked=[f"m{i}" for i in range(30)], problems=["30 of 1,234 rows are fully masked"]))
+    assert page.index("30 of 1,234 rows are fully masked") < page.index("50,000") < page.index("row-1")
     assert 'class="fail"' in page and "m19" in page and "m20" not in page and "40.0 %" in page
     assert 'class="pass"' in mask_html.page(an_audit())
 
@@ -99,7 +99,7 @@ def test_a_very_long_row_is_shown_from_both_ends():
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_split_without_samples_has_a_page_too(rows):
-    assert "No row carries loss" in mask_html.page(an_audit(rows=rows, learned=0, samples=[]))
+    assert "Every row is fully masked" in mask_html.page(an_audit(rows=rows, learned=0, samples=[]))
 
 
 @given(st.text())
