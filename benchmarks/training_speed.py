@@ -39,7 +39,8 @@ from sft_pipeline.experiment import EmbeddedBase, Experiment
 from sft_pipeline.model.loader import load_model, load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.training import schedule, tokenization, trainer
-from sft_pipeline.training.trl_config import lora, options
+from sft_pipeline.training.adapter import lora_config
+from sft_pipeline.training.trl_config import options
 
 MEAN, SHORTEST, LONGEST, SIGMA = 71, 15, 400, 0.8
 """Tokens of a row; sigma is the standard deviation of the logarithm before clipping."""
@@ -148,7 +149,9 @@ class Bench:
         experiment = self.experiment(**training)
         encoded = tokenization.encode(experiment, self.tokenizer, self.train_rows)
         order = schedule.row_order(encoded.lengths, experiment.training, 0)
-        settings = options(experiment, self.plan(experiment), True) | {"train_sampling_strategy": "sequential"}
+        settings = options(
+            experiment, self.plan(experiment), evaluate=True, packed=experiment.training.batching == "packed"
+        ) | {"train_sampling_strategy": "sequential"}
         dev_rows = tokenization.encode(
             experiment, self.tokenizer, self.rows(dev.rows + len(self.train_rows))[: dev.rows]
         )
@@ -159,7 +162,7 @@ class Bench:
             train_dataset=Dataset.from_list([encoded.examples[i] for i in order]),
             eval_dataset=Dataset.from_list(dev_rows.examples),
             processing_class=self.tokenizer.inner,
-            peft_config=lora(experiment),
+            peft_config=lora_config(experiment.training.lora),
         )
         bare.remove_callback(PrinterCallback)
         bare.train()

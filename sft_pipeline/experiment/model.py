@@ -121,10 +121,19 @@ class BaseModelSpec(Section):
     )
     sentinels: tuple[Sentinel, ...] = Field((), description="Sentinel prompts with the expected behaviour.")
     sentinel_new_tokens: Positive = Field(24, description="New tokens per sentinel answer.")
+    bos: Literal["none", "always"] = Field(
+        "none",
+        description="Whether every prompt begins with the tokenizer's beginning-of-sequence token, in guard, training and "
+        "generation alike. Gemma's bases need it, Llama's were trained with it; Qwen's have none.",
+    )
     allow_bos: bool = Field(
         False,
-        description="The tokenizer of this model family adds a beginning-of-sequence token by default; accept that "
-        "difference. The token is not used here either way.",
+        description="The tokenizer adds a beginning-of-sequence token by default; accept that bos: none leaves it out.",
+    )
+    allowed_template_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="Tokens that the tokenizer's chat template names and that are markers of this experiment's own format, "
+        "such as <think> and </think> in reasoning data for Qwen3's bases: any text may hold them.",
     )
     format_may_follow: bool = Field(
         False,
@@ -134,6 +143,8 @@ class BaseModelSpec(Section):
 
     @property
     def loading(self) -> dict[str, str | float | bool]:
-        """The fields that decide what the loaded weights are, as plain values."""
+        """The fields that decide what the loaded model computes for a text, as plain values."""
         names = {"device", "dtype", "quantization", "double_quantization", "int8_threshold", "attention"}
+        if self.bos != "none":  # part of a key only where it changes something
+            names.add("bos")
         return self.model_dump(mode="json", include=names)

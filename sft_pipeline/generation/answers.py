@@ -176,6 +176,7 @@ def conditions(
         "dtype": spec.dtype,
         "quantization": _quantization(spec.loading),
         "attention": spec.attention if engine.name == "transformers" else engine.name,
+        **({"bos": spec.bos} if spec.bos != "none" else {}),
     }
 
 

@@ -33,14 +33,14 @@ def critic(base: ModelSnapshot, spec: BaseModelSpec, rules: Critic) -> Criticise
     `predicted_label` is A for good and B for bad, and `confident` says that |margin| reaches `rules.margin`. All are
     computed from the rounded log-probabilities, so that a record agrees with itself; a tie is bad.
 
-    A row gets no verdict by a critic whose prompt is longer than the model's context, or in which a chat-template token
-    stands: the model cannot, or must not, see it.
+    A row gets no verdict by a critic whose prompt is longer than the model's context, or which holds a
+    chat-template token or the end of sequence: the model cannot, or must not, see it.
 
     Raises:
         ModelError: a structural check of the guard fails, `good` and `bad` begin with the same token, or the model
             cannot be loaded.
     """
-    tokenizer = loader.load_tokenizer(base.root)
+    tokenizer = loader.load_tokenizer(base.root, spec)
     texts = [guard.PROBE, rules.instruction_prompt, rules.pair_prompt, rules.good, rules.bad]
     checks = guard.structural_checks(tokenizer, texts, spec.allow_bos, loader.shipped_ids(base.root, texts))
     if failed := [f"{name}: {problem}" for name, problem in checks.items() if problem]:
@@ -117,7 +117,7 @@ def next_token_logps(
 
 
 def _first_tokens(tokenizer: loader.CleanTokenizer, rules: Critic) -> tuple[int, int]:
-    good, bad = tokenizer.encode_all([rules.good, rules.bad])
+    good, bad = tokenizer.continuations([rules.good, rules.bad])
     if not good or not bad or good[0] == bad[0]:
         raise ModelError(
             f"data.quality.critic: good {rules.good!r} (token ids {good}) and bad {rules.bad!r} (token ids {bad}) must "
@@ -137,7 +137,8 @@ def _fill(template: str, row: Mapping) -> str:
 
 def _admissible(tokenizer: loader.CleanTokenizer, prompt: str, context: int | None) -> list[int]:
     """Token ids of the prompt; none where the model cannot or must not see it."""
-    ids = tokenizer.inner(prompt, add_special_tokens=False)["input_ids"]
-    if (context and len(ids) > context) or tokenizer.template_tokens.keys() & set(ids):
+    try:
+        ids = tokenizer.encode(prompt)
+    except ModelError:
         return []
-    return ids
+    return [] if context and len(ids) > context else ids

@@ -50,8 +50,7 @@ def complete(
             if sampling:
                 torch.manual_seed(seed_of(sampling.seed, rows))
             answers = _complete(model, tokenizer, rows, [limits[i] for i in batch], stop, sampling, logprobs)
-        for i, answer in zip(batch, answers, strict=True):
-            results[i] = answer
+        results |= zip(batch, answers, strict=True)
     return [results[i] for i in range(len(prompts))]
 
 

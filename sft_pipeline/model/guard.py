@@ -8,7 +8,7 @@ a gate over it measures the format.
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot, SentinelResult
 from sft_pipeline.experiment import BaseModelSpec, Prompt, Sentinel
@@ -25,11 +25,12 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
     """Run all checks on the snapshot and write `guard.json` and `guard.txt` to `out`."""
     from sft_pipeline.model.generate import complete
 
-    tokenizer = loader.load_tokenizer(base.root)
+    tokenizer = loader.load_tokenizer(base.root, spec)
+    modes: dict[bool, tuple[Literal["raw", "format"], ...]] = {True: ("raw", "format"), False: ("raw",)}
     cases = [
         (sentinel, mode, sentinel.prompt if mode == "raw" else prompt.render(sentinel.prompt))
         for sentinel in spec.sentinels
-        for mode in (("raw", "format") if sentinel.in_format else ("raw",))
+        for mode in modes[sentinel.in_format]
     ]
     texts = [PROBE, *(text for _, _, text in cases)]
     checks = structural_checks(tokenizer, texts, spec.allow_bos, loader.shipped_ids(base.root, texts))
@@ -42,7 +43,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
             judge(sentinel, mode, text, answer.text, spec.format_may_follow)
             for (sentinel, mode, text), answer in zip(cases, answers, strict=True)
         ]
-    report = {
+    report: dict[str, Any] = {
         "checks": checks,
         "sentinels": [r.model_dump() for r in results],
         "loader": loader.provenance(tokenizer, spec, base.source, base.revision),
@@ -67,13 +68,14 @@ def structural_checks(
     template_ids = sorted({i for ids in plain for i in ids} & tokenizer.template_tokens.keys())
     delta = ""
     for text, short, long in zip(texts, plain, special, strict=True):
-        if allow_bos and long[:1] == [inner.bos_token_id]:
+        if (allow_bos or tokenizer.start) and long[:1] == [inner.bos_token_id]:
             long = long[1:]
         if short != long:
             added = [inner.convert_ids_to_tokens(i) for i in long if i not in short]
             delta = (
                 f"{text[:60]!r} has {len(short)} tokens without and {len(long)} with special tokens (added: {added}). "
-                "If it is only the beginning-of-sequence token of this model family, set model.allow_bos: true."
+                "If it is only the beginning-of-sequence token of this model family, declare model.bos: always to begin every "
+                "prompt with it, as Gemma's and Llama's bases were trained, or model.allow_bos: true to go without."
             )
             break
     other = next((t for t, a, b in zip(texts, plain, shipped or plain, strict=True) if a != b), None)
@@ -106,7 +108,9 @@ def _template_in_force(inner: "PreTrainedTokenizerBase") -> str:
     return f"the tokenizer's class brings a chat template: the message 'x' becomes {rendered!r}"
 
 
-def judge(sentinel: Sentinel, mode: str, prompt: str, answer: str, format_may_follow: bool) -> SentinelResult:
+def judge(
+    sentinel: Sentinel, mode: Literal["raw", "format"], prompt: str, answer: str, format_may_follow: bool
+) -> SentinelResult:
     """Whether the answer matches the sentinel's pattern, and whether that is as it should be.
 
     A success that was not expected stops the run raw; in the training format it stops it unless the specification
@@ -127,7 +131,7 @@ def judge(sentinel: Sentinel, mode: str, prompt: str, answer: str, format_may_fo
     )
 
 
-def _text(report: dict, results: list[SentinelResult]) -> str:
+def _text(report: dict[str, Any], results: list[SentinelResult]) -> str:
     lines = ["Base-model guard", ""]
     lines += [f"  {'ok  ' if not problem else 'STOP'} {name} {problem}" for name, problem in report["checks"].items()]
     for r in results:
@@ -137,6 +141,13 @@ def _text(report: dict, results: list[SentinelResult]) -> str:
         lines.append(
             "  note the model's files carry a chat template: it was removed, its tokens are refused in any text"
         )
+    if report["loader"]["bos"] == "always":
+        lines.append(
+            f"  note every prompt begins with the beginning-of-sequence token; the tokenizer's own default puts "
+            f"{report['loader']['tokenizer_default_start']} there"
+        )
+    elif (own := report["loader"]["tokenizer_default_start"]) != "nothing":
+        lines.append(f"  note the tokenizer's own default begins a text with {own}: it is left out (model.bos: none)")
     if not results:
         why = "a check above failed" if any(report["checks"].values()) else "the specification names none"
         lines.append(f"  note no sentinel was run: {why} (model.sentinels)")

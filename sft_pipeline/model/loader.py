@@ -10,17 +10,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sft_pipeline
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec
+from sft_pipeline.model import quantisation
 from sft_pipeline.provenance.code import code_hash
 from sft_pipeline.provenance.environment import library_versions
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _MARKER = re.compile(r"<\|[^|<>\s]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 """Spellings of chat-template tokens: ChatML and Llama 3, Llama 2, Gemma."""
@@ -32,6 +33,10 @@ _PLAIN_END = re.compile(
 """Spellings of tokens that end or pad a text of the pretraining: a base has them, whether it ships a template or not."""
 
 
+_MARKUP = re.compile(r"[<\[{|｜].+[>\]}|｜]", re.DOTALL)
+"""An added token that looks like a marker. Line breaks, runs of spaces and words are text, whatever a template writes."""
+
+
 @dataclass(frozen=True)
 class CleanTokenizer:
     """A tokenizer without chat template that encodes text as it is.
@@ -40,22 +45,48 @@ class CleanTokenizer:
         inner: the Hugging Face tokenizer, its chat template removed.
         template_tokens: id → text of the tokens that only a chat template uses.
         had_template: whether the files on disk carried a chat template.
+        start: ids that begin every sequence: that of the beginning-of-sequence token under `model.bos: always`.
     """
 
     inner: "PreTrainedTokenizerBase"
     template_tokens: dict[int, str]
     had_template: bool
+    start: tuple[int, ...] = ()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, nothing added.
-
-        Raises:
-            ModelError: the text holds a chat-template token.
-        """
+        """Token ids of one prompt; see `encode_all`."""
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, nothing added; a batch is many times faster than one by one.
+        """Token ids of each prompt after the declared start; a batch is many times faster than one by one.
+
+        Raises:
+            ModelError: a text holds a chat-template token, the end of sequence, or a beginning of its own.
+        """
+        encoded = self.continuations(texts)
+        for text, ids in zip(texts, encoded, strict=True):
+            if self.end in ids:
+                raise ModelError(
+                    f"end-of-sequence token {self.inner.eos_token} in the input {text[:120]!r}: the model reads it as the "
+                    "end of a text. Remove it from the data (data.quality.delimiters finds such rows) or from the prompt."
+                )
+            if self.start and tuple(ids[: len(self.start)]) == self.start:
+                raise ModelError(
+                    f"{self.inner.bos_token} begins the input {text[:120]!r}, and model.bos: always adds it once more. "
+                    "Remove it from the data or from the prompt's template."
+                )
+        return [[*self.start, *ids] for ids in encoded]
+
+    def sequences(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text after the declared start, be it a prompt or a prompt with its response.
+
+        Raises:
+            ModelError: a text holds a chat-template token.
+        """
+        return [[*self.start, *ids] for ids in self.continuations(texts)]
+
+    def continuations(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, nothing added.
 
         Raises:
             ModelError: a text holds a chat-template token.
@@ -67,8 +98,9 @@ class CleanTokenizer:
             if found := self.template_tokens.keys() & set(ids):
                 names = ", ".join(sorted(self.template_tokens[i] for i in found))
                 raise ModelError(
-                    f"chat-template token {names} in the input {text[:120]!r}: a base model must not see it. "
-                    "Remove it from the data (data.quality.delimiters finds such rows) or from the prompt."
+                    f"chat-template token {names} in the input {text[:120]!r}: a base model must not see it. Remove it from "
+                    "the data (data.quality.delimiters finds such rows) or from the prompt; where it is a marker of your own "
+                    "format (such as <think>), declare model.allowed_template_tokens."
                 )
         return encoded
 
@@ -76,24 +108,35 @@ class CleanTokenizer:
         """Number of tokens of each text; template tokens are counted, not refused: this only measures."""
         return [len(ids) for ids in self.inner(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids` without special tokens and without tidying of spaces."""
-        return self.inner.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of `ids` without tidying of spaces, and without special tokens unless `special`."""
+        text = self.inner.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+        return cast(str, text)
 
     @cached_property
     def end(self) -> int:
         """Id of the end-of-sequence token."""
         return self.inner.eos_token_id
 
+    @cached_property
+    def default_start(self) -> str:
+        """What the tokenizer's own default puts before a text: tokens as text, empty where nothing."""
+        plain, special = (self.inner("a", add_special_tokens=add)["input_ids"] for add in (False, True))
+        return "".join(self.inner.convert_ids_to_tokens(special[: -len(plain)] if plain else special))
 
-def load_tokenizer(folder: Path) -> CleanTokenizer:
+
+def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanTokenizer:
     """Load the tokenizer in `folder` as its files say, without its chat template.
 
     AutoTokenizer would look at the model's architecture and put that family's pre-tokenizer in the place of the one in
-    tokenizer.json: the model would then see other tokens than it was trained on, without a word.
+    tokenizer.json: the model would silently see other tokens than it was trained on.
+
+    Args:
+        folder: the tokenizer's files.
+        spec: declares the beginning of every sequence and the allowed template tokens; None is the default of both.
 
     Raises:
-        ModelError: there is no tokenizer, or it has no end-of-sequence token.
+        ModelError: there is no tokenizer, it has no end-of-sequence token, or not the tokens that `spec` declares.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -111,7 +154,15 @@ def load_tokenizer(folder: Path) -> CleanTokenizer:
         raise ModelError(f"{folder}: the tokenizer has no eos_token; name it in tokenizer_config.json.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return CleanTokenizer(tokenizer, _template_tokens(tokenizer, templates), had_template=any(templates))
+    start: tuple[int, ...] = ()
+    if spec and spec.bos == "always":
+        if tokenizer.bos_token_id is None:
+            raise ModelError(f"{folder}: model.bos is always, but the tokenizer has no bos_token. Declare bos: none.")
+        start = (tokenizer.bos_token_id,)
+    allowed = spec.allowed_template_tokens if spec else ()
+    if unknown := sorted(set(allowed) - tokenizer.get_vocab().keys()):
+        raise ModelError(f"model.allowed_template_tokens: the tokenizer has no token {', '.join(unknown)}.")
+    return CleanTokenizer(tokenizer, _template_tokens(tokenizer, templates, allowed), any(templates), start)
 
 
 def load_config(folder: Path) -> "PretrainedConfig":
@@ -121,6 +172,15 @@ def load_config(folder: Path) -> "PretrainedConfig":
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
+def meta_model(folder: Path) -> "PreTrainedModel":
+    """The model that config.json in `folder` describes on the meta device: every module, and no memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(load_config(folder))
+
+
 def shipped_ids(folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
     """Token ids of each text by tokenizer.json alone, without transformers; None where there is no such file."""
     from tokenizers import Tokenizer
@@ -128,16 +188,23 @@ def shipped_ids(folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
-    return [e.ids for e in Tokenizer.from_file(str(file)).encode_batch(list(texts), add_special_tokens=False)]
+    tokenizer = Tokenizer.from_file(str(file))
+    # Settings of whoever saved the file, which no loader applies unasked.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
-def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[str]) -> dict[int, str]:
-    """Single tokens that only a chat template uses: known spellings, and added tokens that the template names."""
-    plain = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token}
-    found = {}
+def _template_tokens(
+    tokenizer: "PreTrainedTokenizerBase", templates: Sequence[str], allowed: Collection[str]
+) -> dict[int, str]:
+    """Single tokens that only a chat template uses: known spellings, and added markers that the template names."""
+    plain = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, tokenizer.unk_token, *allowed}
+    found: dict[int, str] = {}
     for token_id, token in tokenizer.added_tokens_decoder.items():
         text = token.content
-        if text not in plain and (_MARKER.fullmatch(text) or any(text in t for t in templates)):
+        named = (token.special or _MARKUP.fullmatch(text)) and text.strip() and any(text in t for t in templates)
+        if text not in plain and (_MARKER.fullmatch(text) or named):
             found[token_id] = text
     # An instruct tokenizer often names a template token as its end of sequence: then it is one all the same.
     for text in (tokenizer.eos_token, tokenizer.pad_token):
@@ -151,7 +218,7 @@ def _template_tokens(tokenizer: "PreTrainedTokenizerBase", templates: Sequence[s
 def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "PreTrainedModel":
     """Load the weights in `folder` on the device, in the precision and quantisation that `spec` declares.
 
-    Safetensors only, no remote code, no network. With `sharded` the weights stay where they are read, for FSDP to place
+    Safetensors only, no remote code, no network. What the model then holds is compared with `spec`. With `sharded` the weights stay where they are read, for FSDP to place
     them, and 4-bit ones are stored in the type of the computation, since FSDP shards one floating-point type only
     (bitsandbytes' guide to FSDP-QLoRA).
 
@@ -163,26 +230,46 @@ def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "
 
     require_device(spec.device)
     require_attention(spec)
-    options = {}
+    options: dict[str, Any] = {}
     if spec.quantization != "none":
         options["quantization_config"] = _quantization(spec, sharded)
+    # What bitsandbytes does not quantise while loading must not fill the device: it comes to the CPU, and over in nf4.
+    staged = (
+        spec.quantization == "nf4"
+        and spec.device != "cpu"
+        and not sharded
+        and quantisation.has_rest(meta_model(folder))
+    )
     try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            folder,
-            output_loading_info=True,
-            dtype=getattr(torch, spec.dtype),
-            device_map=None if sharded else {"": spec.device},
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # refused below, with the names
-            attn_implementation=spec.attention,
-            **options,
+        model, loaded = cast(
+            "tuple[PreTrainedModel, dict[str, Any]]",
+            AutoModelForCausalLM.from_pretrained(
+                folder,
+                output_loading_info=True,
+                dtype=getattr(torch, spec.dtype),
+                device_map=None if sharded else {"": "cpu" if staged else spec.device},
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # refused below, with the names
+                attn_implementation=spec.attention,
+                **options,
+            ),
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise ModelError(f"{folder}: the base model cannot be loaded: {error}") from error
+        hint = ""
+        if "attn_implementation" in str(error) and spec.attention != "eager":
+            hint = f" Declare model.attention: eager: this architecture has no {spec.attention}."
+        raise ModelError(f"{folder}: the base model cannot be loaded: {error}{hint}") from error
     _require_complete(folder, loaded | {"mismatched_keys": [*loaded["mismatched_keys"], *_other_shapes(model)]})
     _keep_backward(model)
+    if spec.quantization == "nf4" and not sharded:
+        quantisation.quantise_rest(model, spec)
+    if staged:
+        model.to(spec.device)
+        model.hf_device_map = {"": spec.device}
+    if not sharded:  # what FSDP will place is not here yet
+        quantisation.require_declared(model, spec)
     # What a model ships (a temperature, a repetition penalty) would fill every field that a decoding leaves open.
     model.generation_config = GenerationConfig()
     return model.eval()
@@ -198,14 +285,14 @@ def _require_complete(folder: Path, loaded: Mapping[str, Collection[Any]]) -> No
         ModelError: weights are missing, left over, or of another shape.
     """
     problems = []
-    for kind, said in (
+    for kind, meaning in (
         ("missing_keys", "not in the files, so they would be random"),
         ("unexpected_keys", "in the files, but config.json has no place for them"),
         ("mismatched_keys", "of another shape than config.json says"),
     ):
         if names := sorted(key if isinstance(key, str) else key[0] for key in loaded[kind]):
             more = ", …" if len(names) > 3 else ""
-            problems.append(f"{len(names)} are {said} ({', '.join(names[:3])}{more})")
+            problems.append(f"{len(names)} are {meaning} ({', '.join(names[:3])}{more})")
     if problems:
         raise ModelError(
             f"{folder}: the weights are not those that config.json describes: {'; '.join(problems)}. Take weights and "
@@ -277,7 +364,7 @@ def require_attention(spec: BaseModelSpec) -> None:
         )
 
 
-def _quantization(spec: BaseModelSpec, sharded: bool):
+def _quantization(spec: BaseModelSpec, sharded: bool) -> "BitsAndBytesConfig":
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -304,7 +391,7 @@ def _keep_backward(model: "PreTrainedModel") -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
@@ -314,7 +401,7 @@ def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
     return PeftModel.from_pretrained(model, adapter, is_trainable=False, local_files_only=True).eval()
 
 
-CODE = "model/loader.py", "model/completion.py", "model/generate.py"
+CODE = "model/loader.py", "model/quantisation.py", "model/completion.py", "model/generate.py"
 """What decides how a base is loaded and asked."""
 
 
@@ -334,4 +421,6 @@ def provenance(tokenizer: CleanTokenizer, spec: BaseModelSpec, source: str, revi
         "template_found": str(tokenizer.had_template).lower(),
         "template_disabled": "true",
         "add_special_tokens": "false",
+        "bos": spec.bos,
+        "tokenizer_default_start": tokenizer.default_start or "nothing",
     }

@@ -50,6 +50,9 @@ TAKEN = (
 )
 """Files of a model folder that belong to a snapshot, besides the weights: see `weight_files`."""
 
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""Files of which one set makes a tokenizer."""
+
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 """Files that can run code when they are read."""
 
@@ -135,7 +138,7 @@ def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
     kept = cache / "base" / revision
     if not _as_built(kept):
         if kept.exists():
-            log.warning("%s: this cached embedded base is damaged or has no %s; it is built again", kept, HASHES)
+            log.warning("%s: this cached embedded base is damaged or has no %s; it is rebuilt", kept, HASHES)
         kept.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=kept.parent, prefix="building-"))
         try:
@@ -210,7 +213,7 @@ def _hub(source: HubBase, into: Path, out: Path) -> str:
     for file in {*TAKEN, *weights} & set(names):
         shutil.move(into / file, out / file)
     shutil.rmtree(into / ".cache", ignore_errors=True)
-    return found.sha
+    return str(found.sha)
 
 
 def _info(source: HubBase) -> "ModelInfo":
@@ -292,8 +295,11 @@ def check_names(names: Sequence[str], name: str) -> None:
         if pickled:
             problem = f"only pickled weights ({', '.join(sorted(pickled))}), which are refused"
         raise ModelError(f"{name}: {problem}. Save the model as safetensors: model.save_pretrained(folder).")
-    if not {"tokenizer.json", "tokenizer.model"} & set(names):
-        raise ModelError(f"{name}: tokenizer.json is missing.")
+    if not any(set(files) <= set(names) for files in TOKENIZERS):
+        raise ModelError(
+            f"{name}: tokenizer.json is missing; the folder must hold tokenizer.json, tokenizer.model, or vocab.json with "
+            "merges.txt."
+        )
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def plan_from_artifacts(
     eligibility.require("training plan", eligibility.split_problems(test))
     from sft_pipeline.generation.engines import open_engine
 
-    plan_items.check(experiment, base, test, load_tokenizer(base.root))
+    plan_items.check(experiment, base, test, load_tokenizer(base.root, experiment.model))
     with open_engine(experiment, base) as engine:
         headroom = successes(engine, experiment, dev, root)
     return _measured(experiment, base, train, dev, test, engine.tokenizer, headroom, out)
@@ -66,7 +66,7 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
             f"a plan needs the length of the training data: state data.expected in the specification, or materialize "
             f"splits and base first (sft-pipeline run {name} --select '*train_split,dev_split,test_split'). {error}"
         ) from error
-    tokenizer = load_tokenizer(base.root)
+    tokenizer = load_tokenizer(base.root, experiment.model)
     plan_items.check(experiment, base, test, tokenizer)
     return _measured(experiment, base, train, dev, test, tokenizer, None, out)
 

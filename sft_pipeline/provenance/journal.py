@@ -43,11 +43,7 @@ class Journal:
             files.write(path, content)
 
     def add(self, *records: Any) -> None:
-        """Append records.
-
-        Raises:
-            ValueError: a number is NaN or infinite, which JSON cannot express.
-        """
+        """Append records."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.writelines(map(_line, records))
             if self._durable:
@@ -79,4 +75,4 @@ def complete_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _line(record: Any) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -123,8 +123,9 @@ def save_adapter(folder: Path, target: Path, base_name: str | None = None) -> No
     shutil.copyfile(folder / "adapter_model.safetensors", target / "adapter_model.safetensors")
     config = json.loads((folder / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = base_name
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
+    for name in ("target_modules", "target_parameters"):
+        if isinstance(config.get(name), list):
+            config[name].sort()
     (target / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

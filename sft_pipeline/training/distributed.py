@@ -55,7 +55,12 @@ CAUSE = "processes.cause"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 """Environment of the processes. Nobody listens at the master's address: accelerate only wants one to be named."""
 
-_INPUTS: dict[str, type[Artifact]] = {"base": ModelSnapshot, "plan": TrainingPlan, "train": InstructionDataset, "dev": InstructionDataset}
+_INPUTS: dict[str, type[Artifact]] = {
+    "base": ModelSnapshot,
+    "plan": TrainingPlan,
+    "train": InstructionDataset,
+    "dev": InstructionDataset,
+}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from sft_pipeline.training.distributed import Job
 from sft_pipeline.training.tokenization import Encoded
 from sft_pipeline.training.trl_config import options
 
+LOADED = "loaded.json"
+"""What the base model was as it was loaded to be trained, in the work folder: weights by type, dropout, packing."""
+
 
 def export(
     job: Job,
@@ -76,8 +79,10 @@ def export(
         # That of the chosen step; the last step need not have an evaluation, then that of the one before it.
         "dev_loss": next((loss for step, loss in reversed(dev_losses) if step <= chosen), None),
     }
-    made = options(experiment, plan, bool(dev_losses))
-    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, made, measurements, result)
+    loaded = json.loads((end.folder.parent / LOADED).read_text())
+    packed = loaded.get("batching", {}).get("used") == "packed"
+    made = options(experiment, plan, bool(dev_losses), packed)
+    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, loaded, made, measurements, result)
     return AdapterSnapshot.finalize(
         out,
         **result,

@@ -30,6 +30,7 @@ def write(
     train: InstructionDataset,
     dev: InstructionDataset,
     encoded: Encoded,
+    loaded: Mapping[str, Any],
     options: Mapping[str, Any],
     measurements: Mapping[str, Any],
     result: Mapping[str, Any],
@@ -45,6 +46,7 @@ def write(
         train: training rows.
         dev: rows for the evaluations.
         encoded: what became of the training rows.
+        loaded: what was measured of the base as it was loaded: weights by type, its own dropout, packing.
         options: keywords of TRL's SFTConfig.
         measurements: times and memory.
         result: the adapter's `steps`, `step`, `epochs` and losses, by their names in AdapterSnapshot.
@@ -62,6 +64,7 @@ def write(
             "revision": base.revision,
             "digest": base.digest,
             "parameters": base.parameters,
+            "loaded": dict(loaded),
         },
         "data": {
             "source": train.source,

@@ -52,7 +52,9 @@ def run(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, training: Trai
     if found:
         (work / "mask_audit.html").write_text(page, "utf-8")
         listed = "\n".join(f"- {problem}" for problem in found)
-        raise TrainingError(f"the rows cannot be trained on:\n{listed}\nWhich tokens are trained on: {work / 'mask_audit.html'}")
+        raise TrainingError(
+            f"the rows cannot be trained on:\n{listed}\nWhich tokens are trained on: {work / 'mask_audit.html'}"
+        )
     (out / "mask_audit.txt").write_text(plain_text(encoded, tokenizer), "utf-8")
     (out / "mask_audit.html").write_text(page, "utf-8")
     if encoded.truncated:
@@ -120,8 +122,7 @@ def plain_text(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, samples
         example = encoded.examples[index]
         start = sum(label == tokenization.IGNORED for label in example["labels"])
         prompt, response = (
-            tokenizer.inner.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            for ids in (example["input_ids"][:start], example["input_ids"][start:])
+            tokenizer.decode(ids, special=True) for ids in (example["input_ids"][:start], example["input_ids"][start:])
         )
         lines += [
             "",
@@ -165,7 +166,7 @@ def tokens(example: dict[str, list[int]], tokenizer: CleanTokenizer) -> list[mas
     special = {i for i, token in inner.added_tokens_decoder.items() if token.special} | set(inner.all_special_ids)
 
     def text(first: int, last: int) -> str:
-        return inner.decode(ids[first:last], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return tokenizer.decode(ids[first:last], special=True)
 
     found: list[mask_html.Token] = []
     before = start = 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sft_pipeline.errors import TrainingError
+from sft_pipeline.errors import ModelError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.model.loader import CleanTokenizer
 
@@ -51,22 +51,63 @@ def _pieces(
     """
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
     responses = [experiment.prompt.response_prefix + row["response"] for row in rows]
-    asked = tokenizer.encode_all(prompts)
-    together = tokenizer.encode_all([p + r for p, r in zip(prompts, responses, strict=True)])
-    alone = tokenizer.encode_all(responses)
+    try:
+        asked = tokenizer.encode_all(prompts)
+        together = tokenizer.sequences([p + r for p, r in zip(prompts, responses, strict=True)])
+        alone = tokenizer.continuations(responses)
+    except ModelError:
+        for row, prompt, response in zip(rows, prompts, responses, strict=True):  # one by one, to name the row
+            try:
+                tokenizer.encode(prompt)
+                tokenizer.sequences([prompt + response])
+            except ModelError as error:
+                raise ModelError(f"{_place(row)}: {error}") from error
+        raise
     pieces = []
-    for row, prompt, whole, response in zip(rows, asked, together, alone, strict=True):
+    for row, prompt, whole, response, ids in zip(rows, asked, together, responses, alone, strict=True):
         merged = whole[: len(prompt)] != prompt
-        completion = response if merged else whole[len(prompt) :]
+        completion = whole[len(prompt) :]
+        if merged:
+            completion = _border(tokenizer, row, prompt, whole, response, ids)
         if completion[-1:] == [tokenizer.end]:
             completion = completion[:-1]
         if tokenizer.end in completion:
             raise TrainingError(
-                f"row {row['id']} ({row['source_file']}, row {row['source_row']}): the response holds the "
-                "end-of-sequence token; the model would learn to stop there. Name its text in data.quality.delimiters."
+                f"{_place(row)}: the response holds the end-of-sequence token; the model would learn to stop there. Name its "
+                "text in data.quality.delimiters."
             )
         pieces.append((prompt, [*completion, tokenizer.end], merged))
     return pieces
+
+
+def _border(
+    tokenizer: CleanTokenizer,
+    row: Mapping[str, Any],
+    prompt: list[int],
+    whole: list[int],
+    response: str,
+    alone: list[int],
+) -> list[int]:
+    """Ids of a response whose first token would merge with the prompt's last, so that the text stays what it was.
+
+    By itself a SentencePiece tokenizer begins the response with a space of its own; after a line break it does not.
+
+    Raises:
+        TrainingError: no encoding of the response gives back the row's text.
+    """
+    text = tokenizer.decode(whole, special=True)
+    line_break, after = tokenizer.continuations(["\n", "\n" + response])
+    for completion in (alone, after[len(line_break) :]):
+        if tokenizer.decode(prompt + completion, special=True) == text:
+            return completion
+    raise TrainingError(
+        f"{_place(row)}: this tokenizer cannot begin a response where the prompt ends: tokens merge there, and apart they give "
+        "another text. End prompt.template without a space and begin prompt.response_prefix with it."
+    )
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return f"row {row['id']} ({row['source_file']}, row {row['source_row']})"
 
 
 def lengths(

@@ -4,6 +4,7 @@ The trainer takes the plan's steps, the schedule's order of rows and the encodin
 its newest complete checkpoint, and on the CPU ends with the very bytes of an uninterrupted one.
 """
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,24 @@ from sft_pipeline.artifacts import (
     eligibility,
 )
 from sft_pipeline.dataset.table import read_table
-from sft_pipeline.errors import PreconditionError, TrainingError
+from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.model import quantisation
 from sft_pipeline.model.loader import CleanTokenizer, load_model, load_tokenizer
-from sft_pipeline.training import callbacks, checkpoints, distributed, export, mask_audit, schedule, tokenization
-from sft_pipeline.training.trl_config import lora, options
+from sft_pipeline.provenance import files
+from sft_pipeline.training import (
+    adapter,
+    callbacks,
+    checkpoints,
+    distributed,
+    export,
+    mask_audit,
+    packing,
+    tokenization,
+)
+from sft_pipeline.training.export import LOADED
+from sft_pipeline.training.sft_trainer import trainer_class
+from sft_pipeline.training.trl_config import options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +77,7 @@ def train(
     """
     check(guard, plan, train, dev)
     callbacks.require(experiment.training)
-    tokenizer = load_tokenizer(base.root)
+    tokenizer = load_tokenizer(base.root, experiment.model)
     encoded = tokenization.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
     dev_encoded = tokenization.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
     work.mkdir(parents=True, exist_ok=True)
@@ -93,7 +107,7 @@ def train(
 
 def train_here(job: distributed.Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     """This process's part of a training over several, see distributed.py."""
-    tokenizer = load_tokenizer(job.base.root)
+    tokenizer = load_tokenizer(job.base.root, job.experiment.model)
     encoded, dev_encoded = (
         tokenization.encode(job.experiment, tokenizer, read_table(split.path(split.ROWS)))
         for split in (job.train, job.dev)
@@ -109,28 +123,6 @@ def check(guard: GuardReport, plan: TrainingPlan, train: InstructionDataset, dev
     """
     problems = eligibility.guard_problems(guard) + eligibility.plan_problems(plan, train.rows)
     eligibility.require("training", problems + eligibility.split_problems(dev, export.training_data(train, dev)[:1]))
-
-
-def check_targets(model: "PreTrainedModel", experiment: Experiment) -> None:
-    """Refuse target modules that the loaded model lacks: PEFT would adapt the others and say nothing.
-
-    Raises:
-        PreconditionError: naming them and the modules that there are.
-    """
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    targets = experiment.training.lora.target_modules
-    kinds = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
-    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
-    if isinstance(targets, str):
-        return
-    if missing := [t for t in targets if not any(name == t or name.endswith("." + t) for name in names)]:
-        known = sorted({name.rpartition(".")[2] for name in names})
-        raise PreconditionError(
-            f"training.lora.target_modules: the model has no linear module or embedding named {', '.join(missing)}; "
-            f"choose from {', '.join(known)}, or all-linear"
-        )
 
 
 def build(
@@ -156,31 +148,50 @@ def build(
     from datasets import Dataset
     from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    class Trainer(SFTTrainer):
-        """SFTTrainer that reads the rows in the planned order and writes no model card into its checkpoints."""
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> schedule.RowSampler:
-            return schedule.RowSampler(encoded.lengths, experiment.training)
-
-        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-            pass
-
-    set_seed(experiment.training.seed)
+    training = experiment.training
+    set_seed(training.seed)
     evaluate = bool(dev_encoded.examples)
-    model = load_model(base.root, experiment.model, sharded=experiment.training.fsdp)
-    check_targets(model, experiment)
-    trainer = Trainer(
-        model=model,
-        args=SFTConfig(output_dir=str(work), **options(experiment, plan, evaluate)),
+    model = load_model(base.root, experiment.model, sharded=training.fsdp)
+    loaded = {"weights": quantisation.weights(model), "dropout": _dropout(model)}
+    if loaded["dropout"]:
+        logger.warning("the base's own dropout is active in training: %s", loaded["dropout"])
+    packed = training.batching == "packed"
+    if packed:
+        packed, loaded["batching"] = _packed(model, encoded, training.fsdp)
+    trainer = trainer_class(encoded.lengths, training)(
+        model=adapter.adapt(model, training.lora),
+        args=SFTConfig(output_dir=str(work), **options(experiment, plan, evaluate, packed)),
         train_dataset=Dataset.from_list(encoded.examples),
         eval_dataset=Dataset.from_list(dev_encoded.examples) if evaluate else None,
         processing_class=tokenizer.inner,
-        peft_config=lora(experiment),
     )
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        files.write(work / LOADED, json.dumps(loaded, indent=1))
     return trainer
+
+
+def _packed(model: "PreTrainedModel", encoded: tokenization.Encoded, sharded: bool) -> tuple[bool, dict[str, Any]]:
+    """Whether rows can be packed with this model, and what was measured; otherwise they are padded, which trains the same."""
+    if sharded:
+        found: dict[str, Any] = {"apart": False, "error": "under fsdp no process holds the model before the training"}
+    else:
+        found = packing.keeps_apart(model, [example["input_ids"] for example in encoded.examples])
+    if not found["apart"]:
+        logger.warning("batching: packed is not kept by %s (%s): rows are padded instead", type(model).__name__, found)
+    return found["apart"], {"declared": "packed", "used": "packed" if found["apart"] else "padded", "probe": found}
+
+
+def _dropout(model: "PreTrainedModel") -> dict[str, float]:
+    """Dropout that the base's own configuration sets above 0: it is active in training, beside the adapter's."""
+    heads = ("classifier", "summary")  # of models for classification
+    return {
+        name: value
+        for name, value in model.config.get_text_config().to_dict().items()
+        if "drop" in name and not name.startswith(heads) and isinstance(value, float) and value > 0
+    }
 
 
 def _run(

@@ -1,13 +1,9 @@
-"""The specification translated to TRL and PEFT; nothing that matters is left to a default of theirs."""
+"""The specification translated to TRL; nothing that matters is left to a default of theirs."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sft_pipeline.artifacts import TrainingPlan
 from sft_pipeline.experiment import Experiment
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
-
 
 FSDP = {
     "fsdp": True,
@@ -21,8 +17,15 @@ FSDP = {
 """Sharding over CUDA devices. It has not been run: there was no machine with several of them."""
 
 
-def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[str, Any]:
-    """The keywords of TRL's SFTConfig."""
+def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool, packed: bool) -> dict[str, Any]:
+    """The keywords of TRL's SFTConfig.
+
+    Args:
+        experiment: the specification.
+        plan: steps and warm-up.
+        evaluate: whether there are dev rows.
+        packed: whether the rows of a batch stand in one sequence: see packing.py.
+    """
     training, model = experiment.training, experiment.model
     cpu = model.device == "cpu"
     # Paging moves optimiser states out of GPU memory: without a GPU there is nothing to page, and the plan says so.
@@ -59,26 +62,9 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool) -> dict[
         "dataloader_pin_memory": not cpu,
         "max_length": None,  # tokenization.py has cut what is longer
         "packing": False,  # packed rows stay rows: the sampler draws them, the collator joins those of a batch
-        "padding_free": training.batching == "packed",
+        "padding_free": packed,
         "pad_to_multiple_of": None,
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "push_to_hub": False,
         **(FSDP if training.fsdp else {}),
     }
-
-
-def lora(experiment: Experiment) -> "LoraConfig":
-    """The adapter as PEFT's configuration."""
-    from peft import LoraConfig
-
-    spec = experiment.training.lora
-    targets = spec.target_modules
-    return LoraConfig(
-        r=spec.r,
-        lora_alpha=spec.alpha,
-        lora_dropout=spec.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        use_rslora=spec.rslora,
-        bias=spec.bias,
-        task_type="CAUSAL_LM",
-    )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from sft_pipeline.provenance.journal import Journal

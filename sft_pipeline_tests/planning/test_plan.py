@@ -18,7 +18,7 @@ from sft_pipeline.planning import plan
 from sft_pipeline.planning import rows as plan_rows
 from sft_pipeline.planning.architecture import shapes
 from sft_pipeline.specification import load
-from sft_pipeline.training import schedule, trainer
+from sft_pipeline.training import adapter, schedule
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -431,7 +431,7 @@ def test_unknown_modules_and_architectures(toy, made):
     ],
 )
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
-def test_parameters_are_those_that_peft_counts(toy, kind, targets):
+def test_parameters_are_those_that_peft_counts(kind, targets):
     import transformers
     from peft import get_peft_model
 
@@ -442,6 +442,5 @@ def test_parameters_are_those_that_peft_counts(toy, kind, targets):
     lora = Lora(r=3, target_modules=targets)
     model = getattr(transformers, f"{kind}ForCausalLM")(config)
     assert layout.parameters == model.num_parameters()
-    experiment = toy().model_copy(update={"training": toy().training.model_copy(update={"lora": lora})})
-    adapted = get_peft_model(model, trainer.lora(experiment))
+    adapted = get_peft_model(model, adapter.lora_config(lora))
     assert layout.lora_parameters(lora) == adapted.get_nb_trainable_parameters()[0]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,11 @@ def toy_rows(count: int, first: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.fixture(scope="session")
-def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
-    """A Qwen2 of two layers with random weights and a byte-level BPE tokenizer trained on the toy rows."""
-    import torch
+def toy_tokenizer(folder: Path) -> int:
+    """Save a byte-level BPE tokenizer trained on the toy rows in `folder`; gives the size of its vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("base")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,9 +74,20 @@ def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|pad|>").save_pretrained(
         folder
     )
+    return tokenizer.get_vocab_size()
+
+
+@pytest.fixture(scope="session")
+def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
+    """A Qwen2 of two layers with random weights and a byte-level BPE tokenizer trained on the toy rows."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    folder = tmp_path_factory.mktemp("base")
+    vocabulary = toy_tokenizer(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=tokenizer.get_vocab_size(),
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -107,65 +116,70 @@ def guard(tmp_path: Path) -> GuardReport:
     return GuardReport(root=tmp_path, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
 
 
+def split(folder: Path, stage: str, rows: list[dict[str, Any]], **proof: int) -> InstructionDataset:
+    """A split of these rows below `folder`; the dev split carries a clean leakage proof unless told otherwise."""
+    (folder / stage).mkdir()
+    write_table(rows, ROW, folder / stage / InstructionDataset.ROWS)
+    counts = {"exact": 0, "near": 0, "groups": 0, "contained": 0, "contained_over_limit": 0} | proof
+    leakage = LeakageProof(
+        against="train → dev",
+        train_rows=0,
+        test_rows=len(rows),
+        ngram=3,
+        threshold=0.7,
+        containment_ngram=8,
+        max_contained_share=1.0,
+        nearest=(),
+        **counts,
+    )
+    return InstructionDataset.finalize(
+        folder / stage,
+        stage=stage,
+        rows=len(rows),
+        types={"kind": len(rows)},
+        proof=leakage if stage == "dev" else None,
+    )
+
+
+def toy_experiment(
+    *,
+    lora: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    gate: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    **training: Any,
+) -> Experiment:
+    """A specification for the toy base; options of the training section, and of the others by prefix."""
+    if "epochs" not in training and "max_steps" not in training:
+        training["epochs"] = 2.0
+    defaults = {
+        "lora": {"r": 4, "alpha": 8, **(lora or {})},
+        "batch_size": 4,
+        "learning_rate": 5e-3,
+        "logging_steps": 1,
+        "save_steps": 4,
+    }
+    return Experiment.model_validate(
+        {
+            "description": "toy",
+            "data": {"source": {"kind": "file", "path": "toy.jsonl"}, **(data or {})},
+            "model": {"source": {"kind": "folder", "path": "toy"}, **(model or {})},
+            "training": defaults | training,
+            "evaluation": {"scorers": {"default": {"kind": "exact"}}, "gate": gate or {}},
+        }
+    )
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> Callable[..., InstructionDataset]:
-    """Makes a split from rows; the dev split carries a clean leakage proof unless told otherwise."""
-
-    def make(stage: str, rows: list[dict[str, Any]], **proof: int) -> InstructionDataset:
-        folder = tmp_path / stage
-        folder.mkdir()
-        write_table(rows, ROW, folder / InstructionDataset.ROWS)
-        counts = {"exact": 0, "near": 0, "groups": 0, "contained": 0, "contained_over_limit": 0} | proof
-        leakage = LeakageProof(
-            against="train → dev",
-            train_rows=0,
-            test_rows=len(rows),
-            ngram=3,
-            threshold=0.7,
-            containment_ngram=8,
-            max_contained_share=1.0,
-            nearest=(),
-            **counts,
-        )
-        return InstructionDataset.finalize(
-            folder, stage=stage, rows=len(rows), types={"kind": len(rows)}, proof=leakage if stage == "dev" else None
-        )
-
-    return make
+    """Makes a split from rows: see `split`."""
+    return partial(split, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def toy() -> Callable[..., Experiment]:
-    """Makes a specification for the toy base; options of the training section, and of the others by prefix."""
-
-    def make(
-        *,
-        lora: dict[str, Any] | None = None,
-        model: dict[str, Any] | None = None,
-        gate: dict[str, Any] | None = None,
-        data: dict[str, Any] | None = None,
-        **training: Any,
-    ) -> Experiment:
-        if "epochs" not in training and "max_steps" not in training:
-            training["epochs"] = 2.0
-        defaults = {
-            "lora": {"r": 4, "alpha": 8, **(lora or {})},
-            "batch_size": 4,
-            "learning_rate": 5e-3,
-            "logging_steps": 1,
-            "save_steps": 4,
-        }
-        return Experiment.model_validate(
-            {
-                "description": "toy",
-                "data": {"source": {"kind": "file", "path": "toy.jsonl"}, **(data or {})},
-                "model": {"source": {"kind": "folder", "path": "toy"}, **(model or {})},
-                "training": defaults | training,
-                "evaluation": {"scorers": {"default": {"kind": "exact"}}, "gate": gate or {}},
-            }
-        )
-
-    return make
+    """Makes a specification: see `toy_experiment`."""
+    return toy_experiment
 
 
 @pytest.fixture

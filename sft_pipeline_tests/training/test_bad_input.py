@@ -20,14 +20,14 @@ from sft_pipeline.errors import (
     StoreError,
     TrainingError,
 )
-from sft_pipeline.experiment import Evaluation, Experiment
+from sft_pipeline.experiment import Evaluation, Experiment, Lora
 from sft_pipeline.model.loader import load_model, load_tokenizer
 from sft_pipeline.planning import inputs as plan_inputs
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import test_items as plan_items
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load
-from sft_pipeline.training import trainer
+from sft_pipeline.training import adapter, trainer
 
 SPEC = """\
 description: a training
@@ -115,12 +115,12 @@ def test_modules_that_the_model_lacks_are_refused_in_the_plan_of_any_architectur
 
 def test_modules_that_the_loaded_model_lacks_are_refused_before_an_adapter_is_made(toy, toy_base):
     model = load_model(toy_base.root, toy().model)
-    trainer.check_targets(model, toy())
-    trainer.check_targets(model, toy(lora={"target_modules": ("q_proj", "self_attn.v_proj", "embed_tokens")}))
+    adapter.require_targets(model, toy().training.lora)
+    adapter.require_targets(model, Lora(target_modules=("q_proj", "self_attn.v_proj", "embed_tokens")))
     # PEFT would adapt q_proj and leave out the other; a module that holds no matrix it would refuse much later.
     for wrong in ("c_attn", "self_attn", "proj"):
         with pytest.raises(PreconditionError, match=f"named {wrong}; choose from .*q_proj.*all-linear"):
-            trainer.check_targets(model, toy(lora={"target_modules": ("q_proj", wrong)}))
+            adapter.require_targets(model, Lora(target_modules=("q_proj", wrong)))
 
 
 def test_a_training_on_modules_that_are_not_there_makes_nothing(toy, prepared):

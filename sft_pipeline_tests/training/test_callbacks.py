@@ -11,7 +11,7 @@ import pytest
 from sft_pipeline.diagnosis.diagnose import judge
 from sft_pipeline.diagnosis.log_files import log_history
 from sft_pipeline.errors import TrainingError
-from sft_pipeline.training import callbacks, checkpoints, trainer
+from sft_pipeline.training import adapter, callbacks, checkpoints, trainer
 from sft_pipeline.training.callbacks import logging, metrics, validation_samples, watchdog
 from sft_pipeline.training.callbacks.early_stopping import Ending
 
@@ -107,22 +107,19 @@ def test_a_sound_run_is_not_stopped_whose_rows_are_single_examples(scatter):
 def test_steps_without_a_gradient_count_only_one_after_the_other():
     import torch
 
-    weight = torch.nn.Parameter(torch.ones(2))
-    model, args = SimpleNamespace(parameters=lambda: [weight]), SimpleNamespace(fsdp="")
-    ending = Ending()
-    watch = watchdog.watchdog(ending)
-    watch.on_train_begin(args, None, None, model=model)
+    sft, ending = SimpleNamespace(grad_norm=None), Ending()
+    watch = watchdog.watchdog(sft, ending)
 
     def steps(gradients, after):
         for step, gradient in enumerate(gradients, start=after + 1):
-            weight.grad = torch.full((2,), gradient)
+            sft.grad_norm = torch.tensor(gradient)
             state, control = SimpleNamespace(global_step=step), SimpleNamespace()
-            watch.on_pre_optimizer_step(args, state, control)
-            watch.on_step_end(args, state, control)
+            watch.on_pre_optimizer_step(None, state, control)
+            watch.on_step_end(None, state, control)
         return ending.aborted
 
     assert not steps([0.0, 1e-9] * 20, after=0), "every second one, 20 in all"
-    assert not steps([*[0.0] * 9, 1.0], after=40)
+    assert not steps([*[0.0] * 9, math.nan], after=40)
     assert steps([0.0] * 10, after=50) == "the gradient was exactly 0 in the 10 steps up to 60"
 
 
@@ -224,7 +221,7 @@ def test_the_norm_is_that_of_the_product_that_the_adapter_adds(toy, toy_base):
     from sft_pipeline.model.loader import load_model
 
     experiment = toy(lora={"r": 4, "alpha": 8, "rslora": True})
-    model = get_peft_model(load_model(toy_base.root, experiment.model), trainer.lora(experiment))
+    model = get_peft_model(load_model(toy_base.root, experiment.model), adapter.lora_config(experiment.training.lora))
     generator, norms = torch.Generator().manual_seed(0), []
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -130,7 +130,7 @@ def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, 
 
     plan = prepared(toy())["plan"]
     declared = toy(processes=2, fsdp=True, model={"quantization": "nf4", "dtype": "bfloat16"})
-    args = SFTConfig(output_dir=str(tmp_path), **options(declared, plan, evaluate=False))
+    args = SFTConfig(output_dir=str(tmp_path), **options(declared, plan, evaluate=False, packed=False))
     assert args.fsdp and args.fsdp_plugin_args["fsdp_version"] == 1
     stored = {p.dtype for p in load_model(toy_base.root, declared.model, sharded=True).parameters()}
     assert stored == {torch.bfloat16}, "FSDP shards one floating-point type only"

@@ -11,7 +11,7 @@ from sft_pipeline.artifacts import Finding
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.model.loader import attach_adapter, load_model, load_tokenizer
-from sft_pipeline.training import export, manifest, schedule, tokenization, trainer
+from sft_pipeline.training import adapter, export, manifest, schedule, tokenization, trainer
 
 
 def history_of(adapter):
@@ -108,7 +108,7 @@ def test_gradients_on_a_4_bit_base_are_the_same_before_and_after_an_evaluation(t
 
     experiment = toy(model={"quantization": "nf4"}, lora={"dropout": 0.0})
     torch.manual_seed(0)
-    model = get_peft_model(load_model(toy_base.root, experiment.model), trainer.lora(experiment))
+    model = get_peft_model(load_model(toy_base.root, experiment.model), adapter.lora_config(experiment.training.lora))
     batch = torch.randint(2, 384, (4, 24), generator=torch.Generator().manual_seed(1))
 
     def gradients():

@@ -19,7 +19,7 @@ class TransformersEngine(Engine):
     by_length = True
 
     def __init__(self, base: ModelSnapshot, spec: BaseModelSpec):
-        self.tokenizer = loader.load_tokenizer(base.root)
+        self.tokenizer = loader.load_tokenizer(base.root, spec)
         self._model = loader.load_model(base.root, spec)
         self._content: str | None = None
 

@@ -51,7 +51,7 @@ class VllmEngine(Engine):
 
     def __init__(self, base: ModelSnapshot, spec: BaseModelSpec, max_rank: int):
         loader.require_device(spec.device)
-        self.tokenizer = loader.load_tokenizer(base.root)
+        self.tokenizer = loader.load_tokenizer(base.root, spec)
         self._config = loader.load_config(base.root)
         self._options = _options(base, spec, max_rank)
         self._cpu = spec.device == "cpu"

@@ -83,7 +83,13 @@ def lora_norms(model: "Module") -> dict[str, float]:
             if isinstance(module, LoraLayer):
                 for name in module.lora_A:
                     a, b = (side[name].weight.float() for side in (module.lora_A, module.lora_B))
-                    squares.append(((b.T @ b) * (a @ a.T)).sum() * module.scaling[name] ** 2)
+                    experts = getattr(
+                        module, "num_experts", 1
+                    )  # PEFT's order: experts × rank × in, out × rank × experts
+                    if experts > 1:
+                        a = a.reshape(experts, -1, a.shape[-1])
+                        b = b.reshape(b.shape[0], -1, experts).permute(2, 0, 1)
+                    squares.append(((b.mT @ b) * (a @ a.mT)).sum() * module.scaling[name] ** 2)
     if not squares:
         return {}
     norms = torch.stack(squares).clamp(min=0).sqrt()

@@ -70,7 +70,7 @@ def training_session(
                 samples = journal(work / SAMPLES, after)
                 trainer.add_callback(validation_samples(experiment, tokenizer, rows, samples))
         for callback in (
-            watchdog(ending),
+            watchdog(trainer, ending),
             early_stopping(training.early_stopping, ending),
             checkpointing(trainer, run, start, ending),
             interruption(ending),

@@ -22,6 +22,7 @@ from sft_pipeline.training.callbacks.logging import deterministic
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback, TrainerControl
+    from trl import SFTTrainer
 
 ZERO_STEPS = 10
 """Steps one after the other with a gradient of exactly 0 after which a run is aborted."""
@@ -40,37 +41,25 @@ ABORTED_LOG = "aborted_log_history.json"
 """The log records of that run."""
 
 
-def watchdog(ending: Ending) -> "TrainerCallback":
+def watchdog(trainer: "SFTTrainer", ending: Ending) -> "TrainerCallback":
     """A callback that aborts a run that cannot recover, and writes the reason to `ending`.
 
-    The gradient is looked at in every step, on the device; whether it was 0 is read only every `ZERO_STEPS` steps,
-    because reading waits for the device.
+    The gradient norm of every step is compared on the device; the result is read only every `ZERO_STEPS` steps, because
+    reading waits for the device.
+
+    Args:
+        trainer: its `grad_norm` is that of the step at hand.
+        ending: gets the reason.
     """
-    import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Watchdog(TrainerCallback):
         zeros: Any = 0
 
-        def on_train_begin(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            *,
-            model: torch.nn.Module,
-            **kwargs: Any,
-        ) -> None:
-            self.weights = [p for p in model.parameters() if p.requires_grad]
-
         def on_pre_optimizer_step(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
         ) -> None:
-            if args.fsdp:  # a process's own share of the gradient may well be 0; the logged norm is that of the whole
-                return
-            gradients = [p.grad for p in self.weights if p.grad is not None]
-            alive = torch.stack(torch._foreach_norm(gradients)).any() if gradients else torch.tensor(False)
-            self.zeros = (self.zeros + 1) * ~alive
+            self.zeros = (self.zeros + 1) * (trainer.grad_norm == 0)
 
         def on_step_end(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
