@@ -54,13 +54,17 @@ def toy_recipe():
 
 
 @pytest.fixture(scope="session")
-def toy_base(toy_recipe, tmp_path_factory):
+def toy_cache(tmp_path_factory):
+    """Where the toy base is kept once it is built, for this process of the suite and for all that it starts."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def toy_base(toy_recipe, toy_cache, tmp_path_factory):
     """A ModelSnapshot of the toy base; read only."""
     from sft_pipeline.model import snapshot
 
-    folder = tmp_path_factory.mktemp("toy_base")
-    cache = tmp_path_factory.mktemp("cache")
-    return snapshot.take(toy_recipe, REPOSITORY, cache, folder)
+    return snapshot.take(toy_recipe, REPOSITORY, toy_cache, tmp_path_factory.mktemp("toy_base"))
 
 
 TOY = """\
@@ -89,13 +93,13 @@ evaluation:
 
 
 @pytest.fixture
-def toy_project(tmp_path, monkeypatch):
-    """A project of its own with one experiment, `toy`, and an empty store; the cache is shared by the session."""
+def toy_project(tmp_path, toy_cache, monkeypatch):
+    """A project of its own with one experiment, `toy`, and an empty store; the cache of bases is shared by the session."""
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "toy.yaml").write_text(TOY)
     monkeypatch.setenv("SFT_PIPELINE_ROOT", str(tmp_path))
     monkeypatch.setenv("SFT_PIPELINE_STORE", str(tmp_path / "store"))
-    monkeypatch.delenv("SFT_PIPELINE_CACHE", raising=False)
+    monkeypatch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
     return tmp_path
 
 

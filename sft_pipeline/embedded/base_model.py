@@ -2,19 +2,28 @@
 
 The model is an ordinary Qwen2 of about half a million parameters in Hugging Face layout, so that everything downstream
 treats it like any other base. It has no chat template and has seen no instruction.
+
+The base of `specs/tiny.yaml` is package data: `shipped_base/` holds its files and `recipe.json`, which says how it was
+built. `ship` builds it again, and the tests compare.
 """
 
+import json
 import logging
 import math
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.embedded.corpus import documents
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import EmbeddedBase
+from sft_pipeline.provenance.hashing import hash_file
 
 if TYPE_CHECKING:
     import torch
@@ -33,15 +42,48 @@ FINAL_SHARE = 0.05
 """Learning rate at the last step, as a share of the peak."""
 
 
-def build(recipe: EmbeddedBase, out: Path) -> None:
+SHIPPED = Path(__file__).with_name("shipped_base")
+"""The base of the default recipe, as package data."""
+
+RECORD = "recipe.json"
+"""In `SHIPPED`: the recipe, the hash of each file, the hashes after the first steps, and what it was built with."""
+
+SEED = 2
+"""Seed of the packaged base: the guard finds it to be as its experiment declares (that of seed 1 misses a sentinel)."""
+
+REPRODUCIBLE = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
+"""Environment in which torch and MKL add up in the same order on every x86 processor with AVX2."""
+
+THREADS = 2
+"""Threads of the training: how a sum is divided between threads decides its last digit."""
+
+FIRST_STEPS = 20
+"""Steps after which the record has the hash of every file, so that a test can rebuild the beginning in seconds."""
+
+
+def shipped(recipe: EmbeddedBase) -> Path | None:
+    """The folder with the files of `recipe`, if it is the recipe of the packaged base and no file has changed."""
+    record = json.loads((SHIPPED / RECORD).read_text())
+    if EmbeddedBase.model_validate(record["recipe"]) != recipe or record["files"] != file_hashes(SHIPPED):
+        return None
+    return SHIPPED
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a base, by name."""
+    return {path.name: hash_file(path) for path in sorted(folder.iterdir()) if path.name != RECORD}
+
+
+def build(recipe: EmbeddedBase, out: Path, steps: int | None = None) -> None:
     """Train tokenizer and model by `recipe` and write them to `out` in Hugging Face layout.
 
-    The same recipe gives the same bytes on the same machine with the same number of threads.
+    The same recipe gives the same bytes on processors with the same instruction set.
 
     Args:
         recipe: sizes, seeds and schedule.
         out: folder for config.json, generation_config.json, model.safetensors, tokenizer.json and
             tokenizer_config.json; made when it does not exist.
+        steps: stop after this many of the recipe's steps.
 
     Raises:
         SpecificationError: there is too little text for a batch.
@@ -57,7 +99,8 @@ def build(recipe: EmbeddedBase, out: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Qwen2ForCausalLM(architecture(recipe, tokenizer))
-    _train(model, encoded, recipe)
+    with _threads():
+        _train(model, encoded, recipe, recipe.steps if steps is None else steps)
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
@@ -119,8 +162,21 @@ def learning_rate(step: int, recipe: EmbeddedBase) -> float:
     return recipe.learning_rate * (FINAL_SHARE + (1 - FINAL_SHARE) * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def _train(model: "torch.nn.Module", encoded: list[list[int]], recipe: EmbeddedBase) -> None:
-    """Train `model` in place to continue each document from its start."""
+@contextmanager
+def _threads() -> Iterator[None]:
+    """Compute in `THREADS` threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(model: "torch.nn.Module", encoded: list[list[int]], recipe: EmbeddedBase, steps: int) -> None:
+    """Train `model` in place to continue each document from its start, for the first `steps` steps of the recipe."""
     import torch
 
     model.train()
@@ -133,7 +189,7 @@ def _train(model: "torch.nn.Module", encoded: list[list[int]], recipe: EmbeddedB
     )
     batches = _batches(encoded, recipe)
     started = time.monotonic()
-    for step in range(recipe.steps):
+    for step in range(steps):
         rate = learning_rate(step, recipe)
         for optimizer, factor in zip(optimizers, (MUON_FACTOR, 1)):
             for group in optimizer.param_groups:
@@ -145,7 +201,7 @@ def _train(model: "torch.nn.Module", encoded: list[list[int]], recipe: EmbeddedB
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        if step % 100 == 0 or step == recipe.steps - 1:
+        if step % 100 == 0 or step == steps - 1:
             _log.info(
                 "embedded base: step %d of %d, loss %.3f, %.0f s",
                 step,
@@ -182,3 +238,27 @@ def _batches(encoded: list[list[int]], recipe: EmbeddedBase) -> Iterator["torch.
             if len(batch) == recipe.batch_size:
                 yield torch.tensor(batch)
                 batch = []
+
+
+def ship(steps: int | None, out: Path) -> None:
+    """Build the packaged base's recipe, or its first steps, in a process of its own that computes reproducibly.
+
+    Raises:
+        CalledProcessError: the build failed.
+    """
+    command = [sys.executable, "-m", "sft_pipeline.embedded.base_model", str(out), *([str(steps)] if steps else [])]
+    subprocess.run(command, check=True, env=os.environ | REPRODUCIBLE)
+
+
+def record(beginning: Path) -> dict[str, Any]:
+    """What stands in `RECORD`; `beginning` holds the base after `FIRST_STEPS` steps."""
+    return {
+        "recipe": EmbeddedBase(kind="embedded", seed=SEED).model_dump(),
+        "environment": REPRODUCIBLE,
+        "files": file_hashes(SHIPPED),
+        f"files_after_{FIRST_STEPS}_steps": file_hashes(beginning),
+    }
+
+
+if __name__ == "__main__":
+    build(EmbeddedBase(kind="embedded", seed=SEED), Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -135,6 +135,9 @@ def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
     from sft_pipeline.embedded import base_model
 
     revision = recipe_hash(recipe)
+    if packaged := base_model.shipped(recipe):
+        shutil.copytree(packaged, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(base_model.RECORD))
+        return revision
     kept = cache / "base" / revision
     if not _as_built(kept):
         if kept.exists():

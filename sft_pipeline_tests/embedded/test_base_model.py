@@ -2,14 +2,19 @@
 
 import json
 import math
+import platform
+import shutil
+from pathlib import Path
 
 import pytest
 
+from sft_pipeline import specification
 from sft_pipeline.embedded import base_model
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import EmbeddedBase
 from sft_pipeline.provenance.hashing import files_below, hash_file
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = EmbeddedBase(kind="embedded", documents=500, steps=20, vocabulary=400, hidden_size=64, heads=2, batch_size=4)
 
 
@@ -116,3 +121,46 @@ def test_generation_is_greedy_and_ends_at_the_end_of_text(built):
     settings = json.loads((built / "generation_config.json").read_text())
     assert settings["do_sample"] is False
     assert settings["eos_token_id"] == json.loads((built / "config.json").read_text())["eos_token_id"]
+
+
+# ------------------------------------------------------------------------------------------------- the packaged base
+
+RECORD = json.loads((base_model.SHIPPED / base_model.RECORD).read_text())
+
+
+def test_the_packaged_base_is_that_of_the_embedded_default_and_nothing_else():
+    recipe = EmbeddedBase(kind="embedded", seed=base_model.SEED)
+    tiny = specification.load_by_name("tiny", REPOSITORY).model.source
+    assert tiny == recipe == EmbeddedBase.model_validate(RECORD["recipe"])
+    assert base_model.shipped(recipe) == base_model.SHIPPED
+    assert base_model.shipped(recipe.model_copy(update={"steps": recipe.steps + 1})) is None
+
+
+def test_a_packaged_base_that_was_changed_is_not_used(tmp_path, monkeypatch):
+    changed = tmp_path / "base"
+    shutil.copytree(base_model.SHIPPED, changed)
+    monkeypatch.setattr(base_model, "SHIPPED", changed)
+    recipe = EmbeddedBase(kind="embedded", seed=base_model.SEED)
+    assert base_model.shipped(recipe) == changed
+    (changed / "model.safetensors").write_bytes(b"other weights")
+    assert base_model.shipped(recipe) is None
+
+
+def reproducible():
+    """Skip where the processor cannot compute as the record's did."""
+    if platform.machine() != "x86_64" or "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("the packaged base was computed with AVX2, which this processor lacks")
+
+
+@pytest.mark.slow
+def test_the_first_steps_of_the_packaged_base_can_be_rebuilt_to_the_byte(tmp_path):
+    reproducible()
+    base_model.ship(base_model.FIRST_STEPS, tmp_path / "base")
+    assert base_model.file_hashes(tmp_path / "base") == RECORD[f"files_after_{base_model.FIRST_STEPS}_steps"]
+
+
+@pytest.mark.rebuild
+def test_the_packaged_base_can_be_rebuilt_to_the_byte(tmp_path):
+    reproducible()
+    base_model.ship(None, tmp_path / "base")
+    assert base_model.file_hashes(tmp_path / "base") == RECORD["files"]

@@ -1,7 +1,6 @@
 """The command, the executor and every process for real: the embedded default."""
 
 import subprocess
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -13,16 +12,12 @@ from sft_pipeline.provenance.store import Store
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
 
 def seconds(events, kind):
     return {e.dagster_event.step_key: e.timestamp for e in events if e.dagster_event.event_type_value == kind}
 
 
 def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
-    # The base is kept where `make lineage` keeps it, so that one of the two builds it.
-    place["SFT_PIPELINE_CACHE"] = str(REPOSITORY / "store" / "cache")
     first = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=1500)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "PASS" in first.stdout and "gate.html" in first.stdout

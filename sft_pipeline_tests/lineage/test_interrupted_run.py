@@ -19,7 +19,7 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(toy
     spec = toy_project / "specs" / "toy.yaml"
     text = spec.read_text().replace("max_steps: 40", "max_steps: 200").replace("save_steps: 20", "save_steps: 10")
     spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
-    environment = place | {"SFT_PIPELINE_ROOT": str(toy_project), "SFT_PIPELINE_CACHE": str(tmp_path / "cache")}
+    environment = place | {"SFT_PIPELINE_ROOT": str(toy_project)}
     store, work = Store(tmp_path / "store"), tmp_path / "store" / "work" / "lora_adapter"
     selection = "*lora_adapter"
     for how, everyone in [(signal.SIGKILL, True), (signal.SIGINT, True), (signal.SIGTERM, False)]:
