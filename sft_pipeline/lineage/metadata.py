@@ -126,7 +126,7 @@ def thresholds(data: a.InstructionDataset) -> list[dict[str, Any]]:
 
 def leakage(proof: a.LeakageProof) -> dict[str, Any]:
     """The leakage proof as metadata."""
-    figures = proof.model_dump(exclude={"nearest", "leaks", "against"})
+    figures = proof.model_dump(exclude={"nearest", "leaks", "against", "not_compared"})
 
     def pairs(found: Sequence[a.LeakedPair]) -> dg.MetadataValue:
         shown = {"tier", "similarity", "matched", "train_text", "test_text"}
@@ -134,6 +134,9 @@ def leakage(proof: a.LeakageProof) -> dict[str, Any]:
 
     return {
         f"leakage {proof.against}": table([{"figure": k, "value": v} for k, v in figures.items()]),
+        "not compared": dg.MetadataValue.md(
+            "\n".join(f"- {_cell(what, 400)}" for what in proof.not_compared) or "nothing"
+        ),
         "nearest pairs": pairs(proof.nearest),
     } | ({"leaks": pairs(proof.leaks)} if proof.leaks else {})
 

@@ -1,7 +1,7 @@
 """Text that many rows have in common: a system message before every question, a passage behind several.
 
 It says nothing about any of the rows, and as the longer part of a text it would make different questions
-near-duplicates, or hide that a question is a copy. It is told by lines: the leading lines, and the trailing lines, that
+near-duplicates, or hide that a question is a copy. It is recognised by lines: the leading lines, and the trailing lines, that
 `MANY` different texts share, as long as each of these texts has more lines.
 """
 

@@ -17,7 +17,7 @@ which GSM8K's own 7,473 training items, other problems all of them, hold one at 
 (0.84 chosen on every second item finds 92.1 % at 1.2 % on the others. Many of the false alarms are the same problem
 with other numbers.) The figures belong to that model and to texts of that kind: of HumanEval's solutions rewritten in
 Python, the same threshold finds 16 % at 2.4 % false alarms, for the model knows little of code; of MMLU's sociology
-questions 72 % at 0 %, where 0.68 would find 92 % at no more than 2 %. Calibrate anew for other texts.
+questions 72 % at 0 %, where 0.68 would find 92 % at no more than 2 %. Calibrate again for other texts.
 """
 
 import json
