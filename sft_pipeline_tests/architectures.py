@@ -1,5 +1,6 @@
 """Tiny base models with random weights of many architectures, built from transformers' own configurations."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,11 @@ batches, and bfloat16 rounds by batch shape."""
 
 REMEDIES: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
     ("model.attention: eager", {"model": {"attention": "eager"}}),
+    ("in nf4", {"lora": {"target_modules": ...}}),
     ("training.lora.dropout to 0", {"lora": {"dropout": 0.0}}),
     ("choose training.lora.target_modules from", {"lora": {"target_modules": ("in_proj",)}}),
 )
-"""Remedies that a refusal may name, and what they change in the specification."""
+"""Remedies that a refusal may name, and what they change in the specification; ... are the names in the refusal."""
 
 
 def cell(base: ModelSnapshot, folder: Path, **training: Any) -> tuple[str, dict[str, Any]]:
@@ -116,11 +118,14 @@ def cell(base: ModelSnapshot, folder: Path, **training: Any) -> tuple[str, dict[
             if not new:
                 return f"refused: {error}", {}
             text, change = new[0]
+            if change.get("lora", {}).get("target_modules") is ...:
+                (names,) = re.findall(r"target_modules: ([\w, ]+)\)", str(error))
+                change = {"lora": {"target_modules": tuple(names.split(", "))}}
             declared.append(text)
             changes = {part: changes[part] | change.get(part, {}) for part in changes}
             continue
         names = [f"{k}: {v}" for part in changes.values() for k, v in part.items() if k in ("attention", "dropout")]
-        names += [f"target_modules: {v}" for k, v in changes["lora"].items() if k == "target_modules"]
+        names += [f"target_modules: {' '.join(v)}" for k, v in changes["lora"].items() if k == "target_modules"]
         return "works" + (f" with {', '.join(names)}" if declared else ""), measured
     return f"refused: {declared}", {}
 

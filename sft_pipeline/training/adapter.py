@@ -39,13 +39,17 @@ def adapt(model: "PreTrainedModel", lora: Lora) -> "PeftModel":
     from peft import get_peft_model
 
     require_targets(model, lora)
-    config, modules = lora_config(lora), ", ".join(sorted(_names(model)))
     experts = _experts(model)
     targets = set(experts) if isinstance(lora.target_modules, str) else set(lora.target_modules)
-    # PEFT finds experts that are quantised in their place (model/quantisation.py) by their whole path alone.
-    config.target_parameters = _parametrized(model, {experts[name] for name in targets & experts.keys()}) or None
+    modules = ", ".join(sorted(_names(model) - experts.keys()))
+    if quantised := _parametrized(model, {experts[name] for name in targets & experts.keys()}):
+        # PEFT stacks its own parametrization on that of bitsandbytes and does not take it off again.
+        raise PreconditionError(
+            f"training.lora cannot be put on the experts of {type(model).__name__} in nf4 ({len(quantised)} parameters): adapt "
+            f"the other modules alone (training.lora.target_modules: {modules}), or set model.quantization to none"
+        )
     try:
-        return get_peft_model(model, config)
+        return get_peft_model(model, lora_config(lora))
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         remedy = f"choose training.lora.target_modules from {modules}"
         if "ParamWrapper" in str(error) and lora.dropout:
