@@ -122,7 +122,9 @@ def fits_others(texts: Sequence[str], questions: Sequence[str], expected: Sequen
         mine, best = fit.pop(k, 0), max(fit.values(), default=0)
         own += mine >= max(1, best)
         other += not mine and best >= 2
-    places = [(k, holders.get(answer, ())[:20]) for k, answer in enumerate(stated)]
+    # An answer that many items expect, such as a choice, tells no item from another.
+    few = max(3, len(texts) // 50)
+    places = [(k, held) for k, answer in enumerate(stated) if len(held := holders.get(answer, ())) <= few]
     right = sum(k in held for k, held in places)
     shifts = Counter(j - k for k, held in places for j in held if j != k)
     sums = Counter(j + k for k, held in places for j in held if j != k)

@@ -71,6 +71,7 @@ def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | No
         groups: its declared group.
     """
     from sft_pipeline.dataset.duplicates import components
+    from sft_pipeline.dataset.duplicates.shingles import shingle_sets
     from sft_pipeline.dataset.duplicates.union_find import Components
 
     loose = sorted(id for id, group in groups.items() if group is None and questions[id].text.strip())
@@ -78,7 +79,8 @@ def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | No
     long = [k for k, id in enumerate(loose) if len(_plain(questions[id]).split()) >= LONG]
     texts = [_NUMBER.sub("0", _plain(questions[loose[k]])) for k in long]
     united = Components(len(loose))
-    for members in components(texts, [None] * len(texts), ALIKE).members() if texts else ():
+    sets = shingle_sets(texts, ALIKE.ngram)
+    for members in components(sets, [None] * len(texts), ALIKE).members() if texts else ():
         if len(members) <= max(2, FORMAT * len(groups)):
             for k in members[1:]:
                 united.unite(long[members[0]], long[k])
