@@ -391,7 +391,7 @@ def _keep_backward(model: "PreTrainedModel") -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+            module.support_avx512bf16_for_cpu = False
 
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":

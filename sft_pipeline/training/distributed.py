@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from sft_pipeline.artifacts import Artifact, InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.journal import complete_lines
@@ -55,7 +55,7 @@ CAUSE = "processes.cause"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 """Environment of the processes. Nobody listens at the master's address: accelerate only wants one to be named."""
 
-_INPUTS: dict[str, type[Artifact]] = {
+_INPUTS: dict[str, Any] = {
     "base": ModelSnapshot,
     "plan": TrainingPlan,
     "train": InstructionDataset,

@@ -70,7 +70,7 @@ def export(
         "resumed_at_step": job.start.step if job.start else 0,
     }
     rows = len(encoded.examples)
-    result = {
+    result: dict[str, Any] = {
         "steps": end.step,
         "step": chosen,
         "epochs": round(schedule.samples_seen(rows, training, end.step) / rows, 6),

@@ -56,10 +56,10 @@ def _pieces(
         together = tokenizer.sequences([p + r for p, r in zip(prompts, responses, strict=True)])
         alone = tokenizer.continuations(responses)
     except ModelError:
-        for row, prompt, response in zip(rows, prompts, responses, strict=True):  # one by one, to name the row
+        for row, before, after in zip(rows, prompts, responses, strict=True):  # one by one, to name the row
             try:
-                tokenizer.encode(prompt)
-                tokenizer.sequences([prompt + response])
+                tokenizer.encode(before)
+                tokenizer.sequences([before + after])
             except ModelError as error:
                 raise ModelError(f"{_place(row)}: {error}") from error
         raise

@@ -59,7 +59,7 @@ class TransformersEngine(Engine):
 
     def _put_on(self, adapter: Path | None) -> None:
         """Have the model carry this adapter and no other."""
-        content = adapter and adapter_content(adapter)
+        content = adapter_content(adapter) if adapter else None
         if content == self._content:
             return
         if self._content is not None:
