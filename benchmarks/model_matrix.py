@@ -35,7 +35,8 @@ had to be declared, as the refusal before it said. What a packed training did is
 |---|{rules}|
 {rows}
 
-Versions: {versions}. Not covered: CUDA, FSDP, and weights that somebody trained.
+Versions: {versions}.
+Not covered: CUDA, FSDP, and weights that somebody trained.
 """
 
 
