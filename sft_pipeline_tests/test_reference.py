@@ -22,4 +22,5 @@ def test_a_page_is_up_to_date(name):
 
 def test_every_page_of_the_reference_is_generated():
     pages = {path.name for path in (DOCS / "reference").iterdir()}
-    assert pages - {"glossary.md"} == set(generator().PAGES)
+    by_hand, by_benchmark = "glossary.md", "model_matrix.md"
+    assert pages - {by_hand, by_benchmark} == set(generator().PAGES)

@@ -173,7 +173,7 @@ def test_rows_that_would_be_cut_stop_the_training(toy, prepared):
         trainer.train(*(arguments | {"experiment": short}).values())
 
 
-def test_a_lost_run_is_stopped_with_its_diagnosis(toy, prepared, tmp_path):
+def test_an_aborted_run_comes_with_its_diagnosis(toy, prepared, tmp_path):
     from safetensors.torch import load_file, save_file
 
     arguments = prepared(toy())
@@ -185,6 +185,6 @@ def test_a_lost_run_is_stopped_with_its_diagnosis(toy, prepared, tmp_path):
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"][0] = math.inf
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingError, match=r"lost: loss is nan at step 1(.|\n)*lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"aborted: loss is nan at step 1(.|\n)*lower the learning rate"):
         trainer.train(*(arguments | {"base": base.model_copy(update={"root": broken})}).values())
     assert not list(Path(arguments["work"]).glob("checkpoint-*"))
