@@ -34,9 +34,11 @@ EXPANDED = 100_000
 _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
 
 _TAG = "tag:yaml.org,2002:"
+_CORE: dict[str, type | tuple[type, ...]]
 _CORE = {"str": str, "null": type(None), "bool": bool, "int": int, "float": (int, float), "map": dict, "seq": list}
 """Types of YAML's core schema by their tags, `!!str` and so on."""
 
+_WORDS: dict[str, bool | None]
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _WORDS |= dict.fromkeys(("", "~", "null", "Null", "NULL"))
 _INT = re.compile(r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -112,7 +114,7 @@ class _Yaml:
             self.value = value
             return
         into = self._open[-1]
-        lines, line = self.lines[id(into.container)], event.start_mark.line + 1
+        lines, line = self.lines[id(into.container)], event.start_mark.line + 1  # type: ignore[union-attr]
         if isinstance(into.container, list):
             lines[len(into.container)] = line
             into.container.append(value)
@@ -134,7 +136,8 @@ class _Yaml:
             into.key = None
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
-        text = event.value
+        text: str = event.value
+        value: Any
         if event.style or event.tag in ("!", f"{_TAG}str"):  # in quotes, a block, or declared
             value = text
         elif text in _WORDS:
@@ -162,10 +165,10 @@ class _Open:
 
 
 def _refuse(event: yaml.Event, problem: str) -> NoReturn:
-    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
-def _check_tag(event: yaml.NodeEvent, value: Any) -> None:
+def _check_tag(event: yaml.ScalarEvent | yaml.CollectionStartEvent, value: Any) -> None:
     """Refuse a tag that is none of the core schema, or not that of the value."""
     if event.tag in (None, "!"):
         return

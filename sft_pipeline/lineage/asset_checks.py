@@ -38,7 +38,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
 
 
 def _build(asset: str, check: Check, partitions: dg.PartitionsDefinition) -> dg.AssetChecksDefinition:
-    function, blocking = check.function, {"blocking": True, "partitions_def": partitions}
+    function = check.function
     names = [asset, *list(signature(function).parameters)[1:]]
 
     def compute(**artifacts: a.Artifact) -> Any:
@@ -49,11 +49,19 @@ def _build(asset: str, check: Check, partitions: dg.PartitionsDefinition) -> dg.
         [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in kinds.items()]
     )
     if check.several:
-        specs = [dg.AssetCheckSpec(n, asset=asset, description=d, **blocking) for n, d in check.several.items()]
+        specs = [
+            dg.AssetCheckSpec(name, asset=asset, description=text, blocking=True, partitions_def=partitions)
+            for name, text in check.several.items()
+        ]
         return dg.multi_asset_check(name=function.__name__, specs=specs)(compute)
     further = {name: dg.AssetIn(name) for name in names[1:]}
     return dg.asset_check(
-        asset=asset, name=function.__name__, description=getdoc(function), additional_ins=further, **blocking
+        asset=asset,
+        name=function.__name__,
+        description=getdoc(function),
+        additional_ins=further,
+        blocking=True,
+        partitions_def=partitions,
     )(compute)
 
 

@@ -322,8 +322,9 @@ def _conversation(row: Mapping[str, Any], fields: Fields) -> tuple[str, Any] | N
         return fields.messages, _value(row, fields.messages)
     # TRL's conversational prompt/completion: each of the two holds its part of one list.
     parts = {name: row.get(name) for name in (fields.instruction, fields.response) if name}
-    if not fields.inputs and all(isinstance(part, list) for part in parts.values()):
-        return " + ".join(parts), [message for part in parts.values() for message in part]
+    lists = [part for part in parts.values() if isinstance(part, list)]
+    if not fields.inputs and len(lists) == len(parts):
+        return " + ".join(parts), [message for part in lists for message in part]
     return None
 
 
@@ -356,7 +357,7 @@ def _type(row: Mapping[str, Any], fields: Fields, default: str, tally: Counter[s
 
 
 def _value(row: Mapping[str, Any], field: str | None) -> Any:
-    if field not in row:
+    if field is None or field not in row:
         raise Unreadable(f"no field {field!r} ({fields_of(row)})")
     return row[field]
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
@@ -113,7 +113,7 @@ def _generations(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 return stack.enter_context(open_engine(work.experiment, base_model))
 
             def made(asset: Asset, adapter: AdapterSnapshot | None) -> Iterator[dg.MaterializeResult]:
-                model = "sft" if adapter else "base"
+                model: Literal["base", "sft"] = "sft" if adapter else "base"
                 upstream = {n: a for n, a in (given | {"lora_adapter": adapter}).items() if a is not None}
 
                 def make(work: Work) -> dict[str, Artifact]:

@@ -26,7 +26,7 @@ def build_sensors(partitions: dg.StaticPartitionsDefinition) -> list[dg.SensorDe
     """All sensors; `partitions` are the experiments that the code location knows."""
     return [
         evaluation_sensor.build(),
-        specification_sensor.build(partitions.get_partition_keys()),
+        specification_sensor.build(list(partitions.get_partition_keys())),
         data_sensor.build(),
         dead_runs_sensor.build(),
         failure_sensor.build(),

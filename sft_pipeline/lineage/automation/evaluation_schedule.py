@@ -29,8 +29,12 @@ def build() -> dg.ScheduleDefinition:
         description="Mondays: answers and gate of every stored adapter are made again. Costs the device time of all of "
         "them.",
     )
-    def weekly(context: dg.ScheduleEvaluationContext, project: Project):
-        store, asked, notes = project.artifacts(), [], []
+    def weekly(
+        context: dg.ScheduleEvaluationContext, project: Project
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        store = project.artifacts()
+        asked: list[dg.RunRequest] = []
+        notes: list[str] = []
         for name in specifications(Path(project.root))[0]:
             try:
                 pointer = store.pointer(ADAPTER, name)

@@ -210,16 +210,18 @@ class Store(Work):
             CorruptArtifactError: it is damaged as well, or gc has removed it.
         """
         pointer = self.pointer(asset, experiment)
-        known = {v.address for v in (pointer, *pointer.previous) if v.address.startswith(address)} if pointer else set()
+        versions = (pointer, *pointer.previous) if pointer else ()
+        known = {version.address for version in versions if version.address.startswith(address)}
         if len(known) != 1:
             raise StoreError(
                 f"{len(known)} versions of {asset} of experiment {experiment} have an address that begins with "
                 f"{address!r}; see `sft-pipeline restore {experiment} {asset}` for those that there are."
             )
         _, stored = self._pointer_to(asset, experiment, kind)
+        (full,) = known
         with self.writing(), self.locked():
-            found = self.objects.open(asset, *known, stored, cached=False)
-            self._point(asset, experiment, found, *known)
+            found = self.objects.open(asset, full, stored, cached=False)
+            self._point(asset, experiment, found, full)
         return found
 
     def _point(self, asset: str, experiment: str, artifact: Artifact, address: str) -> None:
