@@ -29,9 +29,7 @@ def build() -> dg.ScheduleDefinition:
         description="Mondays: answers and gate of every stored adapter are made again. Costs the device time of all of "
         "them.",
     )
-    def weekly(
-        context: dg.ScheduleEvaluationContext, project: Project
-    ) -> list[dg.RunRequest] | dg.SkipReason:
+    def weekly(context: dg.ScheduleEvaluationContext, project: Project) -> list[dg.RunRequest] | dg.SkipReason:
         store = project.artifacts()
         asked: list[dg.RunRequest] = []
         notes: list[str] = []
