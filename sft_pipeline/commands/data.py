@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from sft_pipeline.errors import DataError, PreconditionError, SpecificationError
 from sft_pipeline.experiment import Columns, Data, Experiment, FileData, FolderBase, HubData, Semantic
 from sft_pipeline.provenance import files
 from sft_pipeline.specification import expand_path, load_by_name, load_data, project_root
+
+if TYPE_CHECKING:
+    from sft_pipeline.dataset.cleaning.judging import CountTokens, Criticise
 
 DataSpec = Annotated[
     str | None,
@@ -182,6 +185,7 @@ def leakage(
         external = external.model_copy(update={"path": _literal(test), "columns": mapped})
         work, root = Path(temporary), project_root()
         learned, items = work / "train.parquet", work / "test.parquet"
+        assert isinstance(data.source, FileData)  # `_data` makes it one
         read, unread = sources.read_items(data.source, root, learned, learned=True, progress=progress)
         notes = [f"{train.name}: {note}" for note in read]
         read, _ = sources.read_items(external, root, items, field="data.test", progress=progress)
@@ -216,7 +220,7 @@ def _rows_to_split(
     """
     from sft_pipeline.dataset import source as sources
 
-    external = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
+    external: dict[str, Any] = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
     if not _is_clean(source):
         raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **external)
         sources.require_readable(raw)
@@ -370,7 +374,9 @@ def _data(
     return data.model_copy(update={"source": source}), said if isinstance(said, Experiment) else None
 
 
-def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | None):
+def _models(
+    spec: str | None, experiment: Experiment | None, tokenizer: Path | None
+) -> "tuple[CountTokens | None, Criticise | None]":
     """What counts tokens and what criticises: from the base model that is at hand, if one is."""
     from sft_pipeline.model.loader import load_tokenizer
 
@@ -393,7 +399,7 @@ def _models(spec: str | None, experiment: Experiment | None, tokenizer: Path | N
             first = "" if name else f"move {spec} to {specs}, then "
             raise PreconditionError(
                 "data.quality.critic: the critic is the experiment's own base model, which was not materialized; "
-                f"{first}run `sft-pipeline run {name or Path(spec).stem} --select base_model` first"
+                f"{first}run `sft-pipeline run {name or Path(spec or '').stem} --select base_model` first"
             )
         criticise = critic(snapshot, experiment.model, experiment.data.quality.critic)
     return (load_tokenizer(tokenizer).count if tokenizer else None), criticise

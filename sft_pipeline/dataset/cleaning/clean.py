@@ -61,7 +61,7 @@ def clean(
             fingerprints = Fingerprints(data.duplicates, shared)
             for start, batch in _batches(source, "filter", raw.rows, progress):
                 words = word_hashes([row[field] for row in batch for field in ("instruction", "response")])
-                counts = np.diff(words.bounds).reshape(-1, 2).tolist()
+                counts = [(asked, answered) for asked, answered in np.diff(words.bounds).reshape(-1, 2).tolist()]
                 passed = judging.judge(batch, counts, active)
                 fingerprints.add([start + i for i in passed], [batch[i] for i in passed], words.take_pairs(passed))
         levels = fingerprints.levels(progress)

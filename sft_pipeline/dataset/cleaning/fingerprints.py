@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -130,14 +131,14 @@ def _decided(rows: Positions, found: Copies, by_pair: bool) -> Level:
     here = np.flatnonzero(~found.repeated)
     of = found.of[here]
     outcome = np.where(of == here, KEPT, NEAR if by_pair else NEAR_INSTRUCTION)
-    name = "pair" if by_pair else "instruction"
+    name: Literal["pair", "instruction"] = "pair" if by_pair else "instruction"
     return Level(name, rows[here], rows[of], rows[of], found.similarity[here], outcome)
 
 
 def _listed(rows: Positions, found: Copies, by_pair: bool) -> Level:
     """The level on which all stay: what stays, by component."""
     outcome = np.where(found.of == np.arange(len(rows)), KEPT, ALIKE_INSTRUCTION if by_pair else ALIKE)
-    name = "instruction" if by_pair else "pair"
+    name: Literal["pair", "instruction"] = "instruction" if by_pair else "pair"
     return Level(name, rows, found.component, rows[found.of], found.similarity, outcome)
 
 

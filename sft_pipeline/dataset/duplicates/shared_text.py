@@ -83,7 +83,8 @@ class SharedText:
 
     def _shared(self) -> tuple[frozenset[int], frozenset[int]]:
         if self._known is None:
-            self._known = tuple(_many(np.concatenate([np.zeros((0, 2), np.int64), *kept])) for kept in self._ends)
+            leading, trailing = (_many(np.concatenate([np.zeros((0, 2), np.int64), *kept])) for kept in self._ends)
+            self._known = leading, trailing
         return self._known
 
 

@@ -123,6 +123,7 @@ class HeldOutIndex:
 
         Beyond those it depends on the size of the blocks that are multiplied.
         """
+        assert self.embed is not None and self.vectors is not None
         return (self.embed(batch.texts) @ self.vectors.T).astype(float).round(4)
 
 

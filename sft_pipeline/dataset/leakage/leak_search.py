@@ -95,10 +95,11 @@ class LeakSearch:
                 self._holding[start + row] = grams, training_text(rows[row]), rows[row]["id"]
                 for gram in grams:
                     self._holders[gram].append(start + row)
-        if index.vectors is not None and len(batch):
+        semantic = self._data.leakage.semantic
+        if semantic and index.vectors is not None and len(batch):
             for row, line in enumerate(index.cosines(batch)):
                 held, position = int(line.argmax()), start + row
-                above = line[held] >= self._data.leakage.semantic.threshold
+                above = line[held] >= semantic.threshold
                 if above and row in here and position not in self._leaks:
                     self._leak(position, batch.texts[row], "semantic", float(line[held]), held)
 

@@ -149,6 +149,10 @@ class Comparison:
             if least > self._index.overlaps.least:
                 self._index.overlaps.raise_to(least)
 
+    def _nearest(self, tier: str) -> list[int]:
+        found = self._found[tier]
+        return nsmallest(NEAREST, found, key=lambda position: (-found[position].similarity, position))
+
     def proof(self, against: str, not_compared: Sequence[str] = ()) -> LeakageProof:
         """The proof over the training rows that were added; `against` and `not_compared` are those of `prove`."""
         limits, near, index = self._data.leakage, self._data.duplicates, self._index
@@ -171,10 +175,7 @@ class Comparison:
             ],
         }
         shown = [tier for tier in leaking if tier != "semantic" or (semantic and semantic.decides)]
-        nearest = {
-            tier: nsmallest(NEAREST, self._found[tier], key=lambda p, tier=tier: (-self._found[tier][p].similarity, p))
-            for tier in ("near", "contained", "semantic")
-        }
+        nearest = {tier: self._nearest(tier) for tier in ("near", "contained", "semantic")}
         return LeakageProof(
             against=against,
             train_rows=self._train_rows,

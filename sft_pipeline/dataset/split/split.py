@@ -7,7 +7,7 @@ reason. A row that the hash has put into the test split stays whatever it contai
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -141,7 +141,9 @@ def _prove(
     held = {side: table.read_table(files[side], COMPARED) for side in ("dev", "test")}
     found = {side: Comparison(rows, data, shared, embed) for side, rows in held.items()}
     done = 0
-    for rows in chain(table.batches(files["train"], COMPARED), blocks_of(held["dev"])):
+    blocks: Iterable[Sequence[Mapping[str, Any]]]
+    blocks = chain(table.batches(files["train"], COMPARED), blocks_of(held["dev"]))
+    for rows in blocks:
         batch = Batch(rows, data, shared)
         found["test"].add(batch)
         if done < training:
@@ -275,7 +277,9 @@ def _write(
     progress: Progress,
 ) -> dict[tuple[str, str], Counter]:
     """Write every clean row to its side's rows or rejected rows; returns ("types" or "rejected", side) → counts."""
-    counts = {(table_name, side): Counter() for table_name in ("types", "rejected") for side in outs}
+    counts: dict[tuple[str, str], Counter] = {
+        (table_name, side): Counter() for table_name in ("types", "rejected") for side in outs
+    }
     items = {side: {normalise(columns.texts[p]): p for p in positions} for side, positions in kept.items()}
     with ExitStack() as stack:
         rows, rejected = (

@@ -2,8 +2,13 @@
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sft_pipeline.artifacts import LengthDistribution, QualityManifest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BAR, TAIL, INK, MARK = "#1f6f8b", "#9dbfcb", "#333940", "#b3432b"
 """Colours of a bar, of a bar that stands for more than it shows, of text and of the marked percentile."""
@@ -26,7 +31,7 @@ def rejected(manifest: QualityManifest) -> bytes:
     counts = [("unreadable", manifest.rows_unreadable, manifest.rows_unreadable)]
     counts += [(outcome.name, outcome.dropped, outcome.matched) for outcome in manifest.filters]
     counts += [(f"duplicate: {level.level}", level.dropped, level.dropped) for level in manifest.duplicates]
-    counts = sorted(((name, *numbers) for name, *numbers in counts if any(numbers)), key=lambda c: (-c[1], c[0]))
+    counts = sorted((count for count in counts if any(count[1:])), key=lambda count: (-count[1], count[0]))
     figure = _figure(7, 1.1 + 0.3 * max(2, len(counts)))
     axes = figure.add_subplot()
     if not counts:
@@ -54,7 +59,7 @@ def rejected(manifest: QualityManifest) -> bytes:
     return _png(figure)
 
 
-def _histogram(axes, distribution: LengthDistribution) -> None:
+def _histogram(axes: "Axes", distribution: LengthDistribution) -> None:
     edges, counts = distribution.edges, distribution.counts
     width = edges[1] - edges[0]
     is_open = edges[-1] - edges[-2] > width  # the bin of the tail, drawn as wide as the others
@@ -84,7 +89,7 @@ def _histogram(axes, distribution: LengthDistribution) -> None:
     _bare(axes, "top", "right")
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -94,12 +99,12 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _nothing(axes, text: str) -> None:
+def _nothing(axes: "Axes", text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color=INK)
     axes.set_axis_off()
 
 
-def _bare(axes, *sides: str) -> None:
+def _bare(axes: "Axes", *sides: str) -> None:
     axes.spines[list(sides)].set_visible(False)
 
 
@@ -108,7 +113,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 28 else name[:27] + "…"
 
 
-def _png(figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
