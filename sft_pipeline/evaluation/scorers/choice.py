@@ -125,28 +125,7 @@ _LIST_SIGNS = frozenset(".):-–—")
 _LINE_START = re.compile(r"[\W_]{0,6}")
 _LISTED = r"^[ \t]*[-*•]?[ \t]*[(\[]?([A-Z])[)\].:][ \t]+(\S[^\n]*?)[ \t]*$"
 
-_ALIKE = (
-    *(
-        "AАΑأঅ",
-        "BВΒبব",
-        "CСϹجড",
-        "DدঢД",
-        "EЕΕ",
-        "HНΗ",
-        "IІΙ",
-        "JЈ",
-        "KКΚ",
-        "MМΜ",
-        "NΝ",
-        "OОΟ",
-        "PРΡ",
-        "SЅ",
-        "TТΤ",
-        "XХΧ",
-        "YУΥ",
-        "ZΖ",
-    ),
-)
+_ALIKE = "AАΑأঅ BВΒبব CСϹجড DДدঢ EЕΕ HНΗ IІΙ JЈ KКΚ MМΜ NΝ OОΟ PРΡ SЅ TТΤ XХΧ YУΥ ZΖ"
 """Letters that look like a Latin one or stand for it in lists of choices: Cyrillic, Greek; Arabic and Bengali."""
 
 
@@ -178,7 +157,7 @@ class _Names(NamedTuple):
         letters = {name: choice for name, choice in names.items() if len(name) == 1 and name.upper() != name.lower()}
         loose: dict[str, str] = {}
         for letter, choice in letters.items():
-            alike = next((group for group in _ALIKE if letter.upper() in group), letter.upper())
+            alike = next((group for group in _ALIKE.split() if letter.upper() in group), letter.upper())
             loose |= {sign: choice for a in alike for sign in (a, a.lower()) if sign not in letters}
         words = {name: choice for name, choice in names.items() if name not in letters}
         longest_first = sorted(words, key=len, reverse=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
-from sft_pipeline.evaluation.scorers.text import excerpt, own_part
+from sft_pipeline.evaluation.scorers.text import excerpt, own_turn, without_thought
 from sft_pipeline.evaluation.scoring import sandbox, subprocess_call
 
 OPTIONS = {
@@ -89,20 +89,19 @@ def program(output: str, prefix: str, entry: str, tests: str) -> tuple[str, bool
 
     Empty where the answer has no code. Where nothing in the answer is Python, it is the whole of it.
     """
-    text = own_part(output.replace("\r\n", "\n"), lambda part: False)
-    code, fenced = extract(text, entry)
+    text = without_thought(output.replace("\r\n", "\n"))
+    code, fenced, candidates = "", False, list[str]()
+    for part in dict.fromkeys((text, own_turn(text))):  # what looks like a special token may belong to the program
+        code, fenced = extract(part, entry)
+        candidates = list(_candidates(code, prefix, entry)) if code.strip() else []
+        for source in candidates:
+            if _error_line(source) is None and not (prefix and _leaves_a_stub(source)):
+                return _without_own_tests(source, entry, tests), fenced
     if not code.strip():
         return "", fenced
-    found = []
-    for candidate in _candidates(code, prefix, entry):
-        source = _without_rest(candidate, len(prefix))
-        if source is not None and not (prefix and _leaves_a_stub(source)):
-            found.append(source)
-            if source == candidate:
-                break
-    if found:  # the one of which least is cut off
-        whole = found[-1] if source == candidate else max(found, key=len)
-        return _without_own_tests(whole, entry, tests), fenced
+    begun = [source for candidate in candidates if (source := _without_rest(candidate, len(prefix))) is not None]
+    if begun := [source for source in begun if not (prefix and _leaves_a_stub(source))]:
+        return _without_own_tests(max(begun, key=len), entry, tests), fenced  # the one of which least is cut off
     return (f"{prefix}\n\n{code}" if entry and _defines(code, entry) else prefix + code), fenced
 
 

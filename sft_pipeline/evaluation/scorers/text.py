@@ -176,15 +176,24 @@ def own_part(text: str, answers: Callable[[str], bool]) -> str:
     A base model without a stop string continues behind a special token or with a next question. A next question counts as
     one only behind a part that `answers`: some begin with the question itself.
     """
-    for tag in _THOUGHTS if "<" in text else ():
-        behind = text.rpartition(f"</{tag}>")[2].partition(f"<{tag}>")[0]
-        text = behind if behind.strip() else text
-    parts = [part for part in SPECIAL_TOKEN.split(text) if part.strip()]
-    text = parts[0] if parts else text
+    text = own_turn(without_thought(text))
     for question in _NEXT_QUESTION.finditer(text):
         if answers(text[: question.start()]):
             return text[: question.start()]
     return text
+
+
+def without_thought(text: str) -> str:
+    """What follows a thought in tags, also one that the prompt opened; all of a text that holds nothing else."""
+    for tag in _THOUGHTS if "<" in text else ():
+        behind = text.rpartition(f"</{tag}>")[2].partition(f"<{tag}>")[0]
+        text = behind if behind.strip() else text
+    return text
+
+
+def own_turn(text: str) -> str:
+    """`text` up to a special token, less those that it begins with."""
+    return next((part for part in SPECIAL_TOKEN.split(text) if part.strip()), text)
 
 
 def excerpt(text: str, limit: int = 60) -> str:

@@ -189,6 +189,7 @@ def test_a_wrong_completion_stays_wrong_in_any_form(form):
         "from math import prod\n\ndouble = lambda x: prod((2, x))\nassert double(1) == 3",
         "class Doubler:\n    def run(self, x):\n        return 2 * x\n\n\ndef double(x):\n    return Doubler().run(x)\n",
         "@staticmethod\ndef double(x):\n    return 2 * x\n",
+        "def double(x):\n    marks = ['<s>', '</s>', '<pad>']\n    return 2 * x if len(marks) == 3 else None\n",
         "Explanation\n\nimport math\n\ndef double(x):\n    return 2 * x\n\nExplanation",
     ],
 )
