@@ -12,12 +12,12 @@ from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
 from sft_pipeline.evaluation.gate.lineage_gate import labelled, scorer_names
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
-from sft_pipeline.evaluation.gate.preconditions import same_items
+from sft_pipeline.evaluation.gate.preconditions import bad_references, same_items
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.outputs import Output, read_item_rows, read_outputs
 from sft_pipeline.evaluation.inputs.repeated_questions import question, with_clusters_of_questions
-from sft_pipeline.evaluation.scoring.score import Judged, score_both, scorer_for
+from sft_pipeline.evaluation.scoring.score import Judged, LeftOut, left_out, score_both, scorer_for
 from sft_pipeline.experiment import Evaluation
 from sft_pipeline.provenance.hashing import hash_file
 
@@ -69,9 +69,10 @@ def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, r
     }
     rows, repeated = with_clusters_of_questions(rows, asked)
     supplied = _supplied(sides, (base, sft))
-    made = _judged(rows, supplied, sides, evaluation, root)
+    rows = [row | _place(row["id"], known, items, sides, (base, sft)) for row in rows]
+    made, unusable = _judged(rows, supplied, sides, evaluation, root)
     reasons = [same, _not_checked(sides), *_conditions(sides), *_prompts(sides), *_references(known, sides), *repeated]
-    reasons.append(_judgements(len(rows), len(supplied), evaluation))
+    reasons += [_judgements(len(rows), len(supplied), evaluation), *bad_references(unusable, len(rows))]
     models = [
         sorted({json.loads(m) for o in side.values() if (m := o.settings.get("model"))} - {None}) for side in sides
     ]
@@ -109,6 +110,18 @@ def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | Non
     return row | {"response": known.get("response", "")}
 
 
+def _place(
+    id: str, known: Mapping[str, Mapping[str, str]] | None, items: Path | None, sides: Sides, paths: tuple[Path, Path]
+) -> dict[str, Any]:
+    """Where the reference of an item stands: in the file of items, or in the first file of outputs that has it."""
+    if items is not None and known is not None and {"reference", "response"} & known[id].keys():
+        return {"source_file": str(items), "source_row": int(known[id]["row"])}
+    for side, path in zip(sides, paths, strict=True):
+        if "reference" in side[id].item:
+            return {"source_file": str(path), "source_row": side[id].row}
+    return {}
+
+
 def _supplied(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
     """Ids of the items that are judged in both files.
 
@@ -127,8 +140,8 @@ def _supplied(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
 
 def _judged(
     rows: Sequence[Mapping[str, Any]], supplied: set[str], sides: Sides, evaluation: Evaluation, root: Path
-) -> list[Pair]:
-    """Both answers to every item with their judgement, in the order of `rows`."""
+) -> tuple[list[Pair], list[LeftOut]]:
+    """Both answers to every item with their judgement, in the order of `rows`, and the items that are left out."""
     rest = [row for row in rows if row["id"] not in supplied]
     if rest and not evaluation.scorers:
         raise DataError(
@@ -142,8 +155,11 @@ def _judged(
                 raise DataError(f"item {row['id']}, field output: is missing, so there is nothing to judge")
     outputs = [{row["id"]: side[row["id"]].output for row in rest} for side in sides]
     verdicts = {b.id: (b, s) for b, s in _scored(rest, outputs, evaluation, root)} if rest else {}
+    unusable = left_out(rest, [verdicts[row["id"]][0] for row in rest])
     made = []
     for row in rows:
+        if row["id"] in verdicts and verdicts[row["id"]][0].reference_problem:
+            continue
         answers = tuple(side[row["id"]] for side in sides)
         if row["id"] in supplied:
             both = [Answer(a.output, a.success, tokens=a.tokens, cut=a.cut) for a in answers]
@@ -154,7 +170,7 @@ def _judged(
                 Answer.of(v, a.output or "", a.tokens, a.cut) for v, a in zip(verdicts[row["id"]], answers, strict=True)
             ]
             made.append(Pair.of(row, verdicts[row["id"]][0], spec, *both))
-    return made
+    return made, unusable
 
 
 def _scored(

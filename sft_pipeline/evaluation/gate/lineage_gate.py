@@ -17,12 +17,12 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
-from sft_pipeline.evaluation.gate.preconditions import preconditions, same_items
+from sft_pipeline.evaluation.gate.preconditions import bad_references, preconditions, same_items
 from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
 from sft_pipeline.evaluation.inputs.repeated_questions import Question, with_clusters_of_questions
-from sft_pipeline.evaluation.scoring.score import Judged, inside, score_both, scorer_for
+from sft_pipeline.evaluation.scoring.score import Judged, inside, left_out, score_both, scorer_for
 from sft_pipeline.evaluation.statistics.kappa import agreement
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.provenance import environment
@@ -77,9 +77,11 @@ def decide(
             *(_answer(side[row["id"]], judgement) for side, judgement in zip(by_id, both, strict=True)),
         )
         for row, both in zip(rows, judged, strict=True)
+        if not both[0].reference_problem
     ]
+    unusable = bad_references(left_out(rows, [base for base, _ in judged]), len(rows))
     found = labelled(made, evaluation, root)
-    before = [same, *preconditions(test, base, sft, guard, training), *repeated]
+    before = [same, *preconditions(test, base, sft, guard, training), *repeated, *unusable]
     flip_rate = max((g.flip_rate for g in (base, sft) if g.flip_rate is not None), default=None)
     decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate)
     facts = {

@@ -8,6 +8,7 @@ from sft_pipeline.artifacts import Artifact, Generations, GuardReport, Instructi
 from sft_pipeline.artifacts.eligibility import split_problems
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
+from sft_pipeline.evaluation.scoring.score import LeftOut
 
 
 def preconditions(
@@ -98,6 +99,20 @@ def _mixed_origin(artifacts: Mapping[str, Artifact]) -> list[str]:
         f"{asset} differs: " + ", ".join(f"{version[:12]} ({name})" for name, version in versions.items())
         for asset, versions in used.items()
         if len(set(versions.values())) > 1
+    ]
+
+
+LISTED = 5
+"""Items that a reason names."""
+
+
+def bad_references(out: Sequence[LeftOut], asked: int) -> list[Reason]:
+    """Which items are left out because their scorer cannot use their reference; nothing where there are none."""
+    if not out:
+        return []
+    listed = "; ".join(str(one) for one in out[:LISTED]) + ("; …" if out[LISTED:] else "")
+    return [
+        precondition("bad_references", "info", f"{len(out)} of {asked} items are left out for both models: {listed}")
     ]
 
 

@@ -89,7 +89,7 @@ def read_judged(path: Path) -> list[Output]:
 
 
 def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
-    """By id the items of a file: instruction, response, type, group and reference, as far as they are given.
+    """By id the items of a file: instruction, response, type, group and reference, as far as they are given, and their row.
 
     `asked` is, as JSON text, what else may belong to the question (jsonl.py).
 
@@ -101,7 +101,7 @@ def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
         id = row.id()
         ids.append((id, row.number))
         response, asked = row.text("response"), row.asked()
-        found[id] = row.item() | ({} if response is None else {"response": response})
+        found[id] = row.item() | ({} if response is None else {"response": response}) | {"row": str(row.number)}
         found[id] |= {"asked": canonical_json(asked)} if asked else {}
     _once(path, ids)
     return found

@@ -527,3 +527,19 @@ def test_a_megabyte_of_html_is_shown_escaped(decided):
     page = report.path("gate.html").read_text("utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
     assert len(page) < 3_000_000
+
+
+def test_bad_references_are_left_out_for_both_models_and_named_by_file_and_row(decided, tmp_path):
+    items = [{"id": f"q{k}", "instruction": f"Question {k}?", "reference": {"answer": k}} for k in range(300)]
+    items[7]["reference"], items[9]["reference"] = {"answer": "none"}, {"answer": None}
+    base = [{"id": f"q{k}", "output": str(k if k % 2 else -1 - k)} for k in range(300)]
+    sft = [{"id": f"q{k}", "output": str(k)} for k in range(300)]
+    report = decided(base, sft, items, scorers(default="numeric"))
+    assert (report.overall.n, report.missing, report.verdict) == (298, 0, "pass")
+    named = reason(report, "bad references").detail
+    assert named.startswith("2 of 300 items are left out for both models")
+    assert f"{tmp_path / 'items.jsonl'}, row 8: item q7" in named and "row 10: item q9" in named
+    for k in range(20, 30):
+        items[k]["reference"] = {"answer": "none"}
+    with pytest.raises(DataError, match=r"items.jsonl, row 8: .* 12 of the 300 items \(4.0%\) cannot be judged"):
+        decided(base, sft, items, scorers(default="numeric"))

@@ -95,7 +95,7 @@ def test_references_of_items_are_objects_texts_or_numbers(written):
         '{"id": 3, "reference": "plain"}',
     ]
     found = read_item_rows(written("\n".join(lines)))
-    assert found["1"] == {"response": "r", "reference": '{"answer":"a"}'}
+    assert found["1"] == {"response": "r", "reference": '{"answer":"a"}', "row": "1"}
     assert [found[id]["reference"] for id in ("2", "3")] == ['{"answer":4}', '{"answer":"plain"}']
 
 

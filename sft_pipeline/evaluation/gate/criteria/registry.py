@@ -88,6 +88,15 @@ PRECONDITIONS = (
     ),
     Criterion("precision", "precision", "information", "The adapter answers on the precision that it was trained on."),
     Criterion("not_checked", "not checked", "information", "What the inputs cannot tell."),
+    Criterion(
+        "bad_references",
+        "bad references",
+        "information",
+        "Which items are left out for both models, because their scorer cannot use their reference. Where they are more than a share "
+        "of {max_bad_reference_share}, nothing is judged, and the command ends with an error.",
+        thresholds=("max_bad_reference_share",),
+        remedy="Correct these rows in the source, or give their type another scorer.",
+    ),
     Criterion("judgements", "judgements", "information", "Who judged how many items."),
     Criterion(
         "repeated_questions", "repeated questions", "information", "How many items ask the same question nearly."
