@@ -1,6 +1,8 @@
-"""How the responses of each type usually begin and end: what a text alone cannot tell about whether it was cut."""
+"""How the responses of each type usually begin, end and how long they are: whether one was cut, a text alone cannot tell."""
 
 import heapq
+import math
+import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -18,8 +20,50 @@ def closed(text: str) -> bool:
     return trimmed(text).rstrip(_CLOSERS).endswith(_MARKS)
 
 
+# What begins or ends a sentence inside a line of prose.
+SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"”][.!?])[\"”)]?\s+(?=[A-Z\"“])")
+ITEM = re.compile(r"\A\W*(?:\d{1,9}[.)]\s*)?")
+CODE = re.compile(r"[{}=;<>\\|#@_]|\w\(|//|https?:|www\.")
+_NUMBERED = re.compile(r"(?<!\w)\d{1,9}[.)]\s")
+# What ends without a full stop and is whole: a quotation with its author, a label with its value, a formula.
+_ENDS_WHOLE = re.compile(r"[:=→]|[\"”]\s*[-–—]|^[-–—~]|\s[-–—]\s*[A-Z]|\d\)|^[\"“A-Z]?\)?\s*\d|^[A-H]\)")
+
+
+def unfinished(response: str) -> str | None:
+    """How the last sentence of `response` stands out by having no full stop; None where it does not.
+
+    People leave the last full stop out as well: by itself this is no sign that the rest is missing.
+    """
+    response = trimmed(response)
+    last = response[response.rfind("\n") + 1 :].strip()
+    if not response or not response[-1].isalnum() or CODE.search(last):
+        return None
+    text = ITEM.sub("", last)
+    sentences = SENTENCE_END.split(text)
+    fragment = sentences[-1].split()
+    if (
+        len(sentences) > 1
+        and len(fragment) >= 2
+        and len(sentences[-2].split()) >= 4
+        and not _NUMBERED.search(text)
+        and not _ENDS_WHOLE.search(sentences[-1])
+        and sum(token.islower() for token in fragment) >= 0.6 * len(fragment)
+    ):
+        return "the response stops in the middle of its last sentence"
+    tokens = text.split()
+    earlier = [line for line in map(str.rstrip, response[: -len(last)].splitlines()) if line]
+    if (
+        len(earlier) >= 3
+        and len(tokens) >= 2
+        and sum(token.islower() for token in tokens) >= 0.6 * len(tokens)
+        and all(line.endswith((".", "!", "?")) for line in earlier)
+    ):
+        return "the response's last line stops where all others are whole sentences"
+    return None
+
+
 class Continuations:
-    """Which beginnings of responses go on, in many rows of the same type.
+    """Which beginnings of responses go on, in many rows of the same type, and whether a limit cut the longest.
 
     A single text cannot tell a short answer from a cut one; the responses of its type can. `observe` is called with all
     raw rows, batch by batch; memory is bounded by `SAMPLE` beginnings per type, drawn by hash, so that the order of the
@@ -39,7 +83,17 @@ class Continuations:
     CHARACTERS = 400
     """Characters of a beginning."""
 
+    LONGEST = 0.97
+    """A limit on the length cuts the longest responses: those above this quantile of their type."""
+
+    AT_LIMIT = 0.8
+    """Share of a type's unfinished responses that must be among its longest, for their missing full stops to be a sign of
+    a limit. Where people leave full stops out, they do so at any length."""
+
     def __init__(self) -> None:
+        self._lengths: dict[str, Counter[int]] = defaultdict(Counter)
+        self._unfinished: dict[str, Counter[int]] = defaultdict(Counter)
+        self._limits: dict[str, float] = {}
         self._closed: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
         # Per type a heap of (-hash, beginning) whose top is the next to be replaced.
@@ -48,11 +102,15 @@ class Continuations:
 
     def observe(self, rows: Iterable[Row]) -> None:
         """Learn from a batch of raw rows (`instruction`, `response`, `type`)."""
-        self._texts = {}
+        self._texts, self._limits = {}, {}
         for row in rows:
             type, response = row["type"], row["response"]
+            whole = closed(response)
             self._rows[type] += 1
-            self._closed[type] += closed(response)
+            self._closed[type] += whole
+            self._lengths[type][len(response)] += 1
+            if not whole and unfinished(response):
+                self._unfinished[type][len(response)] += 1
             sample = self._samples[type]
             key = f"{row['instruction'][:1000]}\n{response[:1000]}".encode("utf-8", "surrogatepass")
             rank = -int.from_bytes(blake2b(key, digest_size=8).digest())
@@ -78,6 +136,27 @@ class Continuations:
             if found >= self.MINIMUM:
                 return texts[first][0]
         return None
+
+    def cut_by_limit(self, type: str, response: str) -> bool:
+        """Whether an unfinished response is as long as those that a limit cut; False where no limit shows."""
+        if type not in self._limits:
+            self._limits[type] = self._limit(type)
+        return len(response) >= self._limits[type]
+
+    def _limit(self, type: str) -> float:
+        """The length from which on responses of a type are cut: infinite where nothing shows that there is any."""
+        rest = (1 - self.LONGEST) * self._rows[type]
+        if rest < 3:
+            return math.inf
+        quantile = max(self._lengths[type])
+        for length, count in sorted(self._lengths[type].items(), reverse=True):
+            quantile, rest = length, rest - count
+            if rest <= 0:
+                break
+        longest = sum(count for length, count in self._unfinished[type].items() if length >= quantile)
+        if longest < 3 or longest < self.AT_LIMIT * self._unfinished[type].total():
+            return math.inf
+        return quantile
 
     def _beginning(self, response: str) -> str:
         return " ".join(words(response[: self.CHARACTERS]))

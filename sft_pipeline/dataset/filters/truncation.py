@@ -3,7 +3,7 @@
 import re
 
 from sft_pipeline.dataset.filters.base import Hit, Row
-from sft_pipeline.dataset.filters.continuations import Continuations
+from sft_pipeline.dataset.filters.continuations import CODE, ITEM, SENTENCE_END, Continuations, unfinished
 from sft_pipeline.dataset.text import trimmed
 from sft_pipeline.experiment import Quality
 
@@ -11,9 +11,11 @@ from sft_pipeline.experiment import Quality
 def truncated(row: Row, quality: Quality, continuations: Continuations) -> Hit | None:
     """A response that ends in the middle of a sentence, of a list or of a JSON value.
 
-    Names, lists, titles, code, verse and hashtags end without a full stop and are whole, so a missing full stop alone
-    is no sign: something must show that more was to come. What shows it is known for English; of other languages only
-    commas, brackets and what `continuations` has learned speak.
+    Names, lists, titles, code, verse and hashtags end without a full stop and are whole, and people leave it out at the
+    end of their answers, so a missing full stop alone is no sign: something must show that more was to come. That is a
+    last word such as "the" or "because", half a year, an open bracket, a list that stops before its number. Where the
+    unfinished responses of a type are its longest, a limit cut them, and the missing full stop counts too. Last words
+    are known for English; of other languages only commas, brackets and the other rows of the type speak.
     """
     if not quality.truncation:
         return None
@@ -32,51 +34,39 @@ def truncated(row: Row, quality: Quality, continuations: Continuations) -> Hit |
         return Hit("the response ends with an item that has no text", response[-100:])
     if response[-1] in ".)*•" or len(last) > _LONGEST:
         return None
-    return _in_a_sentence(response, last, only_line) or _beginning(row["type"], response, only_line, continuations)
+    return _in_a_sentence(row, response, last, only_line, continuations) or _beginning(
+        row["type"], response, only_line, continuations
+    )
 
 
-def _in_a_sentence(response: str, last: str, only_line: bool) -> Hit | None:
+def _in_a_sentence(row: Row, response: str, last: str, only_line: bool, continuations: Continuations) -> Hit | None:
     tail = last[-160:]
-    text = _ITEM.sub("", last)
+    text = ITEM.sub("", last)
     tokens = text.split()
-    code = _CODE.search(last) is not None
+    code = CODE.search(last) is not None
     prose = len(tokens) >= 6 and not code
     bullet = _BULLET.match(last) is not None
     if found := _CUT_YEAR.search(tail):
         return Hit(f"the response ends inside a year: {found[0]!r}", tail)
-    # An item of a list may end with a preposition ("someone to talk with"), a sentence hardly ever does.
-    open_words = _OPEN_WORDS if bullet else _OPEN_WORDS | _PREPOSITIONS
     in_list = any(token.endswith((",", "|", ";", ":")) for token in tokens[-3:-1])
     before = response[: -len(last)].rstrip()
-    verse = not only_line and not _SENTENCE_END.search(response) and not _BULLET.match(before[before.rfind("\n") + 1 :])
-    if prose and tokens[-1] in open_words and not in_list and not verse:
+    verse = not only_line and not SENTENCE_END.search(response) and not _BULLET.match(before[before.rfind("\n") + 1 :])
+    # An item of a list may end with a preposition ("someone to talk with"), a sentence hardly ever does, unless a word
+    # before it is what the preposition is about ("what it is made of").
+    seldom = (
+        frozenset() if not _STRANDING.isdisjoint(tokens[-8:-1]) else _SELDOM_LAST - (_PREPOSITIONS if bullet else set())
+    )
+    if prose and tokens[-1] in _OPEN_WORDS | seldom and not in_list and not verse:
         return Hit(f"the response ends with {tokens[-1]!r}, in the middle of a sentence", tail)
+    sentences = SENTENCE_END.split(text)
+    if not code and len(sentences) > 1 and sentences[-1].lower() in _OPEN_WORDS:
+        return Hit("the response stops after the first word of a sentence", tail)
     if prose and _CUT_NAME.search(tail):
         return Hit("the response ends inside a name", tail)
     if only_line and response[-1] in ",，、،" and (len(tokens) >= 12 or response[-1] != "," and len(text) >= 12):
         return Hit("the response ends with a comma", tail)
-    if code:
-        return None
-    sentences = _SENTENCE_END.split(text)
-    fragment = sentences[-1].split()
-    if (
-        len(sentences) > 1
-        and (len(fragment) >= 2 or fragment[0].lower() in _OPEN_WORDS)
-        and len(sentences[-2].split()) >= 4
-        and not _NUMBERED.search(text)
-        and not _ENDS_WHOLE.search(sentences[-1])
-        and (len(fragment) == 1 or sum(token.islower() for token in fragment) >= 0.6 * len(fragment))
-    ):
-        return Hit("the response stops in the middle of its last sentence", tail)
-    earlier = [line for line in map(str.rstrip, before.splitlines()) if line]
-    if (
-        len(earlier) >= 3
-        and len(tokens) >= 2
-        and last[-1].isalnum()
-        and sum(token.islower() for token in tokens) >= 0.6 * len(tokens)
-        and all(line.endswith((".", "!", "?")) for line in earlier)
-    ):
-        return Hit("the response's last line stops where all others are whole sentences", tail)
+    if continuations.cut_by_limit(row["type"], row["response"]) and (reason := unfinished(response)):
+        return Hit(f"{reason}, and is as long as others of its type that do", tail)
     return None
 
 
@@ -99,7 +89,6 @@ _LONGEST = 20_000
 
 _JSON = re.compile(r'[{\[]\s*["{\[]')
 _BULLET = re.compile(r"\s*(?:[-*•–]|\d{1,9}[.)])\s*")
-_ITEM = re.compile(r"\A\W*(?:\d{1,9}[.)]\s*)?")
 _ITEM_NUMBER = re.compile(r"(\d{1,3})[.)]\s")
 _ASKED = re.compile(
     r"\b(?:list|name|generate|give|create|make|provide|suggest|write|find|recommend|brainstorm|come up with|compile)"
@@ -107,21 +96,46 @@ _ASKED = re.compile(
     r"(?=[a-z])",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"”][.!?])[\"”)]?\s+(?=[A-Z\"“])")
-_CODE = re.compile(r"[{}=;<>\\|#@_]|\w\(|//|https?:|www\.")
-_NUMBERED = re.compile(r"(?<!\w)\d{1,9}[.)]\s")
-# What ends without a full stop and is whole: a quotation with its author, a label with its value, a formula.
-_ENDS_WHOLE = re.compile(r"[:=→]|[\"”]\s*[-–—]|^[-–—~]|\s[-–—]\s*[A-Z]|\d\)|^[\"“A-Z]?\)?\s*\d|^[A-H]\)")
 _OPEN_WORDS = frozenset(
-    ("a", "an", "the", "and", "or", "as", "into", "than", "because", "is", "are", "was", "were", "be", "been")
-    + ("which", "whose", "their", "your", "my", "our", "its", "his", "if", "when", "while", "that", "who")
-    + ("where", "but", "although", "unless", "until", "during", "between", "toward", "towards", "among")
-    + ("without", "including", "such", "could", "would", "should", "may", "might", "has", "have", "having")
-    + ("not", "very", "every", "these", "those", "via", "per", "upon", "both", "they", "we", "he", "she", "it's")
-    + ("we've", "they've", "i've")
+    ("a", "an", "the", "and", "or", "because", "than", "whose", "their", "your", "my", "our", "its", "his", "if")
+    + ("although", "unless", "until", "into", "including", "very", "every", "via", "per", "upon", "during", "toward")
+    + ("towards", "among", "but", "while", "it's", "we've", "they've", "i've")
 )
-# Not those that can end a sentence, too: boiled over, carry on, fill in.
-_PREPOSITIONS = frozenset(("of", "to", "from", "with", "at", "by", "for", "within", "against", "using"))
+"""Words that end no sentence."""
+_PREPOSITIONS = frozenset(("of", "to", "from", "against", "using", "as", "between"))
+_SELDOM_LAST = _PREPOSITIONS | frozenset(
+    (
+        "such",
+        "is",
+        "was",
+        "were",
+        "has",
+        "having",
+        "could",
+        "would",
+        "should",
+        "may",
+        "might",
+        "which",
+        "that",
+        "who",
+        "where",
+        "when",
+        "these",
+        "those",
+        "they",
+        "we",
+        "he",
+    )
+    + ("she",)
+)
+"""Words that end a sentence only where an earlier word is what they are about (`_STRANDING`).
+
+With, for, by, not, be and have are not among them: people end sentences with them, and leave the full stop out."""
+_STRANDING = frozenset(
+    ("who", "whom", "what", "which", "where", "how", "why", "someone", "something", "anyone", "anything", "everyone")
+    + ("everything", "nobody", "nothing", "somewhere", "things", "whatever", "whoever", "wherever", "whether")
+)
 _MONTH = (
     r"(?:January|February|March|April|May|June|July|August|September|October|November|December"
     r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?"

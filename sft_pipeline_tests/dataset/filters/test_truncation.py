@@ -53,6 +53,12 @@ WHOLE = [
     "¿Cómo estás? Estoy muy bien hoy.",
     "Paris (the capital of France)",
     "It is *really* good. Believe *me*",
+    # People leave the last full stop out.
+    "1. Get organized.\n2. Take regular breaks.\n3. Eliminate distractions.\n4. Manage your energy levels by eating",
+    "It does more harm than good. In this case it made more sense to reduce the use of acronyms",
+    "She was a good friend to all of us. I often ask myself what she would say and who she was",
+    "You can bring whatever you like to the party. We only need someone whom the children can talk to",
+    "The old one supports the network. The new one does not",
 ]
 
 
@@ -82,7 +88,6 @@ CUT = [
     "The numerical value of the equation is\u200b \u200b",
     "我们今天去公园散步，然后去看电影，",
     "It emphasizes the value of family, friendship and embracing the magic of the season. It's",
-    "1. Get organized.\n2. Take regular breaks.\n3. Eliminate distractions.\n4. Manage your energy levels by eating",
 ]
 
 
@@ -151,19 +156,51 @@ def test_a_name_or_an_open_end_is_no_whole_sentence():
     assert not any(map(closed, ("A", "A,", "", "今天", "\u200b", "A:", "A -")))
 
 
-@pytest.mark.real_data
-def test_of_answers_cut_after_a_random_word_seven_in_ten_are_found(real_data):
-    """A cut in the only sentence, behind a word that could have been the last, looks like an answer without full stop.
+def test_a_missing_full_stop_counts_where_a_limit_cut_the_longest_and_nowhere_else():
+    sentence = "The weather was fine on that day and everybody went to the beach again."
+    whole = [row(" ".join([sentence] * (n % 9 + 2))) for n in range(300)]
+    long = [" ".join([sentence] * 12)[:850] + f" {'abcdefghijkl'[n]} last" for n in range(12)]
+    cut = [row(text) for text in long]
+    limited = observed(whole, cut)
+    assert all(truncated(given, QUALITY, limited) for given in cut)
+    assert not any(truncated(given, QUALITY, limited) for given in whole)
+    # The same texts among short ones that end without a full stop as well: people do that.
+    people = [row(given["response"][:-1]) for given in whole[:100]]
+    assert not any(truncated(given, QUALITY, observed(whole, people, cut)) for given in cut)
+    # Two are no limit.
+    assert truncated(cut[0], QUALITY, observed(whole, cut[:2])) is None
 
-    Whole answers: see the precision on Alpaca in `test_alpaca_sample.py`.
-    """
+
+@pytest.fixture(scope="module")
+def prose(real_data) -> list[str]:
     rows = json.loads((real_data / "alpaca-52k" / "alpaca_data.json").read_text(encoding="utf-8"))
-    prose = [r["output"].rstrip() for r in rows if len(r["output"].split()) >= 20 and r["output"].rstrip()[-1] == "."]
+    return [r["output"].rstrip() for r in rows if len(r["output"].split()) >= 20 and r["output"].rstrip()[-1] == "."]
+
+
+@pytest.mark.real_data
+def test_of_whole_answers_without_their_full_stop_hardly_any_is_taken_for_cut(prose):
+    """2 of 5,000, far below the rate at which answers are cut in earnest (57 of Alpaca's 52,002)."""
+    rows = [row(text[:-1]) for text in random.Random(5).sample(prose, 5000)]
+    continuations = observed(rows)
+    assert sum(truncated(given, QUALITY, continuations) is not None for given in rows) <= 5
+
+
+@pytest.mark.real_data
+def test_the_recall_on_answers_that_were_cut(prose):
+    """At a random word, a quarter is found: most look like an answer without a full stop. By a limit, six in ten.
+
+    Precision: see `test_alpaca_sample.py`.
+    """
     rng = random.Random(5)
     cut = []
     for text in rng.sample(prose, 2000):
         ends = [word.end() for word in re.finditer(r"\S+", text)]
         cut.append(text[: rng.choice(ends[len(ends) // 2 : -1])])
-    inside = [text for text in cut if not closed(text)]
+    inside = [row(text) for text in cut if not closed(text)]
     assert len(inside) > 1500
-    assert sum(truncated(row(text), QUALITY, NOTHING) is not None for text in inside) >= 0.7 * len(inside)
+    assert sum(truncated(given, QUALITY, NOTHING) is not None for given in inside) >= 0.25 * len(inside)
+    limited = [row(text[:800]) for text in prose]
+    continuations = observed(limited)
+    cut = [given for given, text in zip(limited, prose) if len(text) > 800 and not closed(given["response"])]
+    assert len(cut) > 1000
+    assert sum(truncated(given, QUALITY, continuations) is not None for given in cut) >= 0.6 * len(cut)
