@@ -214,11 +214,37 @@ def gate_criteria() -> str:
     return "\n".join(lines) + "\n"
 
 
+def filters() -> str:
+    """Every quality filter: what it drops, and the fields of `data.quality` that set it."""
+    from sft_pipeline.dataset.filters.registry import FILTERS
+    from sft_pipeline.experiment import Quality
+
+    schema = Quality.model_json_schema()
+    lines = [
+        "# Quality filters",
+        "",
+        "In the order in which they name a row's fault: the first that matches drops the row, its reason names the others.",
+        "The settings are fields of `data.quality` ([specification.md](specification.md)).",
+    ]
+    for name, (function, settings) in FILTERS.items():
+        lines += ["", f"## {name}"]
+        for text in _sections_of(function):
+            lines += ["", text]
+        if settings:
+            lines += ["", "| setting | default | meaning |", "|---|---|---|"]
+        for setting in settings:
+            field = schema["properties"][setting]
+            meaning = field.get("description", "") or _target(field, schema["$defs"]).get("description", "")
+            lines.append(_table_row(f"`{setting}`", _default(field), _escaped(meaning)))
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "specification.md": specification,
     "commands.md": commands,
     "scorers.md": scorers,
     "gate_criteria.md": gate_criteria,
+    "filters.md": filters,
     "gate_report.schema.json": gate_report_schema,
 }
 """What gives each page, by file name. Another page is another function here."""

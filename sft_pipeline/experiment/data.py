@@ -202,6 +202,10 @@ class Quality(Section):
         description="A later line of a response that starts with one of these goes on to a new prompt.",
     )
     truncation: bool = Field(True, description="Drop responses that end in the middle of a sentence.")
+    broken_characters: bool = Field(
+        True, description="Drop rows with characters that were lost or decoded wrongly (U+FFFD, mojibake)."
+    )
+    link_input: bool = Field(False, description="Drop rows whose input is only a link, which no model can follow.")
     repeats_instruction: bool = Field(True, description="Drop responses that only repeat the instruction.")
     max_repeated_share: Share = Field(
         0.5,

@@ -119,9 +119,13 @@ class Continuations:
             elif rank > sample[0][0]:
                 heapq.heapreplace(sample, (rank, self._beginning(response)))
 
+    def in_sentences(self, type: str) -> bool:
+        """Whether the responses of a type usually end with a punctuation mark, so that a bare word is none of them."""
+        return self._rows[type] > 0 and self._closed[type] >= self.CLOSED * self._rows[type]
+
     def go_on(self, type: str, response: str) -> str | None:
         """The words of a response of `type` that begins with `response` and goes on, when at least `MINIMUM` do."""
-        if len(response) >= self.CHARACTERS or self._closed[type] < self.CLOSED * self._rows[type]:
+        if len(response) >= self.CHARACTERS or not self.in_sentences(type):
             return None
         if type not in self._texts:
             self._texts[type] = sorted(Counter(text for _, text in self._samples[type]).items())

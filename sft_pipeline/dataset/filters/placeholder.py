@@ -18,10 +18,11 @@ def empty(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     return None
 
 
-def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
+def placeholder(row: Row, quality: Quality, continuations: Continuations) -> Hit | None:
     """A response that only says that there is none, or a text whose place something else holds.
 
-    That is: one of the declared words alone, or in angle brackets at the beginning, or with an excuse behind it ("No
+    That is: one of the declared words alone ("none" and "null" only in brackets, or where the type's answers are
+    sentences), or in angle brackets at the beginning, or with an excuse behind it ("No
     output, as this needs a picture"); a bracketed stand-in such as "[Insert chart]" or an invented link to an image as
     the whole response; the remark of whoever wrote the data that a model cannot do the task; and an instruction whose
     input is a stand-in ("Summarise this article.\\n[Link to article]").
@@ -32,9 +33,11 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     names, bracketed, excuse, inside = _patterns(quality.placeholders)
     if len(response) < 60:
         word = _EDGES.sub("", response).casefold()
-        # "none" is an answer where the question offers it.
-        offered = word in row["instruction"].casefold() and not response.startswith("<")
-        if word in names and not offered:
+        # "none" is an answer where the question offers it, and where the type's answers are words and values.
+        bare = not response.startswith(("<", "[", "(", "{"))
+        offered = bare and word in row["instruction"].casefold()
+        valued = bare and word in _VALUES and not continuations.in_sentences(row["type"])
+        if word in names and not offered and not valued:
             return Hit("the response is a placeholder", response)
     if response.startswith("<") and (found := bracketed.match(response)):
         return Hit("the response begins with a placeholder", found[0])
@@ -62,6 +65,9 @@ def placeholder(row: Row, quality: Quality, _: Continuations) -> Hit | None:
             return Hit("the instruction's input stands in for something that is not there", text)
     return None
 
+
+_VALUES = ("none", "null")
+"""Words for nothing that are right answers, too: what a function returns, what is left over."""
 
 # For short texts only: on a long run of marks, the second half would be tried at each of them.
 _EDGES = re.compile(r"\A\W+|\W+\Z")

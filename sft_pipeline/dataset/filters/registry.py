@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sft_pipeline.dataset.filters.base import Filter, Hit, Row
+from sft_pipeline.dataset.filters.broken import broken_characters, link_input
 from sft_pipeline.dataset.filters.continuations import Continuations
 from sft_pipeline.dataset.filters.declared import critics, scope, token_bounds, token_limit
 from sft_pipeline.dataset.filters.language import language
@@ -15,8 +17,30 @@ from sft_pipeline.dataset.filters.toxicity import toxicity
 from sft_pipeline.dataset.filters.truncation import truncated
 from sft_pipeline.experiment import Quality, TokenBounds
 
-WORDING = (empty, placeholder, delimiter, runaway, repetition, repeats_instruction, truncated, scope)
+WORDING = (
+    empty, placeholder, link_input, broken_characters, delimiter, runaway, repetition, repeats_instruction, truncated, scope
+)  # fmt: skip
 """The filters that look at the wording alone, in the order in which they name the faults of a row."""
+
+FILTERS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "empty": (empty, ()),
+    "placeholder": (placeholder, ("placeholders",)),
+    "link_input": (link_input, ("link_input",)),
+    "broken_characters": (broken_characters, ("broken_characters",)),
+    "delimiter": (delimiter, ("delimiters",)),
+    "runaway": (runaway, ("runaway_markers", "max_runaway_share")),
+    "repetition": (repetition, ("max_repeated_share",)),
+    "repeats_instruction": (repeats_instruction, ("repeats_instruction",)),
+    "truncated": (truncated, ("truncation", "max_truncated_share")),
+    "scope": (scope, ("scope", "scope_types")),
+    "token_bounds": (token_bounds, ("instruction_tokens", "response_tokens")),
+    "token_limit": (token_limit, ("token_limit", "max_token_limit_share")),
+    "critics": (critics, ("critics", "critic", "min_acceptance")),
+    "language": (language, ("languages", "min_language_probability")),
+    "personal_data": (personal_data, ("personal_data",)),
+    "toxicity": (toxicity, ("toxicity",)),
+}
+"""Every filter with the fields of `data.quality` that set it, in order: what the reference is made from."""
 
 
 def active_filters(quality: Quality, continuations: Continuations, root: Path) -> dict[str, Filter]:
@@ -60,6 +84,8 @@ def _enabled(name: str, quality: Quality) -> bool:
         "placeholder": bool(quality.placeholders),
         "delimiter": bool(quality.delimiters),
         "runaway": bool(quality.runaway_markers),
+        "link_input": quality.link_input,
+        "broken_characters": quality.broken_characters,
         "repeats_instruction": quality.repeats_instruction,
         "truncated": quality.truncation,
         "scope": bool(quality.scope or quality.scope_types),

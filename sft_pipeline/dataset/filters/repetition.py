@@ -15,6 +15,8 @@ def repetition(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     The n-grams are those of `repetition_units`, without regard to case. Tables, vectors, formulas and notes repeat by
     nature: unless it is one word all over, at least half of a response must be words of letters for this to be judged.
     """
+    if hit := _characters(row["response"], quality.max_repeated_share):
+        return hit
     units, n = repetition_units(row["response"].lower())
     different = len(set(units))
     # Each unit that is new ends an n-gram that is new, so that many different ones rule out many equal n-grams.
@@ -47,6 +49,26 @@ def repeats_instruction(row: Row, quality: Quality, _: Continuations) -> Hit | N
     if words(response) == words(instruction) != []:
         return Hit("the response repeats the instruction", response)
     return None
+
+
+# One to eight letters over and over without a space ("aaaa", "hahaha"): nine times and more. Four and more marks above or
+# below one letter: no orthography stacks so many.
+_RUN = re.compile("([a-zA-Z\u00c0-\u02af\u0370-\u1fff\u2c00-\u2dff\u3040-\ud7ff\uf900-\ufaff]{1,8}?)\\1{8,}")
+_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4,}")
+
+
+def _characters(response: str, most: float) -> Hit | None:
+    """A response of which repeated letters, or heaps of combining marks, make up more than the share `most`."""
+    words = response.split()
+    long = [word for word in words if len(word) > 8]  # a run has no space in it: few texts have much of such words
+    total = sum(map(len, words))
+    if sum(map(len, long)) <= most * total:
+        return None
+    runs = [found[0] for word in long for pattern in (_RUN, _MARKS) for found in pattern.finditer(word)]
+    length = sum(map(len, runs))
+    if length <= most * total:
+        return None
+    return Hit(f"{length} of the response's {len(response)} characters repeat one another ({runs[0][:40]!r})", runs[0])
 
 
 _ASCII_WORD = re.compile(r"\w+")

@@ -44,6 +44,8 @@ def test_nothing_but_white_space_and_invisible_characters_is_empty(text):
 
 
 KEPT = [
+    row("None", "What does print(print()) show in its last line?"),
+    row("null", "What is JSON's word for a missing value?"),
     row("None of them is a mammal."),
     row("None of the above."),
     row("None.", "Is the correlation positive, negative, or none?"),
@@ -126,3 +128,13 @@ def test_the_words_are_those_of_the_specification():
     assert placeholder(row("xyzzy"), Quality(placeholders=("xyzzy",)), NOTHING)
     assert placeholder(row("N/A"), Quality(placeholders=("xyzzy",)), NOTHING) is None
     assert all(placeholder(given, Quality(placeholders=()), NOTHING) is None for given in DROPPED)
+
+
+def test_a_bare_none_is_a_placeholder_where_answers_are_sentences():
+    sentences = Continuations()
+    sentences.observe([row("This is a sentence.")] * 20)
+    assert placeholder(row("None"), QUALITY, sentences)
+    values = Continuations()
+    values.observe([row("42")] * 20)
+    assert placeholder(row("None"), QUALITY, values) is None
+    assert placeholder(row("<null>"), QUALITY, values)

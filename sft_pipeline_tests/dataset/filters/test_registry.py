@@ -5,10 +5,21 @@ from pathlib import Path
 import pytest
 
 from sft_pipeline.dataset.filters import Continuations, active_filters
+from sft_pipeline.dataset.filters.registry import FILTERS
+from sft_pipeline.dataset.filters.registry import WORDING as ROW_FILTERS
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import PersonalData, Quality, TokenBounds, Toxicity
 
-WORDING = ["empty", "placeholder", "delimiter", "runaway", "repetition", "repeats_instruction", "truncated"]
+WORDING = [
+    "empty",
+    "placeholder",
+    "broken_characters",
+    "delimiter",
+    "runaway",
+    "repetition",
+    "repeats_instruction",
+    "truncated",
+]
 
 
 def names(quality: Quality) -> list[str]:
@@ -26,6 +37,7 @@ def test_a_filter_that_is_off_is_absent():
         runaway_markers=(),
         truncation=False,
         repeats_instruction=False,
+        broken_characters=False,
         critics="ignored",
     )
     assert names(quality) == ["empty", "repetition"]
@@ -65,3 +77,10 @@ def test_scope_is_judged_by_types_or_by_patterns(quality):
 def test_what_cannot_be_judged_is_refused_before_the_first_row():
     with pytest.raises(SpecificationError, match="unknown xx"):
         names(Quality(languages=("xx",)))
+
+
+def test_the_reference_knows_every_filter_and_every_setting():
+    assert [check.__name__ for check in ROW_FILTERS] == list(FILTERS)[: len(ROW_FILTERS)]
+    named = {setting for _, settings in FILTERS.values() for setting in settings}
+    others = {"max_unreadable_share", "min_kept_share", "max_median_response_tokens"}  # of the rows as a whole
+    assert named | others == set(Quality.model_fields)
