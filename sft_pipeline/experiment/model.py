@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from sft_pipeline.experiment.section import Positive, Section, Seed, compiles
 
@@ -59,27 +59,46 @@ class Sentinel(Section):
 
 
 class Architecture(Section):
-    """Sizes of a Llama-like decoder without biases, named as in config.json."""
+    """The model's architecture, so that a plan can be made without its files: a config.json, or fields named as in one."""
 
-    hidden_size: Positive = Field(description="Width of the model.")
-    intermediate_size: Positive = Field(description="Width of the feed-forward layers.")
-    num_hidden_layers: Positive = Field(description="Layers.")
-    num_attention_heads: Positive = Field(description="Attention heads.")
+    model_config = ConfigDict(extra="allow")  # with model_type, the fields of that type; otherwise refused below
+
+    config: str | None = Field(
+        None, description="Path of a config.json, relative to the project's root; instead of all other fields."
+    )
+    model_type: str | None = Field(
+        None,
+        description="Type in transformers, such as qwen2, mixtral or gemma3_text; further fields as in its config.json. "
+        "Default: a Llama-like decoder without biases, of the fields below.",
+    )
+    hidden_size: Positive | None = Field(None, description="Width of the model.")
+    intermediate_size: Positive | None = Field(None, description="Width of the feed-forward layers.")
+    num_hidden_layers: Positive | None = Field(None, description="Layers.")
+    num_attention_heads: Positive | None = Field(None, description="Attention heads.")
     num_key_value_heads: Positive | None = Field(None, description="Key and value heads; default: as many as heads.")
     head_dim: Positive | None = Field(None, description="Width of a head; default: hidden_size / num_attention_heads.")
-    vocab_size: Positive = Field(description="Entries of the embedding.")
+    vocab_size: Positive | None = Field(None, description="Entries of the embedding.")
 
     @model_validator(mode="after")
-    def _divisible(self) -> "Architecture":
-        if self.head_dim is None and self.hidden_size % self.num_attention_heads:
+    def _one_description(self) -> "Architecture":
+        given = self.model_fields_set
+        if self.config is not None:
+            if others := sorted(given - {"config"}):
+                raise ValueError(f"config stands for all other fields: leave out {', '.join(others)}")
+            return self
+        if self.model_type is not None:  # its own defaults are for transformers to know
+            return self
+        if unknown := sorted(self.model_extra or {}):
+            raise ValueError(f"{', '.join(unknown)}: not a field of a Llama-like decoder; set model_type, or config")
+        needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise ValueError(f"missing: {', '.join(missing)} (or state config, the path of a config.json)")
+        hidden, heads = self.hidden_size or 0, self.num_attention_heads or 1
+        if self.head_dim is None and hidden % heads:
+            raise ValueError(f"hidden_size ({hidden}) is no multiple of num_attention_heads ({heads}): state head_dim")
+        if heads % (self.num_key_value_heads or 1):
             raise ValueError(
-                f"hidden_size ({self.hidden_size}) is no multiple of num_attention_heads ({self.num_attention_heads}): "
-                "state head_dim"
-            )
-        if self.num_attention_heads % (self.num_key_value_heads or 1):
-            raise ValueError(
-                f"num_attention_heads ({self.num_attention_heads}) is no multiple of num_key_value_heads "
-                f"({self.num_key_value_heads})"
+                f"num_attention_heads ({heads}) is no multiple of num_key_value_heads ({self.num_key_value_heads})"
             )
         return self
 
@@ -114,10 +133,12 @@ class BaseModelSpec(Section):
         "flash_attention_2 needs a CUDA device, bfloat16 and the package flash-attn, otherwise it is an error.",
     )
     device_memory_gb: float | None = Field(
-        None, gt=0, description="Memory of one device in 1e9 bytes; a plan that needs more is refused."
+        None,
+        gt=0,
+        description="Memory of one device in 1e9 bytes; a plan that needs more is refused, above 85 % of it is warned.",
     )
     architecture: Architecture | None = Field(
-        None, description="Sizes of the model, so that a plan can be made without it."
+        None, description="The model's architecture, so that a plan can be made without its files."
     )
     sentinels: tuple[Sentinel, ...] = Field((), description="Sentinel prompts with the expected behaviour.")
     sentinel_new_tokens: Positive = Field(24, description="New tokens per sentinel answer.")

@@ -1,63 +1,69 @@
-"""The device in a plan: does the training fit, do the modules exist, and which options do nothing there."""
+"""The device in a plan: can the model and its adapter be built, does the training fit, which options do nothing there."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.planning import memory
-from sft_pipeline.planning.architecture import Shapes
+from sft_pipeline.planning.architecture import Base
 
-TIGHT = 0.9
-"""Share of the device's memory above which fragmentation and the CUDA context may not fit any more."""
+Severity = Literal["info", "warning", "blocking"]
+
+TIGHT = 0.85
+"""Share of the device's memory above which the estimate, which is exact to 15 %, may be exceeded."""
 
 
-def adapter(layout: Shapes | None, experiment: Experiment, modules: Collection[str] | None = None) -> list[Finding]:
-    """Whether the adapter fits the architecture; `modules` names the base's matrices, where its files are at hand."""
-    lora, found = experiment.training.lora, []
-    known: list[str] = [*layout.projections] if layout else sorted(modules or ())
-    if layout:
-        unknown = layout.unknown_targets(lora)
-    else:
-        named = () if isinstance(lora.target_modules, str) or not modules else lora.target_modules
-        # PEFT takes a target for the end of a module's path, such as attn.c_attn.
-        unknown = [name for name in named if name.rpartition(".")[2] not in known]
-    if unknown:
+def adapter(base: Base | None, experiment: Experiment, differs: Base | None) -> list[Finding]:
+    """Whether the base and its adapter can be built; `differs` is the base of model.architecture beside a config.json."""
+    if base is None:
+        return [_unknown(experiment)]
+    found = []
+    if differs is not None and differs.parameters != base.parameters:
         found.append(
             Finding(
-                rule="target_modules",
-                severity="blocking",
-                evidence=f"the model has no module named {', '.join(unknown)}",
-                remedy=f"choose from {', '.join(known)}, or all-linear",
-            )
-        )
-    if layout is None:
-        unknown_layout = Finding(
-            rule="architecture_unknown",
-            severity="warning",
-            evidence="the architecture is not one whose parameters can be counted from its shapes; parameters and "
-            "memory are not estimated",
-            remedy="state model.architecture, or expect the figures from the training itself",
-        )
-        return [unknown_layout, *found]
-    ends = [name for path in layout.adapted(lora) if (name := path.rpartition(".")[2]) in layout.ends]
-    if ends:
-        found.append(
-            Finding(
-                rule="embeddings_adapted",
+                rule="architecture_differs",
                 severity="warning",
-                evidence=f"{' and '.join(ends)} of {layout.vocabulary:,} tokens would be adapted: the whole embedding is "
-                "then stored with every adapter",
-                remedy="leave embed_tokens and lm_head out, unless there are new tokens to learn",
+                evidence=f"model.architecture describes {differs.parameters:,} weights, the base's config.json "
+                f"{base.parameters:,}: the plan is that of config.json",
+                remedy="correct model.architecture, or leave it out",
             )
         )
+    if base.refusal:
+        reason, _, remedy = base.refusal.partition("; ")
+        remedy = remedy or "change training.lora as the reason says"
+        found.append(Finding(rule="target_modules", severity="blocking", evidence=reason, remedy=remedy))
+    if base.adapted_ends:
+        evidence = (
+            f"{' and '.join(base.adapted_ends)} of {base.vocabulary:,} tokens would be adapted: the whole embedding is then "
+            "stored with every adapter"
+        )
+        remedy = "leave it out of training.lora.target_modules, unless there are new tokens to learn"
+        found.append(Finding(rule="embeddings_adapted", severity="warning", evidence=evidence, remedy=remedy))
+    if not base.exact:
+        evidence = (
+            "this architecture cannot run without values: activations are taken from the widths of its linear modules"
+        )
+        found.append(Finding(rule="activations_approximate", severity="info", evidence=evidence))
     return found
 
 
-def positions(longest: int, architecture: Mapping[str, Any]) -> list[Finding]:
+def _unknown(experiment: Experiment) -> Finding:
+    limit = experiment.model.device_memory_gb
+    evidence = "the architecture is not known, so parameters and memory are not estimated"
+    return Finding(
+        rule="architecture_unknown",
+        severity="blocking" if limit else "warning",
+        evidence=evidence + (f", and device_memory_gb ({limit:g}) cannot be checked" if limit else ""),
+        remedy="state model.architecture: {config: path of the base's config.json}, or its fields"
+        + (", or leave model.device_memory_gb out" if limit else ""),
+    )
+
+
+def positions(longest: int, base: Base | None) -> list[Finding]:
     """Rows that are longer than anything that the base was made for."""
-    known = architecture.get("max_position_embeddings")
+    known = base.positions if base else None
     if not known or longest <= known:
         return []
     return [
@@ -71,10 +77,10 @@ def positions(longest: int, architecture: Mapping[str, Any]) -> list[Finding]:
 
 
 def memory_limit(needed: Mapping[str, int], experiment: Experiment) -> list[Finding]:
-    """Whether the estimate fits the declared memory of one device; says nothing where none is declared."""
+    """Whether the estimate fits the declared memory of one device; nothing where none is declared."""
     limit, training, model = experiment.model.device_memory_gb, experiment.training, experiment.model
     total = sum(needed.values()) / 1e9
-    if not limit or not needed or total <= TIGHT * limit:
+    if not limit or total <= TIGHT * limit:
         return []
     largest = max(needed, key=lambda part: needed[part])
     remedies = [
@@ -84,6 +90,8 @@ def memory_limit(needed: Mapping[str, int], experiment: Experiment) -> list[Find
         "lower max_length, or shard over more devices (fsdp)",
     ]
     evidence = f"about {total:.1f} GB needed, {limit:g} GB declared; the largest part is {largest} with {needed[largest] / 1e9:.1f} GB"
+    if total <= limit:
+        evidence += f": above {TIGHT:.0%} of the device the estimate, which is exact to 15 %, may be exceeded"
     return [
         Finding(
             rule="memory" if total > limit else "memory_tight",
@@ -94,78 +102,78 @@ def memory_limit(needed: Mapping[str, int], experiment: Experiment) -> list[Find
     ]
 
 
-def logits(layout: Shapes | None, experiment: Experiment, longest: int) -> list[Finding]:
-    """What the loss would take if it were not computed in tiles: it is by far the largest tensor of a large vocabulary."""
-    whole = memory.full_logits(layout, experiment.training, longest) if layout else 0
-    if whole < 1e9:
+def logits(base: Base | None, experiment: Experiment, longest: int) -> list[Finding]:
+    """What the loss would take if it were not computed in tiles, where that is much."""
+    whole = memory.full_logits(base, experiment.training, longest) if base else 0
+    if not base or whole < 1e9:
         return []
     evidence = (
         f"a loss over all logits at once would take {whole / 1e9:.1f} GB ({experiment.training.batch_size} × {longest:,} "
-        f"tokens × {layout.vocabulary:,} entries); TRL's computes it in tiles, and the estimate rests on that"
+        f"tokens × {base.vocabulary:,} entries); TRL computes it in tiles, on which the estimate rests"
     )
     return [Finding(rule="logits_tiled", severity="info", evidence=evidence)]
 
 
-def idle_options(experiment: Experiment, layout: Shapes | None) -> list[Finding]:
+def idle_options(experiment: Experiment, base: Base | None) -> list[Finding]:
     """Options that do nothing, or something else, where this training runs."""
     training, model = experiment.training, experiment.model
     found = []
 
-    def say(rule: str, evidence: str, remedy: str = "", severity: str = "info") -> None:
+    def add(rule: str, evidence: str, remedy: str = "", severity: Severity = "info") -> None:
         found.append(Finding(rule=rule, severity=severity, evidence=evidence, remedy=remedy))
 
     if model.device == "cpu":
         if training.optimizer == "paged_adamw_8bit":
-            say(
+            add(
                 "optimizer_fallback",
                 "paged_adamw_8bit pages between GPU and CPU memory; on the CPU adamw_8bit is used instead",
             )
         if training.fsdp:
-            say("fsdp_idle", "fsdp shards over CUDA devices; there are none", "set model.device to cuda", "blocking")
+            add("fsdp_idle", "fsdp shards over CUDA devices; there are none", "set model.device to cuda", "blocking")
         if model.dtype == "bfloat16" and not _bfloat16_processor():
-            say(
+            add(
                 "bfloat16_emulated",
-                "this processor has no bfloat16 instructions: they are emulated, slower than float32 and no more exact",
+                "this processor has no bfloat16 instructions: they are emulated, slower than float32 and not more exact",
                 "set model.dtype to float32",
                 "warning",
             )
         if training.batching == "packed":
-            say(
+            add(
                 "packed_on_cpu",
-                "packed rows keep apart by an attention mask on the CPU: no padding is computed, but attention costs the "
+                "packed rows are separated by an attention mask on the CPU: no padding is computed, but attention costs the "
                 "square of the joined length",
             )
     if model.attention == "flash_attention_2" and (model.device, model.dtype) != ("cuda", "bfloat16"):
-        say(
+        add(
             "flash_attention_idle",
             f"flash_attention_2 runs on CUDA devices in bfloat16 only, not on {model.device} in {model.dtype}",
             "set model.attention to sdpa, or device: cuda and dtype: bfloat16",
             "blocking",
         )
     if model.attention == "eager":
-        say(
+        add(
             "eager_attention",
-            "attention: eager keeps the whole score matrix of every layer, which the memory estimate leaves out",
+            "attention: eager keeps the whole score matrix of every layer: memory and time grow with the square of the length",
             "set model.attention to sdpa",
             "warning",
         )
     if training.fsdp and training.validation_prompts:
-        say(
+        add(
             "validation_prompts_idle",
-            f"the {training.validation_prompts} validation prompts are not answered under fsdp: no process holds a model "
-            "that could answer alone",
+            f"the {training.validation_prompts} validation prompts are not answered under fsdp: no process holds the whole "
+            "model",
             "set training.validation_prompts to 0; the checkpoint series shows answers afterwards",
         )
     if training.batching != "plain" and training.batch_size == 1:
-        say("batching_idle", f"batching: {training.batching} saves nothing with one row per forward pass")
-    if training.gradient_checkpointing and layout and layout.layers <= 2:
-        say(
+        add("batching_idle", f"batching: {training.batching} saves nothing with one row per forward pass")
+    if training.gradient_checkpointing and base and base.layers <= 2:
+        add(
             "checkpointing_idle",
-            f"gradient checkpointing keeps one of {layout.layers} layers complete anyway: it costs time and saves little",
+            f"gradient checkpointing keeps one of {base.layers} layers complete anyway: it costs time and saves little",
         )
     for name, kind in (("double_quantization", "nf4"), ("int8_threshold", "int8")):
         if name in model.model_fields_set and model.quantization != kind:
-            say(
+            add(
                 f"{name}_idle",
                 f"{name} belongs to quantization: {kind}; with {model.quantization} it does nothing",
                 "leave it out",
@@ -175,7 +183,7 @@ def idle_options(experiment: Experiment, layout: Shapes | None) -> list[Finding]
 
 
 def _bfloat16_processor() -> bool:
-    """Whether this machine's processor computes in bfloat16; taken as given where it cannot be read."""
+    """Whether this machine's processor computes in bfloat16; assumed where it cannot be read."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,6 +1,5 @@
 """Gathers what a plan needs from materialized artifacts: lengths, headroom, test items."""
 
-import json
 from pathlib import Path
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
@@ -9,10 +8,10 @@ from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.evaluation.scoring.score import score_items
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines.engine import Engine
-from sft_pipeline.model.loader import load_tokenizer
-from sft_pipeline.model.snapshot import module_names
+from sft_pipeline.model.loader import CleanTokenizer, load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import test_items as plan_items
+from sft_pipeline.planning.architecture import read_config
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.training import tokenization
 
@@ -28,7 +27,7 @@ def plan_from_artifacts(
 ) -> TrainingPlan:
     """The plan with everything measured: token lengths of the train split, the base's success on the dev split.
 
-    The test items are only looked at for what would stop generation or gate (plan_items.py).
+    The test items are only checked for what would stop generation or gate (test_items.py).
 
     `root` is the project's root, where relative files of the scorers' options start.
 
@@ -48,8 +47,8 @@ def plan_from_artifacts(
 def plan_from_specification(experiment: Experiment, name: str, store: Store, out: Path) -> TrainingPlan:
     """The plan without Dagster and without loading weights.
 
-    Where the specification states `data.expected`, everything comes from the specification, and what is materialized is
-    not looked at; otherwise from the materialized splits and base of the experiment `name`. The base's success is not
+    Where the specification states `data.expected`, everything comes from the specification, whatever is materialized;
+    otherwise from the materialized splits and base of the experiment `name`. The base's success is not
     measured here.
 
     Raises:
@@ -71,13 +70,21 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
     return _measured(experiment, base, train, dev, test, tokenizer, None, out)
 
 
-def _measured(experiment, base, train, dev, test, tokenizer, headroom, out) -> TrainingPlan:
+def _measured(
+    experiment: Experiment,
+    base: ModelSnapshot,
+    train: InstructionDataset,
+    dev: InstructionDataset,
+    test: InstructionDataset,
+    tokenizer: CleanTokenizer,
+    headroom: tuple[int, int] | None,
+    out: Path,
+) -> TrainingPlan:
     """The plan with the lengths of the rows of both splits that the training reads."""
     lengths, dev_lengths = (
         tokenization.lengths(experiment, tokenizer, read_table(s.path(s.ROWS))) for s in (train, dev)
     )
-    config = json.loads(base.path("config.json").read_text())
-    return plan.make(experiment, lengths, test.types, config, headroom, out, module_names(base.root), dev_lengths)
+    return plan.make(experiment, lengths, test.types, read_config(base.root), headroom, out, dev_lengths)
 
 
 def successes(

@@ -6,34 +6,29 @@ from sft_pipeline.artifacts import Finding
 from sft_pipeline.diagnosis.rules.learning_rate import LORA, NOTHING, QLORA, TOO_HIGH
 from sft_pipeline.diagnosis.rules.loss import UNDECIDABLE, VERY_FEW
 from sft_pipeline.experiment import Experiment, Training
-from sft_pipeline.planning.architecture import Shapes
+from sft_pipeline.planning.architecture import Base
 
 SMALL = 100_000_000
-"""Weights below which a model bears ten times the usual learning rate."""
+"""Weights below which a model tolerates ten times the usual learning rate."""
 
-NO_DEV = "no row of the dev split carries loss"
+NO_DEV = "all rows of the dev split are fully masked"
 DEV_REMEDY = "give it rows (data.split.dev_size) whose prompts are shorter than training.max_length"
 
 
-def rates(
-    steps: int, warmup: int, negligible: int | None, experiment: Experiment, layout: Shapes | None
-) -> list[Finding]:
+def rates(steps: int, warmup: int, negligible: int | None, experiment: Experiment, base: Base | None) -> list[Finding]:
     """Peak, warm-up and decay of the learning rate."""
     training, found = experiment.training, []
     quantised = experiment.model.quantization != "none"
     low, high = QLORA if quantised else LORA
-    high *= 10 if layout and layout.parameters < SMALL else 1
-    lost = not NOTHING <= training.learning_rate <= TOO_HIGH  # the diagnosis would block it, whatever the course
-    if lost:
-        evidence = f"peak learning rate {training.learning_rate:g} is outside {NOTHING:g} to {TOO_HIGH:g}: none works"
+    high *= 10 if base and base.parameters < SMALL else 1
+    if not NOTHING <= training.learning_rate <= TOO_HIGH:  # the diagnosis would block it, whatever the course
+        evidence = f"peak learning rate {training.learning_rate:g} is outside {NOTHING:g} to {TOO_HIGH:g}, where no training succeeds"
         remedy = "set learning_rate to 1e-4 or 2e-4, a common start for an adapter"
         found.append(Finding(rule="learning_rate", severity="blocking", evidence=evidence, remedy=remedy))
     elif not low <= training.learning_rate <= high:
         kind = "an adapter on a quantised base" if quantised else "an adapter on such a model"
         evidence = f"peak learning rate {training.learning_rate:g} is outside the usual {low:g} to {high:g} for {kind}"
-        remedy = (
-            "a rate that is too small learns nothing, one that is too large diverges; 1e-4 to 2e-4 is a common start"
-        )
+        remedy = "too small a rate learns nothing, too large a one diverges; 1e-4 to 2e-4 is a common start"
         found.append(Finding(rule="learning_rate", severity="warning", evidence=evidence, remedy=remedy))
     if warmup > steps / 2:
         found.append(
@@ -48,7 +43,7 @@ def rates(
     if negligible is not None:
         evidence = (
             f"from step {negligible:,} of {steps:,} on the learning rate is below 1 % of its peak: the last "
-            f"{(steps - negligible) / steps:.0%} of the run does next to nothing"
+            f"{(steps - negligible) / steps:.0%} of the run changes next to nothing"
         )
         found.append(Finding(rule="rate_negligible", severity="info", evidence=evidence))
     if "warmup_ratio" in training.model_fields_set and training.warmup_steps is not None:
@@ -65,7 +60,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
     Args:
         steps: planned steps.
         training: the hyperparameters.
-        dev_rows: rows of the dev split that carry loss; None where they are not known.
+        dev_rows: rows of the dev split that are not fully masked; None where they are not known.
     """
     found = [
         *_no_best(training, dev_rows),
@@ -78,7 +73,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
                 rule="save_steps",
                 severity="warning",
                 evidence=f"save_steps {training.save_steps} > {steps} steps: only the end is saved, and a run that is "
-                "killed begins anew",
+                "killed starts from the beginning",
                 remedy=f"set save_steps to {max(1, steps // 4)}",
             )
         )
@@ -89,7 +84,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
                 rule="early_stopping_idle",
                 severity="warning",
                 evidence=f"early stopping waits for {stop.patience} evaluations without improvement, but {steps:,} steps "
-                f"have only {steps // every}: it can never act",
+                f"have only {steps // every}: it can never take effect",
                 remedy=f"set eval_steps to {max(1, steps // (4 * stop.patience))} or so",
             )
         )
@@ -97,15 +92,14 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
 
 
 def _log_rows(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
-    """Whether the log will hold enough for the diagnosis, which decides whether the adapter is evaluated."""
+    """Whether the log will suffice for the diagnosis, which decides whether the adapter is evaluated."""
     log, save = training.logging_steps, training.save_steps
-    # A row is logged at every checkpoint, too, and at the end.
+    # A record is logged at every checkpoint, too, and at the end.
     count = steps // log + steps // save - steps // math.lcm(log, save) + bool(steps % log and steps % save)
     if count >= VERY_FEW:
         return []
     evaluations = _evaluation_count(steps, training, dev_rows)
-    rows = f"{count} log row{'s' if count != 1 else ''}"
-    evidence = f"logging_steps {log} and save_steps {save} give {rows} over {steps} steps"
+    evidence = f"logging_steps {log} and save_steps {save} give {count} log record{'s' if count != 1 else ''} over {steps} steps"
     remedy = f"set logging_steps to {max(1, steps // 20)}"
     if max(count, evaluations) >= UNDECIDABLE:
         evidence += ": too few for most rules of the diagnosis"
@@ -120,7 +114,7 @@ def _evaluation_count(steps: int, training: Training, dev_rows: int | None) -> i
 
 
 def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[Finding]:
-    """Whether there are the evaluations that the declared minimum is measured by, and one before the end."""
+    """Whether there are the evaluations by which the declared minimum is measured, and one before the end."""
     every = training.eval_interval
     count = _evaluation_count(steps, training, dev_rows)
     found = []
@@ -144,7 +138,7 @@ def _evaluations(steps: int, training: Training, dev_rows: int | None) -> list[F
 
 
 def _no_best(training: Training, dev_rows: int | None) -> list[Finding]:
-    """`adapter: best` where no checkpoint would have an evaluation: the last one would pass for the best."""
+    """`adapter: best` where no checkpoint would have an evaluation: the last one would count as the best."""
     if training.adapter != "best" or dev_rows != 0:
         return []
     early = " without early_stopping" if training.early_stopping else ""

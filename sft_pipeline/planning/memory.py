@@ -1,71 +1,102 @@
-"""What a training needs on its device, by part, estimated from shapes before anything is loaded."""
+"""What a training needs on its device, by part, estimated before anything is loaded."""
 
 from sft_pipeline.experiment import BaseModelSpec, Training
-from sft_pipeline.planning.architecture import Shapes
+from sft_pipeline.planning.architecture import Base
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 TILE = 4096 * 8192
-"""Logits that stand at one time, at most: TRL 1.16 computes the loss in tiles of 4,096 tokens by a part of the
-vocabulary, taken here as 8,192 entries, and never holds all logits."""
+"""Logits that exist at one time, at most: TRL 1.16 computes the loss in tiles of 4,096 tokens by a part of the vocabulary,
+taken here as 8,192 entries, and never holds all logits."""
+
+FULL_LOGIT = 16
+"""Bytes per logit of a loss over all of them at once, as transformers' own: in float32 the logits, their shifted copy, the
+log-softmax and its gradient."""
+
+CONTEXT = 700_000_000
+"""Bytes that CUDA takes before the first tensor: its context with the kernels of PyTorch and bitsandbytes (500 to 600 MB),
+and cuBLAS workspaces (8 to 32 MiB per stream and handle)."""
+
+FRAGMENTATION = 0.1
+"""Share of what a step allocates and frees that the caching allocator holds besides, in blocks of other sizes."""
 
 
-def estimate(shapes: Shapes, model: BaseModelSpec, training: Training, length: int) -> dict[str, int]:
-    """Estimated bytes by part for one device; fragmentation and the CUDA context come on top.
+def estimate(
+    base: Base, model: BaseModelSpec, training: Training, length: int, *, tiled: bool = True
+) -> dict[str, int]:
+    """Estimated peak bytes by part for one device. docs/training.md compares it with published figures.
 
-    - weights: the declared precision; nf4 stores the projections in 4 bits plus 32 bits per block of 64 weights, or,
-      with double quantisation, 8 bits per block and 32 bits per 256 blocks (QLoRA, Dettmers et al. 2023, section 3);
-      int8 in 8 bits plus 32 bits per output row.
+    - weights: the declared precision; nf4 stores matrices in 4 bits plus 32 bits per block of 64 weights, or, with double
+      quantisation, 8 bits per block and 32 bits per 256 blocks (QLoRA, Dettmers et al. 2023, section 3); int8 in 8 bits
+      plus 32 bits per output row.
     - embeddings: embeddings, output layer unless tied, norms and biases, which are never quantised.
     - adapter and gradients: float32 as PEFT makes them, bfloat16 where TRL casts them on a quantised base.
     - optimiser: two moments of AdamW in the adapter's precision, or in 8 bits with 32 bits per block of 256 each. Paged
       states count in full: they leave the device only when it is full.
-    - activations: the tensors that a Llama layer keeps for its backward pass with fused attention (no score matrix:
-      Dao et al. 2022), counted per token: inputs and outputs of two norms, q, k, v and the attention's result, and
-      four vectors of the MLP. With gradient checkpointing (Chen et al. 2016) every layer keeps its input only, and one
-      layer at a time is complete.
-    - logits: one tile of them in the declared precision and once in float32; see `full_logits`.
+    - activations: what the forward pass keeps for the backward pass, as measured on the meta device, and the gradients of
+      the widest tensors of one layer. With gradient checkpointing (Chen et al. 2016) every layer keeps its input only, and
+      one layer at a time is complete. Eager attention keeps two score matrices of a layer and their softmax; sdpa on
+      padded or packed rows takes a mask, once as truth values and once in the precision of the scores.
+    - logits: what the loss takes beyond the activations of one layer, which are gone while it is computed.
+    - dequantisation: the largest matrix in the precision of computation.
+    - fragmentation, context: see the constants.
 
     With FSDP, weights, embeddings, adapter, gradients and optimiser states are divided by the processes.
 
     Args:
-        shapes: the base model.
+        base: the base model with its adapter.
         model: precision and quantisation.
-        training: adapter, optimiser, batch.
+        training: batch, optimiser, checkpointing.
         length: tokens of the longest row after cutting: batches are padded to it in the worst case.
+        tiled: whether the loss is computed in tiles, as TRL's is.
     """
     width = _BYTES[model.dtype]
     quantised = model.quantization != "none"
-    rows = shapes.layers * sum(outputs for _, outputs in shapes.projections.values())
     constants = 1 / 64 + 4 / (64 * 256) if model.double_quantization else 4 / 64
-    linear = {
-        "none": shapes.linear_parameters * width,
-        "nf4": shapes.linear_parameters * (0.5 + constants),
-        "int8": shapes.linear_parameters + 4 * rows,
+    matrices = {
+        "none": base.matrices * width,
+        "nf4": base.matrices * (0.5 + constants),
+        "int8": base.matrices + 4 * base.rows,
     }[model.quantization]
-    trainable = shapes.lora_parameters(training.lora)
-    adapter = trainable * (2 if quantised else 4)
+    adapter = base.trainable * (2 if quantised else 4)
+    moments = 2 * (adapter if training.optimizer == "adamw_torch" else base.trainable * (1 + 4 / 256))
     shards = training.processes if training.fsdp else 1
 
-    tokens = training.batch_size * length
-    projected = (shapes.heads + 2 * shapes.kv_heads) * shapes.head_dim
-    layer = 4 * shapes.hidden + projected + shapes.heads * shapes.head_dim + 4 * shapes.intermediate
-    kept = shapes.layers * shapes.hidden + layer if training.gradient_checkpointing else shapes.layers * layer
+    tokens, wider = training.batch_size * length, width / 2
+    gradients = 2 * (4 * base.widest + 2 * base.hidden)  # of the feed-forward part: product, factors, residual
+    layer = tokens * wider * (base.layer + gradients) + _attention(base, model, training, length)
+    inputs = tokens * width * base.hidden * base.layers
+    kept = inputs if training.gradient_checkpointing else tokens * wider * (base.kept - base.layer)
+    # PEFT adds the adapter of stacked experts to the whole stack, which is kept until the layer's backward pass.
+    kept += base.stacked * width * (2 / base.layers if training.gradient_checkpointing else 1)
+    logits = min(tokens * base.vocabulary, TILE) * (width + 4) if tiled else tokens * base.vocabulary * FULL_LOGIT
+    beyond = max(0, logits - layer)
+    largest = base.largest * width if quantised else 0
     return {
-        "weights": int(linear / shards),
-        "embeddings": shapes.other_parameters * width // shards,
+        "weights": int(matrices / shards),
+        "embeddings": (base.parameters - base.matrices) * width // shards,
         "adapter": adapter // shards,
         "gradients": adapter // shards,
-        "optimiser": int(2 * (adapter if training.optimizer == "adamw_torch" else trainable * (1 + 4 / 256)) / shards),
-        "activations": tokens * kept * width,
-        "logits": min(tokens * shapes.vocabulary, TILE) * (width + 4),
+        "optimiser": int(moments / shards),
+        "activations": int(kept + layer),
+        "logits": int(beyond),
+        "dequantisation": largest,
+        "fragmentation": int(FRAGMENTATION * (kept + layer + beyond + largest)),
+        "context": CONTEXT if model.device == "cuda" else 0,
     }
 
 
-def full_logits(shapes: Shapes, training: Training, length: int) -> int:
-    """Bytes that a loss over all logits at once would take: in 16 bits, once more in float32, and their gradient.
+def _attention(base: Base, model: BaseModelSpec, training: Training, length: int) -> int:
+    """Bytes of one layer's attention that grow with the square of the length."""
+    packed = training.batching == "packed"
+    scores = (training.batch_size * length) ** 2 if packed else training.batch_size * length**2
+    width = _BYTES[model.dtype]
+    if model.attention == "eager":
+        return scores * base.heads * (2 * width + 4)
+    masked = packed or training.batch_size > 1
+    return scores * (1 + width) if model.attention == "sdpa" and masked else 0
 
-    What the transformers library's own loss does, and TRL's does not: for a vocabulary of 152,064 it would be the largest
-    activation of all.
-    """
-    return training.batch_size * length * shapes.vocabulary * (2 + 4 + 4)
+
+def full_logits(base: Base, training: Training, length: int) -> int:
+    """Bytes that a loss over all logits at once would take; for a large vocabulary it would be the largest part of all."""
+    return training.batch_size * length * base.vocabulary * FULL_LOGIT

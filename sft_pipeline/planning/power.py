@@ -1,4 +1,4 @@
-"""The gate in a plan: is there anything left to learn, and could the test items show it."""
+"""The gate in a plan: is there anything left to learn, and could the test items show it?"""
 
 from collections.abc import Mapping
 
@@ -71,7 +71,7 @@ def power_of(items: Mapping[str, int], gate: Gate) -> tuple[dict[str, float], li
 
 
 def _weak(n: int, figures: Mapping[str, float], gate: Gate) -> Finding:
-    """The gate could not see the planned lift."""
+    """The gate would miss the planned lift too often."""
     needed = figures.get("items_needed")
     remedies = [f"use {needed:,.0f} test items" if needed else "use many more test items"]
     if gate.test != "midp" and figures["midp"] >= gate.min_power:
@@ -96,7 +96,7 @@ def _guarantee(protected: Protected, items: Mapping[str, int], gate: Gate) -> Fi
     if absent := [type for type in protected.types if not items.get(type)]:
         return Finding(
             **undecidable,
-            evidence=f"guarantee {protected.name}: there is no test item of {', '.join(absent)}, so it can never be judged "
+            evidence=f"guarantee {protected.name}: there is no test item of {', '.join(absent)}, so it can never be decided "
             "(fault of the specification)",
             remedy="correct the name of the type in evaluation.gate.protected, or add test items of it",
         )
@@ -117,7 +117,7 @@ def _guarantee(protected: Protected, items: Mapping[str, int], gate: Gate) -> Fi
     return Finding(
         rule="guarantee_tight",
         severity="warning",
-        evidence=f"guarantee {protected.name}: with {n} items ({types}) a single lost one exceeds the margin of "
+        evidence=f"guarantee {protected.name}: with {n} items ({types}) a single item lost exceeds the margin of "
         f"{protected.margin:g}",
         remedy=f"use at least {power.items_to_decide(protected.margin, lost=1)} items of these types, or a wider margin",
     )

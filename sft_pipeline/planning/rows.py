@@ -19,12 +19,12 @@ class Rows:
 
     Attributes:
         count: rows that are trained on.
-        masked: rows that are not, for they carry no loss; counted nowhere else but in `cut`.
+        masked: fully masked rows, which are left out; counted nowhere else but in `cut`.
         tokens: tokens of one pass, after cutting.
         longest: tokens of the longest row, after cutting.
-        padding: share of padding in the batches; 0 where it cannot be told.
+        padding: share of padding in the batches; 0 where it is not known.
         cut: rows longer than the limit.
-        findings: what is to be said of the lengths.
+        findings: findings about the lengths.
     """
 
     count: int
@@ -37,9 +37,9 @@ class Rows:
 
 
 def measured(lengths: Sequence[tuple[int, int]], training: Training) -> Rows:
-    """From the tokens of prompt and response of each row."""
+    """The rows by the tokens of prompt and response of each."""
     limit = training.max_length
-    # A row whose prompt fills the limit has no label left: data.encode leaves it out.
+    # A row whose prompt fills the limit has no label left: tokenization.encode leaves it out.
     cut = [min(prompt + response, limit) for prompt, response in lengths if prompt < limit]
     padding = schedule.padding_share(cut, training)
     longer = sum(prompt + response > limit for prompt, response in lengths)
@@ -55,10 +55,10 @@ def measured(lengths: Sequence[tuple[int, int]], training: Training) -> Rows:
 
 
 def expected(experiment: Experiment) -> Rows:
-    """From `data.expected` of the specification.
+    """The rows as `data.expected` of the specification states them.
 
     Raises:
-        PreconditionError: it is not there.
+        PreconditionError: it is missing.
     """
     known, limit = experiment.data.expected, experiment.training.max_length
     if known is None:
@@ -70,7 +70,7 @@ def expected(experiment: Experiment) -> Rows:
         rule="lengths_unknown",
         severity="info",
         evidence=f"lengths are those of data.expected: mean {known.mean_tokens:g} tokens, longest taken as "
-        f"{longest}; padding and rows above max_length cannot be told",
+        f"{longest}; padding and rows above max_length are not known",
     )
     found = [unknown]
     if known.mean_tokens > limit:
@@ -97,14 +97,14 @@ def _cut(lengths: Sequence[tuple[int, int]], training: Training) -> list[Finding
             rule="truncated_rows",
             severity="blocking" if share > training.max_truncated_share else "warning",
             evidence=f"{cut:,} of {len(lengths):,} rows ({share:.1%}) are longer than max_length {limit}; "
-            f"{bare:,} of them would carry no loss at all",
+            f"{bare:,} of them would be fully masked",
             remedy=f"{remedy}max_truncated_share",
         )
     ]
     if bare:
         evidence = (
-            f"{bare:,} of {len(lengths):,} rows ({bare / len(lengths):.1%}) carry no loss: their prompt alone reaches "
-            f"max_length {limit}. They are left out: this plan is that of the other {len(lengths) - bare:,}"
+            f"{bare:,} of {len(lengths):,} rows ({bare / len(lengths):.1%}) are fully masked: their prompt alone "
+            f"reaches max_length {limit}. They are left out: this plan covers the other {len(lengths) - bare:,}"
         )
         severity = "blocking" if bare / len(lengths) > training.max_masked_share else "warning"
         found.append(
@@ -155,7 +155,7 @@ def batches(rows: int, training: Training) -> list[Finding]:
                 rule="batch_exceeds_rows",
                 severity="blocking",
                 evidence=f"the effective batch of {batch} is larger than the {rows} training rows",
-                remedy="lower batch_size × gradient_accumulation × processes, or bring more rows",
+                remedy="lower batch_size × gradient_accumulation × processes, or provide more rows",
             )
         )
     repeated = schedule.repeated_rows(rows, training)
@@ -163,7 +163,7 @@ def batches(rows: int, training: Training) -> list[Finding]:
         evidence = (
             f"{rows:,} rows are no multiple of {training.processes} processes × {training.batch_size}: at the end of each "
             f"pass accelerate reads {repeated:,} of them again, so that every process has as many; coverage and tokens "
-            "leave them out, and one process would not repeat them"
+            "leave them out, and a single process would not repeat them"
         )
         found.append(Finding(rule="rows_repeated", severity="info", evidence=evidence))
     return found

@@ -1,6 +1,6 @@
 """The test items before the training: can the base be asked each of them, and could the gate judge the answer?
 
-Nothing else looks at them before the gate does, and a fault that shows only then has cost a training.
+Nothing else checks them before the gate does, and a fault that shows only then has cost a training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from sft_pipeline.model.completion import context_length
 from sft_pipeline.model.loader import CleanTokenizer, load_config
 
 ELSEWHERE = PAIRWISE | {"judgements"}
-"""Scorers that ask another model or look up what exists only once there are answers."""
+"""Scorers that ask another model or look up what exists only for answers."""
 
 
 def check(experiment: Experiment, base: ModelSnapshot, test: InstructionDataset, tokenizer: CleanTokenizer) -> None:
@@ -34,19 +34,19 @@ def check(experiment: Experiment, base: ModelSnapshot, test: InstructionDataset,
 
 def _judge(rows: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:
     kinds = {type: scorer_for(type, evaluation.scorers).kind for type in sorted({row["type"] for row in rows})}
-    # Where code may not be run its items are refused before any is judged; where it may, that takes long.
+    # Where code may not be run its items are refused before any is judged; where it may, running it takes long.
     skipped = ELSEWHERE | ({"code"} if evaluation.run_code else set())
     chosen = [row for row in rows if kinds[row["type"]] not in skipped]
     answers = {row["id"]: row["response"] for row in chosen}
     try:
         score_items(chosen, answers, evaluation, Path())  # none of these scorers reads a file
     except DataError:
-        _say_which(chosen, answers, evaluation)
+        _name_item(chosen, answers, evaluation)
         raise
 
 
-def _say_which(rows: Sequence[Mapping[str, Any]], answers: Mapping[str, str], evaluation: Evaluation) -> None:
-    """Judge once more one by one, to say which item cannot be judged and how many of its type."""
+def _name_item(rows: Sequence[Mapping[str, Any]], answers: Mapping[str, str], evaluation: Evaluation) -> None:
+    """Judge them again one by one, to name an item that cannot be judged and how many of its type cannot."""
     failed: dict[str, list[tuple[Mapping[str, Any], DataError]]] = {}
     for row in rows:
         try:
@@ -68,7 +68,7 @@ def _encode(
     try:
         encoded = tokenizer.encode_all(prompts)
     except ModelError:
-        for row, prompt in zip(rows, prompts, strict=True):  # once more one by one, to say which item it is
+        for row, prompt in zip(rows, prompts, strict=True):  # again one by one, to name the item
             try:
                 tokenizer.encode(prompt)
             except ModelError as error:

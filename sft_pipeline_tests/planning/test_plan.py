@@ -13,12 +13,11 @@ from sft_pipeline.diagnosis.rules import learning_rate as rate_rules
 from sft_pipeline.diagnosis.rules import loss as loss_rules
 from sft_pipeline.diagnosis.rules.learning_rate import NOTHING, TOO_HIGH
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.experiment import Lora, Training
+from sft_pipeline.experiment import Training
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import rows as plan_rows
-from sft_pipeline.planning.architecture import shapes
 from sft_pipeline.specification import load
-from sft_pipeline.training import adapter, schedule
+from sft_pipeline.training import schedule
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -79,12 +78,18 @@ def test_the_plan_of_the_record(toy, made):
 
 
 def test_the_undertrained_run_is_refused_with_the_number_and_the_remedy(toy, made):
-    sick = {"data": UNDERTRAINED, "batch_size": 8, "learning_rate": 5e-5, "logging_steps": 10, "save_steps": 100}
-    finding = blocking(made(toy(max_steps=500, **sick)))["coverage"]
+    undertrained = {
+        "data": UNDERTRAINED,
+        "batch_size": 8,
+        "learning_rate": 5e-5,
+        "logging_steps": 10,
+        "save_steps": 100,
+    }
+    finding = blocking(made(toy(max_steps=500, **undertrained)))["coverage"]
     assert finding.evidence == "coverage 0.0889 epochs: 500 steps × 8 = 4,000 of 45,000 rows"
     assert finding.remedy == "set epochs, or at least 5,625 steps"
-    assert not made(toy(max_steps=5625, **sick)).blocking
-    assert not made(toy(epochs=1.0, **sick)).blocking
+    assert not made(toy(max_steps=5625, **undertrained)).blocking
+    assert not made(toy(epochs=1.0, **undertrained)).blocking
     for batch, steps, coverage in ((32, 2000, 1.42), (64, 5000, 7.11)):
         result = made(toy(data=UNDERTRAINED, batch_size=batch, max_steps=steps))
         assert result.coverage == pytest.approx(coverage, abs=0.01) and not result.blocking
@@ -273,7 +278,7 @@ def test_time_is_what_the_declared_throughput_gives_and_never_invented(toy, made
         ({"architecture": QWEN_32B | {"num_hidden_layers": 2}}, {"gradient_checkpointing": True}, "checkpointing_idle"),
     ],
 )
-def test_an_option_that_does_nothing_here_is_said(toy, made, model, training, rule):
+def test_an_option_that_has_no_effect_is_reported(toy, made, model, training, rule):
     lengths = [(20, 10)] * 100
     assert rule not in {f.rule for f in made(toy(), lengths).findings}
     assert rule in {f.rule for f in made(toy(model=model, **training), lengths).findings}
@@ -286,10 +291,10 @@ def test_an_option_that_does_nothing_here_is_said(toy, made, model, training, ru
         ({"save_steps": 60, "eval_steps": 10}, None, ""),  # the end is saved and has an evaluation
         ({"save_steps": 60}, None, ""),
         ({"save_steps": 60, "eval_steps": 15}, [(20, 10), (9000, 9)], ""),
-        ({"save_steps": 10}, [(9000, 9)], "no row of the dev split carries loss"),
+        ({"save_steps": 10}, [(9000, 9)], "all rows of the dev split are fully masked"),
     ],
 )
-def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, dev, said):
+def test_a_best_checkpoint_without_an_evaluation_is_refused(toy, made, training, dev, said):
     options = {"lengths": [(20, 10)] * 100, "dev": dev}  # 50 steps
     found = blocking(made(toy(**training, adapter="best", early_stopping={"patience": 2}), **options)).get("no_best")
     assert (said in found.evidence and "adapter to last without early_stopping" in found.remedy) if said else not found
@@ -307,7 +312,7 @@ def test_a_best_checkpoint_that_cannot_be_told_is_refused(toy, made, training, d
         ),
         ({"min_dev_loss_drop": 0.1}, {"eval_steps": 49}, None, ""),
         ({"max_perplexity": 20.0}, {"save_steps": 51}, None, ""),
-        ({"max_perplexity": 20.0}, {"eval_steps": 5}, [], "no row of the dev split carries loss"),
+        ({"max_perplexity": 20.0}, {"eval_steps": 5}, [], "all rows of the dev split are fully masked"),
         ({"min_loss_drop": 0.1, "min_accuracy_gain": 0.1}, {"eval_steps": 51}, None, ""),
     ],
 )
@@ -337,7 +342,7 @@ def test_padding_by_batching(toy, made):
     assert plain.tokens_per_epoch == sum(p + r for p, r in lengths) and plain.longest == max(p + r for p, r in lengths)
 
 
-def test_rows_without_loss_are_left_out_of_the_plan_and_named(toy, made):
+def test_fully_masked_rows_are_left_out_of_the_plan_and_named(toy, made):
     trained, masked = [(20, 5 + i) for i in range(32)], [(64, 5), (200, 300)] * 24
     allowed = toy(max_length=64, max_masked_share=0.6, max_truncated_share=0.6, epochs=2.0, batch_size=8)
     result, alone = made(allowed, [*masked, *trained]), made(allowed, trained)
@@ -406,41 +411,53 @@ def test_the_remedy_for_too_little_coverage_is_the_fewest_steps_that_are_enough(
 
 def test_unknown_modules_and_architectures(toy, made):
     lengths = [(20, 10)] * 100
-    finding = blocking(made(toy(lora={"target_modules": ("q_proj", "c_attn")}), lengths, architecture=QWEN_32B))
+    small = QWEN_32B | {"num_hidden_layers": 2}
+    finding = blocking(made(toy(lora={"target_modules": ("q_proj", "c_attn")}), lengths, architecture=small))
     assert "c_attn" in finding["target_modules"].evidence
     paths = toy(lora={"target_modules": ("self_attn.q_proj", "model.embed_tokens")})
-    taken = made(paths, lengths, architecture=QWEN_32B)
+    taken = made(paths, lengths, architecture=small)
     assert not taken.blocking and "embeddings_adapted" in {f.rule for f in taken.findings}
-    wrong = made(toy(lora={"target_modules": ("mlp.q_proj", "proj")}), lengths, architecture=QWEN_32B)
-    assert "no module named mlp.q_proj, proj" in blocking(wrong)["target_modules"].evidence
-    ends = made(toy(lora={"target_modules": ("q_proj", "lm_head")}), lengths, architecture=QWEN_32B)
-    assert not ends.blocking and "embeddings_adapted" in {f.rule for f in ends.findings}
-    other = made(toy(), lengths, architecture={"model_type": "gpt2", "n_embd": 64})
-    assert not other.blocking and other.trainable_parameters == 0
-    assert "architecture_unknown" in {f.rule for f in other.findings}
+    wrong = made(toy(lora={"target_modules": ("mlp.q_proj", "proj")}), lengths, architecture=small)
+    assert "named mlp.q_proj, proj" in blocking(wrong)["target_modules"].evidence
+    head = made(toy(lora={"target_modules": ("q_proj", "lm_head")}), lengths, architecture=small)
+    assert "lm_head is the output layer" in blocking(head)["target_modules"].evidence
+    other = made(toy(), lengths, architecture={"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 2})
+    assert not other.blocking and other.trainable_parameters > 0
+    with pytest.raises(PreconditionError, match="no_such_type cannot be built"):
+        made(toy(), lengths, architecture={"model_type": "no_such_type"})
 
 
-@pytest.mark.parametrize(
-    "targets",
-    [
-        "all-linear",
-        ("q_proj", "v_proj"),
-        ("down_proj",),
-        ("v_proj", "lm_head"),
-        ("self_attn.q_proj", "q_proj", "1.mlp.up_proj", "model.embed_tokens"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
-def test_parameters_are_those_that_peft_counts(kind, targets):
+def test_the_memory_of_the_device_is_enforced_in_every_case(toy, made):
+    lengths, small = [(20, 10)] * 100, QWEN_32B | {"num_hidden_layers": 2}
+    unknown = {f.rule: f for f in made(toy(), lengths).findings}["architecture_unknown"]
+    assert unknown.severity == "warning"
+    assert (
+        "device_memory_gb (46) cannot be checked"
+        in blocking(made(toy(model={"device_memory_gb": 46.0}), lengths))["architecture_unknown"].evidence
+    )
+    both = toy(model={"device_memory_gb": 1.0, "architecture": small | {"vocab_size": 8}})
+    result = made(both, lengths, architecture=small)  # as in the lineage, beside the base's config.json
+    assert "memory" in blocking(result) and result.total_parameters > 10**9
+    assert "architecture_differs" in {f.rule for f in result.findings}
+
+
+def test_without_a_demanded_power_the_plan_is_made(toy, made):
+    result = made(toy(data=RECORD, gate={"min_power": 0.0}))
+    assert not result.blocking and result.power["minimum_effect_exact"] == 0.0
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj"), ("self_attn.q_proj", "1.mlp.up_proj")])
+@pytest.mark.parametrize("kind", ["Qwen2", "Llama"])
+def test_parameters_are_those_of_a_loaded_model(toy, made, kind, targets):
     import transformers
-    from peft import get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     sizes = QWEN_32B | {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "vocab_size": 64}
     sizes |= {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": kind == "Llama"}
     config = getattr(transformers, f"{kind}Config")(**sizes)
-    layout = shapes(config.to_dict())
-    lora = Lora(r=3, target_modules=targets)
     model = getattr(transformers, f"{kind}ForCausalLM")(config)
-    assert layout.parameters == model.num_parameters()
-    adapted = get_peft_model(model, adapter.lora_config(lora))
-    assert layout.lora_parameters(lora) == adapted.get_nb_trainable_parameters()[0]
+    lora = {"r": 3, "target_modules": targets}
+    result = made(toy(lora=lora), [(20, 10)] * 100, architecture=config.to_dict())
+    assert result.total_parameters == model.num_parameters()
+    peft = LoraConfig(r=3, target_modules=targets if isinstance(targets, str) else list(targets), task_type="CAUSAL_LM")
+    assert result.trainable_parameters == get_peft_model(model, peft).get_nb_trainable_parameters()[0]

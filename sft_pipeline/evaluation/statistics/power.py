@@ -67,6 +67,8 @@ def minimum_detectable_effect(
 
     if _power(n, discordance, discordance, alpha, test) < power:
         return None
+    if _power(n, 0.0, discordance, alpha, test) >= power:  # also where no power is demanded
+        return 0.0
     return float(brentq(lambda lift: _power(n, lift, discordance, alpha, test) - power, 0.0, discordance, xtol=1e-6))
 
 
@@ -83,7 +85,7 @@ def items_needed(
         high *= 2
         if high > most:
             return None
-    low = high // 2
+    low = high // 2 if high > 8 else 0
     while high - low > 1:
         middle = (low + high) // 2
         if _power(middle, lift, discordance, alpha, test) < power:
