@@ -43,7 +43,7 @@ def run(
             code = _ended(process)
         after = _verdict_pointer(name)
     verdict = _report(name) if after is not None and after != before else 0
-    if code and not verdict:  # a gate that says no stops its run, and has said so
+    if code and not verdict:  # a gate that fails stops its run, and its summary says why
         typer.secho(f"the run stopped; see the lines above and {shown(log)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(verdict or (2 if code else 0))
 

@@ -38,6 +38,7 @@ class Asset:
 
     Attributes:
         name: its key.
+        step: the step that makes it.
         type: the artifact's type.
         group: its group in the UI.
         docs: the page of the documentation that explains it.
@@ -58,6 +59,7 @@ class Asset:
     """
 
     name: str
+    step: str
     type: type[Artifact]
     group: str
     docs: str
@@ -92,9 +94,12 @@ class Asset:
             root: the project's root folder.
             upstream: versions of the inputs, by asset.
         """
-        depends = {name: _plain(value) for name, value in self.depends(experiment, root).items()}
-        made = list(self.together or (self.name,))
+        made, depends = list(self.together or (self.name,)), self.decided(experiment, root)
         return hash_value({"assets": made, "code": self.code_version, "depends": depends, "upstream": dict(upstream)})
+
+    def decided(self, experiment: "Experiment", root: Path) -> dict[str, Any]:
+        """What the result depends on besides code and inputs, as plain values."""
+        return {name: _plain(value) for name, value in self.depends(experiment, root).items()}
 
     def out(self, *, is_required: bool = True) -> dg.AssetOut:
         """The asset as an output of its step."""

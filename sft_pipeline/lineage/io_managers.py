@@ -23,7 +23,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finally:
             # Only now may what the step kept for a restart go: a training that cannot be stored is not lost.
             store.end(asset, experiment, stored=done)
-        # A remote store's local folder is a cache of this machine: what is said for good is where the object lies.
+        # A remote store's local folder is a cache of this machine: what is recorded is where the object lies.
         there = f"{store.objects.named(asset, stored.root.parent.name)}/files"
         with user_errors():
             pages = {n: report_page(ref.path, there, store) for n, ref in stored.files.items() if n.endswith(".html")}

@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -22,21 +23,26 @@ from sft_pipeline.lineage.failure_text import cause, why
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
 
-LAUNCH = "sft_pipeline/launch"
-"""Tag by which the terminal finds the run that it shows."""
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from dagster._core.remote_origin import RemoteJobOrigin
 
 POLL = 0.5
 """Seconds between two looks at the event log."""
 
-BAR = 24
+LENGTH = 24
 """Length of the progress bar in characters."""
+
+JOB, LOCATION, SINGLETON = "full_lineage", "sft_pipeline", "__repository__"
+"""The job, and the names of code location (workspace.yaml) and repository under which the UI knows it."""
 
 
 def full_lineage() -> dg.JobDefinition:
     """The job over all assets, in a form that step processes can load again."""
     from sft_pipeline.definitions import defs
 
-    return defs.resolve_job_def("full_lineage")
+    return defs.resolve_job_def(JOB)
 
 
 def launch(experiment: str, select: str, recompute: bool) -> bool:
@@ -55,33 +61,58 @@ def launch(experiment: str, select: str, recompute: bool) -> bool:
 
 
 def _launch(experiment: str, select: str, recompute: bool) -> bool:
-    tag = {LAUNCH: uuid.uuid4().hex}
-    tags = tag | {PARTITION: experiment} | ({RECOMPUTE: "true"} if recompute else {})
+    tags = {PARTITION: experiment} | ({RECOMPUTE: "true"} if recompute else {})
     keys = None
     if select != "*":
         from sft_pipeline.definitions import defs
 
         # What one step makes is made together: a split alone would be refused.
         selection = dg.AssetSelection.from_coercible(select.split(",")).required_multi_asset_neighbors()
-        keys = sorted(selection.resolve(defs.resolve_asset_graph()))
-    with dg.DagsterInstance.get() as instance, _progress(instance, tag):
+        graph = defs.resolve_asset_graph()
+        keys = selection.resolve(graph) & graph.materializable_asset_keys
+    with dg.DagsterInstance.get() as instance:
         for line in end_dead_runs(instance):
             print(line, flush=True)
-        result = dg.execute_job(
-            dg.reconstructable(full_lineage),
-            instance=instance,
-            tags=tags,
-            asset_selection=keys,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        return result.success
+        return _execute(instance, tags, keys)
+
+
+def _execute(instance: dg.DagsterInstance, tags: dict[str, str], keys: "AbstractSet[dg.AssetKey] | None") -> bool:
+    """Run the job in this process, as a run of the code location that the UI shows; returns whether it succeeded."""
+    from dagster._core.execution.api import execute_run
+
+    job = dg.reconstructable(full_lineage)
+    definition = job.get_definition()
+    run = instance.create_run_for_job(
+        job_def=definition,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={**definition.run_tags, **tags},
+        asset_selection=frozenset(keys) if keys is not None else None,
+        job_code_origin=job.get_python_origin(),
+        remote_job_origin=_origin(),
+    )
+    with _progress(instance, run.run_id):
+        return execute_run(job, run, instance, raise_on_error=False).success
+
+
+def _origin() -> "RemoteJobOrigin":
+    """The job as the UI's code location has it: without it the run stands in no overview and cannot be re-executed."""
+    from dagster._core.remote_origin import (
+        ManagedGrpcPythonEnvCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name="sft_pipeline.definitions")
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON), JOB)
 
 
 @contextmanager
-def _progress(instance: dg.DagsterInstance, tag: dict[str, str]) -> Iterator[None]:
-    """Print the events of the run with `tag` while it goes on."""
+def _progress(instance: dg.DagsterInstance, run: str) -> Iterator[None]:
+    """Print the events of the run while it lasts."""
     done = threading.Event()
-    thread = threading.Thread(target=_follow, args=(instance, tag, done), daemon=True)
+    thread = threading.Thread(target=_follow, args=(instance, run, done), daemon=True)
     thread.start()
     try:
         yield
@@ -90,34 +121,51 @@ def _progress(instance: dg.DagsterInstance, tag: dict[str, str]) -> Iterator[Non
         thread.join()
 
 
-def _follow(instance: dg.DagsterInstance, tag: dict[str, str], done: threading.Event) -> None:
-    started, cursor, last_look, bar = time.monotonic(), None, False, False
+def _follow(instance: dg.DagsterInstance, run: str, done: threading.Event) -> None:
+    started, cursor, last_look, drawn = time.monotonic(), None, False, False
+    bar = Bar()
     while not last_look:
         last_look = done.wait(POLL)
-        for run in instance.get_runs(dg.RunsFilter(tags=tag), limit=1):
-            new = instance.get_records_for_run(run.run_id, cursor)
-            cursor = new.cursor
-            for record in new.records:
-                if line := _line(record.event_log_entry):
-                    text = f"{time.monotonic() - started:7.1f} s  {line}"
-                    if sys.stdout.isatty() and (drawn := _bar(text, shutil.get_terminal_size().columns)):
-                        print(f"\r{drawn}\x1b[K", end="", flush=True)  # over the last one; the rest of the line goes
-                        bar = True
-                    else:
-                        print(f"\n{text}" if bar else text, flush=True)
-                        bar = False
-    if bar:
+        new = instance.get_records_for_run(run, cursor)
+        cursor = new.cursor
+        for record in new.records:
+            if line := _line(record.event_log_entry):
+                now = time.monotonic() - started
+                text = f"{now:7.1f} s  {line}"
+                if sys.stdout.isatty() and (shown := bar.draw(text, now, shutil.get_terminal_size().columns)):
+                    print(f"\r{shown}\x1b[K", end="", flush=True)  # over the last one; the rest of the line goes
+                    drawn = True
+                else:
+                    print(f"\n{text}" if drawn else text, flush=True)
+                    drawn = False
+    if drawn:
         print(flush=True)
 
 
-def _bar(text: str, width: int) -> str:
-    """A progress bar in place of the step of a training's log row; nothing for any other line."""
-    row = re.fullmatch(r"(.*)  training (\d+)/(\d+)  (.*)", text)
-    if row is None:
-        return ""
-    before, step, steps, figures = row.groups()
-    done = BAR * int(step) // int(steps)
-    return f"{before}  {'█' * done}{'░' * (BAR - done)} {step}/{steps}  {figures}"[: width - 1]
+class Bar:
+    """The progress bar of a training, with the time that is left at the pace since its first log record."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def draw(self, text: str, now: float, width: int) -> str:
+        """A bar in place of the step of a training's log record; nothing for any other line.
+
+        Args:
+            text: the line.
+            now: seconds.
+            width: characters of the terminal.
+        """
+        row = re.fullmatch(r"(.*)  training (\d+)/(\d+)  (.*)", text)
+        if row is None:
+            return ""
+        before, step, steps, figures = row[1], int(row[2]), int(row[3]), row[4]
+        if self._first is None or step < self._first[1]:
+            self._first = now, step
+        took, made = now - self._first[0], step - self._first[1]
+        left = f"  {timedelta(seconds=round(took / made * (steps - step)))} left" if made and step < steps else ""
+        done = LENGTH * step // steps
+        return f"{before}  {'█' * done}{'░' * (LENGTH - done)} {step}/{steps}{left}  {figures}"[: width - 1]
 
 
 def _line(entry: dg.EventLogEntry) -> str:
@@ -136,7 +184,7 @@ def _line(entry: dg.EventLogEntry) -> str:
         return f"  check {check.check_name:25}{mark}".replace("\n", "\n" + " " * 44)
     if event.is_step_failure:
         error = event.step_failure_data.error
-        if error and error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check has said it
+        if error and error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check shows it
             return ""
         return f"{event.step_key:22}STOPPED  {why(event)}"
     return ""

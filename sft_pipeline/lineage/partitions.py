@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 def experiments(root: Path) -> dg.StaticPartitionsDefinition:
     """The experiments that are there when the code location is loaded.
 
-    A file whose name cannot be a partition key is left out with a warning: every step loads the code location anew, and
+    A file whose name cannot be a partition key is left out with a warning: every step loads the code location, and
     one such file would stop the runs of all other experiments.
     """
     names, problems = specifications(root)

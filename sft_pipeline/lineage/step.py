@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
-from sft_pipeline.artifacts import Artifact
+from sft_pipeline.artifacts import Artifact, GateReport
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage.asset import ASSETS, Asset, Check
 from sft_pipeline.lineage.metadata import describe
 from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.lineage.tags import CUDA, DEVICE, RECOMPUTE
+from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICATION, VERDICT
 from sft_pipeline.provenance.environment import commit
+from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def step(
         for made, text in described.items():
             ASSETS[made] = Asset(
                 name=made,
+                step=name,
                 type=kind,
                 group=group,
                 docs=docs,
@@ -208,24 +210,29 @@ def produce(
     context, store, experiment = work.context, work.store, work.context.partition_key
     versions = {name: artifact.version for name, artifact in upstream.items()}
     first, names = assets[0], [asset.name for asset in assets]
+    if COMMIT not in context.run.tags:
+        content = hash_value(work.experiment.model_dump(mode="json"))[:12]
+        context.instance.add_run_tags(context.run_id, {COMMIT: commit()[:63], SPECIFICATION: content})
     with user_errors():
-        key = first.key(work.experiment, work.root, versions)
-        work.folder = store.begin(first.name, experiment, key, context.log.info, names)
+        result_key = first.key(work.experiment, work.root, versions)
+        work.folder = store.begin(first.name, experiment, result_key, context.log.info, names)
         try:
             again = context.run.tags.get(RECOMPUTE) == "true"
-            made = {} if again or not first.reusable(work.experiment) else _kept(work, assets, key)
+            made = {} if again or not first.reusable(work.experiment) else _kept(work, assets, result_key)
             if kept := bool(made):
                 context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
                 with work.on_devices():
                     made = _make(work, names, make)
-                made = {n: a.model_copy(update={"upstream": versions, "key": key}) for n, a in made.items()}
+                made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}
         except BaseException:
             store.end(first.name, experiment, stored=False)
             raise
         # Until the IO manager has stored the result the folder stays ours: see ArtifactIOManager.
     for asset in assets:
         artifact = made[asset.name]
+        if isinstance(artifact, GateReport):
+            context.instance.add_run_tags(context.run_id, {VERDICT: artifact.verdict})
         yield dg.MaterializeResult(
             asset_key=asset.name,
             value=artifact,

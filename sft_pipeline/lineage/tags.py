@@ -22,7 +22,11 @@ CUDA = {DEVICE: "cuda", "dagster-k8s/config": GPU_POD}
 
 PARTITION = "dagster/partition"
 """Run tag that chooses the experiment. A RunRequest's `partition_key` would do the same, but Dagster checks it against
-the partitions that the code location had when it was loaded; a run's process loads it anew and knows new ones."""
+the partitions that the code location had when it was loaded; a run's process loads it again and knows new ones."""
+
+COMMIT, SPECIFICATION, VERDICT = "sft_pipeline/commit", "sft_pipeline/specification", "sft_pipeline/verdict"
+"""Run tags that the steps set: the code's commit, the beginning of the hash of what the specification says, and the gate's
+verdict."""
 
 RECOMPUTE = "sft_pipeline/recompute"
 """Run tag: with the value `true` a step does its work again even where nothing that it depends on has changed."""

@@ -55,12 +55,12 @@ def test_loading_imports_no_torch_and_no_other_heavy_library():
 
 
 def test_every_asset_is_there_in_its_group_and_described(graph):
-    assert {key.path[-1]: graph.get(key).group_name for key in graph.get_all_asset_keys()} == ASSETS
-    assert all(graph.get(key).description for key in graph.get_all_asset_keys())
+    assert {key.path[-1]: graph.get(key).group_name for key in graph.materializable_asset_keys} == ASSETS
+    assert all(graph.get(key).description for key in graph.materializable_asset_keys)
 
 
 def test_every_asset_belongs_to_an_experiment_and_has_a_code_version(graph):
-    for key in graph.get_all_asset_keys():
+    for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.partitions_def.get_partition_keys() == specifications(project_root())[0]
         assert node.code_version

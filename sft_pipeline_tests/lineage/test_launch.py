@@ -6,14 +6,14 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from sft_pipeline.lineage import launch as launching
 from sft_pipeline.lineage.assets import training
-from sft_pipeline.lineage.launch import BAR, LAUNCH, _bar, _follow, launch
+from sft_pipeline.lineage.launch import LENGTH, Bar, _follow, launch
 from sft_pipeline.training.callbacks.logging import line
 
 
@@ -32,10 +32,10 @@ def launched(instance, monkeypatch):
     def go(select):
         asked, shown = [], io.StringIO()
         monkeypatch.setattr(dg.DagsterInstance, "get", lambda: contextlib.nullcontext(instance))
-        monkeypatch.setattr(dg, "execute_job", lambda *_, **given: asked.append(given) or SimpleNamespace(success=True))
+        monkeypatch.setattr(launching, "_execute", lambda instance, tags, keys: asked.append(keys) or True)
         with contextlib.redirect_stdout(shown):
             assert launch("tiny", select, recompute=False)
-        return {key.path[-1] for key in asked[0]["asset_selection"]}, shown.getvalue()
+        return {key.path[-1] for key in asked[0]}, shown.getvalue()
 
     return go
 
@@ -59,13 +59,16 @@ def test_a_run_whose_process_is_gone_is_ended_before_another_begins(launched, in
 def test_a_log_row_of_a_training_becomes_a_bar_that_fits_into_the_terminal():
     row = {"step": 50, "steps": 200, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 0.4, "tokens_per_second": 1800.0}
     text = f"   12.3 s    {line(row)}"
-    drawn = _bar(text, 200)
-    assert drawn.count("█") == BAR // 4 and drawn.count("░") == BAR * 3 // 4
+    bar = Bar()
+    drawn = bar.draw(text, 10.0, 200)
+    assert drawn.count("█") == LENGTH // 4 and drawn.count("░") == LENGTH * 3 // 4
     assert "50/200  loss 1.5000" in drawn and "1,800/s" in drawn
-    assert len(_bar(text, 60)) == 59
-    assert len(_bar(f"1 s  {line(row | {'step': 200})}", 80)) < 80
+    assert len(bar.draw(text, 10.0, 60)) == 59
+    later = bar.draw(f"1 s  {line(row | {'step': 100})}", 35.0, 200)
+    assert "100/200  0:00:50 left  loss" in later  # 50 steps in 25 s
+    assert "left" not in bar.draw(f"1 s  {line(row | {'step': 200})}", 80.0, 200)
     for other in ({"step": 50, "steps": 200, "eval_loss": 1.7}, {"step": 200, "steps": 200, "train_runtime": 9.0}):
-        assert _bar(f"   12.3 s    {line(other)}", 200) == ""
+        assert bar.draw(f"   12.3 s    {line(other)}", 90.0, 200) == ""
 
 
 def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_always(monkeypatch):
@@ -83,7 +86,7 @@ def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_a
 
 
 def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instance, monkeypatch):
-    run = materialize(toy_project, "raw_dataset", tags={LAUNCH: "it"}).result
+    run = materialize(toy_project, "raw_dataset").result
     read, looks, done = [], [], threading.Event()
     records = instance.get_records_for_run
 
@@ -102,6 +105,17 @@ def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instan
     # unless it still is.
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
-        _follow(instance, {LAUNCH: "it"}, done)
+        _follow(instance, run.run_id, done)
     assert read == [len(instance.all_logs(run.run_id)), 0, 0, 0, 0]
     assert shown.getvalue().count("raw_dataset           made") == 1
+
+
+def test_a_run_of_the_command_line_is_a_run_of_the_code_location(toy_project, place, monkeypatch):
+    """The UI's overview lists the runs of its repositories, and re-executes those whose job it can load."""
+    monkeypatch.setenv("DAGSTER_HOME", place["DAGSTER_HOME"])
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        assert launch("toy", "raw_dataset", recompute=False), shown.getvalue()
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(tags={".dagster/repository": "__repository__@sft_pipeline"}))
+    assert run.job_name == "full_lineage" and run.remote_job_origin.location_name == "sft_pipeline"
+    assert run.is_success and run.tags["sft_pipeline/commit"] and len(run.tags["sft_pipeline/specification"]) == 12

@@ -27,7 +27,7 @@ def assets(monkeypatch):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         graph = build_defs().resolve_asset_graph()
-        return [graph.get(key) for key in graph.get_all_asset_keys()]
+        return [graph.get(key) for key in graph.materializable_asset_keys]
 
     return load
 

@@ -41,6 +41,7 @@ def _answers(
 ) -> Asset:
     return Asset(
         name=name,
+        step="generations",
         type=Generations,
         group=EVALUATION,
         docs="docs/how-to/generation.md",

@@ -15,7 +15,7 @@ NAME = "re_evaluate_on_change"
 def build() -> dg.SensorDefinition:
     """The sensor over the job `re_evaluate`, stopped."""
 
-    # Without the recompute tag: only what has changed is made anew, and a run that finds no change costs nothing.
+    # Without the recompute tag: only what has changed is recomputed, and a run that finds no change costs nothing.
     @dg.sensor(
         name=NAME,
         job_name="re_evaluate",

@@ -1,6 +1,6 @@
-"""Tells a step to end when the process of its run is gone; the forkserver of the step processes preloads it.
+"""Interrupts a step when the process of its run is gone; the forkserver of the step processes preloads it.
 
-Nobody could see or end such a step, and it would hold its device and its lock. It is told as the run's process tells it
+Nobody could see or end such a step, and it would hold its device and its lock. It gets the signal that the run's process sends
 when somebody terminates the run, so a training saves a checkpoint first. Import it nowhere else.
 """
 

@@ -27,7 +27,7 @@ def hold(instance: dg.DagsterInstance, run: str) -> None:
     """Record that this process executes `run`, until the process ends.
 
     Not until the run ends: Dagster writes a run's end after the executor has returned, and in between the run would look
-    dead. Where nothing can be written the run goes on, and is never judged.
+    dead. Where nothing can be written the run continues, and is never judged.
     """
     file = _file(instance, run)
     with suppress(OSError):

@@ -116,7 +116,7 @@ def _remote(store: Store, objects: RemoteObjects, keep: int, age: timedelta, rem
         if (asset, address) in kept or newest - objects.modified(list(files)) < age:
             continue
         if remove:
-            if (asset, address) in referred(store, keep):  # looked at again: content that was made again has come back
+            if (asset, address) in referred(store, keep):  # checked again: content that was recomputed has come back
                 continue
             objects.remove(list(files))
         found.append(Garbage(kind="remote object", name=objects.named(asset, address), bytes=sum(files.values())))

@@ -14,7 +14,7 @@ WORK = "SFT_PIPELINE_WORK"
 """Variable that names the local folder beside a remote store: work folders, locks, scratch and cached objects."""
 
 CACHE = "SFT_PIPELINE_CACHE"
-"""Variable that names the folder for what can be made again, such as embedded base models."""
+"""Variable that names the folder for what can be rebuilt, such as embedded base models."""
 
 
 def default_store() -> Path | str:

@@ -17,8 +17,8 @@ def test_whatever_could_spend_device_time_is_stopped_until_somebody_switches_it_
 
 def test_the_gate_alone_has_a_freshness_policy_and_nothing_runs_because_of_it():
     graph = build_defs().resolve_asset_graph()
-    policies = {key.path[-1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
+    policies = {key.path[-1]: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
     policy = policies.pop("gate_report")
     assert policy.fail_window.to_timedelta() == timedelta(days=15)
     assert set(policies.values()) == {None}
-    assert all(graph.get(key).automation_condition is None for key in graph.get_all_asset_keys())
+    assert all(graph.get(key).automation_condition is None for key in graph.materializable_asset_keys)
