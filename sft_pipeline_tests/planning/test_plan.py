@@ -180,7 +180,7 @@ def test_a_log_that_the_diagnosis_could_not_judge_is_refused(toy, made, training
     if dev is None or len(dev) > 1:
         ends = [*range(options.eval_interval, count, options.eval_interval), count]
         rows += [{"step": step, "eval_loss": 1.0} for step in ends]
-    (judged,) = loss_rules.few_rows(read(rows)) or [None]
+    (judged,) = loss_rules.few_records(read(rows)) or [None]
     assert severity == (judged.severity if judged and judged.severity != "info" else None)
 
 
