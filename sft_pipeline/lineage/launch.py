@@ -172,14 +172,14 @@ def _line(entry: dg.EventLogEntry) -> str:
     """What the terminal shows of an event; most are not worth a line."""
     event = entry.dagster_event
     if event is None:  # a log message: the project's own, or Dagster's about each step that was skipped
-        skipped = entry.level < logging.INFO or entry.user_message.startswith("Dependencies for step ")
+        skipped = int(entry.level) < logging.INFO or entry.user_message.startswith("Dependencies for step ")
         return "" if skipped else f"  {entry.user_message}"
     if event.is_step_materialization:
         made = event.step_materialization_data.materialization
         reused = made.metadata.get("reused")
         return f"{made.asset_key.path[-1]:22}{'unchanged' if reused and reused.value else 'made'}"
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
-        check = event.event_specific_data
+        check = event.asset_check_evaluation_data
         mark = "passed" if check.passed else f"FAILED  {check.description or ''}"
         return f"  check {check.check_name:25}{mark}".replace("\n", "\n" + " " * 44)
     if event.is_step_failure:

@@ -54,11 +54,11 @@ def _name_item(rows: Sequence[Mapping[str, Any]], answers: Mapping[str, str], ev
         except DataError as error:
             failed.setdefault(row["type"], []).append((row, error))
     for type, items in failed.items():
-        row, error = items[0]
+        row, problem = items[0]
         raise DataError(
-            f"{row['source_file']}, row {row['source_row']}: {error} {len(items)} of the "
+            f"{row['source_file']}, row {row['source_row']}: {problem} {len(items)} of the "
             f"{sum(row['type'] == type for row in rows)} test items of type {type} cannot be judged."
-        ) from error
+        ) from problem
 
 
 def _encode(

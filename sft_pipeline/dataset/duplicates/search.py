@@ -147,7 +147,7 @@ class Neighbours:
 
     def of(self, position: int) -> tuple[Positions, npt.NDArray[np.float64]]:
         """The other sets that are like the one at `position`, ascending, and their similarities."""
-        entries, size = self._entries, int(self._sets.sizes_at(np.array([position]))[0])
+        entries, size = self._entries, self._sets.sizes_at(np.array([position]))
         own = self._of_row[self._row_start[position] : self._row_start[position + 1]]
         counts = self._token_end[own] - self._token_start[own]
         met, place = ranges(self._token_start[own], counts), np.repeat(entries.at[own], counts)

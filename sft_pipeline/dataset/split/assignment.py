@@ -106,42 +106,56 @@ def _crossing(
     return found
 
 
+class _Component(NamedTuple):
+    """Rows that stay together; equal instructions have equal ranks and are one item."""
+
+    rank: str
+    test_items: int
+    dev_items: int
+    rows: list[int]
+
+    def items(self, side: str) -> int:
+        return self.test_items if side == "test" else self.dev_items
+
+
 def _by_hash(
     columns: Columns, ranks: Sequence[str], united: Components, split: Split, unwanted: frozenset[int], test: bool
 ) -> tuple[list[str], Notes]:
-    # type → (rank, test items, dev items, rows) of each component; equal instructions have equal ranks
-    strata: dict[str, list[tuple[str, int, int, list[int]]]] = {}
+    strata: dict[str, list[_Component]] = {}
     for members in united.members():
         counts = Counter(columns.types[p] for p in members)
         type = min(counts, key=lambda name: (-counts[name], name))
         wanted = [p for p in members if p not in unwanted] if unwanted else members
         rank = min(ranks[p] for p in members)
         strata.setdefault(type, []).append(
-            (rank, len({ranks[p] for p in members}), len({ranks[p] for p in wanted}), members)
+            _Component(rank, len({ranks[p] for p in members}), len({ranks[p] for p in wanted}), members)
         )
-    available = [{type: sum(c[i] for c in found) for type, found in sorted(strata.items())} for i in (1, 2)]
-    quotas = {"test": _test_quotas(available[0], split)} if test else {}
-    quotas["dev"] = _shares(split.dev_size, available[1])
+    available = {
+        side: {type: sum(c.items(side) for c in found) for type, found in sorted(strata.items())}
+        for side in ("test", "dev")
+    }
+    quotas = {"test": _test_quotas(available["test"], split)} if test else {}
+    quotas["dev"] = _shares(split.dev_size, available["dev"])
     sides = ["train"] * len(ranks)
     notes: Notes = {}
     for type, found in sorted(strata.items()):
         rest = sorted(found)
         for side in quotas:
-            items = 1 if side == "test" else 2
-            missing, left = quotas[side][type], []
+            missing = quotas[side][type]
+            left: list[_Component] = []
             for component in rest:
-                if missing and component[items] <= missing:  # a component of unwanted rows alone has no items
-                    missing -= component[items]
-                    for position in component[3]:
+                if missing and component.items(side) <= missing:  # a component of unwanted rows alone has no items
+                    missing -= component.items(side)
+                    for position in component.rows:
                         sides[position] = side
                 else:
                     left.append(component)
             if missing:
-                largest = max(left, key=lambda component: component[items], default=("", 0, 0, []))
-                examples = " and ".join(repr(columns.texts[p][:60]) for p in largest[3][:2])
+                largest = max(left, key=lambda component: component.items(side), default=_Component("", 0, 0, []))
+                examples = " and ".join(repr(columns.texts[p][:60]) for p in largest.rows[:2])
                 notes.setdefault(side, []).append(
                     f"{quotas[side][type] - missing} of {quotas[side][type]} items of type {type!r}; "
-                    f"the largest component left has {largest[items]} rows and is not divided"
+                    f"the largest component left has {largest.items(side)} rows and is not divided"
                     f"{f' (such as {examples})' if examples else ''}"
                 )
             rest = left
