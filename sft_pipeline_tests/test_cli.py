@@ -266,9 +266,9 @@ def test_diagnosing_something_else_is_an_unusable_input(run, tmp_path):
     path = tmp_path / "state.json"
     path.write_text("[]")
     done = run("diagnose", path)
-    assert done.exit_code == 2 and "log_history is empty" in done.output
+    assert done.exit_code == 2 and "the log is empty" in done.output
     done = run("diagnose", tmp_path)
-    assert done.exit_code == 2 and "checkpoint-N folders" in done.output
+    assert done.exit_code == 2 and "trainer_state.json" in done.output
 
 
 def test_diagnosing_a_run_s_folder_and_a_log_too_short_to_judge(run, tmp_path):
@@ -276,7 +276,7 @@ def test_diagnosing_a_run_s_folder_and_a_log_too_short_to_judge(run, tmp_path):
     rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}]
     (tmp_path / "checkpoint-2" / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
     done = run("diagnose", tmp_path)
-    assert done.exit_code == 1 and done.output.startswith("undecided") and "too few log rows to judge" in done.output
+    assert done.exit_code == 1 and done.output.startswith("undecided") and "too few log records to judge" in done.output
 
 
 def test_verifying_and_reporting_what_was_never_made(run, toy_project):

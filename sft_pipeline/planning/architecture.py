@@ -116,7 +116,8 @@ def _built(config: str, lora: Lora, quantized: bool) -> Base:
     sizes = {id(parameter): parameter.numel() for parameter in model.parameters()}
     matrices = [p for m in model.modules() if id(m) not in ends for p in _matrices(m)]
     linear = _linear_widths(model)
-    trainable, stacked, refusal, adapted = 0, 0, "", ()
+    trainable, stacked, refusal = 0, 0, ""
+    adapted: tuple[str, ...] = ()
     try:
         with torch.device("meta"):
             adapted_model = adapt(model, lora)

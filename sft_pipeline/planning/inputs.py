@@ -106,4 +106,4 @@ def successes(
     answers = engine.answer(prompts, experiment.generation)
     outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
     judged = [j for j in score_items(rows, outputs, experiment.evaluation, root) if j.success is not None]
-    return sum(j.success for j in judged), len(judged)
+    return sum(bool(j.success) for j in judged), len(judged)

@@ -191,10 +191,14 @@ def test_no_code_hands_text_to_a_shell_an_interpreter_or_an_unescaped_template()
                 and isinstance(node.args[0], ast.JoinedStr | ast.Constant)
             ):
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)[:80]}")
-    # What a model wrote runs in the sandbox's own process, where the specification allows it, and nowhere else.
-    assert {line.partition(":")[0] for line in found} <= {"evaluation/scoring/sandbox_child.py"}
+    # What a model wrote runs in the sandbox's own process, where the specification allows it, and nowhere else. The scorer
+    # `code` compiles a text to see whether it is a program, and runs nothing.
+    assert {line.partition(":")[0] for line in found} <= {
+        "evaluation/scorers/code.py",
+        "evaluation/scoring/sandbox_child.py",
+    }
 
 
 def test_the_ui_is_started_on_the_loopback_address_only():
-    commands = [line for line in (REPOSITORY / "Makefile").read_text().splitlines() if "dagster dev" in line]
-    assert commands and all("--host 127.0.0.1" in line for line in commands)
+    text = (PACKAGE / "commands" / "ui.py").read_text()
+    assert '"--host", "127.0.0.1"' in text and "0.0.0.0" not in text

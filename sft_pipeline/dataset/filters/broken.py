@@ -38,7 +38,7 @@ def link_input(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     """
     if not quality.link_input:
         return None
-    head, _, last = trimmed(row["instruction"]).rpartition("\n")
+    head, _line, last = trimmed(row["instruction"]).rpartition("\n")
     if head and _LINK.fullmatch(last) and not _ABOUT_LINKS.search(head):
         return Hit("the instruction's input is only a link", last)
     return None

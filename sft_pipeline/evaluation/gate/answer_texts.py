@@ -93,10 +93,10 @@ def cut_without_notice(texts: Sequence[str], tokens: Sequence[int | None]) -> li
         for text in texts:
             known.update(set(text.casefold().split()[:-1]))
         stems = {word[:k] for word in known for k in range(1, len(word))}
-        last = [
+        ends = [
             text.split()[-1].casefold() if o and not text[-1].isspace() else "" for text, o in zip(texts, open_ended)
         ]
-        if sum(bool(word) and word not in known and word in stems for word in last) > few:
+        if sum(bool(word) and word not in known and word in stems for word in ends) > few:
             found = [f or o for f, o in zip(found, open_ended)]
     return found
 

@@ -124,8 +124,8 @@ class Comparison:
     @cached_property
     def sensitivity(self) -> tuple[Sensitivity, ...]:
         """The overall result under other treatments of what could not be judged, and of ties."""
-        outcomes = ([getattr(p, m).success for p in self.pairs] for m in MODELS)
-        return sensitivity(*outcomes, self.gate, self.tied)
+        base, sft = ([getattr(p, m).success for p in self.pairs] for m in MODELS)
+        return sensitivity(base, sft, self.gate, self.tied)
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         """A value that several criteria ask for, computed once."""
@@ -143,12 +143,12 @@ class Comparison:
     @cached_property
     def lengths(self) -> dict[str, dict[str, Column]]:
         """Length of every answer by unit (characters, words, tokens) and model; tokens only where all are known."""
-        found = {
+        found: dict[str, dict[str, Column]] = {
             "characters": {m: np.array([len(t.strip()) for t in self.texts[m]]) for m in MODELS},
             "words": {m: np.array([len(t.split()) for t in self.texts[m]]) for m in MODELS},
         }
         if all(a.tokens is not None for p in self.pairs for _, a in p.answers):
-            found["tokens"] = self.column(lambda p, a: a.tokens, np.int64)
+            found["tokens"] = {**self.column(lambda p, a: a.tokens, np.int64)}
         return found
 
     @cached_property

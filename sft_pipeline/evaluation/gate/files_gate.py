@@ -58,7 +58,10 @@ def decide_outputs(
 def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, root: Path) -> Examined:
     """Decide as `decide_outputs`, and write nothing."""
     known = read_item_rows(items) if items else None
-    sides: Sides = tuple({o.id: o for o in read_outputs(path)} for path in (base, sft))
+    sides: Sides = (
+        {str(o.id): o for o in read_outputs(base)},
+        {str(o.id): o for o in read_outputs(sft)},
+    )
     tables = {} if known is None else {f"items {items}": list(known)}
     same, _ = same_items({**tables, f"base {base}": list(sides[0]), f"sft {sft}": list(sides[1])})
     if same.outcome == "refused":
@@ -96,9 +99,16 @@ def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, r
     return Examined(verdict(made, reasons, evaluation.gate, agreement=found), made, facts)
 
 
-def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, str | None]:
+def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, Any]:
     """A row of an instruction dataset, from what the items file and the rows of both sides say."""
-    row = {"id": id, "instruction": "", "response": "", "type": "all", "group": None, "reference": None}
+    row: dict[str, Any] = {
+        "id": id,
+        "instruction": "",
+        "response": "",
+        "type": "all",
+        "group": None,
+        "reference": None,
+    }
     for name in ("instruction", "type", "group", "reference"):
         said = {given[name] for given in (known, *(side[id].item for side in sides)) if name in given}
         if len(said) > 1:
@@ -153,7 +163,7 @@ def _judged(
         for side in sides:
             if side[row["id"]].output is None:
                 raise DataError(f"item {row['id']}, field output: is missing, so there is nothing to judge")
-    outputs = [{row["id"]: side[row["id"]].output for row in rest} for side in sides]
+    outputs = [{row["id"]: side[row["id"]].output or "" for row in rest} for side in sides]
     verdicts = {b.id: (b, s) for b, s in _scored(rest, outputs, evaluation, root)} if rest else {}
     unusable = left_out(rest, [verdicts[row["id"]][0] for row in rest])
     made = []
@@ -182,7 +192,7 @@ def _scored(
         DataError: a scorer lacks what it compares with; where no row has any of it, that is said instead of one item's field.
     """
     try:
-        return score_both(rows, *outputs, evaluation, root)
+        return score_both(rows, outputs[0], outputs[1], evaluation, root)
     except DataError as error:
         if any(row["response"] or row["reference"] for row in rows):
             raise
@@ -234,7 +244,7 @@ def _models(names: Sequence[set[str]]) -> list[str]:
 def _prompts(sides: Sides) -> list[Reason]:
     """Whether both models were given the same prompt, as far as the files say what it was."""
     both = [(id, o.prompt, sides[1][id].prompt) for id, o in sides[0].items()]
-    both = [(id, *prompts) for id, *prompts in both if prompts != [None, None]]
+    both = [(id, first, second) for id, first, second in both if (first, second) != (None, None)]
     if not both:
         return []
     lone = [id for id, *prompts in both if None in prompts]

@@ -67,8 +67,8 @@ def decide(
     rows = [row for row in rows if row["id"] in common]
     rows, repeated = with_clusters_of_questions(rows, {row["id"]: Question(row["instruction"]) for row in rows})
     by_id = [{a["id"]: a for a in side} for side in answers]
-    outputs = [{id: a["output"] for id, a in side.items()} for side in by_id]
-    judged = score_both(rows, *outputs, evaluation, root, work)
+    base_outputs, sft_outputs = ({id: a["output"] for id, a in side.items()} for side in by_id)
+    judged = score_both(rows, base_outputs, sft_outputs, evaluation, root, work)
     made = [
         Pair.of(
             row,
@@ -142,9 +142,7 @@ def _answer(row: Mapping[str, Any], judged: Judged) -> Answer:
 def _read_generations(generations: Generations) -> list[dict[str, Any]]:
     from sft_pipeline.dataset.table import read_table
 
-    rows: list[Mapping[str, Any]] = read_table(
-        generations.path(Generations.ROWS), ["id", "output", "tokens", "finish_reason", "mean_logprob"]
-    )
+    rows = read_table(generations.path(Generations.ROWS), ["id", "output", "tokens", "finish_reason", "mean_logprob"])
     if empty := [row["id"] for row in rows if row["output"] is None]:
         raise DataError(
             f"{generations.model} generations, field output: {some(empty)} without an answer; generate again"

@@ -162,7 +162,12 @@ class Pair:
 
     def row(self) -> dict[str, Any]:
         """The row of items.parquet."""
-        row = {"id": self.id, "type": self.type, "instruction": self.instruction, "verifier": self.verified}
+        row: dict[str, Any] = {
+            "id": self.id,
+            "type": self.type,
+            "instruction": self.instruction,
+            "verifier": self.verified,
+        }
         row["cluster"] = self.cluster
         for name, answer in self.answers:
             row |= {

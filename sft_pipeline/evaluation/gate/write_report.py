@@ -57,7 +57,7 @@ def write(
     )
     from sft_pipeline.report.gate.json import GateJson
 
-    fields = {
+    fields: dict[str, Any] = {
         "verdict": decision.verdict,
         "overall": decision.overall,
         "types": decision.types,

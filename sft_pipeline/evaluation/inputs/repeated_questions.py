@@ -123,12 +123,12 @@ def with_clusters_of_questions(
 
     clusters = clusters_of(questions, {row["id"]: row["group"] for row in rows})
     own = [clusters[row["id"]] for row in rows if clusters[row["id"]] != row["group"]]
-    rows = [{**row, "group": clusters[row["id"]]} for row in rows]
+    grouped = [{**row, "group": clusters[row["id"]]} for row in rows]
     if not own:
-        return rows, []
+        return grouped, []
     detail = (
         f"{len(own)} items without a group ask {len(set(own))} different questions, but for numbering, case, punctuation and "
         "the numbers of a template: those that ask the same one are one cluster, for the same question asked again is no new "
         "observation. Where they do ask something else, say so in their instruction (or prompt), or give them a group each"
     )
-    return rows, [precondition("repeated_questions", "info", detail)]
+    return grouped, [precondition("repeated_questions", "info", detail)]

@@ -99,7 +99,7 @@ def program(output: str, prefix: str, entry: str, tests: str) -> tuple[str, bool
                 return _without_own_tests(source, entry, tests), fenced
     if not code.strip():
         return "", fenced
-    begun = [source for candidate in candidates if (source := _without_rest(candidate, len(prefix))) is not None]
+    begun = [kept for candidate in candidates if (kept := _without_rest(candidate, len(prefix))) is not None]
     if begun := [source for source in begun if not (prefix and _leaves_a_stub(source))]:
         return _without_own_tests(max(begun, key=len), entry, tests), fenced  # the one of which least is cut off
     return (f"{prefix}\n\n{code}" if entry and _defines(code, entry) else prefix + code), fenced

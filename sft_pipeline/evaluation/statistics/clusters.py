@@ -7,10 +7,14 @@ the bootstrap draws whole clusters.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import GroupResult
 from sft_pipeline.evaluation.statistics.paired import LEVEL, tango
 from sft_pipeline.experiment import Gate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 BLOCK = 4_000_000
 """Most numbers of a block of bootstrap samples: 32 MB."""
@@ -124,7 +128,9 @@ def cluster_interval(
     return (-high, -low) if flipped else (low, high)
 
 
-def _totals(base: Sequence[bool], sft: Sequence[bool], clusters: Sequence[str | None]):
+def _totals(
+    base: Sequence[bool], sft: Sequence[bool], clusters: Sequence[str | None]
+) -> tuple["npt.NDArray[Any]", "npt.NDArray[Any]"]:
     """By cluster its number of items, shape (clusters,), and its won and lost pairs, shape (2, clusters)."""
     import numpy as np
 
@@ -136,6 +142,6 @@ def _totals(base: Sequence[bool], sft: Sequence[bool], clusters: Sequence[str | 
     return sizes, np.stack(pairs)
 
 
-def _kinds(sizes, lifts) -> list[tuple[int, int, int]]:
+def _kinds(sizes: "npt.NDArray[Any]", lifts: "npt.NDArray[Any]") -> list[tuple[int, int, int]]:
     """Items, won minus lost, and number of the clusters of each kind, in order."""
     return sorted((size, lift, count) for (size, lift), count in Counter(zip(sizes.tolist(), lifts.tolist())).items())

@@ -69,7 +69,6 @@ def _guarded(work: Work, base_model_guard: GuardReport, **_: Any) -> None:
     docs="docs/how-to/training.md",
     code=["planning/inputs.py", "generation/engines", *SCORERS],
     borders={
-        "embedded/base_model.py": "makes the embedded base, whose version is in the key",
         "provenance/store": "where artifacts lie",
     },
     depends=_planning,

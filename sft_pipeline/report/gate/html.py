@@ -111,7 +111,7 @@ _MEASURES = {
 """By name in the page: field of `AnswerStatistics` and how it is written."""
 
 
-def _answers(figures: GateJson) -> list[tuple[str, str, str]]:
+def _answers(figures: GateJson) -> list[tuple[str, ...]]:
     """What the answers of both models look like: name of the figure, base, fine-tuned."""
     rows = []
     both_models = [figures.answers[model] for model in ("base", "sft")]

@@ -24,7 +24,8 @@ def row(response: str, instruction: str = "Say something.", type: str = "all") -
 
 
 def test_the_filters_are_named_as_the_report_names_them():
-    names = ["empty", "placeholder", "delimiter", "runaway", "repetition", "repeats_instruction", "truncated", "scope"]
+    names = ["empty", "placeholder", "link_input", "broken_characters", "delimiter", "runaway"]
+    names += ["repetition", "repeats_instruction", "truncated", "scope"]
     assert [judge.__name__ for judge in WORDING] == names
 
 

@@ -273,7 +273,7 @@ def test_beside_scripts_without_spaces_no_border_is_asked_for(output, expected):
 def test_latin_words_have_borders_in_any_text():
     letters = {"answer": "A", "choices": ["A", "B"]}
     assert judge(choice, "答案是A。", **letters).success
-    assert judge(choice, "选A不选B", **letters).reason.startswith("names 2 choices")
+    assert judge(choice, "选A不选B", **letters).success  # "choose A, not B"
     assert judge(choice, "答案是AB", **letters).reason == "names none of the choices"
     assert not judge(contains, "答案是Pythonic的", "Python").success
 

@@ -37,6 +37,9 @@ KINDS: dict[Kind, str] = {
 """What each kind asks, and what follows."""
 
 
+Outcome = Literal["pass", "fail", "refused", "info"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a criterion found.
@@ -51,7 +54,7 @@ class Finding:
     """
 
     detail: str
-    outcome: Literal["pass", "fail", "refused", "info"] | None = None
+    outcome: Outcome | None = None
     after: GroupResult | None = None
     name: str = ""
     remedy: str = ""

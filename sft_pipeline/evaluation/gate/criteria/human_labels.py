@@ -1,6 +1,7 @@
 """Agreement of the scorers with human labels, where there are some."""
 
 import math
+from typing import Literal
 
 from sft_pipeline.artifacts import Agreement
 from sft_pipeline.evaluation.gate.criteria.formatting import minus, percent
@@ -26,17 +27,18 @@ def _unsupported(found: Agreement, gate: Gate) -> list[str]:
     chance: kappa is one minus the ratio of the two.
     """
     short = []
+    kappa = found.kappa if found.kappa is not None else 0.0
     for name, n, agreed in (
         ("base", found.base_n, found.base_agreed),
         ("fine-tuned model", found.sft_n, found.sft_agreed),
     ):
         disagreed, all_disagreed = (n - agreed) * found.n, (found.n - found.agreed) * n
-        if n < gate.min_labels_each or disagreed * (1 - found.kappa) > (1 - gate.min_kappa) * all_disagreed:
+        if n < gate.min_labels_each or disagreed * (1 - kappa) > (1 - gate.min_kappa) * all_disagreed:
             short.append(name)
     return short
 
 
-def agreement(found: Agreement, gate: Gate) -> tuple[str, str]:
+def agreement(found: Agreement, gate: Gate) -> tuple[Literal["pass", "refused", "info"], str]:
     """Outcome and detail; refused where kappa lies below the limit: then the scores are not what people see.
 
     From fewer than `min_labels` labels only an interval that ends below the limit refuses.
@@ -73,6 +75,7 @@ def agreement(found: Agreement, gate: Gate) -> tuple[str, str]:
 
 def _needed(found: Agreement, gate: Gate) -> str:
     """The interval narrows with the square root of the number of labels."""
+    assert found.kappa is not None and found.interval is not None  # asked only where there are both
     short = found.kappa - found.interval[0]
     room = found.kappa - gate.min_kappa
     if room <= 0.01:

@@ -6,7 +6,7 @@ import numpy as np
 
 from sft_pipeline.artifacts import GroupResult, ProtectedResult
 from sft_pipeline.evaluation.gate.comparison import Comparison
-from sft_pipeline.evaluation.gate.criteria.criterion import Finding
+from sft_pipeline.evaluation.gate.criteria.criterion import Finding, Outcome
 from sft_pipeline.evaluation.gate.criteria.formatting import interval, signed
 from sft_pipeline.evaluation.statistics.power import best_lower_bound, largest_tolerable_loss
 from sft_pipeline.experiment import Protected
@@ -94,5 +94,5 @@ def guarantees(c: Comparison) -> Iterator[Finding]:
             else:
                 detail += "; the interval reaches from a tolerable to an intolerable difference"
         failing = {"violated"} | ({"undecided"} if c.gate.undecided == "fails" else set())
-        outcome = "pass" if found.verdict == "held" else "fail" if found.verdict in failing else "info"
+        outcome: Outcome = "pass" if found.verdict == "held" else "fail" if found.verdict in failing else "info"
         yield Finding(detail, outcome, name=spec.name)

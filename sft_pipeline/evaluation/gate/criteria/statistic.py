@@ -33,6 +33,7 @@ def clusters(c: Comparison) -> Iterator[Finding]:
     if p is None:
         return
     holds = overall.lift > 0 and p <= c.gate.alpha
+    assert overall.cluster_interval is not None  # there are clusters
     yield Finding(
         f"the {overall.n} items form {overall.clusters} clusters; with the models exchanged in whole clusters p "
         f"{'=' if p > SMALLEST else '≤'} {p:.3g}, alpha = {c.gate.alpha:g}; bootstrap over whole clusters: "
