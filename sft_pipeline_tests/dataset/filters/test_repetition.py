@@ -44,7 +44,7 @@ def test_tables_verses_and_short_texts_are_kept(text):
 )
 def test_the_same_over_and_over_is_dropped_with_its_most_frequent_words(text):
     hit = repetition(row(text), QUALITY, NOTHING)
-    assert hit and "-grams are repetitions" in hit.reason
+    assert hit and ("-grams are repetitions" in hit.reason or "repeat one another" in hit.reason)
     assert hit.matched.replace(" ", "") in text.lower().replace(" ", "")
 
 

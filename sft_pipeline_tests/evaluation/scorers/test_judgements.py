@@ -60,8 +60,10 @@ GOOD = {"id": "i1", "output": "x", "success": True}
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([GOOD, "", GOOD], r"judged\.jsonl, row 3: the same output of item i1 is judged in row 1 already"),
-        ([GOOD, GOOD | {"success": False}], "row 2: the same output of item i1 is judged in row 1 already"),
+        (
+            [GOOD, "", GOOD | {"success": False}],
+            r"judged\.jsonl, row 3: the same output of item i1 is judged otherwise in row 1",
+        ),
         (["{"], "row 1: not JSON"),
         (["[1]"], "row 1: is a list; every line is one JSON object"),
         ([{"id": 5.5, "output": "x", "success": True}], "row 1, field id: must be text or a whole number, is 5.5"),
@@ -75,6 +77,11 @@ GOOD = {"id": "i1", "output": "x", "success": True}
 def test_rows_that_are_no_judgements_are_named(judge, written, rows, problem):
     with pytest.raises(DataError, match=problem):
         judge(judgements, "x", options=written(*rows))
+
+
+def test_equal_judgements_of_one_text_are_one(judge, written):
+    """Both models may give the same text, and whoever judged it judged it twice."""
+    assert judge(judgements, "x", options=written(GOOD, "", GOOD)).success is True
 
 
 def test_a_file_as_other_tools_write_it_is_read(judge, tmp_path):
