@@ -202,9 +202,9 @@ def test_no_key_is_written_anywhere(s3, store, make, tmp_path):
     assert not [data for data in written if b"planted" in data]
 
 
-def test_a_local_store_loads_no_file_system_library():
+def test_a_local_store_loads_no_file_system_library(tmp_path):
     code = (
-        "import sys; from sft_pipeline.provenance.store import Store; Store('/tmp/x').pointer('a', 'b');"
+        f"import sys; from sft_pipeline.provenance.store import Store; Store({str(tmp_path)!r}).pointer('a', 'b');"
         "print({'fsspec', 's3fs', 'botocore', 'aiohttp'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
