@@ -18,6 +18,7 @@ from sft_pipeline.lineage.jobs import build_jobs
 from sft_pipeline.lineage.partitions import experiments
 from sft_pipeline.lineage.presentation import present
 from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.specifications import build_specifications
 from sft_pipeline.provenance.store import default_store
 from sft_pipeline.specification import project_root
 
@@ -37,7 +38,7 @@ def build_defs(
     project = Project(root=str(root), store=str(store or default_store()))
     resources = {"project": project, "io_manager": ArtifactIOManager(project=project), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=present(build_assets(partitions)),
+        assets=[*build_specifications(partitions), *present(build_assets(partitions))],
         asset_checks=build_checks(partitions),
         jobs=build_jobs(),
         schedules=build_schedules(),

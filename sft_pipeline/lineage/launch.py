@@ -21,7 +21,9 @@ import dagster as dg
 
 from sft_pipeline.lineage.failure_text import cause, why
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
+from sft_pipeline.lineage.specifications import observe
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
+from sft_pipeline.specification import load_by_name, project_root
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -73,6 +75,8 @@ def _launch(experiment: str, select: str, recompute: bool) -> bool:
     with dg.DagsterInstance.get() as instance:
         for line in end_dead_runs(instance):
             print(line, flush=True)
+        root = project_root()
+        observe(instance, experiment, load_by_name(experiment, root), root)
         return _execute(instance, tags, keys)
 
 

@@ -18,6 +18,7 @@ from sft_pipeline.lineage.asset import ASSETS, Asset, Check
 from sft_pipeline.lineage.metadata import describe
 from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.resources import Project, user_errors
+from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICATION, VERDICT
 from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
@@ -183,7 +184,7 @@ def step(
                 partitions_def=partitions,
                 group_name=group,
                 op_tags=CUDA if cuda else None,
-                deps=list(deps),
+                deps=[*deps, key(name)],
                 outs={made: ASSETS[made].out() for made in described},
             )(compute)
 

@@ -10,6 +10,7 @@ from sft_pipeline.artifacts import InstructionDataset, TrainingReport
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage.asset import ASSETS, Check
 from sft_pipeline.lineage.code_versions import counted
+from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.lineage.step import STEPS, step
 from sft_pipeline.provenance.store import Store
@@ -49,7 +50,7 @@ def test_a_declared_asset_is_seen_everywhere(word_count, toy_project, materializ
     node = graph.get(dg.AssetKey(word_count))
     assert node.group_name == "counting" and node.description == "Words of the raw dataset." and node.owners
     assert Path(node.metadata["docs"].path) == Path("docs/how-to/data.md")
-    assert node.parent_keys == {dg.AssetKey("raw_dataset")}
+    assert node.parent_keys == {dg.AssetKey("raw_dataset"), key(word_count)}
     assert node.code_version == ASSETS[word_count].code_version
     assert "dataset/text.py" in counted(ASSETS[word_count].code)
     assert [key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(word_count)] == ["many"]

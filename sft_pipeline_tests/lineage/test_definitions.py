@@ -87,7 +87,7 @@ def test_every_check_blocks_and_belongs_to_an_experiment(graph):
 def test_steps_that_load_the_model_carry_the_device_tag():
     tagged = set()
     for definition in build_defs().assets:
-        if definition.op.tags.get(DEVICE) == "cuda":
+        if isinstance(definition, dg.AssetsDefinition) and definition.op.tags.get(DEVICE) == "cuda":
             tagged |= {key.path[-1] for key in definition.keys}
     assert tagged == ON_THE_DEVICE
 

@@ -25,6 +25,7 @@ from sft_pipeline.lineage.asset import ASSETS, Asset, Check
 from sft_pipeline.lineage.code_versions import SCORERS
 from sft_pipeline.lineage.dependencies import decoding, judging, scoring_with
 from sft_pipeline.lineage.resources import Project, user_errors
+from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.step import STEPS, Work, produce, step
 from sft_pipeline.lineage.tags import CUDA, EVALUATION
 
@@ -84,9 +85,11 @@ def _generations(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         group_name=EVALUATION,
         op_tags=CUDA,
         can_subset=True,
-        deps=["training_plan", "lora_adapter", "training_report"],
+        deps=["training_plan", "lora_adapter", "training_report", key("generations")],
         outs={asset.name: asset.out(is_required=False) for asset in GENERATIONS},
-        internal_asset_deps={a.name: {dg.AssetKey(name) for name in (*a.consumes, *a.deps)} for a in GENERATIONS},
+        internal_asset_deps={
+            a.name: {key("generations"), *map(dg.AssetKey, (*a.consumes, *a.deps))} for a in GENERATIONS
+        },
     )
     def generations(
         context: dg.AssetExecutionContext,

@@ -13,6 +13,7 @@ from sft_pipeline.lineage.automation import (
     evaluation_schedule,
     evaluation_sensor,
     failure_sensor,
+    observation_sensor,
     specification_sensor,
 )
 
@@ -30,4 +31,5 @@ def build_sensors(partitions: dg.StaticPartitionsDefinition) -> list[dg.SensorDe
         data_sensor.build(),
         dead_runs_sensor.build(),
         failure_sensor.build(),
+        observation_sensor.build(),
     ]

@@ -11,7 +11,9 @@ def test_whatever_could_spend_device_time_is_stopped_until_somebody_switches_it_
     monkeypatch.setenv("SFT_PIPELINE_WEBHOOK", "https://hooks.example/x")
     repository = build_defs().get_repository_def()
     running = {s.name for s in repository.sensor_defs if s.default_status == dg.DefaultSensorStatus.RUNNING}
-    assert running == {"notify_failures", "end_dead_runs"} and len(repository.sensor_defs) == 5
+    assert (
+        running == {"notify_failures", "end_dead_runs", "observe_specifications"} and len(repository.sensor_defs) == 6
+    )
     assert [s.default_status for s in repository.schedule_defs] == [dg.DefaultScheduleStatus.STOPPED]
 
 
