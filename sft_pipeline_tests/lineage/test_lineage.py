@@ -107,7 +107,7 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     assert alone.result.success and "base_generations" in alone.made
     assert not {"lora_adapter", "training_report", "sft_generations"} & alone.made.keys()
     missing = materialize(toy_project, "sft_generations")
-    assert "training_report of experiment toy was never materialized" in missing.failure("generations")
+    assert "lora_adapter of experiment toy was never materialized" in missing.failure("generations")
 
     assert materialize(toy_project, "training_report,lora_adapter").result.success
     opened.clear()
