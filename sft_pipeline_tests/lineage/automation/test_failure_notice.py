@@ -156,14 +156,15 @@ def test_a_step_that_was_told_to_end_is_told_in_words_by_the_notice_and_in_the_t
     result = full_lineage.execute_in_process(instance=instance, raise_on_error=False)
     (event,) = [e for e in result.all_events if e.is_run_failure]
     context = dg.build_run_status_sensor_context("notify_failures", event, instance, result.dagster_run)
-    words = "was told to end (SIGTERM, Ctrl-C or terminated); materialize again, it resumes where it stopped"
+    words = "interrupted (SIGTERM, Ctrl-C or terminated); materialize again, it resumes where it stopped"
     assert notice(context.for_run_failure())["message"] == words
     (log,) = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     assert _line(log) == f"training              STOPPED  {words}"
 
 
 def test_a_step_whose_process_was_killed_is_told_in_words():
-    error = SimpleNamespace(cls_name=ChildProcessCrashException.__name__, message="dagster._core.executor…")
+    name = ChildProcessCrashException.__name__
+    error = SimpleNamespace(cls_name=name, message="dagster._core.executor…", cause=None, stack=[])
     failure = SimpleNamespace(user_failure_data=None, error=error)
     assert why(SimpleNamespace(step_failure_data=failure)).startswith(
         "its process ended suddenly (killed, memory ran out"
