@@ -289,7 +289,9 @@ def gate(report: a.GateReport) -> dict[str, Any]:
         "p": report.p,
         "lift": report.overall.lift,
         "lift interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
-        "reasons": table([r.model_dump() for r in ordered(report)], longest=400),
+        "reasons": table(
+            [{"criterion": r.criterion, "outcome": r.outcome, "detail": r.detail} for r in ordered(report)], longest=400
+        ),
         "results": results([report.overall, *report.types]),
         "protected types": table(
             [
