@@ -44,6 +44,7 @@ def test_nothing_of_it_listens_beyond_this_machine_and_ctrl_c_ends_all_of_it(pla
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
         )
     try:
         until = time.monotonic() + 500
