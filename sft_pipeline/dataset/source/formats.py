@@ -79,7 +79,7 @@ def read_file(
 
     Args:
         path: the file.
-        name: its name, by which the format is told where the content does not say.
+        name: its name, which decides the format where the content does not.
         notes: gets a line when the file's encoding was detected and is not UTF-8.
         header: False where a CSV file has no line with the names of the columns.
         encoding: how text is encoded; None: told by a byte order mark, or detected.
