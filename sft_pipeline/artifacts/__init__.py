@@ -7,6 +7,13 @@ integrity but are no part of the identity.
 """
 
 from sft_pipeline.artifacts.artifact import Artifact, FileRef, Frozen
+from sft_pipeline.artifacts.capabilities import (
+    BenchmarkResult,
+    CapabilityReport,
+    CapabilityVerdict,
+    ModelScore,
+    Perplexity,
+)
 from sft_pipeline.artifacts.data import (
     DuplicateClusters,
     FilterOutcome,
@@ -43,10 +50,13 @@ __all__ = [
     "AdapterSnapshot",
     "Agreement",
     "Artifact",
+    "BenchmarkResult",
+    "CapabilityReport",
+    "CapabilityVerdict",
     "ComparisonReport",
     "DuplicateClusters",
-    "FileRef",
     "Figures",
+    "FileRef",
     "FilterOutcome",
     "Finding",
     "Frozen",
@@ -62,7 +72,9 @@ __all__ = [
     "LengthRule",
     "ModelComparison",
     "ModelRate",
+    "ModelScore",
     "ModelSnapshot",
+    "Perplexity",
     "ProtectedResult",
     "QualityManifest",
     "Reason",
