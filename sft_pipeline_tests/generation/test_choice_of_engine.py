@@ -8,6 +8,7 @@ import pytest
 from sft_pipeline.errors import ModelError
 from sft_pipeline.generation import engines
 from sft_pipeline.generation.answers import conditions
+from sft_pipeline.generation.engines import selection
 from sft_pipeline.generation.engines.vllm_engine import VllmEngine
 
 
@@ -30,7 +31,7 @@ def declared(experiment, generation, model=None):
     ],
 )
 def test_auto_is_vllm_where_its_cuda_build_can_run_the_model(experiment, monkeypatch, installed, model, expected):
-    monkeypatch.setattr(engines, "library_versions", lambda *names: installed)
+    monkeypatch.setattr(selection, "library_versions", lambda *names: installed)
     assert engines.chosen(declared(experiment, {"engine": "auto"}, model)) == expected
 
 

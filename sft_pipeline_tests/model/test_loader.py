@@ -242,6 +242,14 @@ def _other_weights(kept: Path) -> None:
     (kept / "model.safetensors").write_bytes(weights)
 
 
+@pytest.fixture
+def filled_cache(toy_base, toy_cache, tmp_path):
+    """A cache that holds the toy base, and the folder in which it does."""
+    shutil.copytree(toy_cache / "base", tmp_path / "cache" / "base")
+    (kept,) = (tmp_path / "cache" / "base").iterdir()
+    return tmp_path / "cache", kept
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -251,26 +259,27 @@ def _other_weights(kept: Path) -> None:
         lambda kept: (kept / "stray.json").write_text("{}"),
     ],
 )
-def test_a_damaged_cache_of_an_embedded_base_is_built_again(toy_recipe, toy_base, tmp_path, caplog, damage):
-    cache = tmp_path / "cache"
-    snapshot.take(toy_recipe, tmp_path, cache, tmp_path / "first")
-    (kept,) = (cache / "base").iterdir()
-    assert not caplog.records
+def test_a_damaged_cache_of_an_embedded_base_is_recognised(filled_cache, damage):
+    _, kept = filled_cache
+    assert snapshot._as_built(kept)
     damage(kept)
-    again = snapshot.take(toy_recipe, tmp_path, cache, tmp_path / "second")
+    assert not snapshot._as_built(kept)
+
+
+def test_a_damaged_cache_of_an_embedded_base_is_built_again(filled_cache, toy_recipe, toy_base, tmp_path, caplog):
+    cache, kept = filled_cache
+    _other_weights(kept)
+    again = snapshot.take(toy_recipe, tmp_path, cache, tmp_path / "again")
     assert again.digest == toy_base.digest and f"{kept}: this cached embedded base is damaged" in caplog.text
     assert list((cache / "base").iterdir()) == [kept]
 
 
-def test_an_embedded_base_is_built_once(toy_recipe, toy_base, tmp_path, monkeypatch):
+def test_an_embedded_base_is_built_once(filled_cache, toy_recipe, toy_base, tmp_path, monkeypatch, caplog):
     from sft_pipeline.embedded import base_model
 
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-    first = snapshot.take(toy_recipe, tmp_path, tmp_path / "cache", tmp_path / "first")
     monkeypatch.setattr(base_model, "build", lambda *a: pytest.fail("built again"))
-    second = snapshot.take(toy_recipe, tmp_path, tmp_path / "cache", tmp_path / "second")
-    assert first.digest == second.digest == toy_base.digest
+    again = snapshot.take(toy_recipe, tmp_path, filled_cache[0], tmp_path / "again")
+    assert again.digest == toy_base.digest and "damaged" not in caplog.text
 
 
 def test_a_missing_gpu_is_an_error_and_no_fallback(toy_base):

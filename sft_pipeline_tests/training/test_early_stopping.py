@@ -66,11 +66,11 @@ def test_the_end_is_saved_and_evaluated_whatever_the_intervals_are(toy, prepared
     assert list(dev_losses(adapter)) == [3] and adapter.step == 3
 
 
-def test_the_log_has_the_rows_that_the_plan_counts(toy, prepared):
+def test_the_log_has_the_records_that_the_plan_counts(toy, prepared):
     arguments = prepared(toy(max_steps=7, min_coverage=0.1, save_steps=5, logging_steps=3))
     (planned,) = (f.evidence for f in arguments["plan"].findings if f.rule == "few_log_records")
     rows = json.loads(trainer.train(*arguments.values()).path("log_history.json").read_text())
-    assert [row["step"] for row in rows if "loss" in row] == [3, 5, 6, 7] and "4 log rows" in planned
+    assert [row["step"] for row in rows if "loss" in row] == [3, 5, 6, 7] and "4 log records" in planned
 
 
 def test_a_run_that_was_killed_after_its_early_end_is_not_trained_further(overfitted, tmp_path):
@@ -101,29 +101,30 @@ def test_a_signal_in_the_step_in_which_patience_runs_out_leaves_the_end_where_it
     assert again.steps == whole.steps and again.digest == whole.digest
 
 
-def test_a_dev_loss_that_is_no_number_is_a_lost_run_and_no_early_end(toy, prepared, monkeypatch):
+def test_a_dev_loss_that_is_nan_aborts_the_run_and_is_no_early_end(toy, prepared, monkeypatch):
     arguments = prepared(
         toy(max_steps=12, min_coverage=0.1, save_steps=3, adapter="best", early_stopping={"patience": 1})
     )
     build = trainer.build
 
-    def without_dev_loss(*given):
+    def broken_at_the_second_evaluation(*given):
         made = build(*given)
-        compute_loss = made.compute_loss
+        prediction_step = made.prediction_step
 
         def spoilt(model, *rest, **options):
-            found = compute_loss(model, *rest, **options)
-            return found if model.training or made.state.global_step < 6 else found * math.nan
+            if made.state.global_step >= 6:
+                next(p for p in model.parameters() if p.requires_grad).data.fill_(math.nan)
+            return prediction_step(model, *rest, **options)
 
-        made.compute_loss = spoilt
+        made.prediction_step = spoilt
         return made
 
-    monkeypatch.setattr(trainer, "build", without_dev_loss)
+    monkeypatch.setattr(trainer, "build", broken_at_the_second_evaluation)
     with pytest.raises(TrainingError, match="eval_loss is nan at step 6"):
         trainer.train(*arguments.values())
     run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
     saved = checkpoints.newest(arguments["work"], run)
-    assert saved.step == 3 and not saved.final, "the lost state would be taken up as the training's end"
+    assert saved.step == 3 and not saved.final, "the broken state would be taken up as the training's end"
 
 
 def test_only_the_wanted_checkpoints_are_kept(toy, prepared, tmp_path):

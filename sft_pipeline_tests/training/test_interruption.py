@@ -1,4 +1,4 @@
-"""A training that is told to stop, or whose disk is full, goes on later and ends with the same bytes."""
+"""A training that is told to stop, or whose disk is full, resumes later and ends with the same bytes."""
 
 import json
 import os
@@ -45,7 +45,7 @@ except TrainingError as error:
 
 @pytest.fixture
 def arguments(toy, prepared):
-    """A training of 20 steps, two passes, with checkpoints every 4 and log rows every 5."""
+    """A training of 20 steps, two passes, with checkpoints every 4 and log records every 5."""
     return prepared(toy(epochs=2.0, save_steps=4, logging_steps=5, gradient_accumulation=1, lora={"dropout": 0.1}))
 
 
@@ -78,7 +78,7 @@ def test_a_pre_empted_run_saves_the_step_it_is_in_and_ends_with_the_same_bytes(a
     assert process.returncode == 3, errors[-2000:]
     assert re.search(r"interrupted by SIGTERM at step 11 of 20, checkpoint saved; materialize again", said)
 
-    # in the middle of a log row's steps, and between two planned checkpoints
+    # in the middle of a log record's steps, and between two planned checkpoints
     assert checkpoints.newest(arguments["work"], fingerprint(arguments)).step == 11
     resumed = trainer.train(*arguments.values())
     assert resumed.measurements["resumed_at_step"] == 11 and 11 not in resumed.checkpoints
@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint_and_says_what_to_do(arg
     assert re.search(
         rf"cannot be written in {work}: 0\.\d MB are free there, a checkpoint takes 0\.\d MB", str(said.value)
     )
-    assert "goes on at step 8" in str(said.value)
+    assert "resumes at step 8" in str(said.value)
     ballast.unlink()
     assert checkpoints.newest(work, fingerprint(arguments)).step == 8
     resumed = trainer.train(*(arguments | {"work": work}).values())
