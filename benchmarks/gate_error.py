@@ -29,7 +29,7 @@ import numpy as np
 
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
-from sft_pipeline.evaluation.statistics.paired import deciding_p
+from sft_pipeline.evaluation.statistics.paired import deciding_p, from_counts
 from sft_pipeline.experiment import Gate, Protected
 
 SEED = 11
@@ -161,16 +161,17 @@ def support(lift: float, runs: int, n: int = 100, discordance: float = 0.2) -> d
     @cache
     def reasons(of_heuristic: tuple[int, ...], of_verifier: tuple[int, ...]) -> dict[str, str]:
         outcomes = np.concatenate([np.repeat(range(4), counts) for counts in (of_heuristic, of_verifier)])
-        return {reason.criterion: reason.outcome for reason in decide(outcomes, gate, heuristic=n).reasons}
+        return {reason.id: reason.outcome for reason in decide(outcomes, gate, heuristic=n).reasons}
 
     for _ in range(runs):
         sides = []
         for true in (0.1, lift):
             lost, won = (discordance - true) / 2, (discordance + true) / 2
             sides.append(tuple(rng.multinomial(n, [0.4, lost, won, 0.6 - lost - won]).tolist()))
-        found = reasons(*sides)
-        significant += found["significance"] == "pass"
-        refused += found["significance"] == "pass" and found.get("verified items") == "refused"
+        overall = from_counts("", *map(sum, zip(*sides, strict=True)))
+        if overall.lift > 0 and deciding_p(overall, gate.test) <= gate.alpha:  # only these count
+            significant += 1
+            refused += reasons(*sides).get("verified") == "refused"
     facts = {"table": "support", "lift_of_verified": lift, "runs": runs, "significant": share(significant, runs)}
     return {**facts, "refused": share(refused, significant)}
 

@@ -81,6 +81,12 @@ class Gate(Section):
         description="Answers of either model that say nothing (blank, special tokens, echoes, error messages, one text for "
         "everything); above this the gate is refused where the lift is not significant without them.",
     )
+    max_support_p: Share = Field(
+        0.2,
+        description="Two-sided p up to which a positive lift among the items that no heuristic judged supports a significant one "
+        "over all: four wins without a loss, exactly. At alpha instead most sound experiments with few verified items would be "
+        "refused; at 1 a lift of the heuristics alone would mostly pass (benchmarks/gate_error.py, table support).",
+    )
     max_missing_share: Share = Field(
         0.05, description="Pairs without a judgement on both sides; above this the gate is refused."
     )

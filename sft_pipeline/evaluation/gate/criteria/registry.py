@@ -227,9 +227,10 @@ CRITERIA = (
         "verified items",
         "restriction",
         "Only items that no heuristic judged alone; without heuristics only those that a verifier judged. Refused, too, where "
-        "nothing but heuristics judged, or a significant lift is zero or less without them.",
+        "nothing but heuristics judged, or where a significant lift is zero or less without them or has a p above "
+        "{max_support_p}.",
         stress.verified,
-        (),
+        ("max_support_p",),
         "Have a sample of the answers labelled (evaluation.human_labels), or add items that a verifier judges.",
         waived=True,
     ),

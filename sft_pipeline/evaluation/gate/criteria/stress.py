@@ -8,6 +8,7 @@ from sft_pipeline.evaluation.gate.comparison import Comparison
 from sft_pipeline.evaluation.gate.criteria.criterion import Finding
 from sft_pipeline.evaluation.gate.criteria.formatting import percent
 from sft_pipeline.evaluation.gate.pairs import MODELS
+from sft_pipeline.evaluation.statistics.paired import deciding_p
 
 # -------------------------------------------------------------------------------------------------------- relabelling
 
@@ -115,9 +116,11 @@ def verified(c: Comparison) -> Iterator[Finding]:
         yield Finding("only heuristics judged, which look for phrases and see no quality", "refused")
     elif heuristic.any():
         after = c.result("judged by no heuristic", c.judged & ~heuristic)
-        unsupported = c.significant(c.overall) and after.lift <= 0
+        p = deciding_p(after, c.gate.test)
+        unsupported = c.significant(c.overall) and (after.lift <= 0 or p > c.gate.max_support_p)
         yield Finding(
-            f"among the {after.n} items that were not judged by a heuristic alone",
+            f"among the {after.n} items that were not judged by a heuristic alone (p = {p:.2g}, at most "
+            f"{c.gate.max_support_p:g} supports a significant lift)",
             "refused" if unsupported else None,
             after,
         )

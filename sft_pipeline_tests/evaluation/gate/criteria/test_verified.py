@@ -53,7 +53,7 @@ def test_heuristics_alone_are_no_evidence_and_a_judge_of_pairs_or_human_labels_a
 @pytest.mark.parametrize("known", [{"verified": True}, {"verified": None}, {"verified": False, "compared": True}])
 def test_a_few_items_of_another_kind_do_not_make_evidence_of_heuristics(pairs, decided, reason, known):
     heuristics = pairs(100, 5, 90, 105, type="refuse", verified=False)
-    for few in [(10, 0, 0, 10), (10, 8, 1, 10)]:
+    for few in [(0, 0, 1, 0), (10, 0, 0, 10), (10, 2, 4, 10), (10, 8, 1, 10)]:
         decision = decided(heuristics + pairs(*few, **known))
         assert reason(decision, "verified items").outcome == "refused"
         assert "items that were not judged by a heuristic alone" in reason(decision, "verified items").detail
