@@ -66,6 +66,8 @@ def cause(error: BaseException) -> str:
 
 def _explained(text: str, stack: str) -> str:
     """The error's text with the place in the project's code and the remedy."""
+    if missing := dict.fromkeys(re.findall(r'environment variable "(\w+)" which is not set', text)):
+        text, stack = f"not set in the environment: {', '.join(missing)}", ""  # Dagster adds a page of its own
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, text)), "")
     places = re.findall(r'File "[^"]*?(sft_pipeline/[^"]+)", line (\d+)', stack)
     place = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""

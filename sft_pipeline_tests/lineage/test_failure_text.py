@@ -1,5 +1,7 @@
 """The innermost cause of a failure, where it was raised, and what to do."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
@@ -45,3 +47,13 @@ def test_what_keeps_a_run_from_starting_is_explained_too():
             raise RuntimeError("(sqlite3.DatabaseError)") from error
     except RuntimeError as error:
         assert "file is not a database" in cause(error) and "docs/how-to/operation.md" in cause(error)
+
+
+def test_of_a_configuration_without_its_variables_only_these_are_named(monkeypatch, tmp_path):
+    shipped = Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.postgres.yaml"
+    (tmp_path / "dagster.yaml").write_text(shipped.read_text())
+    monkeypatch.delenv("DAGSTER_PG_PASSWORD", raising=False)
+    with pytest.raises(dg.DagsterInvalidConfigError) as error:
+        dg.DagsterInstance.from_config(str(tmp_path))
+    text = cause(error.value)
+    assert "not set in the environment" in text and "DAGSTER_PG_PASSWORD" in text and ". Set it where" in text and "Stack Trace" not in text
