@@ -23,7 +23,7 @@ _REMEDIES = (
         r"MemoryError|Cannot allocate memory|out of memory",
         "Free memory or use a larger machine, then materialize again.",
     ),
-    (r"environment variable .* (is )?not set|EnvVar", "Set it where the command, the UI and the daemon are started."),
+    (r"not set in the environment", "Set it where the command, the UI and the daemon are started."),
     (
         r"database disk image is malformed|file is not a database",
         "Dagster's database is damaged: restore a copy of DAGSTER_HOME, or move its storage away and materialize again; "
