@@ -136,15 +136,15 @@ def comparable(whole: ShingleSets, own: OwnWords, ngram: int) -> tuple[ShingleSe
     return joined(parts).take(use) if len(chosen) else whole, out
 
 
-def describe(rows: Mapping[str, int]) -> list[str]:
-    """A note about each text that was left out of a comparison, the commonest first; rows by shared text."""
+def describe(texts: Mapping[str, int], what: str = "rows") -> list[str]:
+    """A note about each text that was left out of a comparison, the commonest first; its rows by shared text."""
     notes = [
-        f"{count} rows were compared without the {len(text.splitlines())} lines that they share "
-        f"({text[:60].strip()!r}{' …' if len(text) > 60 else ''})"
-        for text, count in Counter(rows).most_common(5)
+        f"compared without what many rows share, {text[:60].strip()!r}{' …' if len(text) > 60 else ''} "
+        f"(lines: {len(text.splitlines())}; {what}: {count})"
+        for text, count in Counter(texts).most_common(5)
     ]
-    if len(rows) > 5:
-        notes.append(f"{len(rows) - 5} more texts that many rows share were left out of the comparison")
+    if len(texts) > 5:
+        notes.append(f"{len(texts) - 5} more texts that many rows share were left out of the comparison")
     return notes
 
 

@@ -60,12 +60,6 @@ class Forms:
         """The text of a form."""
         return self.parts[form - len(self._texts)].text if form >= len(self._texts) else self._texts[form]
 
-    def own_text(self, position: int) -> str | None:
-        """The text at `position` without what it shares with many; None where it shares nothing."""
-        found = np.searchsorted(self.of[len(self._texts) :], position)
-        part = len(self._texts) + int(found)
-        return self.text(part) if part < len(self.of) and self.of[part] == position else None
-
 
 class Batch:
     """Some training rows (id, instruction, response, group)."""

@@ -1,6 +1,6 @@
 """Rows that nothing may leak into, indexed for every tier of the comparison with training rows."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,13 +73,15 @@ class HeldOutIndex:
             if row["group"] is not None and not benchmarks:
                 self.groups[row["group"]].append(position)
         # What identifies an item is its own part; where that is too short to be looked for, the whole.
-        own = {
-            position: self._forms.own_text(position) or "" for position in self._forms.of[len(self.texts) :].tolist()
-        }
         n = data.leakage.containment_ngram
-        identifying = [
-            own[p] if p in own and len(words(own[p])) >= min(SHORTEST, n) else text for p, text in enumerate(self.texts)
-        ]
+        own = {
+            position: part
+            for position, part in zip(self._forms.of[len(self.texts) :].tolist(), self._forms.parts)
+            if len(words(part.text)) >= min(SHORTEST, n)
+        }
+        self.left_out = Counter(part.shared for part in own.values())
+        """Items by the text that they share with many rows, whose n-grams do not identify them."""
+        identifying = [own[p].text if p in own else text for p, text in enumerate(self.texts)]
         names = [row["group"] for row in self.rows] if benchmarks else None
         self.grams = Grams(word_hashes(identifying), n, names)
         self.embed = embed if data.leakage.semantic else None

@@ -32,7 +32,7 @@ import numpy as np
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
 from sft_pipeline.dataset.duplicates.arrays import group_starts
-from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shared_text import SharedText, describe
 from sft_pipeline.dataset.duplicates.shingles import shingle_sets
 from sft_pipeline.dataset.leakage.batch import Batch, Row, blocks_of, line, training_text
 from sft_pipeline.dataset.leakage.containment import Hits
@@ -210,6 +210,7 @@ class Comparison:
                 f"{few} of the {len(self._index.rows)} test items inside longer lines: they have fewer than "
                 f"{grams.shortest} words"
             )
+        yield from describe(self._index.left_out, "test items")
 
     def _pair(self, tier: str, position: int) -> LeakedPair:
         match, test, text = self._found[tier][position], self._index.rows[position], self._index.texts[position]
