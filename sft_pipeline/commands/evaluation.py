@@ -35,14 +35,19 @@ def gate(
 
 
 def compare(
-    files: Annotated[
-        list[Path], typer.Argument(help="JSONL of judged outputs, one file per model: id, success, type.")
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="One per model: JSONL of judged outputs (id, success, type), an experiment whose gate report is stored, or "
+            "an items.parquet of one; the fine-tuned model of these, or with :base behind it the base."
+        ),
     ],
     baseline: Annotated[
         str | None, typer.Option(help="Model that all others are compared with; default: every pair.")
     ] = None,
     names: Annotated[
-        str | None, typer.Option(help="Names of the models, with commas between; default: those of the files.")
+        str | None,
+        typer.Option(help="Names of the models, with commas between; default: those of files and experiments."),
     ] = None,
     spec: Annotated[
         str | None,
@@ -58,9 +63,11 @@ def compare(
     from sft_pipeline.report.compare import text as compare_text
 
     with user_errors():
-        called = [name.strip() for name in names.split(",")] if names is not None else [path.stem for path in files]
+        found = [_judged(model) for model in models]
+        called = [name.strip() for name in names.split(",")] if names is not None else [name for name, *_ in found]
         evaluation, _ = evaluation_of(spec)
-        report = compared(files, called, baseline, evaluation.gate)
+        base = {name for name, (*_, is_base) in zip(called, found, strict=False) if is_base}
+        report = compared([path for _, path, _ in found], called, baseline, evaluation.gate, base)
         text = compare_text.summary(report)
         with results(out) as folder:
             (folder / "compare.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
@@ -69,3 +76,15 @@ def compare(
         typer.echo(text)
         if out:
             typer.echo(f"written to {shown(out)}")
+
+
+def _judged(model: str) -> tuple[str, Path, bool]:
+    """Name, file of judged answers, and whether the base is meant, of what an argument of `compare` names."""
+    from sft_pipeline.artifacts import GateReport
+    from sft_pipeline.provenance.store import Store, default_store
+
+    source = model.removesuffix(":base")
+    path, is_base = Path(source), source != model
+    if path.suffix in (".jsonl", ".json", ".gz", ".parquet") or path.exists() or path.name != source:
+        return f"{path.stem}:base" if is_base else path.stem, path, is_base
+    return model, Store(default_store()).get("gate_report", source, GateReport).path("items.parquet"), is_base

@@ -1,6 +1,6 @@
 """More than two models on the same items: rates, paired comparisons with one model or of all pairs, and all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -15,22 +15,28 @@ from sft_pipeline.experiment import Gate
 from sft_pipeline.provenance.hashing import hash_file
 
 
-def compare(paths: Sequence[Path], names: Sequence[str], baseline: str | None, gate: Gate) -> ComparisonReport:
+def compare(
+    paths: Sequence[Path], names: Sequence[str], baseline: str | None, gate: Gate, base: Collection[str] = ()
+) -> ComparisonReport:
     """Compare models by files of their judged answers, joined by id.
 
     Args:
-        paths: one JSONL file per model, with `id` and `success` and where known `type`, `group` and the question of the
-            item; items of one group, and items without a group that ask the same question, are a cluster.
+        paths: one file per model: JSONL with `id` and `success` and where known `type`, `group` and the question of the
+            item, or the items.parquet of a gate report; items of one group, and items without a group that ask the same question, are a cluster.
         names: name of each model, in the same order.
         baseline: the model that all others are compared with; None compares every pair.
         gate: names the deciding test and its level, and the samples and the seed of the bootstrap by cluster.
+        base: names of the models that are the base in a gate report's items.parquet; any other is the fine-tuned model.
 
     Raises:
         DataError: fewer than two files; names that are not one for each file, or not different; an unknown baseline; a
             file that cannot be used; files that do not hold the same items, with the ids that are missing or extra.
     """
     _check_names(paths, names, baseline)
-    tables = {name: {row.id: row for row in read_judged(path)} for name, path in zip(names, paths, strict=True)}
+    tables = {
+        name: {row.id: row for row in read_judged(path, "base" if name in base else "sft")}
+        for name, path in zip(names, paths, strict=True)
+    }
     types, groups = _of_items(tables, "type"), _of_items(tables, "group")
     _same_items(tables, dict(zip(names, paths, strict=True)))
     judged = [id for id in types if all(table[id].success is not None for table in tables.values())]

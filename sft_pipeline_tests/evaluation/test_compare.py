@@ -3,14 +3,19 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from sft_pipeline.artifacts import GateReport
 from sft_pipeline.cli import app
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.compare import cochran_q, compare
+from sft_pipeline.evaluation.gate.files_gate import decide_outputs
 from sft_pipeline.evaluation.statistics.paired import holm, mcnemar
-from sft_pipeline.experiment import Gate
+from sft_pipeline.experiment import Evaluation, Gate
+from sft_pipeline.provenance.store import Store
 from sft_pipeline.report.compare import html as compare_html
 from sft_pipeline.report.compare import text as compare_text
 
@@ -179,6 +184,45 @@ def test_test_and_level_come_from_a_specification_that_holds_evaluation_alone(fi
     assert done.exit_code == 0, done.output
     facts = json.loads((out / "compare.json").read_text("utf-8"))
     assert (facts["alpha"], facts["test"]) == (0.05, "midp")
+
+
+def test_experiments_are_compared_by_their_stored_gate_reports(tmp_path, monkeypatch):
+    monkeypatch.setenv("SFT_PIPELINE_STORE", str(tmp_path / "store"))
+    store = Store(tmp_path / "store")
+
+    def outputs(name, right):
+        path = tmp_path / f"{name}.jsonl"
+        rows = [
+            {"id": k, "type": "sum", "instruction": f"What is {k}?", "output": "x", "success": k % 5 < right}
+            for k in range(60)
+        ]
+        write(path, rows)
+        return path
+
+    for name, right in (("tiny", 3), ("mine", 4)):
+        made = decide_outputs(
+            outputs("base", 1), outputs(name, right), None, Evaluation(scorers={}), tmp_path, store.new_folder()
+        )
+        store.put("gate_report", name, made)
+    out = tmp_path / "out"
+    command = ["compare", "tiny:base", "tiny", "mine", "--baseline", "tiny:base", "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((out / "compare.json").read_text("utf-8"))
+    assert {r["model"]: r["successes"] for r in facts["rates"]} == {"tiny:base": 12, "tiny": 36, "mine": 48}
+    items = store.get("gate_report", "mine", GateReport).path("items.parquet")
+    for second in (
+        f"{items}:base",
+        str(items),
+        str(tmp_path / "mine.jsonl"),
+    ):  # sources of all kinds stand side by side
+        assert CliRunner().invoke(app, ["compare", "tiny", second]).exit_code == 0
+    missing = CliRunner().invoke(app, ["compare", "tiny", "nobody"])
+    assert missing.exit_code == 2 and "gate_report of experiment nobody was never materialized" in missing.output
+    wrong = store.get("gate_report", "mine", GateReport).root / "no.parquet"
+    pq.write_table(pa.table({"id": ["a"]}), wrong)
+    refused = CliRunner().invoke(app, ["compare", "tiny", str(wrong)])
+    assert refused.exit_code == 2 and "has no column" in refused.output
 
 
 @pytest.mark.parametrize("change", ["one file", "not JSON", "no such file", "no such baseline"])

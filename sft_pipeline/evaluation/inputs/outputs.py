@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.jsonl import Row, rows
@@ -75,17 +76,51 @@ def read_outputs(path: Path) -> list[Output]:
     return found
 
 
-def read_judged(path: Path) -> list[Output]:
-    """`read_outputs` of which every row must be judged, be it by null.
+def read_judged(path: Path, model: Literal["base", "sft"] = "sft") -> list[Output]:
+    """`read_outputs` of which every row must be judged, be it by null; or the answers of one `model` in an items.parquet.
 
     Raises:
         DataError: as `read_outputs`, or a row has no field success.
     """
+    if path.suffix == ".parquet":
+        return _of_gate_report(path, model)
     found = read_outputs(path)
     for output in found:
         if not output.judged:
             raise DataError(f"{path}, row {output.row}, field success: is missing; must be true, false or null")
     return found
+
+
+def _of_gate_report(path: Path, model: str) -> list[Output]:
+    """One model's answers among the items of a gate report."""
+    import pyarrow as pa
+
+    from sft_pipeline.dataset.table import read_table
+
+    try:
+        found = read_table(path)
+        made = [
+            Output(
+                id=row["id"],
+                row=number,
+                judged=True,
+                success=row[f"{model}_success"],
+                output=row[f"{model}_output"],
+                tokens=row[f"{model}_tokens"],
+                cut=row[f"{model}_cut"],
+                item={"type": row["type"], "instruction": row["instruction"]}
+                | ({"group": row["cluster"]} if row["cluster"] else {}),
+            )
+            for number, row in enumerate(found, start=1)
+        ]
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except KeyError as error:
+        raise DataError(
+            f"{path} has no column {error}: of Parquet files, only a gate report's items.parquet is read"
+        ) from None
+    _once(path, [(o.id, o.row) for o in made])
+    return made
 
 
 def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
