@@ -1,13 +1,13 @@
-"""Which fields of the training section decide the adapter."""
+"""Which fields of the training section decide the adapter, and fields that were renamed."""
 
 import pytest
 from pydantic import ValidationError
 
-from sft_pipeline.experiment import Data, EarlyStopping, Gate, Generation, Lora, SuccessCriteria, Training
+from sft_pipeline.experiment import Data, EarlyStopping, EmbeddedData, Gate, Generation, Lora, SuccessCriteria, Training
 
 BASIS = {"epochs": 1.0, "adapter": "best", "processes": 2}
 
-DECIDING = {
+CACHE_KEY = {
     # the weights
     "lora": Lora(r=3),
     "epochs": 2.0,
@@ -40,7 +40,7 @@ DECIDING = {
 }
 """A value other than the default for each field of which another value makes another adapter, log or folder."""
 
-ASIDE = {
+KEY_INDEPENDENT = {
     "max_truncated_share": 0.5,
     "max_masked_share": 0.5,
     "min_coverage": 0.5,
@@ -54,19 +54,19 @@ ASIDE = {
 
 
 def test_every_field_of_the_training_section_is_on_one_side():
-    # Whoever adds a field decides here whether another value of it has to train anew.
-    assert not DECIDING.keys() & ASIDE.keys()
-    assert DECIDING.keys() | ASIDE.keys() == Training.model_fields.keys()
-    assert set(ASIDE) == Training.ASIDE
+    # Whoever adds a field decides here whether another value of it has to train again.
+    assert not CACHE_KEY.keys() & KEY_INDEPENDENT.keys()
+    assert CACHE_KEY.keys() | KEY_INDEPENDENT.keys() == Training.model_fields.keys()
+    assert set(KEY_INDEPENDENT) == Training.KEY_INDEPENDENT
 
 
-@pytest.mark.parametrize(("field", "value"), (DECIDING | ASIDE).items())
-def test_another_value_trains_anew_exactly_where_it_decides(field, value):
+@pytest.mark.parametrize(("field", "value"), (CACHE_KEY | KEY_INDEPENDENT).items())
+def test_another_value_trains_again_exactly_where_it_decides(field, value):
     basis = Training(**BASIS)
     changed = {**BASIS, field: value} if field != "max_steps" else {"adapter": "best", "processes": 2, "max_steps": 7}
     other = Training(**changed)
     assert other != basis
-    assert (other.deciding != basis.deciding) == (field in DECIDING)
+    assert (other.cache_key != basis.cache_key) == (field in CACHE_KEY)
 
 
 def test_a_tracker_that_is_named_twice_is_an_error():
@@ -106,3 +106,11 @@ def test_what_could_only_fail_after_the_training_is_refused_when_it_is_read(kind
 def test_the_size_of_a_test_split_is_no_matter_where_a_test_file_is_brought():
     split = {"min_test_size": 500, "test_size_by_type": {"a": 301}}
     assert Data.model_validate({"source": SOURCE, "test": TEST, "split": split}).split.min_test_size == 500
+
+
+def test_a_former_name_of_a_field_counts_for_one_release_with_a_warning():
+    with pytest.warns(FutureWarning, match="dirt is called planted_faults now"):
+        former = EmbeddedData(kind="embedded", dirt=0.1)
+    assert former == EmbeddedData(kind="embedded", planted_faults=0.1)
+    with pytest.raises(ValidationError, match="dirt is the former name of planted_faults; write planted_faults alone"):
+        EmbeddedData(kind="embedded", dirt=0.1, planted_faults=0.1)

@@ -81,7 +81,7 @@ def test_an_error_names_line_field_and_remedy(written, old, new, expected):
         assert part in str(caught.value)
 
 
-def test_all_errors_are_told_at_once(written):
+def test_all_errors_are_reported_at_once(written):
     with pytest.raises(SpecificationError) as caught:
         load(written(MINIMAL.replace("epochs", "epoch").replace("embedded", "hub")))
     assert len(str(caught.value).splitlines()) >= 3

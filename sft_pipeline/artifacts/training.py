@@ -109,5 +109,5 @@ class TrainingReport(Artifact):
 
     @property
     def healthy(self) -> bool:
-        """Whether no finding says that the training is sick."""
+        """Whether no finding says that the training is unhealthy."""
         return not any(f.severity == "blocking" for f in self.findings)

@@ -213,7 +213,7 @@ def _train(model: "torch.nn.Module", encoded: list[list[int]], recipe: EmbeddedB
 
 
 def _batches(encoded: list[list[int]], recipe: EmbeddedBase) -> Iterator["torch.Tensor"]:
-    """Endless batches (sequences × tokens); every epoch orders the documents anew.
+    """Endless batches (sequences × tokens); every epoch reorders the documents.
 
     A sequence starts with the start of a document, as a prompt does, and is filled with further documents, the last of
     which is cut. Documents one by one would teach the model to find its way by the start of the sequence; among

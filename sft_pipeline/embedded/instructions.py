@@ -317,7 +317,7 @@ def clean_rows(source: EmbeddedData, count: int) -> list[Row]:
         if not pools:
             raise SpecificationError(
                 f"data.source.rows: the embedded world holds {len(rows)} instructions, but {count} were asked for "
-                "(rows and dirt together); lower rows"
+                "(rows and planted faults together); lower rows"
             )
         total, missing = sum(_TYPES[type][1] for type in pools), count - len(rows)
         for type, pool in list(pools.items()):
@@ -347,6 +347,7 @@ def generate(source: EmbeddedData) -> list[Row]:
 
 def generate_with_faults(source: EmbeddedData) -> tuple[list[Row], list[str | None]]:
     """As `generate`, with the planted fault of each row (None for a clean one), so that cleaning can be measured."""
-    faulty = round(source.dirt * source.rows)
+    faulty = round(source.planted_faults * source.rows)
     pool = clean_rows(source, source.rows + faulty)
+    # The seed's text decides which faults are drawn: the figures of docs/explanation/embedded_default.md rest on it.
     return planted_faults.plant(pool[: source.rows], pool[source.rows :], Random(f"dirt {source.seed}"))

@@ -50,7 +50,7 @@ def series(
         adapter: the final adapter with its kept checkpoints.
         items: the split that the experiment declares.
         root: the project's root, where relative files of the scorers' options start.
-        work: the step's own folder; a series that was killed goes on where it stopped.
+        work: the step's own folder; a series that was killed resumes where it stopped.
         out: empty folder.
 
     Raises:

@@ -5,17 +5,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sft_pipeline.experiment.section import FileName, Positive, Section, Share, compiles
+from sft_pipeline.experiment.section import FileName, Positive, Section, Share, compiles, former_names
 
 
 class EmbeddedData(Section):
-    """Instruction data generated over the embedded world, with dirt in it for the quality stage to find."""
+    """Instruction data generated over the embedded world, with planted faults for the quality stage to find."""
 
     kind: Literal["embedded"]
-    rows: Positive = Field(3000, description="Clean rows to generate, before the dirt is added.")
-    dirt: Share = Field(0.08, description="Rows with a planted fault, as a share of `rows`.")
+    rows: Positive = Field(3000, description="Clean rows to generate, before the faulty rows are added.")
+    planted_faults: Share = Field(0.08, description="Rows with a planted fault, as a share of `rows`.")
     seed: int = Field(11, description="Seed of the instruction generator.")
     world_seed: int = Field(7, description="Seed of the world; must be the one that the base model was built on.")
+
+    _former = former_names(dirt="planted_faults")
 
 
 class Columns(Section):
@@ -333,7 +335,7 @@ class Data(Section):
     split: Split = Field(Split(), description="Train, dev and test.")
     leakage: Leakage = Field(Leakage(), description="What counts as a leak.")
     test: FileData | None = Field(
-        None, description="A test file that is brought instead of being split off: never altered, never trained on."
+        None, description="A test file of your own, instead of one that is split off: never altered, never trained on."
     )
 
     @model_validator(mode="after")

@@ -69,7 +69,7 @@ class Gate(Section):
     max_repetitive_share: Share = Field(
         0.10,
         description="Answers of the fine-tuned model of which repeated 4-grams make up over half; above this the gate is "
-        "refused where the lift hangs on them.",
+        "refused where the lift depends on them.",
     )
     max_unreadable_share: Share = Field(
         0.50,

@@ -48,7 +48,7 @@ class SuccessCriteria(Section):
 class Training(Section):
     """Hyperparameters of the fine-tuning; named as in the field, translated to TRL in training/trl_config.py."""
 
-    ASIDE: ClassVar[frozenset[str]] = frozenset(
+    KEY_INDEPENDENT: ClassVar[frozenset[str]] = frozenset(
         {
             # These stop, warn or judge: what they let through is trained the same.
             "max_truncated_share",
@@ -146,13 +146,13 @@ class Training(Section):
         return self
 
     @property
-    def deciding(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """The fields that decide weights, log or files of the adapter, as plain values.
 
         Among them what is only kept or shown of a run (`adapter`, `keep_checkpoints`, `validation_prompts`, the
         intervals): a resumed run has to leave the same folder as an uninterrupted one.
         """
-        return self.model_dump(mode="json", exclude=set(self.ASIDE))
+        return self.model_dump(mode="json", exclude=set(self.KEY_INDEPENDENT))
 
     @property
     def eval_interval(self) -> int:

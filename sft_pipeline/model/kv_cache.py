@@ -14,7 +14,7 @@ def preallocated_cache(model: "PreTrainedModel") -> "Cache | None":
     """An empty cache for one call of `model.generate`, which gives the same answers to the last bit as without it.
 
     <<<<<<< HEAD
-        The library's own allocates all keys and values anew for every token. On a CPU that is memory fresh from the system,
+        The library's own allocates all keys and values again for every token. On a CPU that is memory fresh from the system,
         page by page, and takes most of the time of a batch (docs/how-to/generation.md). Elsewhere allocators keep what they had, so
         there, and for models whose layers look back only so far, it is None: the library's own.
     =======

@@ -49,7 +49,7 @@ def fingerprint(
     """
     return hash_value(
         {
-            "training": experiment.training.deciding,
+            "training": experiment.training.cache_key,
             "prompt": experiment.prompt.model_dump(mode="json"),
             "model": experiment.model.loading,
             "steps": [plan.steps, plan.warmup_steps],

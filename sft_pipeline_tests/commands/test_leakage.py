@@ -17,7 +17,7 @@ def prove(tmp_path):
     return lambda: CliRunner().invoke(app, ["leakage", str(tmp_path / "train"), str(tmp_path / "test")])
 
 
-def test_what_is_not_read_is_told(prove, tmp_path):
+def test_what_is_not_read_is_reported(prove, tmp_path):
     (tmp_path / "train" / "README.md").write_text("text")
     done = prove()
     assert done.exit_code == 0 and "note: train: not read, another kind of file: README.md" in done.output, done.output

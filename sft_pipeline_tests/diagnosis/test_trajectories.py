@@ -109,7 +109,7 @@ def diverging_at_the_end(log, severity):
 
 
 def not_finite(log, severity):
-    """The loss is no number in the last rows: one of them to half of the run."""
+    """The loss is NaN in the last records: one of them to half of the run."""
     for row in training(log)[-max(1, round(severity * len(training(log)) / 2)) :]:
         row["loss"] = math.nan
 

@@ -56,7 +56,7 @@ def test_every_fault_is_planted_and_the_rest_is_as_many_rows_as_declared(raw):
     counts = Counter(raw[1])
     assert counts.pop(None) == SOURCE.rows
     assert set(counts) == set(planted_faults.FAULTS)
-    assert sum(counts.values()) == round(SOURCE.dirt * SOURCE.rows)
+    assert sum(counts.values()) == round(SOURCE.planted_faults * SOURCE.rows)
     assert min(counts.values()) > 20
 
 
@@ -78,7 +78,7 @@ def test_types_are_at_least_a_dozen_and_none_is_rare(raw):
 
 def test_more_rows_than_the_world_holds_are_refused_with_the_number():
     with pytest.raises(SpecificationError, match=r"the embedded world holds \d+ instructions, but 90000 were"):
-        instructions.generate(SOURCE.model_copy(update={"rows": 90_000, "dirt": 0.0}))
+        instructions.generate(SOURCE.model_copy(update={"rows": 90_000, "planted_faults": 0.0}))
 
 
 def test_the_response_of_every_clean_row_passes_the_scorer_of_its_type(raw, tiny):

@@ -131,7 +131,7 @@ def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter
     findings = [
         Finding(rule=r, severity=s, evidence=f"{r} seen") for r, s in [("lost", "blocking"), ("slow", "warning")]
     ]
-    well, sick = (TrainingReport(root=tmp_path, findings=tuple(found)) for found in (findings[1:], findings))
+    well, unhealthy = (TrainingReport(root=tmp_path, findings=tuple(found)) for found in (findings[1:], findings))
 
     check(split(), guard)
     check(split(), guard, well, learned("others", "rows"))
@@ -146,7 +146,7 @@ def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter
             ["split: the leakage proof (train+dev → test) is about"],
         ),
         (
-            (split(near=1), ill, sick),
+            (split(near=1), ill, unhealthy),
             ["guard: template: a chat", "split: train+dev → test leaks", "training: lost seen"],
         ),
     ]:

@@ -79,7 +79,7 @@ def test_no_prompt_is_led_past_the_context_by_a_batch(toy_base):
     assert together[0] == together[2] and together[0].tokens < together[1].tokens
 
 
-def test_a_log_probability_that_is_no_number_is_an_error_that_says_where_to_look(loaded):
+def test_a_log_probability_that_is_nan_is_an_error_that_says_where_to_look(loaded):
     ids = loaded[1].encode("cold and hot")
     with pytest.raises(ModelError, match="log-probability of nan.*generation.dtype"):
         finish(ids, loaded[1], (), 12, [-1.0, float("nan"), *[-1.0] * len(ids)])

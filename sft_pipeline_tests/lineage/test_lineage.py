@@ -52,14 +52,14 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     assert again.reused == set(ASSETS)
     assert again.versions == first.versions
 
-    # Another evaluation: the plan and the gate are made anew, the adapter and the answers are untouched.
+    # Another evaluation: the plan and the gate are recomputed, the adapter and the answers are untouched.
     edit(toy_project, "alpha: 0.01", "alpha: 0.02")
     evaluated = materialize(toy_project)
     assert set(ASSETS) - evaluated.reused == {"training_plan", "gate_report"}
     assert evaluated.versions["lora_adapter"] == first.versions["lora_adapter"]
     assert evaluated.versions["gate_report"] != first.versions["gate_report"]
 
-    # Another limit of the training: its plan and its diagnosis are made anew, the adapter is not.
+    # Another limit of the training: its plan and its diagnosis are recomputed, the adapter is not.
     edit(toy_project, "min_coverage: 0.01", "min_coverage: 0.02")
     limited = materialize(toy_project)
     assert set(ASSETS) - limited.reused == {"training_plan", "training_report"}
@@ -78,7 +78,7 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     assert recomputed.reused == set()
     assert recomputed.versions["lora_adapter"] == first.versions["lora_adapter"]
 
-    # An artifact that was edited by hand is found out, named, and made again by its own asset.
+    # An artifact that was edited by hand is found out, named, and rebuilt by its own asset.
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot).path("adapter/adapter_model.safetensors")
     adapter.chmod(0o644)
     adapter.write_bytes(adapter.read_bytes()[:-1] + b"x")
@@ -178,6 +178,6 @@ def test_input_errors_reach_the_user_as_they_are(toy_project, materialize):
     assert "toy.yaml:9" in message and "max_steps" in message
 
 
-def test_a_store_that_cannot_be_written_is_told(toy_project, materialize):
+def test_a_store_that_cannot_be_written_is_reported(toy_project, materialize):
     (toy_project / "store").write_text("a file where the folder should be")
     assert "SFT_PIPELINE_STORE" in materialize(toy_project, "raw_dataset").failure("raw_dataset")

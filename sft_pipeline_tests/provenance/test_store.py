@@ -104,7 +104,7 @@ def test_putting_the_same_content_again_heals_a_damaged_object(store):
     assert store.get("training_report", "tiny", TrainingReport).path("diagnosis.txt").read_text() == "fine"
 
 
-def test_a_missing_artifact_and_a_wrong_type_are_told(store):
+def test_a_missing_artifact_and_a_wrong_type_are_reported(store):
     with pytest.raises(StoreError, match="never materialized"):
         store.get("training_report", "tiny", TrainingReport)
     store.put("training_report", "tiny", report(store))

@@ -42,10 +42,10 @@ def test_the_adapter_is_the_best_one_and_the_end_comes_early(overfitted):
     assert losses[adapter.step] == min(losses.values()) and adapter.step == adapter.steps - 2 * 3
     assert adapter.steps in adapter.checkpoints and adapter.step not in adapter.checkpoints
     assert adapter.epochs == pytest.approx(overfitted["plan"].coverage * adapter.steps / 60)
-    # what is stored as the adapter is the sealed adapter of that step
+    # what is stored as the adapter is the complete adapter of that step
     kept = overfitted["work"] / "kept" / str(adapter.step) / "adapter_model.safetensors"
     assert adapter.path("adapter/adapter_model.safetensors").read_bytes() == kept.read_bytes()
-    # and what is said of it is said of that step
+    # and what is reported of it concerns that step
     assert adapter.dev_loss == losses[adapter.step] < losses[adapter.steps]
     told = {"steps": adapter.steps, "step": adapter.step}
     written = json.loads(adapter.path("training_manifest.json").read_text())["result"]
@@ -101,7 +101,7 @@ def test_a_signal_in_the_step_in_which_patience_runs_out_leaves_the_end_where_it
     assert again.steps == whole.steps and again.digest == whole.digest
 
 
-def test_a_dev_loss_that_is_nan_aborts_the_run_and_is_no_early_end(toy, prepared, monkeypatch):
+def test_a_dev_loss_that_is_nan_aborts_the_run_and_is_no_early_stop(toy, prepared, monkeypatch):
     arguments = prepared(
         toy(max_steps=12, min_coverage=0.1, save_steps=3, adapter="best", early_stopping={"patience": 1})
     )

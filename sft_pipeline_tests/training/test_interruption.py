@@ -1,4 +1,4 @@
-"""A training that is told to stop, or whose disk is full, resumes later and ends with the same bytes."""
+"""A training that is asked to stop, or whose disk is full, resumes later and ends with the same bytes."""
 
 import json
 import os

@@ -99,7 +99,7 @@ def test_the_negligible_tail_begins_where_the_rate_falls_below_one_percent_of_it
         assert start == training.warmup_steps or rates[start - 1] >= 1e-5
 
 
-def test_the_tail_of_the_record_s_sick_run():
+def test_the_tail_of_the_record_s_unhealthy_run():
     training = Training(max_steps=500, warmup_steps=0, learning_rate=5e-5)
     # 1 % of the peak is reached at arccos(-0.98) / pi of a half cosine: 93.6 % of the steps.
     assert schedule.negligible_from(500, 0, training) == 469

@@ -38,7 +38,7 @@ _ASKS = re.compile(
 def language(wanted: Sequence[str], least: float) -> Filter:
     """A filter that drops rows in another language; what is short, undecided, or hardly letters is kept.
 
-    The response alone is judged only where English is wanted: in instructions of other languages it cannot be told
+    The response alone is judged only where English is wanted: in instructions of other languages it is unknown
     whether they ask for a translation.
 
     Args:

@@ -121,7 +121,7 @@ def falls(log: Log) -> tuple[float, float, float, float, float]:
 
 
 def not_learning(log: Log) -> list[Finding]:
-    """A training loss that does not fall, or whose fall cannot be told from its noise."""
+    """A training loss that does not fall, or whose fall does not stand out from its noise."""
     losses = log.finite
     if len(losses) < 3 or log.rewards or not log.start:
         return []

@@ -72,7 +72,7 @@ def _trend(key: str, values: Sequence[float], pairs: bool, main: bool) -> list[F
 
 
 def pairs_memorized(log: Log) -> list[Finding]:
-    """A loss of pairs that leaves nothing to learn: each is told from the other with a probability of 0.999."""
+    """A loss of pairs that leaves nothing to learn: the two are separated with a probability of 0.999."""
     losses = log.finite
     if not log.pairs or len(losses) < UNDECIDABLE:
         return []

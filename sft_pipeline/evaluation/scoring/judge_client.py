@@ -149,7 +149,7 @@ def number(name: str, options: Mapping[str, Any], default: float, least: float) 
     """The numeric option `name`.
 
     Raises:
-        SpecificationError: it is no number, below `least` or above MOST.
+        SpecificationError: it is not a number, is below `least` or above MOST.
     """
     value = options.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MOST:

@@ -1,4 +1,4 @@
-"""Equality of mathematical expressions by math-verify; imported in the process of limited.py alone, for sympy is slow."""
+"""Equality of mathematical expressions by math-verify; imported in the process of subprocess_call.py alone, for sympy is slow."""
 
 import logging
 

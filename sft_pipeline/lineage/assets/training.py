@@ -54,7 +54,7 @@ def _planning(experiment: "Experiment", root: Path) -> dict[str, Any]:
 
 
 def _learning(experiment: "Experiment", root: Path) -> dict[str, Any]:
-    training, model = experiment.training.deciding, experiment.model.loading
+    training, model = experiment.training.cache_key, experiment.model.loading
     return {"prompt": experiment.prompt, "model": model, "training": training}
 
 

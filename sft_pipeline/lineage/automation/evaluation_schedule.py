@@ -26,7 +26,7 @@ def build() -> dg.ScheduleDefinition:
         cron_schedule=CRON,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Mondays: answers and gate of every stored adapter are made again. Costs the device time of all of "
+        description="Mondays: answers and gate of every stored adapter are recomputed. Costs the device time of all of "
         "them.",
     )
     def weekly(context: dg.ScheduleEvaluationContext, project: Project) -> list[dg.RunRequest] | dg.SkipReason:

@@ -130,7 +130,7 @@ class GateJson(Frozen):
     origin: dict[str, str] = Field(
         {},
         description="Hash of what the inputs were made from, by asset, and of the training rows (`training_rows`, as the "
-        "leakage proof and the adapter name them); empty where answers were brought.",
+        "leakage proof and the adapter name them); empty where the answers are external.",
     )
     conditions: dict[str, str] = Field(description="What both models' answers have in common.")
     trained_on: dict[str, str] = Field(description="dtype and quantization of the base in training, where known.")

@@ -78,7 +78,7 @@ def test_samples_are_five_of_each_filter_and_the_same_in_every_run(tmp_path):
     for sample in found:
         assert sample.instruction == f"Ask {sample.source_row - 1}" and sample.response.startswith("Answer")
     assert max(sample.source_row for sample in found) > table.BATCH / 2  # not the first rows
-    # Rows that are added can take a place, but do not draw anew.
+    # Rows that are added can take a place, but do not draw again.
     more = rejected(tmp_path / "more.parquet", rows + [(n, m, f"new{i}", *t) for n, m, i, *t in rows[:900]])
     assert len(set(found) & set(manifest.samples(more))) >= 7
 

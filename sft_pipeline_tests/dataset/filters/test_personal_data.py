@@ -62,7 +62,7 @@ def test_what_only_looks_like_personal_data_stays(judge, text):
     assert judge([row(text)]) == [None]
 
 
-def test_several_findings_are_told_together_once_each(judge):
+def test_several_findings_are_reported_together_once_each(judge):
     (hit,) = judge([row("Email: a.b@gmail.com or c.d@gmail.com, phone: 212-555-0187")])
     assert hit.reason.count("EMAIL_ADDRESS") == 1 and "PHONE_NUMBER" in hit.reason
     assert hit.matched == "a.b@gmail.com; c.d@gmail.com; 212-555-0187"

@@ -101,7 +101,7 @@ def test_the_nearest_row_is_found_across_blocks(embed):
     assert [p.train_id for p in found.nearest if p.tier == "semantic"] == ["train1500"]
 
 
-def test_where_it_decides_the_split_sets_rephrasings_of_test_items_aside(embed, tmp_path):
+def test_where_it_decides_the_split_removes_rephrasings_of_test_items(embed, tmp_path):
     texts = [
         DOG, DOG_AGAIN, OTHER, "What chemical symbol does gold have?", "Who painted the Mona Lisa?",
         "Tell me the painter of the Mona Lisa.", "Where do penguins live?", "In which places do penguins live?",

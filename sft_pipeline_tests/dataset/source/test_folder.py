@@ -44,7 +44,7 @@ def test_the_hash_of_a_folder_can_be_made_by_hand(mixed, tmp_path):
     assert mixed.file("data").source == f"data (3 files, sha256 of their list {digest}, {size} bytes)"
 
 
-def test_what_is_not_read_is_told(mixed, tmp_path):
+def test_what_is_not_read_is_reported(mixed, tmp_path):
     mixed.put("data/.cache/x.jsonl", "{}")
     mixed.put("data/.hidden.csv", "a")
     mixed.put("data/README.md", "text")
@@ -82,7 +82,7 @@ def test_a_folder_without_data_is_refused(read, tmp_path):
         read.file("texts")
 
 
-def test_a_column_that_only_some_files_have_sets_the_rows_of_the_others_aside(mixed, rejected):
+def test_a_column_that_only_some_files_have_rejects_the_rows_of_the_others(mixed, rejected):
     dataset = mixed.file("data", columns=Columns(instruction="question", response="answer"))
     assert (dataset.rows, dataset.rejected) == (1, {"unreadable": 4})
     assert rejected(dataset)[0]["reason"] == "no field 'question' (fields: 'prompt', 'completion')"

@@ -107,7 +107,7 @@ def test_what_pythons_csv_writer_writes_comes_back(pairs):
 # ----------------------------------------------------------------------------------------------------------------- json
 
 
-def test_a_line_of_fifty_megabytes_needs_little_memory_and_its_length_is_told(tmp_path):
+def test_a_line_of_fifty_megabytes_needs_little_memory_and_its_length_is_reported(tmp_path):
     path = tmp_path / "x.jsonl"
     with open(path, "wb") as stream:
         stream.write(b'{"instruction": "')

@@ -1,4 +1,4 @@
-"""What is brought beside the data: a test file and benchmarks are taken whole, or not at all."""
+"""What is given beside the data: a test file and benchmarks are taken whole, or not at all."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

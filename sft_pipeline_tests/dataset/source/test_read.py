@@ -1,4 +1,4 @@
-"""Reading: what is recognised, what is set aside and why, and what stops with a message."""
+"""Reading: what is recognised, what is rejected and why, and what stops with a message."""
 
 import json
 
@@ -256,7 +256,7 @@ def test_the_pipelines_own_rows_come_back_unchanged(read, tmp_path, rows):
 
 
 def test_the_embedded_generator_is_read_like_a_file(tmp_path, rows):
-    dataset = source.read(EmbeddedData(kind="embedded", rows=100, dirt=0.1), tmp_path, tmp_path)
+    dataset = source.read(EmbeddedData(kind="embedded", rows=100, planted_faults=0.1), tmp_path, tmp_path)
     assert dataset.rows == 110
     assert {r["source_file"] for r in rows(dataset)} == {"embedded"}
     assert json.loads(rows(dataset)[0]["reference"])
@@ -381,7 +381,7 @@ def test_conversations_are_read_by_the_declared_policy_and_what_it_leaves_out_is
     )
 
 
-def test_fields_that_no_role_was_found_for_are_told(read, lines):
+def test_fields_that_no_role_was_found_for_are_reported(read, lines):
     row = {"prompt": "a", "completion": "b"}
     dataset = read(lines({**row, "metadata": {"x": 1}, "title": None}, {**row, "title": "c"}))
     assert dataset.notes == ("fields that were not used: 'metadata' (1 rows), 'title' (1 rows)",)
@@ -423,7 +423,7 @@ def test_a_limit_takes_no_notice_of_what_comes_after_it(read, lines):
     assert read(lines({"prompt": "a", "completion": "b"}) + "{\n" * 5, limit=1).rejected == {}
 
 
-def test_progress_is_told_in_batches_and_at_the_end(lines, tmp_path):
+def test_progress_is_reported_in_batches_and_at_the_end(lines, tmp_path):
     (tmp_path / "x.jsonl").write_text(lines(*[{"prompt": "a", "completion": "b"}] * (2 * table.BATCH + 1)))
     told = []
     source.read(FileData(kind="file", path="x.jsonl"), tmp_path, tmp_path, progress=lambda *said: told.append(said))

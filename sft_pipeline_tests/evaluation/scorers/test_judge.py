@@ -214,7 +214,7 @@ def test_nine_unreadable_replies_in_a_row_do_not(server):
     assert len(scores) == 40 and len(server.requests) == 80
 
 
-def test_after_429_it_waits_as_long_as_it_is_told(server):
+def test_after_429_it_waits_as_long_as_the_server_asks(server):
     server.script = [{"status": 429, "headers": {"Retry-After": "1"}}, {"status": 503}]
     assert ask(server, ("x", "yy"))[0][1].success
     waits = [b - a for a, b in zip(server.times, server.times[1:])]

@@ -74,7 +74,7 @@ def test_the_option_decides_and_a_failure_says_when_it_would():
 
 
 @pytest.mark.parametrize(("output", "answer"), [("5'10", 10), ("version 1.2.3, so 7", 7)])
-def test_what_is_no_number_with_decimals_is_left(output, answer):
+def test_what_is_not_a_decimal_number_is_left(output, answer):
     assert read(output, answer).success
 
 

@@ -11,7 +11,7 @@ from sft_pipeline.evaluation.scoring import subprocess_call
 REGEX = "sft_pipeline.evaluation.scorers.regex"
 
 
-def test_a_process_that_was_killed_from_outside_is_started_anew():
+def test_a_process_that_was_killed_from_outside_is_started_again():
     assert subprocess_call.call(REGEX, "matches", "a", "a", "full", seconds=1)
     process = subprocess_call._process(os.getpid())
     os.kill(process.pid, signal.SIGKILL)

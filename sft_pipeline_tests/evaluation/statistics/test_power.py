@@ -104,7 +104,7 @@ def test_largest_tolerable_loss_is_the_last_that_holds(n, margin):
     assert tango(lost + 1, 0, n)[0] <= -margin
 
 
-def test_a_margin_that_no_result_could_meet_is_told():
+def test_a_margin_that_no_result_could_meet_is_reported():
     assert largest_tolerable_loss(18, 0.15) == -1
     assert largest_tolerable_loss(22, 0.15) == 0
     assert largest_tolerable_loss(0, 0.15) == -1

@@ -107,7 +107,7 @@ def test_a_test_file_and_a_benchmark_beside_embedded_data_are_watched(toy_projec
         assert (tick()[0], tick()[0]) == ([], ["toy"])
 
 
-def test_a_folder_that_is_gone_is_told(data, tick):
+def test_a_folder_that_is_gone_is_reported(data, tick):
     (data / "a.jsonl").unlink()
     data.rmdir()
     started, why = tick()
@@ -121,7 +121,7 @@ def test_an_experiment_that_was_never_materialized_is_not_started_by_its_data(da
 
 
 @pytest.mark.parametrize("cursor", ["{torn", "[]", '{"toy": {"stat": 1}}'])
-def test_a_cursor_that_cannot_be_read_is_told_and_begins_anew(data, tick, cursor):
+def test_a_cursor_that_cannot_be_read_is_reported_and_starts_over(data, tick, cursor):
     tick.cursor = cursor
     started, why = tick()
     assert started == [] and "cursor could not be read" in why

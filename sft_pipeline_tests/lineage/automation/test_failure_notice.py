@@ -1,4 +1,4 @@
-"""A failed run is told to a webhook, once, without secrets; a receiver that fails is told without its address."""
+"""A failed run is reported to a webhook, once, without secrets; a receiver that fails is reported without its address."""
 
 import json
 import threading
@@ -69,7 +69,7 @@ def sensor(project):
     return build_defs(root=project, store=project / "store").get_repository_def().get_sensor_def("notify_failures")
 
 
-def test_a_failed_run_is_told_with_experiment_step_message_and_link_and_without_secrets(
+def test_a_failed_run_is_reported_with_experiment_step_message_and_link_and_without_secrets(
     failed, toy_project, monkeypatch
 ):
     with receiver(200) as (address, got):
@@ -110,7 +110,7 @@ def test_a_receiver_that_is_busy_is_tried_again_and_one_that_refuses_is_not():
 
 
 @pytest.mark.parametrize("answer", [500, 302])
-def test_a_receiver_that_fails_or_points_elsewhere_is_told_without_its_address(answer):
+def test_a_receiver_that_fails_or_points_elsewhere_is_reported_without_its_address(answer):
     with receiver(answer) as (address, _), pytest.raises(NotificationError) as caught:
         post(address, {}, pauses=())
     assert str(answer) in str(caught.value)
@@ -127,7 +127,7 @@ def test_an_address_that_cannot_be_reached_is_never_quoted(address):
     assert TOKEN not in str(caught.value) and caught.value.__context__ is None
 
 
-def test_a_failed_check_is_told_with_what_it_found(instance, monkeypatch):
+def test_a_failed_check_is_reported_with_what_it_found(instance, monkeypatch):
     @dg.asset
     def gate_report():
         pass
@@ -144,7 +144,7 @@ def test_a_failed_check_is_told_with_what_it_found(instance, monkeypatch):
     assert told["message"].startswith("gate: verdict: refused\n") and told["experiment"] is None
 
 
-def test_a_step_that_was_told_to_end_is_told_in_words_by_the_notice_and_in_the_terminal(instance):
+def test_a_step_that_was_asked_to_end_is_reported_in_words_by_the_notice_and_in_the_terminal(instance):
     @dg.op
     def training():
         raise DagsterExecutionInterruptedError
@@ -162,7 +162,7 @@ def test_a_step_that_was_told_to_end_is_told_in_words_by_the_notice_and_in_the_t
     assert _line(log) == f"training              STOPPED  {words}"
 
 
-def test_a_step_whose_process_was_killed_is_told_in_words():
+def test_a_step_whose_process_was_killed_is_reported_in_words():
     name = ChildProcessCrashException.__name__
     error = SimpleNamespace(cls_name=name, message="dagster._core.executor…", cause=None, stack=[])
     failure = SimpleNamespace(user_failure_data=None, error=error)

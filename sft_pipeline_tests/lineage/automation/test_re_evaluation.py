@@ -66,7 +66,7 @@ def edit(project, old, new):
 
 
 def made(result):
-    """Assets of a run, and whether each was made anew."""
+    """Assets of a run, and whether each was recomputed."""
     found = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
     return {m.asset_key.path[-1]: not m.metadata["reused"].value for m in found}
 
@@ -94,7 +94,7 @@ def test_the_sensor_asks_when_something_that_the_gate_rests_on_has_changed_and_o
     started, why = tick()
     assert started == [] and "was started for exactly this" in why
     result = run_of(evaluated, instance, request)
-    assert {name for name, anew in made(result).items() if anew} == {"gate_report"}
+    assert {name for name, recomputed in made(result).items() if recomputed} == {"gate_report"}
     assert tick() == ([], "nothing has changed")
     edit(evaluated, "alpha: 0.02", "alpha: 0.01")
     assert tick()[0] == ["toy"]  # back to what was evaluated once: the stored gate is another
@@ -149,8 +149,8 @@ def test_nothing_is_asked_for_over_a_check_that_has_failed_and_a_run_started_by_
     evaluated, instance, ticks
 ):
     (request,) = scheduled(evaluated, instance)
-    sick = Finding(rule="diverged", severity="blocking", evidence="the loss rose", remedy="a lower learning rate")
-    replace(Store(evaluated / "store"), "training_report", TrainingReport, findings=(sick,))
+    unhealthy = Finding(rule="diverged", severity="blocking", evidence="the loss rose", remedy="a lower learning rate")
+    replace(Store(evaluated / "store"), "training_report", TrainingReport, findings=(unhealthy,))
     assert "the loss rose" in scheduled(evaluated, instance).skip_message
     started, why = ticks("re_evaluate_on_change")()
     assert started == [] and "not evaluated" in why and "the loss rose" in why
@@ -170,9 +170,9 @@ def test_splits_made_again_keep_an_adapter_while_their_rows_are_those_it_learned
 
     edit(evaluated, "dev_size: 40", "dev_size: 41")
     assert materialize(evaluated, "train_split,dev_split,test_split").result.success
-    objection = "other rows than those that the adapter is trained on"
-    assert objection in scheduled(evaluated, instance).skip_message
-    assert objection in materialize(evaluated, "sft_generations").failure("generations")
+    problem = "other rows than those that the adapter is trained on"
+    assert problem in scheduled(evaluated, instance).skip_message
+    assert problem in materialize(evaluated, "sft_generations").failure("generations")
 
 
 def test_a_diagnosis_of_another_adapter_is_not_enough(evaluated, instance):

@@ -43,7 +43,7 @@ def test_a_lost_or_deleted_cursor_starts_nothing(tick, specs):
     assert tick()[0] == []
 
 
-def test_a_cursor_that_cannot_be_read_is_told_and_what_is_there_is_noted(tick):
+def test_a_cursor_that_cannot_be_read_is_reported_and_what_is_there_is_noted(tick):
     tick.cursor = "{torn"
     started, why = tick()
     assert started == [] and "cursor could not be read" in why and "1 specifications noted" in why
@@ -80,7 +80,7 @@ def test_a_broken_specification_is_named_with_file_and_line_and_stops_no_other(t
     assert tick()[0] == ["second"]
 
 
-def test_a_deleted_specification_is_told_as_long_as_something_of_it_is_stored(tick, specs, toy_project, tmp_path):
+def test_a_deleted_specification_is_reported_as_long_as_something_of_it_is_stored(tick, specs, toy_project, tmp_path):
     tick()
     folder = tmp_path / "report"
     folder.mkdir()

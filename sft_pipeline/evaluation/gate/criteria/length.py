@@ -168,7 +168,7 @@ def length(c: Comparison) -> Iterator[Finding]:
         if check.lift > 0 and not check.acquitted and not check.verified and alone:
             yield Finding(
                 f"{detail}: nearly all wins go to the model whose answers are of another length, and hardly any pair of similar "
-                "length could tell quality from length: it cannot be told whether the model is better",
+                "length could tell quality from length: it remains open whether the model is better",
                 "refused",
             )
             return

@@ -26,7 +26,7 @@ def test_too_many_are_refused(pairs, decided, reason):
     assert decided(without(pairs(20, 5, 100, 175), 16, base=None), max_missing_share=0.1).verdict == "pass"
 
 
-def test_a_verdict_that_hangs_on_them_is_refused(pairs, decided, reason):
+def test_a_verdict_that_depends_on_them_is_refused(pairs, decided, reason):
     # 14 won, 1 lost: p = 0.001; were the ten missing ones all lost, there would be hardly a lift.
     table = pairs(20, 1, 14, 265)
     assert decided(table).verdict == "pass"

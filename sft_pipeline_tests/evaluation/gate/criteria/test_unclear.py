@@ -4,7 +4,7 @@ from sft_pipeline.artifacts import Agreement
 from sft_pipeline.evaluation.scorers.choice import SEVERAL
 
 
-def test_a_lift_that_hangs_on_answers_that_name_several_choices_is_refused(pairs, decided, reason):
+def test_a_lift_that_depends_on_answers_that_name_several_choices_is_refused(pairs, decided, reason):
     for unclear in ({"base_labels": (SEVERAL,)}, {"sft_labels": (SEVERAL,)}):
         table = pairs(50, 10, 20, 140) + pairs(won=80, type="u", **unclear)
         assert reason(decided(table), "several choices").outcome == "refused"
