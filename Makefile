@@ -7,11 +7,12 @@ DEV := $(VENV)/installed-dev
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 export SFT_PIPELINE_STORE ?= $(CURDIR)/store
 
-.PHONY: help setup lineage test ui validate lint docs audit clean
+.PHONY: help setup lineage test test-fast ui validate lint docs audit clean
 
 help:
 	@echo "make lineage   set up and materialize the embedded default (specs/tiny.yaml), then print the verdict"
 	@echo "make test      set up and run the tests"
+	@echo "make test-fast the tests that load no model and start no run, for the edit loop"
 	@echo "make ui        set up and start the Dagster UI on http://127.0.0.1:3000"
 	@echo "make setup     only set up .venv"
 	@echo "make validate  load the code location as Dagster does"
@@ -41,6 +42,9 @@ lineage: setup
 # One thread each: two processes whose threads wait by spinning would take the cores from each other.
 test: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not slow and not rebuild"
 
 ui: setup
 	$(BIN)/sft-pipeline ui
