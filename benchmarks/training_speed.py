@@ -12,7 +12,7 @@ is that of the medians. One JSON line per run, then a table.
 
 `overhead`: tokens per second of `sft_pipeline.training.trainer.train` with everything it does while training (log, live
 series, TensorBoard, watchdog, complete checkpoints) against TRL's SFTTrainer with the same settings, model, rows, order of
-rows, evaluations and checkpoints. Both end with the same loss (where `--save-steps` is a multiple of 10 or of the last log row; a checkpoint adds a row).
+rows, evaluations and checkpoints. Both end with the same loss (where `--save-steps` is a multiple of 10 or of the last log record; a checkpoint adds a row).
 
 `throughput`: batch 2 × 4 as the rows are drawn (the record's) against the pipeline's default, 8 rows of similar length,
 and packed; two more variants show what padding and what fewer forward passes contribute. `--curves` trains the first
@@ -133,14 +133,14 @@ class Bench:
         return plan.make(experiment, lengths, {"text": 400}, architecture, (0, 64), self.new("plan"))
 
     def asset(self, dev: InstructionDataset, **training: Any) -> list[dict[str, Any]]:
-        """Train as the asset does; the log rows."""
+        """Train as the asset does; the log records."""
         experiment = self.experiment(**training)
         made = (experiment, self.base, self.guard, self.plan(experiment), self.train, dev)
         adapter = trainer.train(*made, self.new("work"), self.new("out"))
         return json.loads(adapter.path("log_history.json").read_text())
 
     def bare(self, dev: InstructionDataset, **training: Any) -> list[dict[str, Any]]:
-        """Train as a script of a few lines would, with the rows in the same order; the log rows."""
+        """Train as a script of a few lines would, with the rows in the same order; the log records."""
         from datasets import Dataset
         from transformers import set_seed
         from transformers.trainer_callback import PrinterCallback

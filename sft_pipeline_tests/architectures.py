@@ -142,10 +142,8 @@ def lifecycle(base: ModelSnapshot, folder: Path, **options: Any) -> dict[str, An
     from sft_pipeline.training import tokenization, trainer
     from sft_pipeline_tests.training.conftest import split, toy_experiment, toy_rows
 
-    experiment = toy_experiment(
-        **{"max_steps": 3, "save_steps": 3, "min_coverage": 0.1, "validation_prompts": 0, "report_to": ()} | options
-    )
-    for name in ("guard", "plan", "work", "out"):
+    experiment = toy_experiment(**{"max_steps": 3, "save_steps": 3, "min_coverage": 0.1} | options)
+    for name in ("guard", "work", "out"):
         (folder / name).mkdir()
     guard = guards.inspect(base, experiment.model, Prompt(), folder / "guard")
     assert guard.passed, guard.problems
@@ -153,7 +151,7 @@ def lifecycle(base: ModelSnapshot, folder: Path, **options: Any) -> dict[str, An
     train, dev = (split(folder, stage, toy_rows(16, first)) for stage, first in (("train", 0), ("dev", 500)))
     lengths = tokenization.lengths(experiment, tokenizer, toy_rows(16))
     config = json.loads(base.path("config.json").read_text())
-    made = plan.make(experiment, lengths, {"kind": 400}, config, (0, 8), folder / "plan")
+    made = plan.compute(experiment, lengths, {"kind": 400}, config, (0, 8))
     adapter = trainer.train(experiment, base, guard, made, train, dev, folder / "work", folder / "out")
     with TransformersEngine(base, experiment.model) as engine:
         prompts = [experiment.prompt.render(row["instruction"]) for row in toy_rows(3, 500)]

@@ -28,7 +28,29 @@ def make(
     out: Path,
     dev_lengths: Sequence[tuple[int, int]] | None = None,
 ) -> TrainingPlan:
-    """Plan the training of `experiment` and write `plan.json`, `plan.txt` and `schedule.png` into `out`.
+    """The plan of `compute` with `plan.json`, `plan.txt` and `schedule.png` in the empty folder `out`."""
+    plan = compute(experiment, train_lengths, test_items, config, base_success, dev_lengths)
+    (out / "plan.json").write_text(
+        json.dumps(plan.model_dump(mode="json", exclude={"files", "measurements"}), indent=1)
+    )
+    (out / "plan.txt").write_text(plan_text.summary(plan))
+    points = schedule.sampled_steps(plan.steps, plan.warmup_steps)
+    curve = [schedule.learning_rate(step, plan.steps, plan.warmup_steps, experiment.training) for step in points]
+    plots.schedule(points, curve, plan.warmup_steps, out / "schedule.png", plan.negligible_from)
+    return TrainingPlan.finalize(
+        out, **{name: getattr(plan, name) for name in TrainingPlan.model_fields if name not in ("root", "files")}
+    )
+
+
+def compute(
+    experiment: Experiment,
+    train_lengths: Sequence[tuple[int, int]] | None,
+    test_items: Mapping[str, int],
+    config: Mapping[str, Any] | None,
+    base_success: tuple[int, int] | None,
+    dev_lengths: Sequence[tuple[int, int]] | None = None,
+) -> TrainingPlan:
+    """What the training of `experiment` will do, and what speaks against it; no file is written.
 
     Args:
         experiment: the specification.
@@ -37,7 +59,6 @@ def make(
         test_items: items of the test split by type.
         config: the base model's config.json; None takes `model.architecture`.
         base_success: successes and items of the base on the dev split in the training format, where measured.
-        out: empty folder.
         dev_lengths: as `train_lengths` for each row of the dev split; None where it is not known.
 
     Raises:
@@ -82,8 +103,8 @@ def make(
         *power.headroom(base_success, experiment.evaluation.gate),
         *gate_findings,
     ]
-    plan = TrainingPlan(
-        root=out,
+    return TrainingPlan(
+        root=Path(),
         train_rows=rows.count + rows.masked,
         masked_rows=rows.masked,
         effective_batch=training.effective_batch,
@@ -105,14 +126,4 @@ def make(
         test_items=dict(test_items),
         power=figures,
         findings=tuple(findings),
-    )
-    (out / "plan.json").write_text(
-        json.dumps(plan.model_dump(mode="json", exclude={"files", "measurements"}), indent=1)
-    )
-    (out / "plan.txt").write_text(plan_text.summary(plan))
-    points = schedule.sampled_steps(steps, warmup)
-    curve = [schedule.learning_rate(step, steps, warmup, training) for step in points]
-    plots.schedule(points, curve, warmup, out / "schedule.png", negligible)
-    return type(plan).finalize(
-        out, **{name: getattr(plan, name) for name in type(plan).model_fields if name not in ("root", "files")}
     )

@@ -33,7 +33,7 @@ def vllm(ending_base, vllm_here):
         yield engine
 
 
-@pytest.fixture(params=["transformers", "vllm"])
+@pytest.fixture(params=["transformers", pytest.param("vllm", marks=pytest.mark.slow)])
 def engine(request):
     return request.getfixturevalue(request.param)
 
@@ -57,12 +57,14 @@ def spanning(tokenizer, answers):
     raise AssertionError("no answer has two tokens to span")
 
 
+@pytest.mark.slow
 def test_the_process_with_vllm_listens_on_no_other_interface_than_loopback(vllm):
     vllm.answer(PROMPTS, DECODING)
     child = psutil.Process(vllm._child._process.pid)
     assert beyond_loopback([child, *child.children(recursive=True)]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True])
 def test_both_engines_answer_the_same_base_and_adapter_in_any_order(transformers, vllm, adapters, stopped):
     first, second = adapters
@@ -140,7 +142,8 @@ def test_an_adapter_that_is_replaced_in_its_folder_is_served_afresh(engine, adap
     assert comparable(second) == comparable(engine.answer(PROMPTS, DECODING, adapter=adapters[1]))
 
 
-def test_vllm_refuses_an_adapter_that_it_cannot_serve_and_goes_on(vllm, ending_base, adapters, tmp_path):
+@pytest.mark.slow
+def test_vllm_refuses_an_adapter_that_it_cannot_serve_and_continues(vllm, ending_base, adapters, tmp_path):
     wide = random_adapter(ending_base, tmp_path / "wide", 1, r=16)
     dora = random_adapter(ending_base, tmp_path / "dora", 1, use_dora=True)
     for folder, problem in [(wide, "rank 16.* up to 8"), (dora, "use_dora"), (tmp_path / "none", "missing")]:
@@ -149,6 +152,7 @@ def test_vllm_refuses_an_adapter_that_it_cannot_serve_and_goes_on(vllm, ending_b
     assert vllm.answer(PROMPTS[:1], DECODING, adapter=adapters[0])
 
 
+@pytest.mark.slow
 def test_a_vllm_that_falls_silent_or_dies_is_an_error_with_its_last_lines(ending_base, vllm_here, monkeypatch):
     with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
         engine.answer(PROMPTS[:1], DECODING)
@@ -166,6 +170,7 @@ def test_a_vllm_that_falls_silent_or_dies_is_an_error_with_its_last_lines(ending
             engine.answer(PROMPTS[:1], DECODING)
 
 
+@pytest.mark.slow
 def test_no_vllm_outlives_its_parent(vllm_here, tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from sft_pipeline.generation.engines.vllm_process import VllmProcess\n"

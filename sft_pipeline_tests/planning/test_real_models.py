@@ -96,7 +96,10 @@ class Run:
         self.model = BaseModelSpec(source=source, device="cuda", dtype=dtype, quantization=quantization)
 
 
-@pytest.mark.parametrize("name", MODELS)
+QUICK = ("Llama 3.2 1B", "Mixtral 8x7B")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 def test_parameters_are_those_that_are_published_and_that_peft_counts(name):
     config, published, trainable = MODELS[name]
     base = architecture.build(config, Run())
@@ -109,7 +112,11 @@ def test_parameters_are_those_that_are_published_and_that_peft_counts(name):
 
 @pytest.mark.parametrize(
     ("name", "lora"),
-    [("Llama 3.2 1B", {}), ("Mixtral 8x7B", {}), ("Phi-3 mini", {"target_modules": ("qkv_proj", "down_proj")})],
+    [
+        ("Llama 3.2 1B", {}),
+        pytest.param("Mixtral 8x7B", {}, marks=pytest.mark.slow),
+        pytest.param("Phi-3 mini", {"target_modules": ("qkv_proj", "down_proj")}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_adapter_is_that_of_peft_alone(name, lora):
     import torch
@@ -133,8 +140,8 @@ def test_the_adapter_is_that_of_peft_alone(name, lora):
     ],
 )
 def test_an_adapter_that_cannot_be_built_is_refused_with_the_remedy(name, lora, said):
-    base = architecture.build(MODELS[name][0], Run(lora))
-    assert said in base.refusal and base.trainable == 0 and base.parameters == MODELS[name][1]
+    base = architecture.build(MODELS[name][0] | {"num_hidden_layers": 1}, Run(lora))
+    assert said in base.refusal and base.trainable == 0 and base.parameters > 0
 
 
 @pytest.mark.parametrize(
@@ -212,6 +219,7 @@ PUBLISHED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gigabytes", "config", "length", "tiled", "options"), PUBLISHED)
 def test_memory_is_within_15_percent_of_what_others_measured(gigabytes, config, length, tiled, options):
     run = Run(**options)
@@ -221,7 +229,7 @@ def test_memory_is_within_15_percent_of_what_others_measured(gigabytes, config, 
 
 def test_long_rows_take_a_mask_where_there_is_padding_and_scores_where_attention_is_eager():
     run = Run(gradient_checkpointing=True)
-    base = architecture.build(LLAMA_2_7B, run)
+    base = architecture.build(LLAMA_2_7B | {"num_hidden_layers": 2}, run)
 
     def activations(batch, attention="sdpa", batching="grouped"):
         model = run.model.model_copy(update={"attention": attention})

@@ -78,7 +78,18 @@ def toy_tokenizer(folder: Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
+def frozen_heap() -> None:
+    """Take what the libraries hold out of the collections that accelerate asks for after each training."""
+    import gc
+
+    from trl import SFTTrainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def toy_base(frozen_heap: None, tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
     """A Qwen2 of two layers with random weights and a byte-level BPE tokenizer trained on the toy rows."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -110,10 +121,15 @@ def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
     )
 
 
+def passed(folder: Path) -> GuardReport:
+    """A guard report in which everything passed."""
+    return GuardReport(root=folder, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
+
+
 @pytest.fixture
 def guard(tmp_path: Path) -> GuardReport:
-    """A guard report in which everything passed."""
-    return GuardReport(root=tmp_path, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
+    """See `passed`."""
+    return passed(tmp_path)
 
 
 def split(folder: Path, stage: str, rows: list[dict[str, Any]], **proof: int) -> InstructionDataset:
@@ -158,6 +174,9 @@ def toy_experiment(
         "learning_rate": 5e-3,
         "logging_steps": 1,
         "save_steps": 4,
+        # what few tests look at: each of them takes as long as the training itself
+        "validation_prompts": 0,
+        "report_to": (),
     }
     return Experiment.model_validate(
         {
@@ -165,6 +184,7 @@ def toy_experiment(
             "data": {"source": {"kind": "file", "path": "toy.jsonl"}, **(data or {})},
             "model": {"source": {"kind": "folder", "path": "toy"}, **(model or {})},
             "training": defaults | training,
+            "generation": {"max_new_tokens": 8},
             "evaluation": {"scorers": {"default": {"kind": "exact"}}, "gate": gate or {}},
         }
     )
@@ -182,31 +202,39 @@ def toy() -> Callable[..., Experiment]:
     return toy_experiment
 
 
-@pytest.fixture
-def prepared(toy_base, guard, dataset, tmp_path) -> Callable[..., dict[str, Any]]:
-    """Makes all arguments of `trainer.train` for a specification, by name and in order."""
+def prepare(folder: Path, base: ModelSnapshot, experiment: Experiment, count: int = 40) -> dict[str, Any]:
+    """All arguments of `trainer.train` for a specification, by name and in order; their files are below `folder`."""
     from sft_pipeline.model.loader import load_tokenizer
     from sft_pipeline.planning import plan
     from sft_pipeline.training import tokenization
 
-    def make(experiment: Experiment, count: int = 40) -> dict[str, Any]:
-        train, dev = dataset("train", toy_rows(count)), dataset("dev", toy_rows(8, first=500))
-        lengths = tokenization.lengths(experiment, load_tokenizer(toy_base.root), toy_rows(count))
-        architecture = json.loads(toy_base.path("config.json").read_text())
-        for name in ("plan", "out"):
-            (tmp_path / name).mkdir()
-        return {
-            "experiment": experiment,
-            "base": toy_base,
-            "guard": guard,
-            "plan": plan.make(experiment, lengths, {"kind": 400}, architecture, (0, 8), tmp_path / "plan"),
-            "train": train,
-            "dev": dev,
-            "work": tmp_path / "work",
-            "out": tmp_path / "out",
-        }
+    train, dev = split(folder, "train", toy_rows(count)), split(folder, "dev", toy_rows(8, first=500))
+    lengths = tokenization.lengths(experiment, load_tokenizer(base.root), toy_rows(count))
+    architecture = json.loads(base.path("config.json").read_text())
+    (folder / "out").mkdir()
+    return {
+        "experiment": experiment,
+        "base": base,
+        "guard": passed(folder),
+        "plan": plan.compute(experiment, lengths, {"kind": 400}, architecture, (0, 8)),
+        "train": train,
+        "dev": dev,
+        "work": folder / "work",
+        "out": folder / "out",
+    }
 
-    return make
+
+def fingerprint(arguments: dict[str, Any]) -> str:
+    """The training's fingerprint."""
+    from sft_pipeline.training import checkpoints
+
+    return checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
+
+
+@pytest.fixture
+def prepared(toy_base, tmp_path) -> Callable[..., dict[str, Any]]:
+    """Makes all arguments of `trainer.train`: see `prepare`."""
+    return partial(prepare, tmp_path, toy_base)
 
 
 @pytest.fixture(scope="session")

@@ -99,19 +99,18 @@ def test_a_specification_that_makes_no_sense_is_refused_with_line_field_and_reme
         assert part in str(said.value)
 
 
-def blocking(experiment, folder, lengths=((20, 10),) * 100, architecture=None):
-    folder.mkdir(exist_ok=True)
-    made = plan.make(experiment, list(lengths), {"all": 5000}, architecture, None, folder)
+def blocking(experiment, lengths=((20, 10),) * 100, architecture=None):
+    made = plan.compute(experiment, list(lengths), {"all": 5000}, architecture, None)
     return {finding.rule: f"{finding.evidence}; {finding.remedy}" for finding in made.blocking}
 
 
 def test_modules_that_the_model_lacks_are_refused_in_the_plan_of_any_architecture(toy, tmp_path):
     experiment = toy(lora={"target_modules": ("c_attn", "q_porj")})
-    found = blocking(experiment, tmp_path, architecture={"model_type": "gpt2"})
+    found = blocking(experiment, architecture={"model_type": "gpt2"})
     assert "no linear module or embedding named q_porj; choose from c_attn, c_fc, c_proj," in found["target_modules"]
     path = toy(lora={"target_modules": ("attn.c_attn",)})
-    assert not blocking(path, tmp_path, architecture={"model_type": "gpt2"})
-    assert not blocking(toy(), tmp_path, architecture={"model_type": "gpt2"})
+    assert not blocking(path, architecture={"model_type": "gpt2"})
+    assert not blocking(toy(), architecture={"model_type": "gpt2"})
 
 
 def test_modules_that_the_loaded_model_lacks_are_refused_before_an_adapter_is_made(toy, toy_base):
@@ -135,7 +134,7 @@ def test_a_training_on_modules_that_are_not_there_makes_nothing(toy, prepared):
 def test_three_rows_are_too_few_for_a_batch_of_four(toy, prepared, tmp_path):
     assert (
         "the effective batch of 4 is larger than the 3 training rows"
-        in (blocking(toy(), tmp_path / "a", ((20, 10),) * 3)["batch_exceeds_rows"])
+        in (blocking(toy(), ((20, 10),) * 3)["batch_exceeds_rows"])
     )
     arguments = prepared(toy(), count=3)
     with pytest.raises(PreconditionError, match=r"larger than the 3 training rows"):
@@ -143,13 +142,13 @@ def test_three_rows_are_too_few_for_a_batch_of_four(toy, prepared, tmp_path):
 
 
 def test_a_handful_of_rows_with_a_batch_that_fits_trains(toy, prepared):
-    arguments = prepared(toy(batch_size=1, epochs=1.0, save_steps=3, validation_prompts=0), count=3)
+    arguments = prepared(toy(batch_size=1, epochs=1.0, save_steps=3), count=3)
     assert trainer.train(*arguments.values()).steps == 3
 
 
 def test_a_response_longer_than_the_limit_is_refused_in_the_plan_and_before_training(toy, prepared, tmp_path):
     arguments, short = prepared(toy()), toy(max_length=30)
-    found = blocking(short, tmp_path / "a", [(20, 10)] * 99 + [(20, 100)])["truncated_rows"]
+    found = blocking(short, [(20, 10)] * 99 + [(20, 100)])["truncated_rows"]
     assert "1 of 100 rows (1.0%) are longer than max_length 30" in found and "max_length to 120 or more" in found
     with pytest.raises(TrainingError, match=r"of 40 rows.*are cut at max_length 30 .*Raise training.max_length"):
         trainer.train(*(arguments | {"experiment": short}).values())
@@ -157,11 +156,11 @@ def test_a_response_longer_than_the_limit_is_refused_in_the_plan_and_before_trai
 
 def test_a_row_that_loses_all_its_labels_is_refused_in_the_plan_where_cut_ones_are_allowed(toy, tmp_path):
     lengths = [(20, 10)] * 98 + [(20, 100), (70, 5)]
-    found = blocking(toy(max_length=64), tmp_path, lengths)
+    found = blocking(toy(max_length=64), lengths)
     assert "2 of 100 rows (2.0%)" in found["truncated_rows"] and "1 of 100 rows (1.0%)" in found["masked_rows"]
-    found = blocking(toy(max_length=64, max_truncated_share=0.1), tmp_path, lengths)
+    found = blocking(toy(max_length=64, max_truncated_share=0.1), lengths)
     assert found.keys() == {"masked_rows"} and "training.max_masked_share" in found["masked_rows"]
-    assert not blocking(toy(max_length=64, max_truncated_share=0.1, max_masked_share=0.01), tmp_path, lengths)
+    assert not blocking(toy(max_length=64, max_truncated_share=0.1, max_masked_share=0.01), lengths)
 
 
 def test_what_a_plan_lacks_can_be_made_with_the_command_that_its_error_names(toy, tmp_path, toy_project):
@@ -241,14 +240,14 @@ def test_what_is_judged_elsewhere_is_not_judged_in_the_plan(toy, toy_base, datas
 
 
 def test_next_to_no_steps_are_refused_in_the_plan(toy, tmp_path):
-    assert "coverage" in blocking(toy(epochs=0.001), tmp_path)
+    assert "coverage" in blocking(toy(epochs=0.001))
 
 
 def test_flash_attention_without_its_device_is_refused_in_the_plan(toy, tmp_path):
-    found = blocking(toy(model={"attention": "flash_attention_2"}), tmp_path)
+    found = blocking(toy(model={"attention": "flash_attention_2"}))
     assert "not on cpu in float32; set model.attention to sdpa" in found["flash_attention_idle"]
     cuda = {"device": "cuda", "dtype": "bfloat16", "attention": "flash_attention_2"}
-    assert not blocking(toy(model=cuda), tmp_path)
+    assert not blocking(toy(model=cuda))
 
 
 def test_a_disk_with_one_megabyte_left_takes_no_half_adapter(tmp_path):
@@ -288,6 +287,7 @@ print(event.step_materialization_data.materialization.metadata["reused"].value)
 """
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_same_experiment_at_once_make_it_once(toy_project):
     """Both wait for a third that holds the step; then one makes it and the other finds the result."""
     lock = toy_project / "store" / "work" / "raw_dataset" / ".toy.lock"

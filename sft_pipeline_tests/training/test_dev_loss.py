@@ -1,4 +1,7 @@
-"""The dev loss is that of the dev split's tokens, however they are divided into batches and processes."""
+"""The dev loss is that of the dev split's tokens, however they are divided into batches.
+
+For several processes see test_distributed.py.
+"""
 
 import json
 
@@ -16,7 +19,7 @@ def trained(prepared, toy, tmp_path):
     """Trains on a dev split with one long response among short ones; gives log, adapter, and the figures by hand."""
 
     def train(base=None, **options):
-        experiment = toy(max_steps=3, save_steps=1, min_coverage=0.1, validation_prompts=0, **options)
+        experiment = toy(max_steps=3, save_steps=1, min_coverage=0.1, **options)
         arguments = prepared(experiment, 16)
         rows = toy_rows(7, first=500)
         rows[2]["response"] = " ".join([rows[2]["response"]] * 6)
@@ -38,11 +41,10 @@ def trained(prepared, toy, tmp_path):
         {"eval_batch_size": 3},
         {"eval_batch_size": 60},
         {"eval_batch_size": 3, "batching": "packed"},
-        {"eval_batch_size": 2, "processes": 2, "batch_size": 2},
     ],
-    ids=["one by one", "three", "all at once", "packed", "two processes"],
+    ids=["one by one", "three", "all at once", "packed"],
 )
-def test_the_dev_loss_does_not_depend_on_batches_or_processes(trained, options):
+def test_the_dev_loss_does_not_depend_on_batches(trained, options):
     log, adapter, (loss, accuracy) = trained(**options)
     last = [row for row in log if "eval_loss" in row][-1]
     assert last["eval_loss"] == adapter.dev_loss == pytest.approx(loss, abs=1e-6)

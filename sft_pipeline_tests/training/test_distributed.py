@@ -1,6 +1,7 @@
 """Two processes train what one does."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,9 +9,13 @@ import sys
 import psutil
 import pytest
 
+from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
-from sft_pipeline.training import checkpoints, distributed, trainer
+from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.training import checkpoints, distributed, tokenization, trainer
+from sft_pipeline_tests.architectures import token_loss
 from sft_pipeline_tests.sockets import beyond_loopback
+from sft_pipeline_tests.training.conftest import fingerprint
 
 SCRIPT = """
 import sys
@@ -41,7 +46,7 @@ def test_two_processes_give_the_course_of_one_with_the_same_effective_batch(toy,
     rows, seen = {}, []
     for name, sizes in {"one": {"batch_size": 8}, "two": {"batch_size": 4, "processes": 2}}.items():
         (tmp_path / name).mkdir()
-        experiment = toy(**sizes, **common)
+        experiment = toy(**sizes, **common, eval_batch_size=3)  # of 8 dev rows: one process repeats some
         elsewhere = {"experiment": experiment, "work": tmp_path / f"{name} work", "out": tmp_path / name}
         adapter = trainer.train(*(arguments | elsewhere).values(), on_log=seen.append)
         rows[name] = json.loads(adapter.path("log_history.json").read_text())
@@ -50,6 +55,10 @@ def test_two_processes_give_the_course_of_one_with_the_same_effective_batch(toy,
     # float32 sums in another order; the logged loss of a step is the mean over the processes
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
     assert len(losses["one"]) == 8 and losses["one"][-1] < losses["one"][0]
+    dev, base = arguments["dev"], arguments["base"]
+    examples = tokenization.encode(experiment, load_tokenizer(base.root), read_table(dev.path(dev.ROWS))).examples
+    by_hand, _ = token_loss(base, experiment.model, adapter.root / "adapter", examples)
+    assert adapter.dev_loss == pytest.approx(by_hand, abs=1e-6)
     assert {row["step"] for row in seen} >= set(range(1, 9))
 
 
@@ -92,7 +101,7 @@ def alive(work):
 
 
 @pytest.mark.slow
-def test_no_process_outlives_a_launcher_that_is_killed(running):
+def test_no_process_outlives_a_launcher_that_is_killed_and_the_next_one_resumes_until_it_is_interrupted(running):
     arguments, launcher = running
     work = arguments["work"]
     assert len(alive(work)) == 2
@@ -102,23 +111,24 @@ def test_no_process_outlives_a_launcher_that_is_killed(running):
     launcher.kill()
     distributed.await_killed(work)
     assert not alive(work)
-    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
-    reached = checkpoints.newest(work, run).step
+    reached = checkpoints.newest(work, fingerprint(arguments)).step
     assert 20 <= reached < 400
-    assert trainer.train(*arguments.values()).measurements["resumed_at_step"] == reached
 
+    seen = []
 
-@pytest.mark.slow
-def test_an_interrupted_launcher_ends_when_its_processes_have_saved_a_checkpoint(running):
-    arguments, launcher = running
-    launcher.send_signal(signal.SIGINT)
-    said, errors = launcher.communicate(timeout=300)
-    assert launcher.returncode == 3, errors[-3000:]
-    assert not alive(arguments["work"])
-    run = checkpoints.fingerprint(*(arguments[name] for name in ("experiment", "base", "plan", "train", "dev")))
-    step = checkpoints.newest(arguments["work"], run).step
-    assert f"interrupted by SIGINT; the checkpoint of step {step} of 400 is complete" in said
-    assert f"at step {step} of 400, checkpoint saved" in (arguments["work"] / distributed.LOG).read_text()
+    def interrupt(row):
+        seen.append(row["step"])
+        if len(seen) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingError) as said:
+        trainer.train(*arguments.values(), on_log=interrupt)
+    assert seen[0] == reached + 10
+    assert not alive(work)
+    step = checkpoints.newest(work, fingerprint(arguments)).step
+    assert step > reached
+    assert f"interrupted by SIGINT; the checkpoint of step {step} of 400 is complete" in str(said.value)
+    assert f"at step {step} of 400, checkpoint saved" in (work / distributed.LOG).read_text()
 
 
 def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, tmp_path):

@@ -1,6 +1,7 @@
-"""A training that is killed goes on and ends with the same bytes."""
+"""A training that is killed resumes and ends with the same bytes."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import checkpoints, trainer
+from sft_pipeline_tests.training.conftest import fingerprint, prepare
 
 SCRIPT = """
 import json, os, signal, sys
@@ -66,26 +68,37 @@ def test_a_checkpoint_is_refused_where_any_part_of_the_training_differs(toy, pre
     assert folder.is_dir()
 
 
-@pytest.fixture
-def killed(toy, prepared, tmp_path):
-    """A training of 20 steps, two passes, that was killed at step 14, after the checkpoint of step 12."""
-    arguments = prepared(toy(epochs=2.0, save_steps=4, logging_steps=5, batching="grouped", lora={"dropout": 0.1}))
+@pytest.fixture(scope="module")
+def work_of_a_killed_run(toy, toy_base, tmp_path_factory):
+    """Arguments of a training of 20 steps, two passes, that was killed at step 15, after the checkpoint of step 12."""
+    folder = tmp_path_factory.mktemp("killed")
+    experiment = toy(epochs=2.0, save_steps=4, logging_steps=5, batching="grouped", lora={"dropout": 0.1})
+    arguments = prepare(folder, toy_base, experiment)
     names = ("base", "guard", "plan", "train", "dev")
     given = {name: {**arguments[name].model_dump(mode="json"), "root": str(arguments[name].root)} for name in names}
-    given |= {"experiment": arguments["experiment"].model_dump_json(), "work": str(tmp_path / "work"), "kill": 15}
-    (tmp_path / "killed").mkdir()
-    given["out"] = str(tmp_path / "killed")
-    (tmp_path / "given.json").write_text(json.dumps(given))
-    process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "given.json")], capture_output=True, text=True
-    )
+    given |= {
+        "experiment": experiment.model_dump_json(),
+        "work": str(arguments["work"]),
+        "out": str(folder),
+        "kill": 15,
+    }
+    (folder / "given.json").write_text(json.dumps(given))
+    process = subprocess.run([sys.executable, "-c", SCRIPT, str(folder / "given.json")], capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
     return arguments
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(killed, tmp_path):
-    run = checkpoints.fingerprint(*(killed[name] for name in ("experiment", "base", "plan", "train", "dev")))
-    assert checkpoints.newest(killed["work"], run).step == 12
+@pytest.fixture
+def killed(work_of_a_killed_run, tmp_path):
+    """A copy of it."""
+    shutil.copytree(work_of_a_killed_run["work"], tmp_path / "work")
+    (tmp_path / "out").mkdir()
+    return work_of_a_killed_run | {"work": tmp_path / "work", "out": tmp_path / "out"}
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_and_ends_with_the_same_bytes(killed, tmp_path):
+    assert checkpoints.newest(killed["work"], fingerprint(killed)).step == 12
     steps = []
     resumed = trainer.train(*killed.values(), on_log=lambda row: steps.append(row["step"]))
     assert min(steps) == 15 and resumed.measurements["resumed_at_step"] == 12
@@ -100,10 +113,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(killed, tmp_path):
     assert resumed.digest == whole.digest
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(killed, toy):
-    names = ("experiment", "base", "plan", "train", "dev")
-    run = checkpoints.fingerprint(*(killed[name] for name in names))
-    work = killed["work"]
+    run, work = fingerprint(killed), killed["work"]
     state = work / "checkpoint-12" / "optimizer.pt"
     state.write_bytes(state.read_bytes()[:-1])
     assert checkpoints.newest(work, run).step == 8
@@ -111,8 +123,10 @@ def test_a_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(killed, t
     assert (work / "kept" / "4").is_dir() and not (work / "checkpoint-4").exists()
 
     same = {"epochs": 2.0, "save_steps": 4, "logging_steps": 5, "batching": "grouped", "lora": {"dropout": 0.1}}
-    limits = toy(**same, min_coverage=0.5, max_masked_share=0.1, minimum={"max_perplexity": 9.0}, report_to=())
-    assert checkpoints.fingerprint(limits, *(killed[name] for name in names[1:])) == run
+    limits = toy(
+        **same, min_coverage=0.5, max_masked_share=0.1, minimum={"max_perplexity": 9.0}, report_to=("tensorboard",)
+    )
+    assert checkpoints.fingerprint(limits, *(killed[name] for name in PARTS[1:])) == run
     other = killed | {"experiment": toy(epochs=2.0, save_steps=4, learning_rate=1e-3)}
     with pytest.raises(TrainingError, match="checkpoint of another training"):
         trainer.train(*other.values())

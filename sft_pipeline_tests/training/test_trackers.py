@@ -81,7 +81,8 @@ def holding(arguments, *secrets: str) -> list[Path]:
     return [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
 
 
-def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_path):
+@pytest.mark.slow
+def test_a_run_that_was_killed_resumes_in_the_same_run_of_each_tracker(toy, tmp_path):
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow")
     experiment = toy(report_to=("tensorboard", "wandb", "mlflow"))
@@ -112,11 +113,12 @@ def test_a_run_that_was_killed_goes_on_in_the_same_run_of_each_tracker(toy, tmp_
 
 def test_ids_that_cannot_be_read_begin_new_runs_and_stop_no_training(toy, tmp_path, caplog):
     (tmp_path / IDS).write_text("")
-    trackers.Trackers(toy(), tmp_path, "f" * 64, 3).close(finished=True)
+    trackers.Trackers(toy(report_to=("tensorboard",)), tmp_path, "f" * 64, 3).close(finished=True)
     assert f"{tmp_path / IDS} cannot be read" in caplog.text
     assert json.loads((tmp_path / IDS).read_text()) == {"tensorboard": {"folder": "tensorboard"}}
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_are_one_run_and_lie_in_the_artifact(toy, prepared, monkeypatch):
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow")
