@@ -265,3 +265,43 @@ class ComparisonReport(Frozen):
     rates: tuple[ModelRate, ...]
     comparisons: tuple[ModelComparison, ...]
     inputs: dict[str, str] = Field(description="SHA-256 of each model's file.")
+    notes: tuple[str, ...] = Field((), description="What the files were read as, where they are a harness's logs.")
+
+
+class MeanScore(Frozen):
+    """Mean score of one of several models."""
+
+    model: str
+    n: int
+    mean: float
+
+
+class ScoreComparison(Frozen):
+    """Scores of one of several models against another's, on the same items."""
+
+    baseline: str
+    model: str
+    difference: float = Field(description="Mean of the model's scores minus the baseline's.")
+    interval: tuple[float, float] = Field(
+        description="95 % bootstrap interval over clusters; infinite for fewer than two."
+    )
+    better: int = Field(description="Items on which the model's score is higher.")
+    worse: int
+    p: float = Field(description="Two-sided p-value of the sign-flip test over clusters.")
+    p_adjusted: float = Field(description="The same, adjusted by Holm over all comparisons of the report.")
+
+
+class ScoreReport(Frozen):
+    """Scores that are no booleans: what `sft-pipeline compare` writes where no threshold is declared."""
+
+    metric: str
+    models: tuple[str, ...]
+    n: int
+    missing: int = Field(description="Items left out because at least one model has no score.")
+    clusters: int
+    baseline: str | None
+    alpha: float
+    means: tuple[MeanScore, ...]
+    comparisons: tuple[ScoreComparison, ...]
+    inputs: dict[str, str] = Field(description="SHA-256 of each model's file.")
+    notes: tuple[str, ...] = ()

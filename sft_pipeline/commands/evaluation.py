@@ -7,27 +7,54 @@ import typer
 
 from sft_pipeline.commands.common import VERDICTS, evaluation_of, results, shown, user_errors
 
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="Format of the files, or one for each with commas between; default: recognised."),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option("--metric", help="The score that decides, as the log calls it; default: the first of 0 and 1."),
+]
+Threshold = Annotated[
+    str | None,
+    typer.Option("--threshold", help="Which scores are a success, such as 0.5 or '<=0.2', where they are no booleans."),
+]
+
 
 def gate(
-    base: Annotated[Path, typer.Option(help="JSONL of the base's outputs: id, output, and where known success, type.")],
-    sft: Annotated[Path, typer.Option(help="JSONL of the fine-tuned model's outputs, same ids.")],
+    base: Annotated[
+        Path,
+        typer.Option(
+            help="The base's outputs: rows with id, output, success, or the log of a harness (lm-eval, inspect, …)."
+        ),
+    ],
+    sft: Annotated[Path, typer.Option(help="The fine-tuned model's outputs, of the same items.")],
     items: Annotated[
-        Path | None, typer.Option(help="JSONL of the items: id, instruction, response or reference, type, group.")
+        Path | None, typer.Option(help="Rows of the items: id, instruction, response or reference, type, group.")
     ] = None,
     spec: Annotated[
         str | None, typer.Option(help="Specification with scorers and criteria; it may hold `evaluation` alone.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Empty folder for the report.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Every reason and the table of types.")] = False,
+    format: Format = None,
+    metric: Metric = None,
+    threshold: Threshold = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Base and fine-tuned model by name, with a comma between, where a file holds several."),
+    ] = None,
 ) -> None:
     """Decide over outputs from anywhere."""
     from sft_pipeline.evaluation.gate.files_gate import decide_outputs
+    from sft_pipeline.evaluation.inputs.reading import Reading
     from sft_pipeline.report.gate.text import summary
 
     with user_errors():
         evaluation, root = evaluation_of(spec)
         with results(out) as folder:
-            made = decide_outputs(base, sft, items, evaluation, root, folder)
+            reading = Reading(_listed(format), metric, threshold, _listed(models))
+            made = decide_outputs(base, sft, items, evaluation, root, folder, reading)
         typer.echo(summary(made, verbose))
         if out:
             typer.echo(f"written to {shown(out)}")
@@ -38,8 +65,8 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="One per model: JSONL of judged outputs (id, success, type), an experiment whose gate report is stored, or "
-            "an items.parquet of one; the fine-tuned model of these, or with :base behind it the base."
+            help="One per model: judged outputs (rows with id, success, type, or the log of a harness), an experiment whose gate "
+            "report is stored, or an items.parquet of one; the fine-tuned model of these, or with :base behind it the base."
         ),
     ],
     baseline: Annotated[
@@ -56,35 +83,61 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", help="Empty folder for compare.json, compare.txt and compare.html.")
     ] = None,
+    format: Format = None,
+    metric: Metric = None,
+    threshold: Threshold = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            "--models",
+            help="The model meant in each file, with commas between, where a file holds the answers of several.",
+        ),
+    ] = None,
 ) -> None:
     """Compare several models on the same judged items."""
+    from sft_pipeline.artifacts import ScoreReport
     from sft_pipeline.evaluation.compare import compare as compared
+    from sft_pipeline.evaluation.inputs.reading import Reading
     from sft_pipeline.report.compare import html as compare_html
     from sft_pipeline.report.compare import text as compare_text
 
     with user_errors():
         found = [_judged(model) for model in models]
-        called = [name.strip() for name in names.split(",")] if names is not None else [name for name, *_ in found]
+        called = _listed(names) if names is not None else [name for name, *_ in found]
         evaluation, _ = evaluation_of(spec)
-        base = {name for name, (*_, is_base) in zip(called, found, strict=False) if is_base}
-        report = compared([path for _, path, _ in found], called, baseline, evaluation.gate, base)
-        text = compare_text.summary(report)
+        meant: list[str | None] = [*_listed(within)] or [model for *_, model in found]
+        reading = Reading(_listed(format), metric, threshold, meant)
+        report = compared([path for _, path, _ in found], called, baseline, evaluation.gate, reading)
+        if isinstance(report, ScoreReport):
+            text, page = compare_text.scores_summary(report), compare_html.scores_page(report)
+        else:
+            text, page = compare_text.summary(report), compare_html.page(report, compare_html.differences(report))
         with results(out) as folder:
             (folder / "compare.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
             (folder / "compare.txt").write_text(text, "utf-8")
-            (folder / "compare.html").write_text(compare_html.page(report, compare_html.differences(report)), "utf-8")
+            (folder / "compare.html").write_text(page, "utf-8")
         typer.echo(text)
         if out:
             typer.echo(f"written to {shown(out)}")
 
 
-def _judged(model: str) -> tuple[str, Path, bool]:
-    """Name, file of judged answers, and whether the base is meant, of what an argument of `compare` names."""
+_FILES = (".jsonl", ".json", ".gz", ".eval", ".csv", ".tsv", ".parquet")
+"""Endings of what is a file also where it does not exist, so that a message names a missing file."""
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names is not None else []
+
+
+def _judged(model: str) -> tuple[str, Path, str | None]:
+    """Name, file of judged answers, and the model meant in it, of what an argument of `compare` names."""
     from sft_pipeline.artifacts import GateReport
     from sft_pipeline.provenance.store import Store, default_store
 
     source = model.removesuffix(":base")
     path, is_base = Path(source), source != model
-    if path.suffix in (".jsonl", ".json", ".gz", ".parquet") or path.exists() or path.name != source:
-        return f"{path.stem}:base" if is_base else path.stem, path, is_base
-    return model, Store(default_store()).get("gate_report", source, GateReport).path("items.parquet"), is_base
+    if path.suffix in _FILES or path.exists() or path.name != source:
+        meant = "base" if is_base else "sft" if path.name == "items.parquet" else None
+        return f"{path.stem}:base" if is_base else path.stem, path, meant
+    stored = Store(default_store()).get("gate_report", source, GateReport)
+    return model, stored.path("items.parquet"), "base" if is_base else "sft"

@@ -1,51 +1,63 @@
 """More than two models on the same items: rates, paired comparisons with one model or of all pairs, and all at once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 
-from sft_pipeline.artifacts import ComparisonReport, ModelComparison, ModelRate
+from sft_pipeline.artifacts import (
+    ComparisonReport,
+    MeanScore,
+    ModelComparison,
+    ModelRate,
+    ScoreComparison,
+    ScoreReport,
+)
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
-from sft_pipeline.evaluation.inputs.outputs import Output, read_judged
+from sft_pipeline.evaluation.inputs.outputs import Output
+from sft_pipeline.evaluation.inputs.reading import RECOGNISED, Given, Reading, read_logs
 from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of, question
 from sft_pipeline.evaluation.statistics.clusters import with_clusters
 from sft_pipeline.evaluation.statistics.paired import deciding_p, holm, paired, wilson
+from sft_pipeline.evaluation.statistics.scores import paired_scores
 from sft_pipeline.experiment import Gate
-from sft_pipeline.provenance.hashing import hash_file
 
 
 def compare(
-    paths: Sequence[Path], names: Sequence[str], baseline: str | None, gate: Gate, base: Collection[str] = ()
-) -> ComparisonReport:
-    """Compare models by files of their judged answers, joined by id.
+    paths: Sequence[Path], names: Sequence[str], baseline: str | None, gate: Gate, reading: Reading = RECOGNISED
+) -> ComparisonReport | ScoreReport:
+    """Compare models by files of their judged answers, joined by what identifies an item.
+
+    Scores that are no booleans, without a threshold, are compared as they are.
 
     Args:
-        paths: one file per model: JSONL with `id` and `success` and where known `type`, `group` and the question of the
-            item, or the items.parquet of a gate report; items of one group, and items without a group that ask the same question, are a cluster.
+        paths: one file per model, in a format of inputs/reading.py; items of one group, and items without a group that ask
+            the same question, are a cluster.
         names: name of each model, in the same order.
         baseline: the model that all others are compared with; None compares every pair.
         gate: names the deciding test and its level, and the samples and the seed of the bootstrap by cluster.
-        base: names of the models that are the base in a gate report's items.parquet; any other is the fine-tuned model.
+        reading: how the files are to be read.
 
     Raises:
         DataError: fewer than two files; names that are not one for each file, or not different; an unknown baseline; a
             file that cannot be used; files that do not hold the same items, with the ids that are missing or extra.
     """
     _check_names(paths, names, baseline)
-    tables = {
-        name: {row.id: row for row in read_judged(path, "base" if name in base else "sft")}
-        for name, path in zip(names, paths, strict=True)
-    }
+    given = dict(zip(names, read_logs(paths, reading), strict=True))
+    tables = {name: {output.id: output for output in g.log.outputs} for name, g in given.items()}
+    _require_judged(given)
     types, groups = _of_items(tables, "type"), _of_items(tables, "group")
     _same_items(tables, dict(zip(names, paths, strict=True)))
     judged = [id for id in types if all(table[id].success is not None for table in tables.values())]
     unjudged = {name: sum(row.success is None for row in table.values()) for name, table in tables.items()}
     questions = {id: question([table[id] for table in tables.values()], {}) for id in types}
     clusters = clusters_of(questions, groups)
-    success = {name: [bool(table[id].success) for id in judged] for name, table in tables.items()}
-
     pairs = [(baseline, n) for n in names if n != baseline] if baseline else list(combinations(names, 2))
+    notes = tuple(_notes(given))
+    if any(g.scores for g in given.values()):
+        return _compare_scores(given, pairs, clusters, baseline, gate, notes)
+    success = {name: [bool(table[id].success) for id in judged] for name, table in tables.items()}
     results = [
         with_clusters(
             paired(f"{model} − {b}", success[b], success[model]),
@@ -75,8 +87,70 @@ def compare(
             ModelComparison(baseline=b, model=model, result=result, p=p, p_adjusted=adjusted)
             for (b, model), result, p, adjusted in zip(pairs, results, p_values, holm(p_values), strict=True)
         ),
-        inputs={name: hash_file(path) for name, path in zip(names, paths, strict=True)},
+        inputs={name: g.sha256 for name, g in given.items()},
+        notes=notes,
     )
+
+
+def _compare_scores(
+    given: Mapping[str, Given],
+    pairs: Sequence[tuple[str, str]],
+    clusters: Mapping[str, str | None],
+    baseline: str | None,
+    gate: Gate,
+    notes: tuple[str, ...],
+) -> ScoreReport:
+    """The same of scores: mean differences with the sign-flip test."""
+    ids = [id for id in clusters if all(g.scores.get(id) is not None for g in given.values())]
+    values = {name: [g.scores[id] or 0.0 for id in ids] for name, g in given.items()}
+    groups = [clusters[id] for id in ids]
+    found = [paired_scores(values[b], values[m], groups, gate.bootstrap_samples, gate.bootstrap_seed) for b, m in pairs]
+    return ScoreReport(
+        metric=next(iter(given.values())).log.metric or "score",
+        models=tuple(given),
+        n=len(ids),
+        missing=len(clusters) - len(ids),
+        clusters=found[0].clusters,
+        baseline=baseline,
+        alpha=gate.alpha,
+        means=tuple(MeanScore(model=m, n=len(ids), mean=fmean(v) if v else 0.0) for m, v in values.items()),
+        comparisons=tuple(
+            ScoreComparison(
+                baseline=b,
+                model=m,
+                difference=result.difference,
+                interval=result.interval,
+                better=sum(y > x for x, y in zip(values[b], values[m], strict=True)),
+                worse=sum(y < x for x, y in zip(values[b], values[m], strict=True)),
+                p=result.p,
+                p_adjusted=adjusted,
+            )
+            for (b, m), result, adjusted in zip(pairs, found, holm([r.p for r in found]), strict=True)
+        ),
+        inputs={name: g.sha256 for name, g in given.items()},
+        notes=notes,
+    )
+
+
+def _require_judged(given: Mapping[str, Given]) -> None:
+    """Refuse a file with an answer that nobody judged; null says that an answer could not be judged."""
+    for g in given.values():
+        for output in g.log.outputs:
+            if not (output.judged or output.failure):
+                where = f"{g.path}, row {output.row}"
+                if g.format.name == "rows":
+                    raise DataError(f"{where}, field success: is missing; must be true, false or null")
+                raise DataError(
+                    f"{where}: {g.format.title} without a score; score it there, or judge it with `gate --spec`"
+                )
+
+
+def _notes(given: Mapping[str, Given]) -> list[str]:
+    return [
+        f"{name}: {g.format.title}; {'; '.join(g.log.notes)}."
+        for name, g in given.items()
+        if g.log.notes or g.format.name != "rows"
+    ]
 
 
 def cochran_q(successes: Sequence[Sequence[bool]]) -> tuple[float, float]:

@@ -222,7 +222,7 @@ def test_experiments_are_compared_by_their_stored_gate_reports(tmp_path, monkeyp
     wrong = store.get("gate_report", "mine", GateReport).root / "no.parquet"
     pq.write_table(pa.table({"id": ["a"]}), wrong)
     refused = CliRunner().invoke(app, ["compare", "tiny", str(wrong)])
-    assert refused.exit_code == 2 and "has no column" in refused.output
+    assert refused.exit_code == 2 and "field output: is missing" in refused.output
 
 
 @pytest.mark.parametrize("change", ["one file", "not JSON", "no such file", "no such baseline"])

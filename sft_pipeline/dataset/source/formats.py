@@ -101,11 +101,11 @@ def read_file(
 
 
 def _items(path: Path, name: str, notes: list[str], header: bool, encoding: str | None) -> Iterator[Item]:
-    with _opened(path) as stream:
+    with opened(path) as stream:
         head = stream.read(_HEAD)
     suffix = suffix_of(name)
     if head.startswith(b"PAR1") or suffix == ".parquet":
-        return tables.read_parquet(path if _codec(path) is open else io.BytesIO(_opened(path).read()))
+        return tables.read_parquet(path if _codec(path) is open else io.BytesIO(opened(path).read()))
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return tables.read_arrow(path)
     if suffix in _SPREADSHEETS:
@@ -133,7 +133,7 @@ def _codec(path: Path) -> Callable[..., Any]:
     return next((codec for magic, codec in _CODECS.items() if head.startswith(magic)), open)
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """The bytes of the file, decompressed."""
     codec = _codec(path)
     return open(path, "rb") if codec is open else codec(path)
@@ -141,7 +141,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def _open_text(path: Path, encoding: str) -> TextIO:
     # A byte b that is not in the encoding becomes U+DC00 + b: it costs only the rows in which it is used.
-    return io.TextIOWrapper(_opened(path), encoding=encoding, errors="surrogateescape", newline="")
+    return io.TextIOWrapper(opened(path), encoding=encoding, errors="surrogateescape", newline="")
 
 
 def _detect(path: Path) -> tuple[str, str]:
@@ -154,7 +154,7 @@ def _detect(path: Path) -> tuple[str, str]:
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     broken = valid = 0
     sample = b""
-    with _opened(path) as stream:
+    with opened(path) as stream:
         for block in iter(partial(stream.read, _BLOCK), b""):
             if not (broken or valid or sample):
                 if bom := next((bom for bom in _BOMS if block.startswith(bom)), None):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import bad_references, same_items
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
 from sft_pipeline.evaluation.gate.write_report import write
-from sft_pipeline.evaluation.inputs.outputs import Output, read_item_rows, read_outputs
+from sft_pipeline.evaluation.inputs.outputs import Output, read_item_rows
+from sft_pipeline.evaluation.inputs.reading import RECOGNISED, Given, Reading, read_logs
 from sft_pipeline.evaluation.inputs.repeated_questions import question, with_clusters_of_questions
 from sft_pipeline.evaluation.scoring.score import Judged, LeftOut, left_out, score_both, scorer_for
 from sft_pipeline.experiment import Evaluation
@@ -33,7 +35,13 @@ class Examined(NamedTuple):
 
 
 def decide_outputs(
-    base: Path, sft: Path, items: Path | None, evaluation: Evaluation, root: Path, out: Path
+    base: Path,
+    sft: Path,
+    items: Path | None,
+    evaluation: Evaluation,
+    root: Path,
+    out: Path,
+    reading: Reading = RECOGNISED,
 ) -> GateReport:
     """Decide over two files of outputs and write the report to `out`.
 
@@ -41,27 +49,34 @@ def decide_outputs(
     the files say can be checked: guard, training and leakage are not part of this comparison, and a reason says so.
 
     Args:
-        base: outputs of the base (outputs.py).
+        base: outputs of the base, in a format of inputs/reading.py.
         sft: outputs of the fine-tuned model.
         items: what is known of the items, where the outputs do not say it.
         evaluation: criteria, and the scorers where rows are not judged.
         root: where relative files of the specification start.
         out: empty folder.
+        reading: how the outputs are to be read.
 
     Raises:
         DataError: a file cannot be used, ids are not the same everywhere, or an item is judged on one side only.
     """
-    found = examine(base, sft, items, evaluation, root)
+    found = examine(base, sft, items, evaluation, root, reading)
     return write(found.decision, found.pairs, evaluation.gate, found.facts, out)
 
 
-def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, root: Path) -> Examined:
+def examine(
+    base: Path,
+    sft: Path,
+    items: Path | None,
+    evaluation: Evaluation,
+    root: Path,
+    reading: Reading = RECOGNISED,
+) -> Examined:
     """Decide as `decide_outputs`, and write nothing."""
     known = read_item_rows(items) if items else None
-    sides: Sides = (
-        {str(o.id): o for o in read_outputs(base)},
-        {str(o.id): o for o in read_outputs(sft)},
-    )
+    given = read_logs((base, sft), reading)
+    _no_scores(given)
+    sides: Sides = ({o.id: o for o in given[0].log.outputs}, {o.id: o for o in given[1].log.outputs})
     tables = {} if known is None else {f"items {items}": list(known)}
     same, _ = same_items({**tables, f"base {base}": list(sides[0]), f"sft {sft}": list(sides[1])})
     if same.outcome == "refused":
@@ -74,7 +89,15 @@ def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, r
     supplied = _supplied(sides, (base, sft))
     rows = [row | _place(row["id"], known, items, sides, (base, sft)) for row in rows]
     made, unusable = _judged(rows, supplied, sides, evaluation, root)
-    reasons = [same, _not_checked(sides), *_conditions(sides), *_prompts(sides), *_references(known, sides), *repeated]
+    reasons = [
+        same,
+        *_read_as(given),
+        _not_checked(sides),
+        *_conditions(sides),
+        *_prompts(sides),
+        *_references(known, sides),
+        *repeated,
+    ]
     reasons += [_judgements(len(rows), len(supplied), evaluation), *bad_references(unusable, len(rows))]
     models = [
         sorted({json.loads(m) for o in side.values() if (m := o.settings.get("model"))} - {None}) for side in sides
@@ -86,7 +109,7 @@ def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, r
         }
         | ({"items": items.name} if items else {})
         | scorer_names(evaluation, {row["type"] for row in rows if row["id"] not in supplied}),
-        "inputs": {"base": hash_file(base), "sft": hash_file(sft)} | ({"items": hash_file(items)} if items else {}),
+        "inputs": {"base": given[0].sha256, "sft": given[1].sha256} | ({"items": hash_file(items)} if items else {}),
         "conditions": {},
         "trained_on": {},
         "flip_rates": {},
@@ -97,6 +120,33 @@ def examine(base: Path, sft: Path, items: Path | None, evaluation: Evaluation, r
         facts["truncation"] = {name: sum(cut) / len(cut) for name, cut in zip(("base", "sft"), said, strict=True)}
     found = labelled(made, evaluation, root)
     return Examined(verdict(made, reasons, evaluation.gate, agreement=found), made, facts)
+
+
+def _no_scores(given: Sequence[Given]) -> None:
+    """The gate counts successes.
+
+    Raises:
+        DataError: the files have scores between 0 and 1, or beyond, and no threshold was declared.
+    """
+    values = sorted({v for g in given for v in g.scores.values() if v is not None})
+    if not values:
+        return
+    raise DataError(
+        f"the scores {given[0].log.metric} are no booleans ({len(values)} values from {values[0]:g} to {values[-1]:g}), and the gate "
+        "counts successes. Declare which score is one (--threshold 0.5, or '<=0.2' where less is better); or test the scores "
+        "themselves: sft-pipeline compare BASE SFT"
+    )
+
+
+def _read_as(given: Sequence[Given]) -> list[Reason]:
+    """What the files were read as, where they are not the project's own rows."""
+    said = [
+        f"{g.format.title}, {len(g.log.outputs)} answers" + "".join(f"; {note}" for note in g.log.notes) for g in given
+    ]
+    if all(g.format.name == "rows" and not g.log.notes for g in given):
+        return []
+    detail = f"both: {said[0]}" if said[0] == said[1] else f"base: {said[0]}. Fine-tuned: {said[1]}"
+    return [precondition("inputs", "info", detail)]
 
 
 def _row(id: str, known: Mapping[str, str], sides: Sides) -> dict[str, Any]:
@@ -138,7 +188,8 @@ def _supplied(sides: Sides, paths: tuple[Path, Path]) -> set[str]:
     Raises:
         DataError: an item is judged in one of them only: two judges of one pair say nothing about the models.
     """
-    judged = [{id for id, o in side.items() if o.judged} for side in sides]
+    failed = {id for side in sides for id, o in side.items() if o.failure}
+    judged = [{id for id, o in side.items() if o.judged or id in failed} for side in sides]
     if half := sorted(judged[0] ^ judged[1]):
         only = [f"{len(judged[k] - judged[1 - k])} in {paths[k]} only" for k in (0, 1) if judged[k] - judged[1 - k]]
         raise DataError(
@@ -172,8 +223,8 @@ def _judged(
             continue
         answers = tuple(side[row["id"]] for side in sides)
         if row["id"] in supplied:
-            both = [Answer(a.output, a.success, tokens=a.tokens, cut=a.cut) for a in answers]
-            made.append(Pair.of(row, None, None, *both))
+            both = [Answer(a.output, a.success, a.failure, a.labels, tokens=a.tokens, cut=a.cut) for a in answers]
+            made.append(replace(Pair.of(row, None, None, *both), compared=all(a.compared for a in answers)))
         else:
             spec = scorer_for(row["type"], evaluation.scorers)
             both = [
@@ -276,7 +327,7 @@ def _not_checked(sides: Sides) -> Reason:
     detail = "guard, training and leakage are not known here"
     if not any(o.settings for side in sides for o in side.values()):
         detail += ", nor is decoding"
-    if not any(o.prompt for side in sides for o in side.values()):
+    if not any(o.prompt or o.identity for side in sides for o in side.values()):
         detail += ", nor the prompt"
     if any(silent):
         detail += (

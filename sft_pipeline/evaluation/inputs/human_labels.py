@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.inputs.jsonl import Row, rows
+from sft_pipeline.evaluation.inputs.rows import Row, rows
 
 
 class Label(NamedTuple):

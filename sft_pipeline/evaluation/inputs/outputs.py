@@ -1,14 +1,15 @@
-"""Reads anybody's outputs of a model, and anybody's items: JSON Lines, joined by id and never by position."""
+"""Outputs of a model, whoever wrote them, and items: joined by id and never by position."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.inputs.jsonl import Row, rows
+from sft_pipeline.evaluation.inputs.rows import Row, rows
 from sft_pipeline.provenance.hashing import canonical_json
 
 _FOREIGN = ("response", "completion", "prediction", "generation", "text", "answer", "model_output")
@@ -29,21 +30,28 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One row of a file of outputs.
+    """One answer of a model.
 
     Attributes:
         id: a number is taken as its digits.
         row: line of the file, from 1.
         judged: whether the row has a field success at all.
         success: None where the row is not judged, or where whoever judged could not tell (null).
+        scores: what the harness measured, by metric; None for what it did not score.
         output: the model's answer; None where the row has none.
         tokens: generated tokens, where the row says it.
         cut: whether finish_reason says that the limit of tokens cut the answer; None where the row does not say it.
         unknown_finish: a finish_reason that is no known word, so that it tells nothing.
         prompt: what the model was given, as JSON; None where the row does not say it.
         item: what the row says of its item: type, instruction, group, reference (JSON text).
-        asked: other fields that may belong to the question (jsonl.py).
-        settings: how the answer was made, as far as the row says it (jsonl.py).
+        asked: other fields that may belong to the question (rows.py).
+        settings: how the answer was made, as far as the row says it (rows.py).
+        key: what identifies the item in its harness, such as lm-eval's doc_hash, where that is more than the id.
+        identity: what must be the same for both models, by name: hashes of document, prompt and target.
+        failure: why there is no answer; empty where there is one.
+        labels: categories of the judgement, such as tie.
+        compared: whether a judge saw both models' answers, so that success belongs to the pair.
+        chosen: the answer that a metric scored, by metric, where it is not `output`.
     """
 
     id: str
@@ -58,6 +66,13 @@ class Output:
     item: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    key: str | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+    failure: str = ""
+    labels: tuple[str, ...] = ()
+    compared: bool = False
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def type(self) -> str | None:
@@ -72,55 +87,8 @@ def read_outputs(path: Path) -> list[Output]:
         DataError: names file, row and field of what cannot be used, or the ids that stand twice.
     """
     found = [_output(row) for row in rows(path)]
-    _once(path, [(o.id, o.row) for o in found])
+    once(path, [(o.id, o.row) for o in found])
     return found
-
-
-def read_judged(path: Path, model: Literal["base", "sft"] = "sft") -> list[Output]:
-    """`read_outputs` of which every row must be judged, be it by null; or the answers of one `model` in an items.parquet.
-
-    Raises:
-        DataError: as `read_outputs`, or a row has no field success.
-    """
-    if path.suffix == ".parquet":
-        return _of_gate_report(path, model)
-    found = read_outputs(path)
-    for output in found:
-        if not output.judged:
-            raise DataError(f"{path}, row {output.row}, field success: is missing; must be true, false or null")
-    return found
-
-
-def _of_gate_report(path: Path, model: str) -> list[Output]:
-    """One model's answers among the items of a gate report."""
-    import pyarrow as pa
-
-    from sft_pipeline.dataset.table import read_table
-
-    try:
-        found = read_table(path)
-        made = [
-            Output(
-                id=row["id"],
-                row=number,
-                judged=True,
-                success=row[f"{model}_success"],
-                output=row[f"{model}_output"],
-                tokens=row[f"{model}_tokens"],
-                cut=row[f"{model}_cut"],
-                item={"type": row["type"], "instruction": row["instruction"]}
-                | ({"group": row["cluster"]} if row["cluster"] else {}),
-            )
-            for number, row in enumerate(found, start=1)
-        ]
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    except KeyError as error:
-        raise DataError(
-            f"{path} has no column {error}: of Parquet files, only a gate report's items.parquet is read"
-        ) from None
-    _once(path, [(o.id, o.row) for o in made])
-    return made
 
 
 def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
@@ -138,24 +106,25 @@ def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
         response, asked = row.text("response"), row.asked()
         found[id] = row.item() | ({} if response is None else {"response": response}) | {"row": str(row.number)}
         found[id] |= {"asked": canonical_json(asked)} if asked else {}
-    _once(path, ids)
+    once(path, ids)
     return found
 
 
 def _output(row: Row) -> Output:
-    id, success = row.id(), row.success()
-    if "output" not in row.values and "success" not in row.values:
+    id, success, score = row.id(), row.success(), row.score()
+    if row.values.keys().isdisjoint(("output", "success", "score")):
         other = [name for name in _FOREIGN if name in row.values]
         hint = f"; if {other[0]} holds the model's answer, rename it" if len(other) == 1 else ""
         fields = ", ".join(list(row.values)[:12])
         raise row.wrong("output", f"is missing, and so is success (fields: {fields}){hint}")
     finish = row.text("finish_reason")
-    cut = None if finish is None else _cut(finish)
+    cut = was_cut(finish)
     return Output(
         id=id,
         row=row.number,
         judged="success" in row.values,
         success=success,
+        scores={"score": score} if "score" in row.values and "success" not in row.values else {},
         output=row.text("output"),
         tokens=row.tokens(),
         cut=cut,
@@ -167,16 +136,37 @@ def _output(row: Row) -> Output:
     )
 
 
-def _cut(finish: str) -> bool | None:
-    """Whether a finish_reason tells of a cut; None for a word that is not known, which tells nothing.
+def item_of(
+    *, type: str, instruction: str | None = None, group: str | None = None, answer: Any = None
+) -> dict[str, str]:
+    """What a harness says of an item, in the fields of `Output.item`; an expected answer that is no text is left out."""
+    found = {"type": printable(type)}
+    if instruction:
+        found["instruction"] = printable(instruction)
+    if group is not None:
+        found["group"] = printable(group)
+    if isinstance(answer, str) and answer.strip():
+        found["reference"] = canonical_json({"answer": printable(answer)})
+    return found
+
+
+def was_cut(finish: str | None) -> bool | None:
+    """Whether a finish_reason tells of a cut; None for none, and for a word that is not known, which tells nothing.
 
     Enumerations are often written with their name before a point or as a prefix: FinishReason.MAX_TOKENS.
     """
+    if finish is None:
+        return None
     word = re.sub(r"[^a-z]+", "_", finish.lower().rpartition(".")[2]).strip("_").removeprefix("finish_reason_")
     return True if word in _CUT else False if word in _ENDED else None
 
 
-def _once(path: Path, ids: list[tuple[str, int]]) -> None:
+def once(path: Path, ids: list[tuple[str, int]]) -> None:
+    """Refuse ids that stand more than once; each with its row.
+
+    Raises:
+        DataError: names them and their rows.
+    """
     counts = Counter(id for id, _ in ids)
     if twice := sorted(id for id, count in counts.items() if count > 1):
         lines = [str(number) for id, number in ids if id == twice[0]]

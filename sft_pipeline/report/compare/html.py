@@ -2,8 +2,8 @@
 
 import base64
 
-from sft_pipeline.artifacts import ComparisonReport
-from sft_pipeline.report.compare.text import by_type, clustered, cut, finding, headline, interval, notes
+from sft_pipeline.artifacts import ComparisonReport, ScoreReport
+from sft_pipeline.report.compare.text import by_type, clustered, cut, finding, headline, interval, notes, scores_notes
 from sft_pipeline.report.gate import plots as gate_plots
 from sft_pipeline.report.gate.text import points
 from sft_pipeline.report.rendering import render
@@ -26,6 +26,17 @@ def page(report: ComparisonReport, picture: bytes) -> str:
         types=by_type(report),
         clustered=clustered(report),
         picture=base64.b64encode(picture).decode(),
+    )
+
+
+def scores_page(report: ScoreReport) -> str:
+    """The page of a comparison of scores as HTML."""
+    return render(
+        "compare_scores.html.j2",
+        {"finding": lambda comparison: finding(comparison, report)},
+        report=report,
+        headline=headline(report),
+        notes=scores_notes(report),
     )
 
 

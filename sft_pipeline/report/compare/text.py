@@ -1,6 +1,6 @@
 """The comparison of several models as plain text, and the words that the page shares with it."""
 
-from sft_pipeline.artifacts import ComparisonReport, ModelComparison, ModelRate
+from sft_pipeline.artifacts import ComparisonReport, ModelComparison, ModelRate, ScoreComparison, ScoreReport
 from sft_pipeline.report.excerpt import visible
 from sft_pipeline.report.gate.text import points, rate
 
@@ -23,7 +23,37 @@ def summary(report: ComparisonReport) -> str:
     return "\n".join(map(visible, lines)) + "\n"
 
 
-def headline(report: ComparisonReport) -> str:
+def scores_summary(report: ScoreReport) -> str:
+    """Mean scores and every comparison."""
+    width = max(len(cut(name)) for name in report.models)
+    lines = [headline(report), "", *(f"{cut(m.model):<{width}}  mean {m.mean:.4f} of {m.n}" for m in report.means), ""]
+    lines += [*scores_notes(report), ""]
+    lines += [
+        f"{'model':<{width}}  {'against':<{width}}  {'difference':>10}  {'95 % interval':>20}  {'higher':>6}  {'lower':>6}  {'p':>8}  {'p Holm':>8}"
+    ]
+    for c in report.comparisons:
+        between = f"{c.interval[0]:+.4f} to {c.interval[1]:+.4f}"
+        lines.append(
+            f"{cut(c.model):<{width}}  {cut(c.baseline):<{width}}  {c.difference:>+10.4f}  {between:>20}  {c.better:>6}  {c.worse:>6}  "
+            f"{c.p:>8.2g}  {c.p_adjusted:>8.2g}  {finding(c, report)}"
+        )
+    return "\n".join(map(visible, lines)) + "\n"
+
+
+def scores_notes(report: ScoreReport) -> list[str]:
+    """What a reader must know besides the tables of scores, a sentence each."""
+    found = [
+        f"The score {report.metric} is no boolean, and no threshold was declared: the scores themselves are compared. Whether more "
+        "is better, the harness says.",
+        f"A difference is shown where p of the sign-flip test, adjusted by Holm over the {len(report.comparisons)} comparisons, is "
+        f"at most {report.alpha:g}. Test and bootstrap interval exchange and draw whole clusters ({report.clusters}).",
+    ]
+    if report.missing:
+        found.append(f"{report.missing} items are left out: at least one model has no score there.")
+    return [*found, *report.notes]
+
+
+def headline(report: ComparisonReport | ScoreReport) -> str:
     """What was compared and how many differences are shown, in one line."""
     shown = sum(finding(comparison, report) != "not shown" for comparison in report.comparisons)
     against = f" with {report.baseline}" if report.baseline else ""
@@ -54,7 +84,7 @@ def notes(report: ComparisonReport) -> list[str]:
     if report.missing:
         items = "1 item is" if report.missing == 1 else f"{report.missing} items are"
         found.append(f"{items} left out: the answer of at least one model could not be judged{_whose(report)}")
-    return found
+    return [*found, *report.notes]
 
 
 def _whose(report: ComparisonReport) -> str:
@@ -69,10 +99,12 @@ def _whose(report: ComparisonReport) -> str:
     )
 
 
-def finding(comparison: ModelComparison, report: ComparisonReport) -> str:
-    """What one comparison shows: better, worse, or neither."""
+def finding(comparison: ModelComparison | ScoreComparison, report: ComparisonReport | ScoreReport) -> str:
+    """What one comparison shows: better, worse, or neither; of scores higher, lower, or neither."""
     if comparison.p_adjusted > report.alpha:
         return "not shown"
+    if isinstance(comparison, ScoreComparison):
+        return "higher" if comparison.difference > 0 else "lower"
     return "better" if comparison.result.lift > 0 else "worse"
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.inputs.outputs import read_item_rows, read_judged, read_outputs
+from sft_pipeline.evaluation.inputs.outputs import read_item_rows, read_outputs
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def test_what_is_clear_is_taken(written):
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
         ('{"id": "1", "output": "a"}\n{"id": }', "row 2: not JSON"),
-        ('[{"id": "1"}]', "row 1: is a list"),
+        ('[{"id": "1"}]', "row 1, field output: is missing"),
+        ('[{"id": "1", "output": "a"}, {"id": "2", "outp', "after element 1: Unterminated string"),
+        ('["a"]', "row 1: is text"),
         ('{"prompt": "p", "response": "r"}', r"row 1, field id: is missing \(fields: prompt, response\)"),
         ('{"id": true, "output": "a"}', "row 1, field id: must be text or a whole number, is True"),
         ('{"id": 1.5, "output": "a"}', "row 1, field id: must be"),
@@ -78,14 +80,32 @@ def test_what_is_not_is_named_by_file_row_and_field(written, content, message):
     assert "a.jsonl" in str(error.value)
 
 
+ROWS = [
+    {"id": "1", "output": "a, b", "success": True, "tokens": 3},
+    {"id": "2", "output": "", "success": False, "tokens": None},
+    {"id": "3", "output": "c", "success": None, "tokens": 5},
+]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.parquet", "floats.parquet"])
+def test_arrays_and_tables_hold_the_same_rows(tmp_path, name):
+    import pandas as pd
+
+    path, table = tmp_path / name, pd.DataFrame(ROWS)
+    if name.endswith(".json"):
+        path.write_text(json.dumps(ROWS, indent=1))
+    elif name.endswith(".csv"):
+        table.to_csv(path, index=False)
+    else:  # pandas makes numbers of booleans with a gap
+        table.astype({"success": float} if name.startswith("floats") else {"success": object}).to_parquet(path)
+    found = read_outputs(path)
+    assert [(o.id, o.output, o.success, o.tokens) for o in found] == [tuple(row.values()) for row in ROWS]
+    assert all(o.judged for o in found)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match="none.jsonl: there is no such file"):
         read_outputs(tmp_path / "none.jsonl")
-
-
-def test_judged_files_have_a_judgement_in_every_row(written):
-    with pytest.raises(DataError, match="row 2, field success: is missing"):
-        read_judged(written('{"id": 1, "success": null}\n{"id": 2, "output": "a"}'))
 
 
 def test_references_of_items_are_objects_texts_or_numbers(written):
@@ -118,7 +138,7 @@ def test_a_line_of_three_gigabytes_in_a_small_file_is_refused_in_little_memory(t
     part = gzip.compress(b" " * (64 << 20), 1)
     path.write_bytes(gzip.compress(b'{"id": "1", "output": "a"}\n{"id": "2", "output": "') + part * 48)
     code = (
-        "import sys; from pathlib import Path; from sft_pipeline.evaluation.inputs.jsonl import rows\n"
+        "import sys; from pathlib import Path; from sft_pipeline.evaluation.inputs.rows import rows\n"
         "try:\n    list(rows(Path(sys.argv[1])))\nexcept Exception as error:\n    print(error)\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )

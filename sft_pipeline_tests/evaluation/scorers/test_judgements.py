@@ -65,7 +65,7 @@ GOOD = {"id": "i1", "output": "x", "success": True}
             r"judged\.jsonl, row 3: the same output of item i1 is judged otherwise in row 1",
         ),
         (["{"], "row 1: not JSON"),
-        (["[1]"], "row 1: is a list; every line is one JSON object"),
+        (["[1]"], "row 1: is a number; every row is one JSON object"),
         ([{"id": 5.5, "output": "x", "success": True}], "row 1, field id: must be text or a whole number, is 5.5"),
         ([{"id": "i1", "success": True}], "row 1, field output: is missing; a judgement belongs to the text"),
         ([{"id": "i1", "output": "x"}], "row 1, field success: is missing; must be true, false or null"),

@@ -97,6 +97,7 @@ PRECONDITIONS = (
         thresholds=("max_bad_reference_share",),
         remedy="Correct these rows in the source, or give their type another scorer.",
     ),
+    Criterion("inputs", "inputs", "information", "What the files were read as, and which score decides."),
     Criterion("judgements", "judgements", "information", "Who judged how many items."),
     Criterion(
         "repeated_questions", "repeated questions", "information", "How many items ask the same question nearly."

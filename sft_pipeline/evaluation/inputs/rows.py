@@ -1,20 +1,20 @@
-"""Rows of JSON Lines that somebody else wrote, each with its place for messages."""
+"""Rows that somebody else wrote, each with its place for messages."""
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from sft_pipeline.dataset.source.items import JsonReader, Unreadable, kind
+from sft_pipeline.dataset.source.items import Unreadable
 from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.inputs.content import Content
 from sft_pipeline.provenance.hashing import canonical_json
 
 _KNOWN = {
     *("id", "type", "instruction", "group", "response", "reference", "answer"),
-    *("output", "success", "reason", "labels", "tokens", "finish_reason", "prompt"),
+    *("output", "success", "score", "reason", "labels", "tokens", "finish_reason", "prompt"),
 }
 """Fields of an item and of a model's answer to it that are no part of the question, or are read as what they are."""
 
@@ -49,9 +49,16 @@ _NEUTRAL = {"top_p": 1, "top_k": (0, -1), "min_p": 0, "typical_p": 1, "num_beams
 _NEUTRAL |= {"repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_tokens": 0, "num_fewshot": 0}
 """Values that change nothing, and so need not be named."""
 
-
-LONGEST = 16 << 20
-"""Bytes of a line: some four million tokens, more than any model answers with."""
+_CELLS = {
+    "true": True,
+    "false": False,
+    "1": 1,
+    "0": 0,
+    "1.0": 1,
+    "0.0": 0,
+    **dict.fromkeys(("", "null", "nan", "none")),
+}
+"""What a cell of text in the column success says."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,15 @@ class Row:
             raise self.wrong("success", f"must be true, false or null, is {shown(value)}")
         return value
 
+    def score(self) -> float | None:
+        """The field score, a finite number; None where it is missing or null."""
+        value = self.values.get("score")
+        if value is not None and (
+            isinstance(value, bool | str) or not isinstance(value, int | float) or abs(value) == inf
+        ):
+            raise self.wrong("score", f"must be a finite number, is {shown(value)}")
+        return None if value is None or value != value else float(value)
+
     def tokens(self) -> int | None:
         """The field tokens, a whole number from 0; None where it is missing or null."""
         value = self.values.get("tokens")
@@ -135,7 +151,7 @@ class Row:
         That is every text, list and object that is not known to be something else; a number most often counts samples.
         """
         return {
-            name: json.dumps(value, sort_keys=True)
+            name: json.dumps(value, sort_keys=True, default=str)
             for name, value in self.values.items()
             if name not in _KNOWN | _SETTINGS and value and isinstance(value, str | list | dict)
         }
@@ -182,44 +198,39 @@ def _neutral(name: str, value: Any) -> bool:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Every line that is not blank; the file may be compressed with gzip, and is read line by line.
+    """Every row of a file: an object of JSON Lines or of a JSON array, or a row of CSV, Parquet or a spreadsheet.
 
     Raises:
-        DataError: the file cannot be read or is empty, or a line is no JSON object or too long; by the file's name and
-            row.
+        DataError: the file cannot be read or is empty, or a row is no object or too long; by the file's name and row.
     """
-    reader, count = JsonReader(), 0
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
+    content = Content(path)
+    for number, value in content.objects(nan=False):
+        yield Row(path, number, _named(path, number, value) if content.is_table else value)
+
+
+def _named(path: Path, number: int, cells: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a table's row. A blank one is an empty answer in `output`, null in `success`, and absent elsewhere."""
+    found: dict[str, Any] = {}
+    for name, value in cells.items():
+        if isinstance(value, Unreadable):
+            raise DataError(f"{path}, row {number}, field {name}: {value}")
+        if value is None or value == "" or value != value:  # NaN, as pandas writes an empty cell
+            if name in ("output", "success"):
+                found[name] = None if name == "success" or value is None else ""
             continue
-        count += 1
-        row = reader.value(line)
-        if isinstance(row, Unreadable):
-            raise DataError(f"{path}, row {number}: {row}; every line is one JSON object")
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: is {kind(row)}; every line is one JSON object")
-        yield Row(path, number, row)
-    if not count:
-        raise DataError(f"{path}: the file is empty")
+        if isinstance(value, str) and name == "success":
+            value = _CELLS.get(value.strip().casefold(), value)
+        elif isinstance(value, str) and name in ("tokens", "score"):
+            value = _number(value)
+        found[name] = value
+    return found
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _number(text: str) -> float | str:
     try:
-        with path.open("rb") as file:
-            packed = file.peek(2).startswith(b"\x1f\x8b")
-            source: BinaryIO = gzip.open(file) if packed else file  # type: ignore[assignment]  # noqa: SIM115
-            number = 0
-            while line := source.readline(LONGEST + 1):
-                number += 1
-                if len(line) > LONGEST:  # a few megabytes of gzip can hold a line that fills the memory
-                    raise DataError(
-                        f"{path}, row {number}: is longer than {LONGEST:,} bytes; every line is one JSON object with one answer"
-                    )
-                yield line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+        return float(text)
+    except ValueError:
+        return text
 
 
 def shown(value: Any) -> str:
