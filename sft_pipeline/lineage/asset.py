@@ -49,6 +49,7 @@ class Asset:
         consumes: assets whose artifacts its step takes.
         deps: assets that must be there and sound before, without being taken.
         metadata: the figures of a materialization for the UI.
+        source: file and line of the function that makes it.
         together: all that the same step makes with one key, in order; the asset alone by default.
         borders: modules that are imported on the way and decide nothing of it, and why not.
         kinds: labels in the UI.
@@ -67,6 +68,7 @@ class Asset:
     code: tuple[str, ...]
     depends: "Callable[[Experiment, Path], Mapping[str, Any]]"
     metadata: Callable[[Any], Mapping[str, Any]]
+    source: tuple[str, int]
     consumes: tuple[str, ...] = ()
     deps: tuple[str, ...] = ()
     inputs_of: "Callable[[Experiment], tuple[str, ...]] | None" = None

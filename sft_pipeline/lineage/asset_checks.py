@@ -19,6 +19,9 @@ from sft_pipeline.lineage.asset import ASSETS, Check
 # would stand for all of them.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def.*AssetCheckSpec.*")
 
+FAILED = "failed check "
+"""How the log line of a failed check begins; the terminal shows the check's own event."""
+
 QUALITY = {
     "kept_share": "Enough of the raw rows were kept after filters and duplicates.",
     "runaway_share": "Few of the raw responses went on to a new prompt.",
@@ -41,10 +44,15 @@ def _build(asset: str, check: Check, partitions: dg.PartitionsDefinition) -> dg.
     function = check.function
     names = [asset, *list(signature(function).parameters)[1:]]
 
-    def compute(**artifacts: a.Artifact) -> Any:
-        return function(*(artifacts[name] for name in names))
+    def compute(context: dg.AssetCheckExecutionContext, **artifacts: a.Artifact) -> Any:
+        made = function(*(artifacts[name] for name in names))
+        results = [made] if isinstance(made, dg.AssetCheckResult) else list(made)
+        for result in results:
+            if not result.passed:  # the error with which Dagster stops the run names the check alone
+                context.log.error(f"{FAILED}{result.check_name or function.__name__}: {result.description}")
+        return results if check.several else made
 
-    kinds = {name: ASSETS[name].type for name in names}
+    kinds = {"context": dg.AssetCheckExecutionContext} | {name: ASSETS[name].type for name in names}
     compute.__signature__ = Signature(  # type: ignore[attr-defined]
         [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in kinds.items()]
     )
@@ -88,7 +96,10 @@ def test_does_not_leak(split: a.InstructionDataset) -> dg.AssetCheckResult:
 def base_is_a_base(report: a.GuardReport) -> dg.AssetCheckResult:
     """The guard found no contamination and every sentinel behaved as declared."""
     return dg.AssetCheckResult(
-        passed=report.passed, description="\n".join(report.problems) or "all checks and sentinels as declared"
+        passed=report.passed,
+        description="\n".join(report.problems)
+        or f"{len(report.checks)} checks passed; "
+        + (f"{len(report.sentinels)} sentinels as declared" if report.sentinels else "no sentinels were declared"),
     )
 
 
@@ -142,6 +153,10 @@ def _leakage(data: a.InstructionDataset) -> dg.AssetCheckResult:
     if data.proof is None:
         return dg.AssetCheckResult(passed=False, description="the split carries no leakage proof")
     proof = data.proof
+    if not proof.test_rows:
+        return dg.AssetCheckResult(
+            passed=True, description=f"not applicable: {proof.against}, and there are no such rows"
+        )
     return dg.AssetCheckResult(
         passed=proof.clean,
         description=f"{proof.against}: {proof.exact} exact, {proof.near} near, {proof.groups} shared groups, "

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sft_pipeline.errors import SpecificationError
+from sft_pipeline.errors import PipelineError, SpecificationError
+from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.processes.devices import devices
 from sft_pipeline.lineage.processes.run_process import hold
-from sft_pipeline.lineage.tags import CUDA, DEVICE
+from sft_pipeline.lineage.staleness import stale
+from sft_pipeline.lineage.tags import CUDA, DEVICE, PARTITION, RECOMPUTE
+from sft_pipeline.provenance.store import Store, default_store
+from sft_pipeline.specification import load_by_name, project_root
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import PlanOrchestrationContext
@@ -29,8 +33,11 @@ if TYPE_CHECKING:
 EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 """Variable that chooses the executor: `local` (default) or `k8s`."""
 
-PRELOADED = ("lineage.processes.hide_cuda", "lineage.processes.orphans", "definitions")
+PRELOADED = ("lineage.processes.hide_cuda", "lineage.processes.orphans", "definitions", "lineage.launch")
 """Modules that the server of the step processes imports."""
+
+LIBRARIES = "lineage.processes.libraries"
+"""What it imports besides where steps will load the model, and there is no CUDA device."""
 
 
 def step_executor() -> dg.ExecutorDefinition:
@@ -52,10 +59,15 @@ def step_executor() -> dg.ExecutorDefinition:
 
 
 class _Held(dg.Executor):
-    """An executor that records its process before it runs the first step."""
+    """An executor that records its process before it runs the first step.
 
-    def __init__(self, inner: dg.Executor) -> None:
-        self._inner = inner
+    Args:
+        inner: the executor inside.
+        loaded: the same, whose steps find the model's libraries imported.
+    """
+
+    def __init__(self, inner: dg.Executor, loaded: dg.Executor) -> None:
+        self._inner, self._loaded = inner, loaded
 
     @property
     def retries(self) -> "RetryMode":
@@ -72,13 +84,31 @@ class _Held(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         """Execute as the executor inside does."""
         hold(plan_context.instance, plan_context.run_id)
-        yield from self._inner.execute(plan_context, execution_plan)
+        chosen = self._loaded if not devices() and _makes_with_a_model(plan_context.dagster_run) else self._inner
+        yield from chosen.execute(plan_context, execution_plan)
+
+
+def _makes_with_a_model(run: dg.DagsterRun) -> bool:
+    """Whether the run has steps that load the model, and not all of its results stand already."""
+    selected = {key.path[-1] for key in run.asset_selection} if run.asset_selection else set(ASSETS)
+    if not any("pytorch" in ASSETS[name].kinds for name in selected & ASSETS.keys()):
+        return False
+    root, name = project_root(), run.tags.get(PARTITION, "")
+    try:
+        if run.tags.get(RECOMPUTE) == "true":
+            return True
+        return bool(stale(Store(default_store()), name, load_by_name(name, root), root, selected & ASSETS.keys()))
+    except (PipelineError, dg.Failure, OSError):  # nothing is stored yet; or the steps will say what is wrong
+        return True
 
 
 def _held_multiprocess(context: dg.InitExecutorContext) -> _Held:
     create = dg.multiprocess_executor.executor_creation_fn
     assert create is not None
-    return _Held(create(context))
+    modules = [f"sft_pipeline.{name}" for name in (*PRELOADED, LIBRARIES)]
+    method = {"start_method": {"forkserver": {"preload_modules": modules}}}
+    loaded = context._replace(executor_config={**context.executor_config, **method})
+    return _Held(create(context), create(loaded))
 
 
 def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:

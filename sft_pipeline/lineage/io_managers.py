@@ -1,5 +1,7 @@
 """Typed reading and writing of artifacts; the work is done by the store."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from sft_pipeline.artifacts import Artifact
@@ -27,7 +29,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         there = f"{store.objects.named(asset, stored.root.parent.name)}/files"
         with user_errors():
             pages = {n: report_page(ref.path, there, store) for n, ref in stored.files.items() if n.endswith(".html")}
-        context.add_output_metadata({"folder": dg.MetadataValue.path(there), **pages})
+        uri = there if "://" in there else Path(there).as_uri()
+        context.add_output_metadata({"folder": dg.MetadataValue.path(there), "dagster/uri": uri, **pages})
 
     def load_input(self, context: dg.InputContext) -> Artifact:
         """The current artifact of the upstream asset, as the type that the consumer declares."""

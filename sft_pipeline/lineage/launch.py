@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from sft_pipeline.lineage.asset_checks import FAILED
 from sft_pipeline.lineage.failure_text import cause, why
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline.lineage.specifications import observe
@@ -176,7 +177,7 @@ def _line(entry: dg.EventLogEntry) -> str:
     """What the terminal shows of an event; most are not worth a line."""
     event = entry.dagster_event
     if event is None:  # a log message: the project's own, or Dagster's about each step that was skipped
-        skipped = int(entry.level) < logging.INFO or entry.user_message.startswith("Dependencies for step ")
+        skipped = int(entry.level) < logging.INFO or entry.user_message.startswith(("Dependencies for step ", FAILED))
         return "" if skipped else f"  {entry.user_message}"
     if event.is_step_materialization:
         made = event.step_materialization_data.materialization

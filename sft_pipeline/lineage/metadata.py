@@ -6,6 +6,7 @@ while they are of modest size.
 
 import base64
 import html
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def _rate(rate: float, interval: tuple[float, float], sign: str = "") -> str:
 def dataset(data: a.InstructionDataset) -> dict[str, Any]:
     """Of a `InstructionDataset`: rows, what was rejected, and the leakage proof."""
     shown: dict[str, Any] = {
-        "dagster/row_count": data.rows,
+        **_columns(data.path(data.ROWS)),
         "types": table([{"type": t, "rows": n} for t, n in sorted(data.types.items())]),
         "preview": table(_head(data.path(data.ROWS), ["type", "instruction", "response"])),
     }
@@ -96,6 +97,15 @@ def _head(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     from sft_pipeline.dataset.table import batches
 
     return next(batches(path, columns), [])[:PREVIEW]
+
+
+def _columns(path: Path) -> dict[str, Any]:
+    """Number of rows and schema of a Parquet file, as Dagster knows them of tables."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    columns = [dg.TableColumn(column.name, str(column.type)) for column in file.schema_arrow]
+    return {"dagster/row_count": file.metadata.num_rows, "dagster/column_schema": dg.TableSchema(columns)}
 
 
 def _quality(manifest: a.QualityManifest) -> dict[str, Any]:
@@ -222,8 +232,8 @@ def training(report: a.TrainingReport) -> dict[str, Any]:
     """Of a `TrainingReport`: the diagnosis."""
     return {
         "healthy": report.healthy,
+        **{name: value for name, value in report.metrics.items() if math.isfinite(value)},
         "findings": findings(report.findings),
-        "metrics": table([{"metric": k, "value": v} for k, v in report.metrics.items()]),
         **_pictures(report),
     }
 
@@ -231,7 +241,7 @@ def training(report: a.TrainingReport) -> dict[str, Any]:
 def generations(made: a.Generations) -> dict[str, Any]:
     """Of a `Generations`: answers and the conditions under which they were made."""
     shown = {
-        "dagster/row_count": made.rows,
+        **_columns(made.path(made.ROWS)),
         "truncated share": made.truncated_share,
         "mean tokens": made.mean_tokens,
         "conditions": table([{"condition": k, "value": v} for k, v in made.conditions.items()]),
@@ -250,6 +260,7 @@ def series(report: a.SeriesReport) -> dict[str, Any]:
 
     shown = {
         "best step": report.best.step,
+        "best rate": report.best.successes / (report.best.n or 1),
         "choice": best(report),
         "split": report.split,
         "series": table(rows(report)),
@@ -287,6 +298,8 @@ def gate(report: a.GateReport) -> dict[str, Any]:
     shown = {
         "verdict": report.verdict,
         "p": report.p,
+        "base rate": report.overall.base_rate,
+        "SFT rate": report.overall.sft_rate,
         "lift": report.overall.lift,
         "lift interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
         "reasons": table(

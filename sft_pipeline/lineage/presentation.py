@@ -4,15 +4,22 @@ One mapping over all assets. What an asset *is* (group, kinds, description, page
 """
 
 import os
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.provenance.code import PACKAGE
 from sft_pipeline.provenance.page_server import address
 from sft_pipeline.provenance.store import Store
+
+# Code references are a beta in this Dagster version, which is pinned.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*CodeReference.*")
 
 OWNERS = "SFT_PIPELINE_OWNERS"
 """Variable with the owners of all assets, separated by commas: `team:NAME` or e-mail addresses."""
@@ -35,7 +42,8 @@ def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
 
     def shown(spec: dg.AssetSpec) -> dg.AssetSpec:
         asset = ASSETS[spec.key.path[-1]]
-        return spec.merge_attributes(owners=owners, metadata={"docs": _link(DOCS_URL, asset.docs)})
+        docs = {"docs": _link(DOCS_URL, asset.docs), **_code(*asset.source)}
+        return spec.merge_attributes(owners=owners, metadata=docs)
 
     return list(dg.map_asset_specs(shown, assets))
 
@@ -58,6 +66,16 @@ def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
     if not os.environ.get(STORE_URL) and not store.remote:
         return dg.MetadataValue.url(f"{address(store.root)}/{quote(f'{within}/{path}')}")
     return _link(STORE_URL, f"{within}/{path}", otherwise=f"{folder}/{path}")
+
+
+def _code(file: str, line: int) -> dict[str, Any]:
+    """The reference to the code that the UI opens: in the forge where its address is known, else the file."""
+    reference: dg.LocalFileCodeReference | dg.UrlCodeReference
+    reference = dg.LocalFileCodeReference(file_path=file, line_number=line)
+    if url := os.environ.get(DOCS_URL):
+        within = Path(file).relative_to(PACKAGE.parent).as_posix()
+        reference = dg.UrlCodeReference(url=f"{url.rstrip('/')}/{within}#L{line}")
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
 def _owners() -> list[str]:

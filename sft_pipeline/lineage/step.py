@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from inspect import Parameter, Signature, getdoc, signature
 from pathlib import Path
@@ -23,6 +24,7 @@ from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICA
 from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.report.rendering import about
 
 if TYPE_CHECKING:
     from sft_pipeline.dataset.progress import Progress
@@ -79,13 +81,18 @@ class Work:
     @property
     def progress(self) -> "Progress":
         """Progress of long work in the event log: at most one line of a stage in ten seconds, none for short work."""
+        began: dict[str, float] = {}
         last: dict[str, float] = {}
 
         def progress(stage: str, done: int, total: int | None) -> None:
             now = time.monotonic()
-            if now - last.setdefault(stage, now) >= 10:
+            if now - last.setdefault(stage, began.setdefault(stage, now)) >= 10:
                 last[stage] = now
-                self.context.log.info(f"{stage}: {done:,}{f' of {total:,}' if total else ''} rows")
+                of, left = "", ""
+                if total and done:
+                    seconds = round((now - began[stage]) / done * (total - done))
+                    of, left = f" of {total:,}", f", {timedelta(seconds=seconds)} left"
+                self.context.log.info(f"{stage}: {done:,}{of} rows{left}")
 
         return progress
 
@@ -158,6 +165,7 @@ def step(
                 deps=tuple(deps),
                 together=tuple(described),
                 kinds=frozenset(kinds),
+                source=(function.__code__.co_filename, function.__code__.co_firstlineno),
                 checks=tuple(checks.get(made, ()) if isinstance(checks, Mapping) else checks),
                 **properties,
             )
@@ -223,7 +231,7 @@ def produce(
             if kept := bool(made):
                 context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
-                with work.on_devices():
+                with work.on_devices(), about(_facts(work, upstream)):
                     made = _make(work, names, make)
                 made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}
         except BaseException:
@@ -245,6 +253,22 @@ def produce(
                 "commit": commit(),
             },
         )
+
+
+def _facts(work: Work, upstream: Mapping[str, Artifact]) -> dict[str, str]:
+    """What the pages of a step say of where they come from."""
+    made_from = {name: version for artifact in upstream.values() for name, version in artifact.upstream.items()}
+    made_from |= {name: artifact.version for name, artifact in upstream.items()}
+    source = work.experiment.model.source.model_dump(mode="json", include={"kind", "path", "repository", "revision"})
+    base = " ".join(str(value) for value in (*source.values(), made_from.get("base_model", "")[:12]) if value)
+    return {
+        "experiment": work.context.partition_key,
+        "description": " ".join(work.experiment.description.split()),
+        "base": base,
+        **({"adapter": made_from["lora_adapter"][:12]} if "lora_adapter" in made_from else {}),
+        "commit": commit(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }
 
 
 def _make(work: Work, names: Sequence[str], make: Callable[[Work], Mapping[str, Artifact]]) -> dict[str, Artifact]:

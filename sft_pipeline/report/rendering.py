@@ -2,11 +2,26 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
+
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+
+
+@contextmanager
+def about(facts: Mapping[str, str]) -> Iterator[None]:
+    """Every page that is rendered inside names these facts at its end, such as the experiment and the commit."""
+    token = _about.set(facts)
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 def render(template: str, filters: Mapping[str, Any], **values: object) -> str:
@@ -29,7 +44,7 @@ def render(template: str, filters: Mapping[str, Any], **values: object) -> str:
     environment.globals["file"] = _file
     environment.filters |= filters
     environment.filters["sha256"] = _sha256
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(**values, about=_about.get())
 
 
 def _file(name: str) -> Markup:

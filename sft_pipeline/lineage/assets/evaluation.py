@@ -52,6 +52,7 @@ def _answers(
         consumes=consumes,
         deps=deps,
         metadata=metadata.generations,
+        source=(__file__, _answers.__code__.co_firstlineno),
         kinds=frozenset({"pytorch"}),
         checks=checks,
     )
