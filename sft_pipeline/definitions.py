@@ -10,15 +10,19 @@ from typing import Any
 import dagster as dg
 
 from sft_pipeline.lineage.asset_checks import build_checks
-from sft_pipeline.lineage.assets import build_assets
-from sft_pipeline.lineage.automation import build_schedules, build_sensors
+from sft_pipeline.lineage.automation import (
+    data_sensor,
+    dead_runs_sensor,
+    evaluation_schedule,
+    evaluation_sensor,
+    failure_sensor,
+    specification_sensor,
+)
 from sft_pipeline.lineage.executor import step_executor
-from sft_pipeline.lineage.io_managers import ArtifactIOManager
 from sft_pipeline.lineage.jobs import build_jobs
-from sft_pipeline.lineage.partitions import experiments
-from sft_pipeline.lineage.presentation import present
-from sft_pipeline.lineage.resources import Project
-from sft_pipeline.lineage.specifications import build_specifications
+from sft_pipeline.lineage.presentation import build_assets
+from sft_pipeline.lineage.resources import ArtifactIOManager, Project
+from sft_pipeline.lineage.specifications import build_specifications, experiments
 from sft_pipeline.provenance.store import default_store
 from sft_pipeline.specification import project_root
 
@@ -38,11 +42,18 @@ def build_defs(
     project = Project(root=str(root), store=str(store or default_store()))
     resources = {"project": project, "io_manager": ArtifactIOManager(project=project), **(resource_overrides or {})}
     return dg.Definitions(
-        assets=[*build_specifications(partitions), *present(build_assets(partitions))],
+        assets=[*build_specifications(partitions), *build_assets(partitions)],
         asset_checks=build_checks(partitions),
         jobs=build_jobs(),
-        schedules=build_schedules(),
-        sensors=build_sensors(partitions),
+        schedules=[evaluation_schedule.build()],
+        sensors=[
+            evaluation_sensor.build(),
+            specification_sensor.build(list(partitions.get_partition_keys())),
+            data_sensor.build(),
+            dead_runs_sensor.build(),
+            failure_sensor.build(),
+            specification_sensor.build_observer(),
+        ],
         resources=resources,
         executor=step_executor(),
     )

@@ -206,6 +206,16 @@ def specifications(root: Path) -> tuple[list[str], list[str]]:
     return names, problems
 
 
+def plan_only(name: str, root: Path) -> bool:
+    """Whether `root`/specs/`name`.yaml is for a plan alone. It is not validated: a file with faults counts as one to run."""
+    try:
+        text = (root / "specs" / f"{name}.yaml").read_text("utf-8")
+        found = _Yaml(text).value if "plan_only" in text else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(found, dict) and found.get("plan_only") is True
+
+
 def load_by_name(name: str, root: Path) -> "Experiment":
     """The experiment that `root`/specs/`name`.yaml describes.
 

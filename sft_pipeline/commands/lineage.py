@@ -11,7 +11,7 @@ import typer
 
 from sft_pipeline.commands.common import VERDICTS, shown, user_errors
 from sft_pipeline.commands.dagster_home import dagster_home
-from sft_pipeline.errors import CorruptArtifactError, PipelineError
+from sft_pipeline.errors import CorruptArtifactError, PipelineError, SpecificationError
 from sft_pipeline.specification import load_by_name, project_root, specifications
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def run(
     The same as `dagster asset materialize --select '*' --partition NAME -m sft_pipeline.definitions`.
     """
     with user_errors():
-        load_by_name(name, project_root())
+        if load_by_name(name, project_root()).plan_only:
+            raise SpecificationError(f"{name} is for a plan alone (plan_only: true): sft-pipeline plan {name}")
         home = dagster_home()
         log = home / "launch" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
@@ -112,7 +113,8 @@ def specs() -> None:
     names, problems = specifications(project_root())
     for name in names:
         try:
-            typer.echo(f"{name:28} {load_by_name(name, project_root()).description}")
+            found = load_by_name(name, project_root())
+            typer.echo(f"{name:28} {'plan only: ' if found.plan_only else ''}{found.description}")
         except PipelineError as error:
             problems.append(str(error))
     for problem in problems:

@@ -26,9 +26,8 @@ from sft_pipeline.experiment.data import (
 )
 from sft_pipeline.experiment.evaluation import Evaluation, EvaluationOnly, Gate, Protected, ScorerSpec, Series
 from sft_pipeline.experiment.experiment import Experiment
-from sft_pipeline.experiment.generation import Generation, Sampling
+from sft_pipeline.experiment.generation import Generation, Prompt, Sampling
 from sft_pipeline.experiment.model import Architecture, BaseModelSpec, EmbeddedBase, FolderBase, HubBase, Sentinel
-from sft_pipeline.experiment.prompt import Prompt
 from sft_pipeline.experiment.section import FileName, Positive, Section, Seed, Share
 from sft_pipeline.experiment.training import EarlyStopping, Lora, SuccessCriteria, Training
 

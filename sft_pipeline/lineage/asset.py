@@ -2,9 +2,14 @@
 
 Everything else derives from `ASSETS`: the Dagster definitions and checks, the code version, the key under which a result
 stands, metadata, documentation link, jobs, and what the sensors compare.
+
+The code version comes from the sources themselves: one that is raised by hand is forgotten by hand, and so is a list of
+modules; then an old result passes for a new one. So an asset only declares where its work begins: what that imports counts,
+and what is left out says why. The hash ignores comments and docstrings. Plots and texts count as code too: they are part of
+what is stored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +18,37 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dagster as dg
 
 from sft_pipeline.artifacts import Artifact
-from sft_pipeline.lineage.code_versions import code_version
+from sft_pipeline.provenance.code import code_hash, members, with_imports
 from sft_pipeline.provenance.hashing import hash_value
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
+
+
+SCORERS = ("evaluation/scorers", "evaluation/scoring/math_equality.py", "evaluation/scoring/sandbox_child.py")
+"""Named by whoever scores: evaluation/scoring/score.py imports them by the name that stands in the specification, or runs
+them in processes of their own, and no import leads there. The same is true of the engines."""
+
+LEFT_OUT: dict[str, str] = {
+    "__init__.py": "the number of a release makes no other result",
+    "artifacts": "types; the versions that they make are in the key",
+    "dataset/progress.py": "what is shown while it runs",
+    "errors.py": "no result comes of an error",
+    "experiment": "the schema; the values, defaults included, are in the key",
+    "provenance/code.py": "says which code it is",
+    "provenance/files.py": "when bytes reach the disk, not which",
+    "provenance/locks.py": "who waits for whom",
+    "provenance/environment.py": "a record of the machine",
+    "provenance/hashing.py": "another hash makes another key by itself",
+    "provenance/secrets.py": "what is not shown",
+    "specification.py": "reads the values that are in the key",
+}
+"""Modules, and folders, that count for no asset, and why not; what they import counts all the same."""
+
+
+def counted(code: Iterable[str], borders: Collection[str] = ()) -> set[str]:
+    """The modules that count where the work begins in `code`, without those that only lie behind `borders`."""
+    return with_imports(*code, stop=borders) - members(*LEFT_OUT)
 
 
 class Check(NamedTuple):
@@ -82,7 +113,7 @@ class Asset:
     @cached_property
     def code_version(self) -> str:
         """The version of the code behind it."""
-        return code_version(self.code, self.borders)
+        return code_hash(*sorted(counted(self.code, self.borders)))
 
     def inputs(self, experiment: "Experiment") -> tuple[str, ...]:
         """Assets whose versions the result depends on."""

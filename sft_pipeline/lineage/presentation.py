@@ -5,21 +5,23 @@ One mapping over all assets. What an asset *is* (group, kinds, description, page
 
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.assets import data, evaluation, model, training
+from sft_pipeline.lineage.resources import STORE_URL, link
+from sft_pipeline.lineage.step import STEPS
 from sft_pipeline.provenance.code import PACKAGE
-from sft_pipeline.provenance.page_server import address
-from sft_pipeline.provenance.store import Store
 
 # Code references are a beta in this Dagster version, which is pinned.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*CodeReference.*")
+
+GROUPS = (data, model, training, evaluation)
+"""Modules that declare assets: importing one enters its assets into the table."""
 
 OWNERS = "SFT_PIPELINE_OWNERS"
 """Variable with the owners of all assets, separated by commas: `team:NAME` or e-mail addresses."""
@@ -27,45 +29,22 @@ OWNERS = "SFT_PIPELINE_OWNERS"
 DOCS_URL = "SFT_PIPELINE_DOCS_URL"
 """Variable with the address at which a browser reaches this project's files, such as that of a branch on a forge."""
 
-STORE_URL = "SFT_PIPELINE_STORE_URL"
-"""Variable with the address at which a browser reaches the store's `objects/`, where `sft-pipeline ui` is not it."""
 
-
-def present(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-    """The assets with their owners and their page of the documentation.
+def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The definitions of all assets over the given experiments, with their owners, their page and their code.
 
     Raises:
         SpecificationError: an owner that is neither a team nor an address, or a URL that cannot be shown.
     """
     owners = _owners()
-    _link(STORE_URL, "")  # a wrong one is reported now, not after hours of training
+    link(STORE_URL, "")  # a wrong one is reported now, not after hours of training
 
     def shown(spec: dg.AssetSpec) -> dg.AssetSpec:
         asset = ASSETS[spec.key.path[-1]]
-        docs = {"docs": _link(DOCS_URL, asset.docs), **_code(*asset.source)}
+        docs = {"docs": link(DOCS_URL, asset.docs), **_code(*asset.source)}
         return spec.merge_attributes(owners=owners, metadata=docs)
 
-    return list(dg.map_asset_specs(shown, assets))
-
-
-def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
-    """A page among the files of a stored artifact, as a link.
-
-    It leads to SFT_PIPELINE_STORE_URL, or else to where `sft-pipeline ui` serves the pages of a local store. With a remote
-    store and no address it is a path.
-
-    Args:
-        path: POSIX path of the page among the artifact's files.
-        folder: where these lie: `…/objects/<asset>/<address>/files`.
-        store: the store.
-
-    Raises:
-        SpecificationError: SFT_PIPELINE_STORE_URL cannot be shown.
-    """
-    within = "/".join(folder.split("/")[-3:])
-    if not os.environ.get(STORE_URL) and not store.remote:
-        return dg.MetadataValue.url(f"{address(store.root)}/{quote(f'{within}/{path}')}")
-    return _link(STORE_URL, f"{within}/{path}", otherwise=f"{folder}/{path}")
+    return list(dg.map_asset_specs(shown, [build(partitions) for build in STEPS.values()]))
 
 
 def _code(file: str, line: int) -> dict[str, Any]:
@@ -84,13 +63,3 @@ def _owners() -> list[str]:
         if "@" not in owner and not owner.startswith("team:"):
             raise SpecificationError(f"{OWNERS}: {owner!r} is neither team:NAME nor an e-mail address.")
     return owners
-
-
-def _link(variable: str, path: str, otherwise: str | None = None) -> dg.MetadataValue:
-    url = os.environ.get(variable)
-    if not url:
-        return dg.MetadataValue.path(otherwise or path)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise SpecificationError(f"{variable} must be an http or https address without name and password.")
-    return dg.MetadataValue.url(f"{url.rstrip('/')}/{quote(path)}")

@@ -1,4 +1,4 @@
-"""Specifications as assets: upstream of what they decide, so that Dagster shows what an edit makes stale.
+"""Specifications as partitions and as assets: upstream of what they decide, so that Dagster shows what an edit makes stale.
 
 `specification` is the file of an experiment; `specification/STEP` is the part of it, and of the libraries and files that
 it names, on which the step's result depends. Nothing is materialized: their data versions are observed, by a sensor and
@@ -6,6 +6,7 @@ before each run of the command line.
 """
 
 import difflib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +17,29 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG, extract_dat
 from sft_pipeline.errors import PipelineError
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.provenance.hashing import hash_value
+from sft_pipeline.specification import plan_only, specifications
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
+
+log = logging.getLogger(__name__)
 
 GROUP = "specification"
 
 LONGEST = 20_000
 """Characters of a file, or of a difference, that are shown."""
+
+
+def experiments(root: Path) -> dg.StaticPartitionsDefinition:
+    """One partition per experiment: the files under specs/ when the code location is loaded, but for those of plans alone.
+
+    A file whose name cannot be a partition key is left out with a warning: every step loads the code location, and one such
+    file would stop the runs of all other experiments.
+    """
+    names, problems = specifications(root)
+    for problem in problems:
+        log.warning(problem)
+    return dg.StaticPartitionsDefinition([name for name in names if not plan_only(name, root)])
 
 
 def key(step: str | None = None) -> dg.AssetKey:

@@ -34,3 +34,9 @@ def test_a_run_that_stops_after_a_gate_that_passed_does_not_exit_with_0(toy_proj
     assert done.exit_code == code, done.output
     assert ("the run stopped; see the lines above" in done.output) == stopped
     assert "gate.html" in done.output
+
+
+def test_a_specification_of_a_plan_alone_is_not_run():
+    done = CliRunner().invoke(app, ["run", "plan2_8bit"])
+    assert done.exit_code == 2 and "sft-pipeline plan plan2_8bit" in done.output
+    assert "plan only: The 8-bit remedy" in CliRunner().invoke(app, ["specs"]).output

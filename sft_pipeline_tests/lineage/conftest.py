@@ -32,6 +32,7 @@ class Run:
         }
         self.reused = {name for name, m in self.made.items() if m.metadata["reused"].value}
         self.versions = {name: m.tags["dagster/data_version"] for name, m in self.made.items()}
+        self.logs = instance.all_logs(self.result.run_id)
         self.checks = {e.check_name: e for e in self.result.get_asset_check_evaluations()}
 
     def failure(self, step):

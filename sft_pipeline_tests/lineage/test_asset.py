@@ -8,8 +8,7 @@ import pytest
 
 from sft_pipeline.artifacts import InstructionDataset, TrainingReport
 from sft_pipeline.definitions import build_defs
-from sft_pipeline.lineage.asset import ASSETS, Check
-from sft_pipeline.lineage.code_versions import counted
+from sft_pipeline.lineage.asset import ASSETS, Check, counted
 from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.lineage.step import STEPS, step

@@ -62,7 +62,9 @@ def test_every_asset_is_there_in_its_group_and_described(graph):
 def test_every_asset_belongs_to_an_experiment_and_has_a_code_version(graph):
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
-        assert node.partitions_def.get_partition_keys() == specifications(project_root())[0]
+        assert node.partitions_def.get_partition_keys() == [
+            n for n in specifications(project_root())[0] if not n.startswith("plan2")
+        ]
         assert node.code_version
 
 

@@ -41,6 +41,14 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     # A base that knows nothing cannot be improved in twelve steps: the gate says no, and its report is there.
     assert not first.result.success and not first.checks["gate"].passed
     assert all(e.passed for name, e in first.checks.items() if name != "gate")
+    assert any(log.user_message.startswith("failed check gate: verdict: ") for log in first.logs)
+    rows, gate = first.made["raw_dataset"].metadata, first.made["gate_report"].metadata
+    assert {"id", "instruction"} < {column.name for column in rows["dagster/column_schema"].schema.columns}
+    assert rows["dagster/row_count"].value > 1000 and rows["dagster/uri"].value.startswith("file:///")
+    assert gate["SFT rate"].value - gate["base rate"].value == pytest.approx(gate["lift"].value)
+    page = Store(toy_project / "store").get("gate_report", "toy", GateReport).path("gate.html").read_text()
+    for fact in ("About this page", "the whole lineage at toy size", first.versions["lora_adapter"][:12], "UTC"):
+        assert fact in page
     store = Store(toy_project / "store")
     assert store.get("gate_report", "toy", GateReport).verdict in ("fail", "refused")
     problems, checked = verify_lineage(store, "toy")

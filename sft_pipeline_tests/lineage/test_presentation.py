@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
-from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS, STORE_URL, report_page
+from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS
+from sft_pipeline.lineage.resources import STORE_URL, report_page
 from sft_pipeline.provenance.page_server import address
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import project_root
@@ -35,6 +37,9 @@ def assets(monkeypatch):
 def test_every_asset_has_an_owner_kinds_a_description_and_a_page_that_exists(assets):
     for asset in assets():
         assert asset.owners == ["team:sft-pipeline"] and asset.kinds and asset.description
+        (reference,) = asset.metadata["dagster/code_references"].code_references
+        lines = Path(reference.file_path).read_text().splitlines()[reference.line_number - 1 :][:20]
+        assert any(line.startswith("def ") for line in lines)
         assert (project_root() / asset.metadata["docs"].path).is_file()
 
 
@@ -52,6 +57,8 @@ def test_owners_and_links_come_from_the_environment(assets):
     assert all(asset.owners == ["team:one", "two@example.com"] for asset in shown)
     docs = {asset.key.path[-1]: asset.metadata["docs"].url for asset in shown}
     assert docs == {name: f"https://example.com/files/{asset.docs}" for name, asset in ASSETS.items()}
+    code = shown[0].metadata["dagster/code_references"].code_references[0].url
+    assert code.startswith("https://example.com/files/sft_pipeline/lineage/assets/") and "#L" in code
 
 
 @pytest.mark.parametrize(
@@ -88,6 +95,7 @@ def test_a_misnamed_specification_is_named_and_the_others_still_load(toy_project
         (specs / name).write_text("description: x\n")
     (specs / b"\xff.yaml".decode(errors="surrogateescape")).write_text("description: x\n")
     (specs / "folder.yaml").mkdir()
+    (specs / "planned.yaml").write_text("plan_only: true\n")  # no run is made of it, so it is no partition
     code = "from sft_pipeline.definitions import defs; print(*defs.resolve_job_def('full_lineage').partitions_def.get_partition_keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.split() == ["toy"], done.stderr

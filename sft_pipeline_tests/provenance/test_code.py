@@ -5,9 +5,8 @@ import ast
 import pytest
 
 import sft_pipeline.definitions  # noqa: F401 - it fills the table of assets
-from sft_pipeline.lineage import code_versions
-from sft_pipeline.lineage.asset import ASSETS
-from sft_pipeline.lineage.code_versions import LEFT_OUT
+from sft_pipeline.lineage import asset as assets
+from sft_pipeline.lineage.asset import ASSETS, LEFT_OUT
 from sft_pipeline.provenance import code
 
 
@@ -153,7 +152,7 @@ def by_asset():
 
 def counted(asset):
     """Modules on which the result of `asset` depends."""
-    return code_versions.counted(ASSETS[asset].code, ASSETS[asset].borders)
+    return assets.counted(ASSETS[asset].code, ASSETS[asset].borders)
 
 
 def borders(asset):

@@ -21,8 +21,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.lineage import asset_checks, metadata
-from sft_pipeline.lineage.asset import ASSETS, Asset, Check
-from sft_pipeline.lineage.code_versions import SCORERS
+from sft_pipeline.lineage.asset import ASSETS, SCORERS, Asset, Check
 from sft_pipeline.lineage.dependencies import decoding, judging, scoring_with
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.specifications import key

@@ -16,8 +16,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage import asset_checks, metadata
-from sft_pipeline.lineage.asset import Check
-from sft_pipeline.lineage.code_versions import SCORERS
+from sft_pipeline.lineage.asset import SCORERS, Check
 from sft_pipeline.lineage.dependencies import decoding, judging
 from sft_pipeline.lineage.step import Work, step
 from sft_pipeline.lineage.tags import TRAINING

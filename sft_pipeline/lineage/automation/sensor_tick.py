@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.tags import PARTITION
-from sft_pipeline.specification import load, specifications
+from sft_pipeline.specification import load, plan_only, specifications
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
@@ -64,12 +64,14 @@ class Tick:
             return None
 
     def experiments(self, root: Path) -> "dict[str, Experiment]":
-        """The experiments under `root`/specs; those that cannot be read are logged and left out."""
+        """The experiments under `root`/specs that can be run; those that cannot be read are logged and left out."""
         found = {}
         names, problems = specifications(root)
         for problem in problems:
             self.log(problem)
         for name in names:
+            if plan_only(name, root):
+                continue
             try:
                 found[name] = load(root / "specs" / f"{name}.yaml")
             except SpecificationError as error:

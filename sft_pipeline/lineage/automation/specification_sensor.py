@@ -1,4 +1,4 @@
-"""Runs the lineage of a specification that is new or has changed.
+"""Runs the lineage of a specification that is new or has changed, and records what each says for Dagster's staleness.
 
 The content of a specification is what it says: comments, layout and the order of its keys do not count.
 """
@@ -10,9 +10,10 @@ import dagster as dg
 
 from sft_pipeline.lineage.automation.sensor_tick import Tick
 from sft_pipeline.lineage.resources import Project
+from sft_pipeline.lineage.specifications import observe
 from sft_pipeline.provenance.hashing import hash_value
 
-NAME = "run_new_specifications"
+NAME, OBSERVER = "run_new_specifications", "observe_specifications"
 
 
 def build(loaded: list[str]) -> dg.SensorDefinition:
@@ -50,3 +51,25 @@ def build(loaded: list[str]) -> dg.SensorDefinition:
         return tick.result(json.dumps(seen))
 
     return new_specifications
+
+
+def build_observer() -> dg.SensorDefinition:
+    """The sensor, running: it starts nothing."""
+
+    @dg.sensor(
+        name=OBSERVER,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Records what each specification says when it has changed; the assets that it decides show as stale. "
+        "Starts nothing.",
+    )
+    def specifications(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
+        tick, root = Tick(context, OBSERVER), Path(project.root)
+        seen, now = tick.remembered(str) or {}, {}
+        for name, experiment in tick.experiments(root).items():
+            now[name] = hash_value(experiment.model_dump(mode="json"))
+            if seen.get(name) != now[name] and (changed := observe(context.instance, name, experiment, root)):
+                tick.log(f"{name}: {', '.join(changed)} changed")
+        return tick.result(json.dumps(now))
+
+    return specifications
