@@ -13,15 +13,9 @@ AHEAD = 64
 def preallocated_cache(model: "PreTrainedModel") -> "Cache | None":
     """An empty cache for one call of `model.generate`, which gives the same answers to the last bit as without it.
 
-    <<<<<<< HEAD
-        The library's own allocates all keys and values again for every token. On a CPU that is memory fresh from the system,
-        page by page, and takes most of the time of a batch (docs/how-to/generation.md). Elsewhere allocators keep what they had, so
-        there, and for models whose layers look back only so far, it is None: the library's own.
-    =======
-        The library's own allocates all keys and values again for every token. On a CPU that is memory fresh from the system,
-        page by page, and takes most of the time of a batch (docs/generation.md). Other devices' allocators reuse memory: there,
-        and for models with sliding or recurrent layers, it is None, and the library's own is used.
-    >>>>>>> 962ede5 (training: one journal, one eligibility module, the field's words in callbacks)
+    The library's own allocates all keys and values again for every token. On a CPU that is memory fresh from the system,
+    page by page, and takes most of the time of a batch (docs/how-to/generation.md). Other devices' allocators reuse memory:
+    there, and for models with sliding or recurrent layers, it is None, and the library's own is used.
     """
     from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
