@@ -38,6 +38,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mixtral": {"num_local_experts": 4},
     "qwen3_moe": MIXTURE | {"head_dim": 16},
     "olmoe": MIXTURE,
+    "granitemoe": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "phimoe": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
     "deepseek_v3": MIXTURE
     | {
@@ -93,6 +95,7 @@ REMEDIES: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
     ("model.attention: eager", {"model": {"attention": "eager"}}),
     ("in nf4", {"lora": {"target_modules": ...}}),
     ("training.lora.dropout to 0", {"lora": {"dropout": 0.0}}),
+    ("whose output PEFT cannot add to", {"lora": {"target_modules": ("q_proj", "v_proj")}}),
     ("choose training.lora.target_modules from", {"lora": {"target_modules": ("in_proj",)}}),
 )
 """Remedies that a refusal may name, and what they change in the specification; ... are the names in the refusal."""

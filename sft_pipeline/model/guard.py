@@ -33,7 +33,8 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
         for mode in modes[sentinel.in_format]
     ]
     texts = [PROBE, *(text for _, _, text in cases)]
-    checks = structural_checks(tokenizer, texts, spec.allow_bos, loader.shipped_ids(base.root, texts))
+    shipped = loader.shipped_ids(base.root, texts)
+    checks = structural_checks(tokenizer, texts, spec.allow_bos, shipped)
     results = []
     # Behaviour is only looked at when the input is clean: an answer to a contaminated prompt tells nothing.
     if cases and not any(checks.values()):
@@ -46,7 +47,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
     report: dict[str, Any] = {
         "checks": checks,
         "sentinels": [r.model_dump() for r in results],
-        "loader": loader.provenance(tokenizer, spec, base.source, base.revision),
+        "loader": loader.provenance(tokenizer, spec, base.source, base.revision) | _tokenizer(tokenizer, shipped),
     }
     (out / "guard.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
     (out / "guard.txt").write_text(_text(report, results))
@@ -72,11 +73,13 @@ def structural_checks(
             long = long[1:]
         if short != long:
             added = [inner.convert_ids_to_tokens(i) for i in long if i not in short]
-            delta = (
-                f"{text[:60]!r} has {len(short)} tokens without and {len(long)} with special tokens (added: {added}). "
-                "If it is only the beginning-of-sequence token of this model family, declare model.bos: always to begin every "
-                "prompt with it, as Gemma's and Llama's bases were trained, or model.allow_bos: true to go without."
+            remedy = (
+                "Declare model.bos: always to begin every prompt with it, as Gemma's and Llama's bases were trained, or "
+                "model.allow_bos: true to go without."
+                if long[1:] == short and long[0] == inner.bos_token_id
+                else "A text goes to the base as it is: take what adds them out of tokenizer.json (post_processor)."
             )
+            delta = f"{text[:60]!r} has {len(short)} tokens without and {len(long)} with special tokens (added: {added}). {remedy}"
             break
     other = next((t for t, a, b in zip(texts, plain, shipped or plain, strict=True) if a != b), None)
     # It is appended to every response: as the last input of a row the base would see a template's token after all.
@@ -94,6 +97,15 @@ def structural_checks(
         else f"the end-of-sequence token is the chat template's {end}: such a model was trained to chat. Take the base "
         "model, or name its own end in tokenizer_config.json (eos_token).",
         "no_special_token_delta": delta,
+    }
+
+
+def _tokenizer(tokenizer: loader.CleanTokenizer, shipped: list[list[int]] | None) -> dict[str, str]:
+    """What was looked at of the tokenizer, and whether it keeps a text: some drop line breaks, case or accents."""
+    text = tokenizer.decode(tokenizer.inner(PROBE, add_special_tokens=False)["input_ids"], special=True)
+    return {
+        "tokenizer_compared": str(shipped is not None).lower(),
+        "tokenizer_round_trip": "exact" if text.strip() == PROBE else text,
     }
 
 
@@ -148,6 +160,10 @@ def _text(report: dict[str, Any], results: list[SentinelResult]) -> str:
         )
     elif (own := report["loader"]["tokenizer_default_start"]) != "nothing":
         lines.append(f"  note the tokenizer's own default begins a text with {own}: it is left out (model.bos: none)")
+    if (text := report["loader"]["tokenizer_round_trip"]) != "exact":
+        lines.append(f"  note the tokenizer does not give a text back as it was: {PROBE!r} becomes {text!r}")
+    if report["loader"]["tokenizer_compared"] != "true":
+        lines.append("  note there is no tokenizer.json: that the tokenizer is the shipped one was not checked")
     if not results:
         why = "a check above failed" if any(report["checks"].values()) else "the specification names none"
         lines.append(f"  note no sentinel was run: {why} (model.sentinels)")

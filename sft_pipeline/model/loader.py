@@ -5,9 +5,10 @@ the template is removed, text is encoded with `add_special_tokens=False`, and a 
 position is an error. A test finds every other module that loads a model by itself.
 """
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -46,12 +47,16 @@ class CleanTokenizer:
         template_tokens: id → text of the tokens that only a chat template uses.
         had_template: whether the files on disk carried a chat template.
         start: ids that begin every sequence: that of the beginning-of-sequence token under `model.bos: always`.
+        allowed: ids of `model.allowed_template_tokens`: they are text, in a prompt as in an answer.
+        beyond: id → text of the tokens for which the model's embedding has no row.
     """
 
     inner: "PreTrainedTokenizerBase"
     template_tokens: dict[int, str]
     had_template: bool
     start: tuple[int, ...] = ()
+    allowed: frozenset[int] = frozenset()
+    beyond: Mapping[int, str] = field(default_factory=dict)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one prompt; see `encode_all`."""
@@ -89,7 +94,7 @@ class CleanTokenizer:
         """Token ids of each text, nothing added.
 
         Raises:
-            ModelError: a text holds a chat-template token.
+            ModelError: a text holds a chat-template token, or one that the model has no embedding for.
         """
         if not texts:
             return []
@@ -102,6 +107,12 @@ class CleanTokenizer:
                     "the data (data.quality.delimiters finds such rows) or from the prompt; where it is a marker of your own "
                     "format (such as <think>), declare model.allowed_template_tokens."
                 )
+            if self.beyond and (found := self.beyond.keys() & set(ids)):
+                names = ", ".join(sorted(self.beyond[i] for i in found))
+                raise ModelError(
+                    f"token {names} in the input {text[:120]!r}: the model's embedding has no row for it (vocab_size in "
+                    "config.json). Take tokenizer and weights from the same revision, or remove the token from the text."
+                )
         return encoded
 
     def count(self, texts: Sequence[str]) -> list[int]:
@@ -109,9 +120,17 @@ class CleanTokenizer:
         return [len(ids) for ids in self.inner(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of `ids` without tidying of spaces, and without special tokens unless `special`."""
+        """The text of `ids` without tidying of spaces, and without special tokens unless `special` or allowed."""
+        if self.allowed and not special:
+            ids, special = [i for i in ids if i not in self._hidden], True
         text = self.inner.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
         return cast(str, text)
+
+    @cached_property
+    def _hidden(self) -> set[int]:
+        """Ids of the special tokens that are no text."""
+        special = {i for i, token in self.inner.added_tokens_decoder.items() if token.special}
+        return (special | set(self.inner.all_special_ids)) - self.allowed
 
     @cached_property
     def end(self) -> int:
@@ -152,7 +171,13 @@ def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanToke
     tokenizer.chat_template = None
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: the tokenizer has no eos_token; name it in tokenizer_config.json.")
-    if tokenizer.pad_token_id is None:
+    beyond = _beyond_embedding(folder, tokenizer)
+    if tokenizer.eos_token_id in beyond:
+        raise ModelError(
+            f"{folder}: the end-of-sequence token {tokenizer.eos_token} has no row in the model's embedding (vocab_size in "
+            "config.json). Take tokenizer and weights from the same revision."
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in beyond:
         tokenizer.pad_token = tokenizer.eos_token
     start: tuple[int, ...] = ()
     if spec and spec.bos == "always":
@@ -162,7 +187,23 @@ def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanToke
     allowed = spec.allowed_template_tokens if spec else ()
     if unknown := sorted(set(allowed) - tokenizer.get_vocab().keys()):
         raise ModelError(f"model.allowed_template_tokens: the tokenizer has no token {', '.join(unknown)}.")
-    return CleanTokenizer(tokenizer, _template_tokens(tokenizer, templates, allowed), any(templates), start)
+    return CleanTokenizer(
+        tokenizer,
+        _template_tokens(tokenizer, templates, allowed),
+        any(templates),
+        start,
+        frozenset(tokenizer.convert_tokens_to_ids(list(allowed))),
+        beyond,
+    )
+
+
+def _beyond_embedding(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
+    """Id → text of the tokens that the model in `folder` has no embedding for; none where there is no model."""
+    file = folder / "config.json"
+    rows = json.loads(file.read_text("utf-8")).get("vocab_size") if file.is_file() else None
+    if not rows or max(len(tokenizer) - 1, *tokenizer.added_tokens_decoder, 0) < rows:
+        return {}
+    return {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
 
 
 def load_config(folder: Path) -> "PretrainedConfig":
@@ -218,9 +259,9 @@ def _template_tokens(
 def load_model(folder: Path, spec: BaseModelSpec, *, sharded: bool = False) -> "PreTrainedModel":
     """Load the weights in `folder` on the device, in the precision and quantisation that `spec` declares.
 
-    Safetensors only, no remote code, no network. What the model then holds is compared with `spec`. With `sharded` the weights stay where they are read, for FSDP to place
-    them, and 4-bit ones are stored in the type of the computation, since FSDP shards one floating-point type only
-    (bitsandbytes' guide to FSDP-QLoRA).
+    Safetensors only, no remote code, no network. What the model then holds is compared with `spec`. With `sharded` the
+    weights stay where they are read, for FSDP to place them, and 4-bit ones are stored in the type of the computation,
+    since FSDP shards one floating-point type only (bitsandbytes' guide to FSDP-QLoRA).
 
     Raises:
         ModelError: the device is missing, the weights cannot be loaded, or they are not those that config.json describes.

@@ -362,16 +362,3 @@ def count_parameters(folder: Path, name: str) -> int:
                 f"{name}: {path.name} is no complete safetensors file ({error}); fetch or save it again."
             ) from error
     return total
-
-
-def module_names(folder: Path) -> set[str]:
-    """Last names of the modules that hold a matrix, from the headers of the safetensors files: what LoRA can adapt."""
-    from safetensors import safe_open
-
-    found = set()
-    for path in (folder / file for file in weight_files(folder, str(folder))):
-        with safe_open(path, framework="np") as tensors:
-            for key in tensors.keys():  # noqa: SIM118
-                if key.endswith(".weight") and len(tensors.get_slice(key).get_shape()) == 2:
-                    found.add(key.split(".")[-2])
-    return found

@@ -156,10 +156,11 @@ def _built(config: str, lora: Lora, quantized: bool) -> Base:
 
 def _on_meta(config: dict[str, Any]) -> "PreTrainedModel":
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
     kind = str(config.get("model_type", "llama"))
     fields = {k: v for k, v in config.items() if k not in ("model_type", "quantization_config", "auto_map")}
+    fields = PretrainedConfig._decode_special_floats(fields)  # an infinite time_step_limit, say, has no JSON of its own
     try:
         made = AutoConfig.for_model(kind, **fields)
         with torch.device("meta"):

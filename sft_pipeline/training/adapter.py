@@ -42,6 +42,11 @@ def adapt(model: "PreTrainedModel", lora: Lora) -> "PeftModel":
     experts = _experts(model)
     targets = set(experts) if isinstance(lora.target_modules, str) else set(lora.target_modules)
     modules = ", ".join(sorted(_names(model) - experts.keys()))
+    if isinstance(lora.target_modules, str) and (routers := _routers(model)):
+        raise PreconditionError(
+            f"training.lora.target_modules: {lora.target_modules} would adapt {', '.join(sorted(r.__name__ for r in routers))}, "
+            f"whose output PEFT cannot add to; choose training.lora.target_modules from {modules}"
+        )
     if quantised := _parametrized(model, {experts[name] for name in targets & experts.keys()}):
         # PEFT stacks its own parametrization on that of bitsandbytes and does not take it off again.
         raise PreconditionError(
@@ -94,13 +99,34 @@ def _paths(model: "PreTrainedModel") -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     kinds = (torch.nn.Linear, torch.nn.Embedding, Conv1D)
-    return [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    routers = _routers(model)
+    return [n for n, module in model.named_modules() if isinstance(module, kinds) and type(module) not in routers]
+
+
+def _routers(model: "PreTrainedModel") -> set[type]:
+    """Linear modules of a class of their own that return more than their product: PEFT would add its update to a tuple.
+
+    The routers of Llama 4 and Phi-MoE are such.
+    """
+    import torch
+
+    found = {}
+    for module in model.modules():
+        kind = type(module)
+        if isinstance(module, torch.nn.Linear) and kind.__module__.startswith("transformers.") and kind not in found:
+            with torch.no_grad():
+                out = module(module.weight.new_zeros(1, module.in_features))
+            found[kind] = not isinstance(out, torch.Tensor)
+    return {kind for kind, returns_more in found.items() if returns_more}
 
 
 def _names(model: "PreTrainedModel") -> set[str]:
-    """Last names of the modules that can be adapted, without the output layer."""
-    head = model.get_output_embeddings()
-    return {path.rpartition(".")[2] for path in _paths(model) if model.get_submodule(path) is not head}
+    """Last names of the modules that a remedy proposes: neither the output layer nor embeddings, which rarely need it."""
+    import torch
+
+    head, modules = model.get_output_embeddings(), {path: model.get_submodule(path) for path in _paths(model)}
+    proposed = [p for p, m in modules.items() if m is not head and not isinstance(m, torch.nn.Embedding)]
+    return {path.rpartition(".")[2] for path in proposed}
 
 
 def _experts(model: "PreTrainedModel") -> dict[str, str]:

@@ -6,7 +6,7 @@ its newest complete checkpoint, and on the CPU ends with the very bytes of an un
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from sft_pipeline.artifacts import (
     eligibility,
 )
 from sft_pipeline.dataset.table import read_table
-from sft_pipeline.errors import TrainingError
+from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.model import quantisation
 from sft_pipeline.model.loader import CleanTokenizer, load_model, load_tokenizer
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 logger = logging.getLogger("sft_pipeline.training")
+
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.03}
+"""Share of the largest logit by which two computations of a logit may differ: some hundred units of float32's last place,
+some of bfloat16's, whose eight bits hold a logit to 0.4 %."""
 
 
 def train(
@@ -144,6 +148,9 @@ def build(
         encoded: training rows.
         dev_encoded: dev rows; none of them, no evaluation.
         work: folder for checkpoints.
+
+    Raises:
+        PreconditionError: the adapter cannot be built, or the model with it gives no loss.
     """
     from datasets import Dataset
     from transformers import set_seed
@@ -157,6 +164,9 @@ def build(
     loaded = {"weights": quantisation.weights(model), "dropout": _dropout(model)}
     if loaded["dropout"]:
         logger.warning("the base's own dropout is active in training: %s", loaded["dropout"])
+    text = model.config.get_text_config()
+    if not hasattr(text, "num_experts") and (experts := getattr(text, "num_local_experts", None)):
+        text.num_experts = experts  # the name by which TRL asks for the router's auxiliary loss
     packed = training.batching == "packed"
     if packed:
         packed, loaded["batching"] = _packed(model, encoded, training.fsdp)
@@ -167,6 +177,8 @@ def build(
         eval_dataset=Dataset.from_list(dev_encoded.examples) if evaluate else None,
         processing_class=tokenizer.inner,
     )
+    if not training.fsdp:  # under which no process holds the model yet
+        _require_loss(trainer, encoded.examples[:2], experiment.model.dtype)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         files.write(work / LOADED, json.dumps(loaded, indent=1))
@@ -182,6 +194,47 @@ def _packed(model: "PreTrainedModel", encoded: tokenization.Encoded, sharded: bo
     if not found["apart"]:
         logger.warning("batching: packed is not kept by %s (%s): rows are padded instead", type(model).__name__, found)
     return found["apart"], {"declared": "packed", "used": "packed" if found["apart"] else "padded", "probe": found}
+
+
+def _require_loss(trainer: "SFTTrainer", examples: Sequence[Mapping[str, list[int]]], dtype: str) -> None:
+    """Compute one loss before the first step, and compare it with the model's own logits; this leaves no trace.
+
+    What the libraries cannot do together shows here. TRL multiplies the last hidden state with the output layer by itself:
+    where an architecture does more in between (BERT's decoders transform it), another function would be trained.
+
+    Raises:
+        PreconditionError: there is no loss, or it is not that of the model.
+    """
+    import torch
+
+    model, device = trainer.model, trainer.args.device
+    short = [example["input_ids"][: packing.TOKENS] for example in examples]
+    batch = trainer._prepare_inputs(trainer.data_collator([{"input_ids": ids, "labels": ids} for ids in short]))
+    kind = type(model.get_base_model()).__name__
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            fused = model(**batch, use_cache=False, fused_lm_head=True)
+            del batch["labels"]
+            logits = model(**batch, use_cache=False).logits.float()[:, :-1]
+    except Exception as error:
+        if callbacks.is_memory(error):
+            raise
+        raise PreconditionError(
+            f"{kind} with this adapter cannot be trained here: {type(error).__name__}: {error}. Set model.attention to eager, "
+            "or choose other training.lora.target_modules; if neither helps, the libraries (trl, peft, transformers) cannot "
+            "train this architecture"
+        ) from error
+    finally:
+        model.train()
+    own = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+    difference = float(((fused.log_probs - own) * fused.label_mask).abs().max())
+    if not difference <= ROUNDING[dtype] * max(1.0, float(logits.abs().max())) and bool(own.isfinite().all()):
+        raise PreconditionError(
+            f"the loss that TRL computes for {kind} is not that of the model's own logits (a token differs by {difference:.3g} "
+            "nats): this architecture does more between its last hidden state and its output layer, so it cannot be trained "
+            "here"
+        )
 
 
 def _dropout(model: "PreTrainedModel") -> dict[str, float]:

@@ -61,20 +61,20 @@ def test_a_removed_chat_template_and_missing_sentinels_are_said(inspected):
     )
 
 
-def test_an_end_of_sequence_that_belongs_to_a_chat_template_stops_the_guard(inspected):
-    report = inspected(FAILS, change=lambda folder: templated(folder, eos_token="<|im_end|>"))
-    assert not report.passed and "the chat template's <|im_end|>" in report.checks["no_template_end"]
-    assert not report.sentinels, "behaviour is not looked at when the input is not clean"
-    text = report.path("guard.txt").read_text()
-    assert "STOP no_template_end" in text and "no sentinel was run: a check above failed" in text
-
-
 def renamed_end(folder, end, template):
     """Give the tokenizer in `folder` another spelling of its end of sequence, and a chat template."""
     file = folder / "tokenizer.json"
     file.write_text(file.read_text().replace("<|endoftext|>", end))
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": end, "chat_template": template}))
+
+
+def test_an_end_of_sequence_that_belongs_to_a_chat_template_stops_the_guard(inspected):
+    report = inspected(FAILS, change=lambda folder: renamed_end(folder, "<|im_end|>", "{{ m }}<|im_end|>"))
+    assert not report.passed and "the chat template's <|im_end|>" in report.checks["no_template_end"]
+    assert not report.sentinels, "behaviour is not looked at when the input is not clean"
+    text = report.path("guard.txt").read_text()
+    assert "STOP no_template_end" in text and "no sentinel was run: a check above failed" in text
 
 
 @pytest.mark.parametrize("end", ["<|eot|>", "<|return|>", "<|end_of_turn|>", "<|end|>", "<|user|>", "[|endofturn|]"])
@@ -165,11 +165,6 @@ def test_damaged_files_of_a_base_are_named(toy_base, tmp_path, file, content, me
     (folder / file).write_bytes(content if content is not None else (folder / file).read_bytes()[:-100])
     with pytest.raises(ModelError, match=message):
         snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
-
-
-def test_the_names_of_modules_are_read_from_the_weights_headers(toy_base):
-    assert {"q_proj", "down_proj", "embed_tokens"} <= snapshot.module_names(toy_base.root)
-    assert "norm" not in snapshot.module_names(toy_base.root)
 
 
 @pytest.mark.parametrize(

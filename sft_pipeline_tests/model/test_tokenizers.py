@@ -82,11 +82,13 @@ def test_line_breaks_and_spaces_that_a_template_writes_are_no_template_tokens(tm
         loaded.encode("a<end_of_turn>\n")
 
 
-def test_markers_of_ones_own_format_are_allowed_by_declaration(tmp_path, byte_level):
+@pytest.mark.parametrize("special", [False, True])
+def test_markers_of_ones_own_format_are_allowed_by_declaration(tmp_path, byte_level, special):
     from tokenizers import AddedToken, Tokenizer
 
     tokenizer = Tokenizer.from_str(byte_level.to_str())
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("<think>", "</think>", "<tool_call>")])
+    markers = [AddedToken(text, normalized=False, special=special) for text in ("<think>", "</think>", "<tool_call>")]
+    (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(markers)
     tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     template = "<|im_start|>{{ m }}<think>\n</think><tool_call><|im_end|>"
     save(tokenizer, tmp_path, eos_token="<|endoftext|>", chat_template=template)
@@ -95,11 +97,59 @@ def test_markers_of_ones_own_format_are_allowed_by_declaration(tmp_path, byte_le
         loader.load_tokenizer(tmp_path).encode(text)
     spec = SPEC.model_copy(update={"allowed_template_tokens": ("<think>", "</think>")})
     allowed = loader.load_tokenizer(tmp_path, spec)
-    assert allowed.decode(allowed.encode(text), special=True) == text
+    # They are text in an answer too, which its scorer must see; the end of sequence is not.
+    assert allowed.decode([*allowed.encode(text), allowed.end]) == text
     assert set(allowed.template_tokens.values()) == {"<tool_call>", "<|im_start|>", "<|im_end|>"}
     assert not guard.structural_checks(allowed, [text], allow_bos=False)["no_template_token_ids"]
     with pytest.raises(ModelError, match="the tokenizer has no token <thought>"):
         loader.load_tokenizer(tmp_path, SPEC.model_copy(update={"allowed_template_tokens": ("<thought>",)}))
+
+
+def test_a_token_without_an_embedding_is_refused_in_a_text_and_is_no_padding(tmp_path, byte_level):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(byte_level.to_str())
+    rows = tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens(["<pad>", "<new>"])
+    save(tokenizer, tmp_path, eos_token="<|endoftext|>", pad_token="<pad>")
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
+    loaded = loader.load_tokenizer(tmp_path)
+    assert loaded.encode("a text") and loaded.inner.pad_token == "<|endoftext|>"
+    with pytest.raises(ModelError, match=r"token <new> in the input .* no row for it .*same revision"):
+        loaded.encode("a <new> text")
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows + 2}))
+    assert loader.load_tokenizer(tmp_path).inner.pad_token == "<pad>"
+    save(tokenizer, tmp_path, eos_token="<new>")
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
+    with pytest.raises(ModelError, match="end-of-sequence token <new> has no row"):
+        loader.load_tokenizer(tmp_path)
+
+
+def test_an_end_that_the_tokenizer_appends_is_no_beginning_to_declare(tmp_path, byte_level):
+    from tokenizers import Tokenizer, processors
+
+    tokenizer = Tokenizer.from_str(byte_level.to_str())
+    end = [("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))]
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <|endoftext|>", special_tokens=end)
+    save(tokenizer, tmp_path, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+    delta = guard.structural_checks(loader.load_tokenizer(tmp_path), ["a"], allow_bos=True)["no_special_token_delta"]
+    assert "take what adds them out of tokenizer.json (post_processor)" in delta and "model.bos" not in delta
+
+
+def test_what_a_tokenizer_drops_from_a_text_is_reported(tmp_path, byte_level, toy_base):
+    import shutil
+
+    from tokenizers import Tokenizer, normalizers
+
+    folder, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(toy_base.root, folder)
+    out.mkdir()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    report = guard.inspect(toy_base.model_copy(update={"root": folder}), SPEC, Prompt(), out)
+    assert report.passed and report.loader["tokenizer_round_trip"].startswith("in 1987, zoë's 23 friends")
+    assert "the tokenizer does not give a text back as it was" in report.path("guard.txt").read_text()
 
 
 def test_saved_padding_and_truncation_are_no_other_pre_tokenizer(tmp_path, byte_level):
@@ -130,6 +180,9 @@ def test_vocabulary_and_merges_are_a_tokenizer_too(tmp_path, byte_level, toy_bas
     snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
     ids = loader.load_tokenizer(out).encode("Q: What kind")
     assert ids == byte_level.encode("Q: What kind").ids
+    (tmp_path / "guard").mkdir()
+    report = guard.inspect(toy_base.model_copy(update={"root": out}), SPEC, Prompt(), tmp_path / "guard")
+    assert "there is no tokenizer.json" in report.path("guard.txt").read_text()
     (folder / "merges.txt").unlink()
     with pytest.raises(ModelError, match=r"tokenizer.json .* or vocab.json with merges.txt"):
         snapshot.check_files(folder, "base")
@@ -150,7 +203,7 @@ def test_every_prompt_begins_with_the_beginning_of_sequence_where_that_is_declar
     checks = guard.structural_checks(always, ["Q: a"], allow_bos=False)
     assert not any(checks.values()), checks
     delta = guard.structural_checks(never, ["Q: a"], allow_bos=False)["no_special_token_delta"]
-    assert "declare model.bos: always" in delta and "model.allow_bos: true" in delta
+    assert "Declare model.bos: always" in delta and "model.allow_bos: true" in delta
     assert always.default_start == "<s>" and experiment.model.loading["bos"] == "always"
     with pytest.raises(ModelError, match="<s> begins the input"):
         always.encode("<s>Q: a")

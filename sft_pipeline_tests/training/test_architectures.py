@@ -3,6 +3,8 @@
 The whole matrix, with every quantisation and batching, is docs/reference/model_matrix.md (benchmarks/model_matrix.py).
 """
 
+import re
+
 import pytest
 
 from sft_pipeline.errors import ModelError, PreconditionError
@@ -16,7 +18,7 @@ from sft_pipeline_tests.training.conftest import toy_tokenizer
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."), attention="eager")
 
 SEE_EACH_OTHER = {"opt", "bloom", "falcon", "gpt_oss", "mamba2"}
-MIXTURES = {"mixtral", "qwen3_moe", "olmoe", "gpt_oss", "deepseek_v3"}
+MIXTURES = {"mixtral", "qwen3_moe", "olmoe", "granitemoe", "phimoe", "gpt_oss", "deepseek_v3"}
 LEFT_BY_BITSANDBYTES = MIXTURES | {"falcon"}
 
 
@@ -45,6 +47,35 @@ def test_a_packed_training_works_and_reloads_or_names_the_remedy(bases, kind, tm
     assert measured["loaded"]["batching"]["used"] == ("padded" if kind in SEE_EACH_OTHER else "packed")
     assert ("attention: eager" in outcome) == (kind in {"bloom", "gpt_oss"})
     assert ("dropout: 0.0" in outcome) == (kind in MIXTURES - {"gpt_oss"})
+
+
+def test_a_loss_that_is_not_the_models_own_is_refused(bases, tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        ARCHITECTURES, "bert", {"is_decoder": True}
+    )  # transforms the hidden state before its output layer
+    outcome, _ = cell(bases("bert"), tmp_path)
+    assert outcome.startswith("refused: the loss that TRL computes for BertLMHeadModel is not that of the model's own")
+
+
+def test_what_the_libraries_cannot_do_together_is_refused_before_the_first_step(bases, tmp_path, monkeypatch):
+    # The fused forward of TRL expects the backbone's output where Llama 4's base_model is the whole model.
+    monkeypatch.setitem(ARCHITECTURES, "llama4_text", {"num_local_experts": 4, "head_dim": 16})
+    outcome, _ = cell(bases("llama4_text"), tmp_path)
+    assert re.match(r"refused: Llama4ForCausalLM with this adapter cannot be trained here: .*target_modules", outcome)
+
+
+def test_linear_modules_that_return_more_than_their_product_are_no_targets():
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config("phimoe", 384))
+    with pytest.raises(
+        PreconditionError,
+        match=r"would adapt PhimoeTopKRouter, .*choose training.lora.target_modules from k_proj, o_proj, q_proj, v_proj$",
+    ):
+        adapter.adapt(model, Lora(dropout=0.0))
+    assert adapter.adapt(model, Lora(target_modules=("q_proj", "v_proj"))).get_nb_trainable_parameters()[0] > 0
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -95,6 +126,7 @@ def test_an_adapter_is_possible_on_the_meta_device_or_refused_with_the_remedy(ki
 
     for remedy, lora in (
         ("training.lora.dropout to 0, or adapt the other modules alone", Lora(dropout=0.0)),
+        ("whose output PEFT cannot add to", Lora(target_modules=("q_proj", "v_proj"), dropout=0.0)),
         ("choose training.lora.target_modules from", Lora(target_modules=("in_proj",))),
     ):
         try:

@@ -38,7 +38,7 @@ def resource_errors(experiment: Experiment, work: Path) -> Iterator[None]:
         chain = list(_chain(error))
         if any(_is_disk(e) for e in chain):
             raise TrainingError(_disk(work, error)) from error
-        if any(_is_memory(e) for e in chain):
+        if any(is_memory(e) for e in chain):
             raise TrainingError(_memory(experiment, error)) from error
         raise
 
@@ -56,7 +56,8 @@ def _is_disk(error: BaseException) -> bool:
     return any(text in str(error) for text in _DISK_TEXTS)
 
 
-def _is_memory(error: BaseException) -> bool:
+def is_memory(error: BaseException) -> bool:
+    """Whether no memory was left."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
