@@ -3,7 +3,6 @@
 Read without inspect: the archive is standard, and who compares two logs need not have installed what wrote them.
 """
 
-import json
 import re
 import statistics
 import zipfile
@@ -15,6 +14,7 @@ from math import comb
 from typing import Any
 
 import pyarrow as pa
+from pydantic_core import from_json
 
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
@@ -120,7 +120,7 @@ def _json(content: Content, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -
                 data = file.read(SAMPLE + 1)
         if len(data) > SAMPLE:
             raise DataError(f"{content.path}, {member.filename}: is longer than {SAMPLE >> 20} MiB")
-        found = json.loads(data)
+        found = from_json(data)  # twice as fast as json, and samples are long
     except (
         ValueError,
         RecursionError,

@@ -27,7 +27,8 @@ _FIELDS = {
 _QUESTION = ("question", "query", "problem", "prompt", "instruction", "input", "goal", "ctx", "text", "sentence")
 """Fields of a document that may hold what is asked."""
 
-_FILE = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl?(?:\.\w+)?")
+_FILE = re.compile(r"samples_(?P<task>.+?)_\d{4}-\d\d-\d\dT[\d.:-]+\.jsonl?(?:\.\w+)?")
+"""lm-eval's names; of a file that was renamed the task is not known."""
 
 
 def _is_sample(value: Any) -> bool:
@@ -74,7 +75,8 @@ def read(contents: Sequence[Content], side: Side) -> Log:
                 )
             found[task, output.id] = output
     tasks = {task for task, _ in found}
-    outputs = [replace(o, id=f"{task}/{o.id}") if len(tasks) > 1 else o for (task, _), o in found.items()]
+    several = len(tasks) > 1
+    outputs = [replace(o, id=f"{t}/{o.id}", key=f"{t} {o.key}") if several else o for (t, _), o in found.items()]
     notes = [f"scores that are lists are not read: {', '.join(sorted(skipped))}"] if skipped else []
     return Log(outputs, names(o.scores for o in outputs), tuple(notes))
 
@@ -96,7 +98,7 @@ def _samples(content: Content) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
             yield from ((k, task, sample) for k, sample in enumerate(samples, 1))
         return
     for place, sample in content.objects():
-        yield place, str(sample.get("task_name") or (file["task"] if file else content.path.stem.split(".")[0])), sample
+        yield place, str(sample.get("task_name") or (file["task"] if file else "all")), sample
 
 
 def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str, set[str]]:
@@ -132,7 +134,7 @@ def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str
             asked={"document": canonical_json(printable(json.dumps(doc, sort_keys=True, default=str)))},
             settings=Row(path, place, kwargs).settings(),
             scores=scores,
-            key=f"{task} {given.get('doc') or identity['document']}",
+            key=given.get("doc") or identity["document"],
             identity=identity,
             chosen={f"{name},{filter}" if filter else name: printable(text) for name, text in chosen.items()},
         ),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.inputs import helm, inspect_logs, lighteval, lm_eval, pairwise, services
 from sft_pipeline.evaluation.inputs.content import Content
 from sft_pipeline.evaluation.inputs.log import Format, Log, Side, names
@@ -337,21 +338,22 @@ def _joined(paths: Sequence[Path], logs: Sequence[Log]) -> list[Log]:
         unique = len({o.id for o in renamed}) == len(renamed)
         joined.append(replace(log, outputs=renamed if unique else log.outputs))
     asked = {o.id: o for o in first.outputs}
-    for path, log in zip(paths[1:], joined[1:], strict=True):
+    for k, (path, log) in enumerate(zip(paths, joined, strict=True)):
         problems: dict[str, list[str]] = {}
+        outputs = []
         for o in log.outputs:
-            before = asked[o.id].identity if o.id in asked else {}
-            for name in before.keys() & o.identity.keys():
-                if before[name] != o.identity[name]:
+            before = asked.get(o.id, o)
+            same = before.identity.keys() & o.identity.keys()
+            for name in same:
+                if before.identity[name] != o.identity[name]:
                     problems.setdefault(name, []).append(o.id)
+            # The same question is of the same task, whatever the file was called.
+            outputs.append(replace(o, item={**o.item, "type": before.item["type"]}) if same and before is not o else o)
         if problems:
-            said = "; ".join(f"{name} of {_some(ids)}" for name, ids in sorted(problems.items()))
+            said = "; ".join(f"{name} of {some(ids)}" for name, ids in sorted(problems.items()))
             raise DataError(
                 f"{paths[0]} and {path} do not ask the same: they differ in {said}. Evaluate both models on the same items, with "
                 "the same prompts"
             )
+        joined[k] = replace(log, outputs=outputs)
     return joined
-
-
-def _some(ids: Sequence[str]) -> str:
-    return f"{len(ids)} items ({', '.join(ids[:5])}{', …' if ids[5:] else ''})"

@@ -218,14 +218,14 @@ def test_filters_are_scores_of_one_answer_and_the_first_one_decides(tmp_path):
 
 
 def test_documents_are_joined_by_their_hash_and_what_differs_is_named(tmp_path):
-    base = lines(tmp_path / "samples_a.jsonl", [lm_sample(k, 1.0) for k in range(4)])
+    base = lines(tmp_path / "base.jsonl", [lm_sample(k, 1.0) for k in range(4)])
     shifted = [lm_sample(k, 0.0) | {"doc_id": (k + 1) % 4} for k in range(4)]
-    _, given = read_logs([base, lines(tmp_path / "samples_b.jsonl", [r | {"task_name": "a"} for r in shifted])])
-    assert [o.id for o in given.log.outputs] == ["0", "1", "2", "3"]
+    _, given = read_logs([base, lines(tmp_path / "samples_a_2026-01-01T00-00-00.jsonl", shifted)])
+    assert [(o.id, o.item["type"]) for o in given.log.outputs] == [(str(k), "all") for k in range(4)]
     for field, said in (("prompt_hash", "prompt hash of 1 items (2)"), ("target", "target of 1 items (2)")):
-        other = [lm_sample(k, 0.0, **({field: "x"} if k == 2 else {}), task_name="a") for k in range(4)]
+        other = [lm_sample(k, 0.0, **({field: "x"} if k == 2 else {})) for k in range(4)]
         assert said in refused(base, lines(tmp_path / "c.jsonl", other))
-    other = [lm_sample(k, 0.0, doc_hash="x" if k == 3 else f"d{k}", task_name="a") for k in range(4)]
+    other = [lm_sample(k, 0.0, doc_hash="x" if k == 3 else f"d{k}") for k in range(4)]
     assert "doc hash of 1 items (3)" in refused(base, lines(tmp_path / "d.jsonl", other))
 
 
