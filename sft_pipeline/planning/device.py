@@ -103,13 +103,18 @@ def memory_limit(needed: Mapping[str, int], experiment: Experiment) -> list[Find
 
 
 def logits(base: Base | None, experiment: Experiment, longest: int) -> list[Finding]:
-    """What the loss would take if it were not computed in tiles, where that is much."""
-    whole = memory.full_logits(base, experiment.training, longest) if base else 0
-    if not base or whole < 1e9:
+    """What the training would need if the loss were not computed in tiles, where that is much more."""
+    if base is None:
+        return []
+    tiled, whole = (
+        sum(memory.estimate(base, experiment.model, experiment.training, longest, tiled=way).values())
+        for way in (True, False)
+    )
+    if whole - tiled < 1e9:
         return []
     evidence = (
-        f"a loss over all logits at once would take {whole / 1e9:.1f} GB ({experiment.training.batch_size} × {longest:,} "
-        f"tokens × {base.vocabulary:,} entries); TRL computes it in tiles, on which the estimate rests"
+        f"TRL computes the loss in tiles, on which the estimate of {tiled / 1e9:.1f} GB rests; over all logits of "
+        f"{experiment.training.batch_size} × {longest:,} tokens at once, as other trainers do, it would be {whole / 1e9:.1f} GB"
     )
     return [Finding(rule="logits_tiled", severity="info", evidence=evidence)]
 

@@ -5,9 +5,9 @@ from sft_pipeline.planning.architecture import Base
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 
-TILE = 4096 * 8192
-"""Logits that exist at one time, at most: TRL 1.16 computes the loss in tiles of 4,096 tokens by a part of the vocabulary,
-taken here as 8,192 entries, and never holds all logits."""
+TILE_TOKENS, TILE_ENTRIES = 4096, 32_768
+"""TRL 1.16 computes the loss in tiles of so many tokens by so many entries of the vocabulary, in one buffer in the precision
+of the computation (trl/kernels/chunked_logprob.py), and never holds all logits."""
 
 FULL_LOGIT = 16
 """Bytes per logit of a loss over all of them at once, as transformers' own: in float32 the logits, their shifted copy, the
@@ -24,7 +24,7 @@ FRAGMENTATION = 0.1
 def estimate(
     base: Base, model: BaseModelSpec, training: Training, length: int, *, tiled: bool = True
 ) -> dict[str, int]:
-    """Estimated peak bytes by part for one device. docs/training.md compares it with published figures.
+    """Estimated peak bytes by part for one device. docs/how-to/training.md compares it with published figures.
 
     - weights: the declared precision; nf4 stores matrices in 4 bits plus 32 bits per block of 64 weights, or, with double
       quantisation, 8 bits per block and 32 bits per 256 blocks (QLoRA, Dettmers et al. 2023, section 3); int8 in 8 bits
@@ -69,7 +69,9 @@ def estimate(
     kept = inputs if training.gradient_checkpointing else tokens * wider * (base.kept - base.layer)
     # PEFT adds the adapter of stacked experts to the whole stack, which is kept until the layer's backward pass.
     kept += base.stacked * width * (2 / base.layers if training.gradient_checkpointing else 1)
-    logits = min(tokens * base.vocabulary, TILE) * (width + 4) if tiled else tokens * base.vocabulary * FULL_LOGIT
+    # One buffer for a tile, and the gradient of the last hidden states in float32; or all logits.
+    tile = min(tokens, TILE_TOKENS) * TILE_ENTRIES * width + tokens * base.hidden * 4
+    logits = tile if tiled else tokens * base.vocabulary * FULL_LOGIT
     beyond = max(0, logits - layer)
     largest = base.largest * width if quantised else 0
     return {
@@ -95,8 +97,3 @@ def _attention(base: Base, model: BaseModelSpec, training: Training, length: int
         return scores * base.heads * (2 * width + 4)
     masked = packed or training.batch_size > 1
     return scores * (1 + width) if model.attention == "sdpa" and masked else 0
-
-
-def full_logits(base: Base, training: Training, length: int) -> int:
-    """Bytes that a loss over all logits at once would take; for a large vocabulary it would be the largest part of all."""
-    return training.batch_size * length * base.vocabulary * FULL_LOGIT

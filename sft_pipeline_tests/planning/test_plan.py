@@ -237,6 +237,19 @@ def test_memory_that_the_device_lacks_is_refused_with_the_number(toy, made):
     assert "memory_tight" in {f.rule for f in plan_of(1.05 * needed, gradient_checkpointing=True).findings}
 
 
+def test_what_a_loss_over_all_logits_would_need_is_named_beside_the_estimate(toy, made):
+    def found(length):
+        result = made(toy(max_length=8192), [(20, length)] * 100, architecture=SMALL)
+        return result, {f.rule: f for f in result.findings}.get("logits_tiled")
+
+    assert found(10)[1] is None
+    result, finding = found(4000)
+    tiled, whole = (float(figure) for figure in re.findall(r"([\d.]+) GB", finding.evidence))
+    assert tiled == pytest.approx(sum(result.memory_bytes.values()) / 1e9, abs=0.06)
+    # at most 4 rows × 4,020 tokens × 152,064 entries × 16 bytes and their fragments: one layer's share is free by then
+    assert 1 <= whole - tiled < 1.1 * 39.2
+
+
 def test_memory_by_quantisation(toy, made):
     def weights(kind, **options):
         model = {"architecture": SMALL, "dtype": "bfloat16", "quantization": kind, **options}

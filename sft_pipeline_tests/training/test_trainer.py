@@ -11,6 +11,7 @@ from sft_pipeline.artifacts import Finding
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.model.loader import attach_adapter, load_model, load_tokenizer
+from sft_pipeline.planning import memory
 from sft_pipeline.training import adapter, export, manifest, schedule, tokenization, trainer
 
 
@@ -125,6 +126,24 @@ def test_gradients_on_a_4_bit_base_are_the_same_before_and_after_an_evaluation(t
         model(input_ids=batch)
     after = gradients()
     assert before and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_loss_is_computed_in_tiles_as_the_plan_assumes(toy, prepared, monkeypatch):
+    """The output layer is never called with a row's hidden states, which would give all logits at once."""
+    from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
+    from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
+
+    arguments = prepared(toy(max_steps=3, min_coverage=0.1))
+    build, called = trainer.build, []
+
+    def watched(*given):
+        made = build(*given)
+        made.model.get_base_model().get_output_embeddings().register_forward_hook(lambda *_: called.append("whole"))
+        return made
+
+    monkeypatch.setattr(trainer, "build", watched)
+    assert trainer.train(*arguments.values()).steps == 3 and not called
+    assert (memory.TILE_TOKENS, memory.TILE_ENTRIES) == (TOKEN_CHUNK_SIZE, _CHUNKED_LOGPROB_CHUNK_SIZE)
 
 
 def test_it_refuses_what_did_not_pass_before_any_work(toy, prepared, dataset, rows, tmp_path):
