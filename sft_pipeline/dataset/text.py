@@ -50,7 +50,7 @@ _AROUND = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\u00ad\u061c\u2028\u2029
 _AROUND += "".join(map(chr, (*range(0x2000, 0x2010), *range(0x202A, 0x2030), *range(0x205F, 0x2070))))
 
 # Lower-case letters, digits and the underscore for themselves, all else a space: for ASCII the same words in half the time.
-_ASCII_WORDS = "".join(chr(c).lower() if re.match(r"\w", chr(c)) else " " for c in range(128))
+ASCII_WORDS = "".join(chr(c).lower() if re.match(r"\w", chr(c)) else " " for c in range(128))
 
 
 # What stands above or below the line in a formula; its compatibility form is a plain digit, sign or letter.
@@ -73,7 +73,7 @@ def words(text: str) -> list[str]:
     character with its marks.
     """
     if text.isascii():
-        return text.translate(_ASCII_WORDS).split()
+        return text.translate(ASCII_WORDS).split()
     return _WORD.findall(_fold(text))
 
 

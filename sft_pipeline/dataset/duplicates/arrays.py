@@ -1,6 +1,7 @@
 """Index arithmetic on whole arrays, for groups of unequal size."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,11 @@ PAIRS = 1 << 20
 """Pairs of a portion."""
 
 
-def bounds_of(sizes: Positions) -> Positions:
+def bounds_of(sizes: npt.NDArray[Any], dtype: type[Any] = np.int64) -> npt.NDArray[Any]:
     """0 and the running total: where each group starts, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+    bounds = np.zeros(len(sizes) + 1, dtype)
+    np.cumsum(sizes, out=bounds[1:])
+    return bounds
 
 
 def ranges(starts: Positions, counts: Positions) -> Positions:

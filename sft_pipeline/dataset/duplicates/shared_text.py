@@ -55,7 +55,7 @@ class SharedText:
         for text in texts:
             if "\n" not in text:
                 continue
-            lines = _lines(text)
+            lines = list(map(normalise, text.splitlines()))
             whole = hash(tuple(lines))
             for pairs, ordered in zip(found, (lines, lines[::-1])):
                 pairs += ((end, whole) for end in _ends(ordered))
@@ -70,15 +70,15 @@ class SharedText:
         leading, trailing = self._shared()
         if not leading and not trailing:
             return None
-        lines = _lines(text)
-        if _first(lines) not in leading and _first(lines[::-1]) not in trailing:
+        written = text.splitlines()
+        if _end(0, normalise(written[0])) not in leading and _end(0, normalise(written[-1])) not in trailing:
             return None
+        lines = list(map(normalise, written))
         begin = _longest(lines, leading)
         rest = lines[begin:]
         end = len(lines) - min(_longest(lines[::-1], trailing), _room(rest[::-1]))
         if not begin and end == len(lines):
             return None
-        written = text.splitlines()
         return Own("\n".join(written[begin:end]), "\n".join([*written[:begin], "", *written[end:]]).strip())
 
     def _shared(self) -> tuple[frozenset[int], frozenset[int]]:
@@ -148,22 +148,19 @@ def describe(texts: Mapping[str, int], what: str = "rows") -> list[str]:
     return notes
 
 
-def _lines(text: str) -> list[str]:
-    return [normalise(line) for line in text.splitlines()]
-
-
 def _room(lines: Sequence[str]) -> int:
     """How many leading lines may go so that a line that is not blank stays."""
     return max((at for at, line in enumerate(lines) if line), default=0)
 
 
+def _end(before: int, line: str) -> int:
+    """A hash of the lines up to `line`, where `before` is that of those before it (0: none)."""
+    return hash((before, line))
+
+
 def _ends(lines: Sequence[str]) -> list[int]:
     """A hash of the first line, of the first two, …, as long as something stays."""
-    return list(accumulate(lines[: _room(lines)], lambda total, line: hash((total, line)), initial=0))[1:]
-
-
-def _first(lines: Sequence[str]) -> int:
-    return hash((0, lines[0]))
+    return list(accumulate(lines[: _room(lines)], _end, initial=0))[1:]
 
 
 def _longest(lines: Sequence[str], shared: frozenset[int]) -> int:

@@ -7,21 +7,25 @@ shingles, one similarity is too large with probability below 1e-6. See `jaccards
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from sft_pipeline.dataset.duplicates.arrays import Positions, blocks, bounds_of, first_equal, group_starts, ranges
-from sft_pipeline.dataset.text import normalise, words
+from sft_pipeline.dataset.text import ASCII_WORDS, normalise, words
 
 Hashes = npt.NDArray[np.uint64]
 
 _TEXTS = 8192
 _ELEMENTS = 1 << 21
-_CACHE = 1 << 18
+_BYTES = 1 << 18
+
+_BASES = 0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 1 << 64)
+_powers = (np.zeros(0, np.uint64),) * 2
+"""Powers of a base and of its inverse, as many as were needed so far."""
+_LETTERS = np.frombuffer(ASCII_WORDS.replace(" ", "\0").encode() + bytes(range(128, 256)), np.uint8)
+"""Of each byte the letter without case; 0 for what separates words."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,20 @@ class ShingleSets:
         )
 
 
-class Words(NamedTuple):
+@dataclass
+class Words:
     """The words of texts, in order, as hashes: those of text i are `hashes[bounds[i]:bounds[i + 1]]`."""
 
     hashes: Hashes
     bounds: Positions
+    _runs: dict[int, Hashes] = field(default_factory=dict, repr=False)
+
+    def runs(self, length: int) -> Hashes:
+        """The hash of the run of `length` words that begins at each word; none begins where fewer follow."""
+        if length not in self._runs:
+            last = max(0, len(self.hashes) + 1 - length)
+            self._runs[length] = runs_hashed(self.hashes, slice(0, last), slice(length, None))
+        return self._runs[length]
 
     def of(self, position: int) -> Hashes:
         """The words of one text."""
@@ -90,7 +103,8 @@ class Words(NamedTuple):
         if counts.all():
             return self
         empty = np.flatnonzero(counts == 0)
-        whole = np.array([_word_hashes[normalise(texts[position])] for position in empty], np.uint64)
+        forms = (normalise(texts[position]).encode("utf-8", "surrogatepass") for position in empty)
+        whole = np.frombuffer(b"".join(hashlib.blake2b(form, digest_size=8).digest() for form in forms), np.uint64)
         return Words(np.insert(self.hashes, self.bounds[empty], whole), bounds_of(np.maximum(counts, 1)))
 
     def apart(self, part: Positions) -> "Words":
@@ -100,11 +114,37 @@ class Words(NamedTuple):
 
 
 def word_hashes(texts: Sequence[str]) -> Words:
-    """The words of each text (`text.words`), hashed."""
-    found = [words(text) for text in texts]
-    counts = np.fromiter(map(len, found), np.int64, len(found))
-    stream = map(_word_hashes.__getitem__, chain.from_iterable(found))
-    return Words(np.fromiter(stream, np.uint64, int(counts.sum())), bounds_of(counts))
+    """The words of each text (`text.words`), hashed.
+
+    The hash of a word is a polynomial of its bytes, which all words of a block get at once (`runs_hashed`).
+    """
+    # Whatever is not ASCII belongs to a word: of a text with other characters, the words are found first.
+    encoded = [
+        text.encode() if text.isascii() else " ".join(words(text)).encode("utf-8", "surrogatepass") for text in texts
+    ]
+    sizes = np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1
+    hashes, counts = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for part in blocks(sizes, _BYTES, len(encoded)):
+        letters = _LETTERS[np.frombuffer(b"\n" + b"\n".join(encoded[part]) + b"\n", np.uint8)]
+        edges = np.flatnonzero(np.diff(letters != 0)) + 1
+        starts, ends = edges[::2], edges[1::2]
+        hashes.append(_mix(runs_hashed(_VALUES[letters], starts, ends)))
+        counts.append(np.diff(np.searchsorted(starts, bounds_of(sizes[part]), side="right")))
+    return Words(np.concatenate(hashes), bounds_of(np.concatenate(counts)))
+
+
+def runs_hashed(values: Hashes, starts: Positions | slice, ends: Positions | slice) -> Hashes:
+    """The hash of each run `values[start:end]`, wherever it stands.
+
+    A polynomial in an odd base, modulo 2^64, by differences of running sums.
+    """
+    global _powers
+    if len(values) > len(_powers[0]):
+        size = max(len(values), _BYTES + 2)
+        _powers = tuple(np.cumprod(np.r_[np.uint64(1), np.full(size - 1, base, np.uint64)]) for base in _BASES)
+    powers, inverses = _powers
+    sums = bounds_of(values * powers[: len(values)], np.uint64)
+    return (sums[ends] - sums[starts]) * inverses[starts]
 
 
 def shingle_sets(texts: Sequence[str], n: int) -> ShingleSets:
@@ -119,17 +159,6 @@ def joined(parts: Iterable[ShingleSets]) -> ShingleSets:
     if not parts:
         return ShingleSets(np.zeros(0, np.uint64), np.zeros(1, np.int64))
     return ShingleSets(np.concatenate([p.hashes for p in parts]), bounds_of(np.concatenate([p.sizes for p in parts])))
-
-
-class _WordHashes(dict[str, int]):
-    def __missing__(self, word: str) -> int:
-        if len(self) > _CACHE:
-            self.clear()
-        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return self.setdefault(word, int.from_bytes(digest, "little"))
-
-
-_word_hashes = _WordHashes()
 
 
 def sets_of_words(texts: Words, n: int) -> ShingleSets:
@@ -184,3 +213,7 @@ def _mix(values: Hashes) -> Hashes:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+_VALUES = np.r_[np.uint64(0), _mix(np.arange(1, 256, dtype=np.uint64))]
+"""Of each letter the number that stands for it in a hash."""

@@ -1,8 +1,6 @@
 """Disjoint sets of positions (union-find), one by one or by arrays of pairs."""
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from sft_pipeline.dataset.duplicates.arrays import Positions
 
@@ -36,14 +34,16 @@ class Components:
 
     def unite_pairs(self, a: Positions, b: Positions) -> None:
         """Make the components of `a[k]` and `b[k]` one, for every k."""
-        a, b = self.labels(a), self.labels(b)
-        roots, ends = np.unique(np.concatenate([a, b]), return_inverse=True)
-        size = len(roots)
-        graph = coo_matrix((np.ones(len(a), bool), (ends[: len(a)], ends[len(a) :])), shape=(size, size))
-        number, part = connected_components(graph, directed=False)
-        least = np.full(number, np.iinfo(np.int64).max)
-        np.minimum.at(least, part, roots)
-        self._parent[roots] = least[part]
+        while True:
+            a, b = self.labels(a), self.labels(b)
+            apart = a != b
+            if not apart.any():
+                return
+            a, b = np.minimum(a[apart], b[apart]), np.maximum(a[apart], b[apart])
+            # Each root comes below the smallest that it meets, and then below the end of such a chain.
+            np.minimum.at(self._parent, b, a)
+            while not np.array_equal(above := self._parent[self._parent[b]], self._parent[b]):
+                self._parent[b] = above
 
     def members(self) -> list[list[int]]:
         """All components, each in ascending order, ordered by their smallest position."""

@@ -15,12 +15,11 @@ def broken_characters(row: Row, quality: Quality, _: Continuations) -> Hit | Non
     """
     from ftfy.badness import is_bad
 
-    if not quality.broken_characters or _ABOUT_ENCODINGS.search(row["instruction"][:2000]):
+    fields = [field for field in ("instruction", "response") if not row[field].isascii()]
+    if not quality.broken_characters or not fields or _ABOUT_ENCODINGS.search(row["instruction"][:2000]):
         return None
-    for field in ("instruction", "response"):
+    for field in fields:
         text = row[field]
-        if text.isascii():
-            continue
         if (at := text.find("\ufffd")) >= 0:
             return Hit(
                 f"the {field} holds U+FFFD, which stands for a lost character", text[max(0, at - 100) : at + 100]

@@ -112,12 +112,13 @@ class Continuations:
             if not whole and unfinished(response):
                 self._unfinished[type][len(response)] += 1
             sample = self._samples[type]
+            beginning = response[: self.CHARACTERS]
             key = f"{row['instruction'][:1000]}\n{response[:1000]}".encode("utf-8", "surrogatepass")
             rank = -int.from_bytes(blake2b(key, digest_size=8).digest())
             if len(sample) < self.SAMPLE:
-                heapq.heappush(sample, (rank, self._beginning(response)))
+                heapq.heappush(sample, (rank, beginning))
             elif rank > sample[0][0]:
-                heapq.heapreplace(sample, (rank, self._beginning(response)))
+                heapq.heapreplace(sample, (rank, beginning))
 
     def in_sentences(self, type: str) -> bool:
         """Whether the responses of a type usually end with a punctuation mark, so that a bare word is none of them."""
@@ -128,7 +129,8 @@ class Continuations:
         if len(response) >= self.CHARACTERS or not self.in_sentences(type):
             return None
         if type not in self._texts:
-            self._texts[type] = sorted(Counter(text for _, text in self._samples[type]).items())
+            beginnings = (" ".join(words(text)) for _, text in self._samples[type])
+            self._texts[type] = sorted(Counter(beginnings).items())
         texts = self._texts[type]
         start = " ".join(words(response)) + " "
         first = bisect_left(texts, (start,))
@@ -161,6 +163,3 @@ class Continuations:
         if longest < 3 or longest < self.AT_LIMIT * self._unfinished[type].total():
             return math.inf
         return quantile
-
-    def _beginning(self, response: str) -> str:
-        return " ".join(words(response[: self.CHARACTERS]))

@@ -1,6 +1,5 @@
 """Training rows as the tiers compare them: read once, compared with every held-out index."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
@@ -11,7 +10,7 @@ import numpy as np
 from sft_pipeline.dataset.duplicates.arrays import Positions, bounds_of
 from sft_pipeline.dataset.duplicates.shared_text import Own, OwnWords, SharedText
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, joined, sets_of_words, word_hashes
-from sft_pipeline.dataset.leakage.training_data_hash import line as training_line
+from sft_pipeline.dataset.leakage.training_data_hash import line, training_line
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.experiment import Data
 
@@ -109,11 +108,6 @@ class Batch:
         inside = np.arange(len(self.words.hashes)) < np.repeat(starts + self.asked, np.diff(self.words.bounds))
         whole = Words(self.words.hashes[inside], bounds_of(self.asked))
         return Forms(self.texts, whole, self._shared, self._data.duplicates.ngram)
-
-
-def line(*compared: str | None) -> bytes:
-    """A JSON list on a line."""
-    return json.dumps(compared).encode() + b"\n"
 
 
 def training_text(row: Row) -> str:

@@ -12,15 +12,11 @@ import numpy.typing as npt
 
 from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts, ranges
 from sft_pipeline.dataset.duplicates.shared_text import MANY
-from sft_pipeline.dataset.duplicates.shingles import Hashes, Words
+from sft_pipeline.dataset.duplicates.shingles import Words
 from sft_pipeline.dataset.leakage.overlap import Known
 
 SHORTEST = 4
 """Words of the shortest item that is looked for inside other texts: "Which is true?" is in many and identifies none."""
-
-_BASE = 0x9E3779B97F4A7C15
-_INVERSE = pow(_BASE, -1, 1 << 64)
-_powers: dict[int, Hashes] = {}
 
 
 class Hits(NamedTuple):
@@ -56,7 +52,7 @@ class Grams:
         for length in sorted(set(np.minimum(counts, n).tolist()) - {0}):
             rows = np.flatnonzero(counts == length if length < n else counts >= n)
             number = counts[rows] - length + 1
-            hashes = runs(items.hashes, length)[ranges(items.bounds[rows], number)]
+            hashes = items.runs(length)[ranges(items.bounds[rows], number)]
             known, which = np.unique(hashes, return_inverse=True)
             of = np.repeat(rows, number)
             if length < self.shortest:
@@ -105,7 +101,7 @@ class Grams:
                 "Three times owl: owl, owl,".
         """
         for length, (known, first) in self._tables.items():
-            at, gram = known.find(runs(texts.hashes, length))
+            at, gram = known.find(texts.runs(length))
             text = np.searchsorted(texts.bounds, at, side="right") - 1
             start = at - texts.bounds[text]
             inside = at + length <= texts.bounds[text + 1]
@@ -120,7 +116,7 @@ class Grams:
     def parts(self, texts: Words, borders: Positions) -> Iterator[tuple[int, int]]:
         """(text, item) where the words of a very short item stand together in the instruction of a text."""
         for length, (known, items) in self._parts.items():
-            at, which = known.find(runs(texts.hashes, length))
+            at, which = known.find(texts.runs(length))
             text = np.searchsorted(texts.bounds, at, side="right") - 1
             inside = at - texts.bounds[text] + length <= borders[text]
             for one, of in dict.fromkeys(zip(text[inside].tolist(), which[inside].tolist())):
@@ -140,23 +136,3 @@ class Grams:
         """Of each item the share of its n-grams that are in `present`, which holds each once."""
         _, items = self.holders(present)
         return np.bincount(items, minlength=len(self.sizes)) / np.maximum(1, self.sizes)
-
-
-def runs(hashes: Hashes, length: int) -> Hashes:
-    """The hash of the run of `length` words that begins at each word; none begins where fewer follow.
-
-    A polynomial in an odd base, modulo 2^64, by differences of running sums.
-    """
-    if len(hashes) < length:
-        return hashes[:0]
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes * _power(_BASE, len(hashes)), dtype=np.uint64)])
-    return (sums[length:] - sums[:-length]) * _power(_INVERSE, len(hashes))[: len(sums) - length]
-
-
-def _power(base: int, count: int) -> Hashes:
-    known = _powers.get(base)
-    if known is None or len(known) < count:
-        factors = np.full(max(count, 1 << 16), base, np.uint64)
-        factors[0] = 1
-        known = _powers[base] = np.multiply.accumulate(factors)
-    return known[:count]

@@ -34,11 +34,12 @@ from sft_pipeline.artifacts import LeakageProof, LeakedPair
 from sft_pipeline.dataset.duplicates.arrays import group_starts
 from sft_pipeline.dataset.duplicates.shared_text import SharedText, describe
 from sft_pipeline.dataset.duplicates.shingles import shingle_sets
-from sft_pipeline.dataset.leakage.batch import Batch, Row, blocks_of, line, training_text
+from sft_pipeline.dataset.leakage.batch import Batch, Row, blocks_of, training_text
 from sft_pipeline.dataset.leakage.containment import Hits
 from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
 from sft_pipeline.dataset.leakage.leak_search import TIERS
 from sft_pipeline.dataset.leakage.overlap import Overlaps, longest_common_run
+from sft_pipeline.dataset.leakage.training_data_hash import line
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.table import MATCHED
 from sft_pipeline.dataset.text import normalise

@@ -4,8 +4,8 @@ Of nothing but the rows themselves, and apart from everything else here: the cod
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 
@@ -14,10 +14,16 @@ def training_data_hash(*sides: Iterable[Mapping[str, Any]]) -> str:
     found = hashlib.sha256()
     for rows in sides:
         for row in rows:
-            found.update(line(row))
+            found.update(training_line(row))
     return found.hexdigest()
 
 
-def line(row: Mapping[str, Any]) -> bytes:
+def training_line(row: Mapping[str, Any]) -> bytes:
     """What a row adds to the hash."""
-    return json.dumps([row["instruction"], row["response"], row["group"]]).encode() + b"\n"
+    return line(row["instruction"], row["response"], row["group"])
+
+
+def line(*compared: str | None) -> bytes:
+    """A JSON list of texts on a line; `json.dumps` in half the time."""
+    parts = ("null" if part is None else encode_basestring_ascii(part) for part in compared)
+    return f"[{', '.join(parts)}]\n".encode()

@@ -123,13 +123,15 @@ def _by_hash(
 ) -> tuple[list[str], Notes]:
     strata: dict[str, list[_Component]] = {}
     for members in united.members():
+        if len(members) == 1:  # most are
+            (p,) = members
+            strata.setdefault(columns.types[p], []).append(_Component(ranks[p], 1, int(p not in unwanted), members))
+            continue
         counts = Counter(columns.types[p] for p in members)
         type = min(counts, key=lambda name: (-counts[name], name))
-        wanted = [p for p in members if p not in unwanted] if unwanted else members
-        rank = min(ranks[p] for p in members)
-        strata.setdefault(type, []).append(
-            _Component(rank, len({ranks[p] for p in members}), len({ranks[p] for p in wanted}), members)
-        )
+        test_items, dev_items = ({ranks[p] for p in members if p not in out} for out in ((), unwanted))
+        rank = min(test_items)
+        strata.setdefault(type, []).append(_Component(rank, len(test_items), len(dev_items), members))
     available = {
         side: {type: sum(c.items(side) for c in found) for type, found in sorted(strata.items())}
         for side in ("test", "dev")

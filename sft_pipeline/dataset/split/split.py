@@ -9,10 +9,11 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -280,7 +281,16 @@ def _write(
     counts: dict[tuple[str, str], Counter] = {
         (table_name, side): Counter() for table_name in ("types", "rejected") for side in outs
     }
-    items = {side: {normalise(columns.texts[p]): p for p in positions} for side, positions in kept.items()}
+    gone = dict(removals)
+    for side, positions in kept.items():
+        items = {normalise(columns.texts[position]): position for position in positions}
+        for position in [p for p, other in enumerate(sides) if other == side and p not in gone]:
+            if (item := items[normalise(columns.texts[position])]) != position:
+                reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
+                gone[position] = Removal("repeated_instruction", reason, columns.texts[item])
+    stays = np.ones(len(sides), bool)
+    stays[np.fromiter(gone, np.int64, len(gone))] = False
+    of_side = {side: stays & (np.array(sides) == side) for side in outs}
     with ExitStack() as stack:
         rows, rejected = (
             {side: stack.enter_context(table.Writer(out / name, schema)) for side, out in outs.items()}
@@ -291,24 +301,15 @@ def _write(
         )
         start = 0
         for batch in pq.ParquetFile(clean.path(clean.ROWS)).iter_batches(table.BATCH):
-            here: dict[str, list[int]] = {side: [] for side in outs}
-            for index in range(len(batch)):
-                position = start + index
-                side, removal = sides[position], removals.get(position)
-                if not removal and side != "train":
-                    item = items[side][normalise(columns.texts[position])]
-                    if item != position:
-                        reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
-                        removal = Removal("repeated_instruction", reason, columns.texts[item])
-                if removal:
-                    (row,) = batch.slice(index, 1).to_pylist()
-                    rejected[side].add(table.rejected_row(row, *removal))
-                    counts["rejected", side][removal.filter] += 1
-                else:
-                    here[side].append(index)
-                    counts["types", side][columns.types[position]] += 1
-            for side, indices in here.items():
-                rows[side].add_batch(batch.take(pa.array(indices, pa.int64())))
-            start += len(batch)
+            end = start + len(batch)
+            for index in np.flatnonzero(~stays[start:end]).tolist():
+                side, removal = sides[start + index], gone[start + index]
+                (row,) = batch.slice(index, 1).to_pylist()
+                rejected[side].add(table.rejected_row(row, *removal))
+                counts["rejected", side][removal.filter] += 1
+            for side, here in of_side.items():
+                counts["types", side].update(compress(columns.types[start:end], here[start:end].tolist()))
+                rows[side].add_batch(batch.filter(pa.array(here[start:end])))
+            start = end
             progress("split", start, len(sides))
     return counts
