@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sft_pipeline.dataset import text as rules
 from sft_pipeline.dataset.text import (
     jaccard,
     ngrams,
@@ -149,3 +150,10 @@ def test_scripts_without_spaces_are_counted_by_characters_with_their_marks(text)
 def test_symbols_and_their_selectors_are_no_words():
     assert words("I ❤️ you 👩\u200d👧") == ["i", "you"]
     assert words("می\u200cخواهم") == ["می\u200cخواهم"]
+
+
+def test_the_quick_way_to_words_finds_what_the_whole_rule_finds():
+    usual = [chr(c) for c in range(0x3000) if rules._USUAL.fullmatch(chr(c))]
+    assert {"é", "ß", "λ", "ж", "–", "…", "€", "≤"} <= set(usual) and not {"\u0301", "\u203f", "क", "あ"} & set(usual)
+    for folded in filter(rules._USUAL.fullmatch, (rules._fold(f"a{character}b {character}") for character in usual)):
+        assert rules._USUAL_WORD.findall(folded) == rules._WORD.findall(folded)

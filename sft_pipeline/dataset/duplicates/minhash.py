@@ -59,8 +59,10 @@ def band_keys(sets: ShingleSets, duplicates: Duplicates) -> npt.NDArray[np.uint3
 def buckets(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Positions, Positions, Positions]]:
     """Per band: the sets in the order of their buckets, and start and size of each bucket of two sets and more."""
     for band in keys:
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(group_starts(band[order]))
+        # Number and set in one integer: sorting these is many times faster than a stable argsort.
+        ordered = np.sort((band.astype(np.uint64) << np.uint64(32)) | np.arange(len(band), dtype=np.uint64))
+        order = (ordered & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        starts = np.flatnonzero(group_starts(ordered >> np.uint64(32)))
         sizes = np.diff(np.r_[starts, len(order)])
         yield order, starts[sizes > 1], sizes[sizes > 1]
 

@@ -17,9 +17,7 @@ TYPES = 40
 
 
 def write(manifest: QualityManifest, out: Path) -> None:
-    """Write report.html and its pictures lengths.png and rejected.png to the folder `out`."""
-    (out / "lengths.png").write_bytes(data_plots.lengths(manifest.lengths))
-    (out / "rejected.png").write_bytes(data_plots.rejected(manifest))
+    """Write report.html to the folder `out`."""
     (out / "report.html").write_text(page(manifest), "utf-8")
 
 
@@ -51,7 +49,7 @@ def page(manifest: QualityManifest) -> str:
         types=sorted(manifest.types.items(), key=lambda item: (-item[1], item[0]))[:TYPES],
         blank=Markup('<span class="blank">nothing but white space</span>'),
         # One picture each, so that a narrow screen shows them below one another.
-        histograms=[base64.b64encode(data_plots.lengths([length])).decode() for length in manifest.lengths],
+        histograms=[base64.b64encode(data_plots.histogram(length)).decode() for length in manifest.lengths],
     )
 
 
