@@ -51,17 +51,16 @@ def statistics(manifest: QualityManifest) -> dict[str, float]:
 
 
 def libraries(quality: Quality) -> dict[str, str]:
-    """The libraries that decided something, with their versions."""
-    names = []
-    if quality.languages:
-        names.append("py3langid")
-    if quality.personal_data:
-        names.append("presidio-analyzer")
-    if quality.toxicity and quality.toxicity.words:
-        names.append("profanex")
-    if quality.toxicity and quality.toxicity.classifier:
-        names.append("transformers")
-    return {name: metadata.version(name) for name in names}
+    """The libraries that decided something, with their versions: another version may keep other rows."""
+    asked = {
+        "regex": True,  # what a word is
+        "ftfy": quality.broken_characters,
+        "py3langid": bool(quality.languages),
+        **dict.fromkeys(("presidio-analyzer", "phonenumbers", "tldextract"), quality.personal_data is not None),
+        "profanex": bool(quality.toxicity and quality.toxicity.words),
+        "transformers": bool(quality.toxicity and quality.toxicity.classifier),
+    }
+    return {name: metadata.version(name) for name, used in asked.items() if used}
 
 
 def not_judged(quality: Quality) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ _ELEMENTS = 1 << 21
 _BYTES = 1 << 18
 
 _BASES = 0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 1 << 64)
-_powers = (np.zeros(0, np.uint64),) * 2
+_powers = np.zeros((2, 0), np.uint64)
 """Powers of a base and of its inverse, as many as were needed so far."""
 _LETTERS = np.frombuffer(ASCII_WORDS.replace(" ", "\0").encode() + bytes(range(128, 256)), np.uint8)
 """Of each byte the letter without case; 0 for what separates words."""
@@ -140,8 +140,9 @@ def runs_hashed(values: Hashes, starts: Positions | slice, ends: Positions | sli
     """
     global _powers
     if len(values) > len(_powers[0]):
-        size = max(len(values), _BYTES + 2)
-        _powers = tuple(np.cumprod(np.r_[np.uint64(1), np.full(size - 1, base, np.uint64)]) for base in _BASES)
+        powers = np.full((2, max(len(values), _BYTES + 2)), np.array(_BASES, np.uint64)[:, None])
+        powers[:, 0] = 1
+        _powers = np.multiply.accumulate(powers, axis=1)
     powers, inverses = _powers
     sums = bounds_of(values * powers[: len(values)], np.uint64)
     return (sums[ends] - sums[starts]) * inverses[starts]

@@ -261,7 +261,7 @@ def test_the_manifest_accounts_for_every_row(tmp_path):
     assert (outcome["empty"], outcome["delimiter"], outcome["runaway"]) == ((1, 1), (1, 1), (1, 0))
     assert told.unique_instructions == len({r["instruction"] for r in rows(found)})
     assert told.thresholds == found.thresholds
-    assert told.libraries == {}
+    assert told.libraries.keys() == {"ftfy", "regex"}
     assert {found.REPORT, found.CROISSANT, found.DUPLICATES} <= found.files.keys()
 
 
@@ -395,7 +395,7 @@ def test_every_optional_filter_runs_and_names_its_library(tmp_path):
     ]
     _, found = run(tmp_path, values, quality)
     assert {r["source_row"]: r["filter"] for r in rejected(found)} == {1: "toxicity", 2: "personal_data", 3: "language"}
-    assert {"profanex", "presidio-analyzer", "py3langid"} <= manifest(found).libraries.keys()
+    assert {"profanex", "presidio-analyzer", "phonenumbers", "py3langid"} <= manifest(found).libraries.keys()
 
 
 def test_the_report_tells_what_could_not_be_read_and_what_reading_noted(tmp_path):

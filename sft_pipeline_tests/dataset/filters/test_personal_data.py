@@ -29,7 +29,17 @@ def judge():
         ("Post: j_d+x@mail.uni-koeln.de", "EMAIL_ADDRESS", "j_d+x@mail.uni-koeln.de"),
         ("Please call me at (732) 830-9763.", "PHONE_NUMBER", "(732) 830-9763"),
         ("My phone number is +44 20 7946 0958", "PHONE_NUMBER", "+44 20 7946 0958"),
+        ("Then (212) 684-4700 answered.", "PHONE_NUMBER", "(212) 684-4700"),  # valid, and grouped as there
+        ("Ruf an: +49 30 901820", "PHONE_NUMBER", "+49 30 901820"),
+        ("Appelez le 01 42 68 53 00.", "PHONE_NUMBER", "01 42 68 53 00"),
         ("Card: 4111 1111 1111 1111", "CREDIT_CARD", "4111 1111 1111 1111"),
+        ("Use 2223 0031 2200 3222.", "CREDIT_CARD", "2223 0031 2200 3222"),  # Mastercard's second range
+        ("Use 3530 1113 3330 0000.", "CREDIT_CARD", "3530 1113 3330 0000"),  # JCB
+        ("Use 213176828496175.", "CREDIT_CARD", "213176828496175"),  # JCB, fifteen digits
+        ("Use 4131034282458809939.", "CREDIT_CARD", "4131034282458809939"),  # Visa, nineteen digits
+        ("Use 6759 6498 2643 8453.", "CREDIT_CARD", "6759 6498 2643 8453"),  # Maestro
+        ("My card is 501864667909.", "CREDIT_CARD", "501864667909"),  # Maestro, twelve digits
+        ("Use 3782-822463-10005.", "CREDIT_CARD", "3782-822463-10005"),  # American Express
         ("Pay to DE89 3704 0044 0532 0130 00 please", "IBAN_CODE", "DE89 3704 0044 0532 0130 00"),
         ("Her social security number is 536-22-8726.", "US_SSN", "536-22-8726"),
         ("The login came from 59.187.84.127", "IP_ADDRESS", "59.187.84.127"),
@@ -55,6 +65,9 @@ def test_each_entity_is_found_named_and_shown(judge, text, entity, matched):
         "The binary phone number is 0101011000",
         "DE89 3704 0044 0532 0130 01 has a wrong checksum, 4111 1111 1111 1112 too.",
         "Order 666-00-0000 was shipped.",
+        "Order 501864667909 was shipped.",  # twelve digits that pass the checksum
+        "60000 - 10800 = 49200, 960-480-120=360, 18.3333333, 2019-2020, 2020-01-30, 30.01.2020",
+        "The restaurant is at 17151 2450 Crown St, by 12.5.2400.1.",
         "",
     ],
 )
@@ -69,10 +82,10 @@ def test_several_findings_are_reported_together_once_each(judge):
 
 
 def test_only_the_wanted_entities_count_and_only_from_the_wanted_score():
-    texts = [row("a.b@gmail.com"), row("The login came from 59.187.84.127"), row("Then (212) 684-4700 answered.")]
+    texts = [row("a.b@gmail.com"), row("The login came from 59.187.84.127"), row("Then 2126844700 answered.")]
     found = [bool(hit) for hit in personal_data(PersonalData(entities=("IP_ADDRESS",)))(texts)]
     assert found == [False, True, False]
-    # A phone number without a word such as "phone" before it has a score of 0.4.
+    # The digits of a phone number without a word such as "phone" before them have a score of 0.4.
     assert [bool(hit) for hit in personal_data(PersonalData())(texts)] == [True, True, False]
     assert [bool(hit) for hit in personal_data(PersonalData(min_score=0.4))(texts)] == [True, True, True]
 
