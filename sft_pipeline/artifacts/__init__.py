@@ -47,6 +47,7 @@ from sft_pipeline.artifacts.evaluation import (
     SeriesReport,
 )
 from sft_pipeline.artifacts.model import GuardReport, ModelSnapshot, SentinelResult
+from sft_pipeline.artifacts.release import ExportReport, ExportResult, ReleaseSnapshot
 from sft_pipeline.artifacts.training import AdapterSnapshot, Finding, TrainingPlan, TrainingReport
 
 __all__ = [
@@ -58,6 +59,8 @@ __all__ = [
     "CapabilityVerdict",
     "ComparisonReport",
     "DuplicateClusters",
+    "ExportReport",
+    "ExportResult",
     "Figures",
     "FileRef",
     "FilterOutcome",
@@ -84,6 +87,7 @@ __all__ = [
     "QualityManifest",
     "Reason",
     "RejectedSample",
+    "ReleaseSnapshot",
     "Sensitivity",
     "SentinelResult",
     "ScoreComparison",

@@ -71,16 +71,29 @@ class Artifact(Frozen):
         return self.root / self.files[name].path
 
     @property  # not cached: a copy with other fields would keep the digest of the original
-    def digest(self) -> str:
-        """SHA-256 of the content: type, fields (with the versions of what it was made from) and stable files."""
+    def described(self) -> dict[str, Any]:
+        """The content that the digest is the hash of: type, fields (with what it was made from) and stable files.
+
+        It can be published: what holds rows of the data stands in it by its hash.
+        """
         content = self.model_dump(mode="json", exclude={"files", "measurements", "key"})
         stable = {n: f.sha256 for n, f in self.files.items() if not any(fnmatch(n, p) for p in self.VOLATILE)}
-        return hash_value({"type": type(self).__name__, "content": content, "files": stable})
+        return {"type": type(self).__name__, "content": content, "files": stable}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, see `described`."""
+        return hash_value(self.described)
+
+    @property
+    def identity(self) -> Any:
+        """What the version is the hash of: all of the content, unless a type says otherwise."""
+        return self.described
 
     @property
     def version(self) -> str:
-        """What downstream depends on, and the Dagster data version: the digest, unless a type says otherwise."""
-        return self.digest
+        """What downstream depends on, and the Dagster data version."""
+        return hash_value(self.identity)
 
     @property
     def bytes(self) -> int:

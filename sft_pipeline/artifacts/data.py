@@ -1,11 +1,12 @@
 """Datasets, the rows rejected from them, and the proof that they do not leak."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sft_pipeline.artifacts.artifact import Artifact, Frozen
+from sft_pipeline.provenance.hashing import hash_value
 
 
 class Threshold(Frozen):
@@ -194,6 +195,16 @@ class InstructionDataset(Artifact):
     thresholds: tuple[Threshold, ...] = ()
     proof: LeakageProof | None = Field(None, description="Only on dev and test: the leakage proof against training.")
     notes: tuple[str, ...] = Field((), description="What a reader should know, such as a smaller test set and why.")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The content; the rows that messages and proof quote stand in it by their hashes."""
+        found = super().described
+        content, proof = found["content"], found["content"]["proof"]
+        content["unreadable"] = hash_value(content["unreadable"])
+        if proof:
+            proof |= {name: hash_value(proof[name]) for name in ("leaks", "nearest")}
+        return found
 
     @property
     def external_test(self) -> Path | None:

@@ -1,11 +1,10 @@
 """Plan, adapter and diagnosis."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sft_pipeline.artifacts.artifact import Artifact, Frozen
-from sft_pipeline.provenance.hashing import hash_value
 
 
 class Finding(Frozen):
@@ -49,9 +48,9 @@ class TrainingPlan(Artifact):
     findings: tuple[Finding, ...] = ()
 
     @property
-    def version(self) -> str:
+    def identity(self) -> list[Any]:
         """Only what the training rests on: another gate makes another plan, but no other adapter."""
-        return hash_value([self.train_rows, self.effective_batch, self.steps, self.warmup_steps, self.learning_rates])
+        return [self.train_rows, self.effective_batch, self.steps, self.warmup_steps, self.learning_rates]
 
     @property
     def trained_rows(self) -> int:

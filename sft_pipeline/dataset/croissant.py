@@ -48,6 +48,19 @@ def write(folder: Path, name: str, parts: Mapping[str, Path], *, description: st
     Raises:
         ValueError: a part is not below `folder`.
     """
+    addresses = {part: path.relative_to(folder).as_posix() for part, path in parts.items()}
+    (folder / "croissant.json").write_text(text(name, parts, addresses, description=description), "utf-8")
+
+
+def text(name: str, parts: Mapping[str, Path], addresses: Mapping[str, str], *, description: str) -> str:
+    """The content of croissant.json.
+
+    Args:
+        name: name of the dataset.
+        parts: as in `write`, anywhere.
+        addresses: of these files as it names them.
+        description: what the dataset is.
+    """
     splits = [part for part in parts if part in _SPLITS]
     content = {
         "@context": _CONTEXT,
@@ -55,21 +68,20 @@ def write(folder: Path, name: str, parts: Mapping[str, Path], *, description: st
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": name,
         "description": description,
-        "distribution": [_file(part, folder, path) for part, path in parts.items()],
+        "distribution": [_file(part, addresses[part], path) for part, path in parts.items()],
         "recordSet": ([_split_names(splits)] if splits else [])
         + [_records(part, path) for part, path in parts.items()],
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    (folder / "croissant.json").write_text(text + "\n", "utf-8")
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _file(part: str, folder: Path, path: Path) -> dict[str, Any]:
+def _file(part: str, address: str, path: Path) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
         # Not the path: an identifier is an IRI, in which a blank or a per cent sign would not do.
         "@id": f"files/{part}",
         "name": path.name,
-        "contentUrl": path.relative_to(folder).as_posix(),
+        "contentUrl": address,
         "contentSize": f"{path.stat().st_size} B",
         "encodingFormat": _PARQUET,
         "sha256": hash_file(path),

@@ -28,6 +28,7 @@ from sft_pipeline.experiment.evaluation import Evaluation, EvaluationOnly, Gate,
 from sft_pipeline.experiment.experiment import Experiment
 from sft_pipeline.experiment.generation import Generation, Prompt, Sampling
 from sft_pipeline.experiment.model import Architecture, BaseModelSpec, EmbeddedBase, FolderBase, HubBase, Sentinel
+from sft_pipeline.experiment.release import Export, Release
 from sft_pipeline.experiment.section import FileName, Positive, Section, Seed, Share
 from sft_pipeline.experiment.training import EarlyStopping, Lora, SuccessCriteria, Training
 
@@ -48,6 +49,7 @@ __all__ = [
     "EvaluationOnly",
     "ExpectedData",
     "Experiment",
+    "Export",
     "FileData",
     "FileName",
     "FolderBase",
@@ -62,6 +64,7 @@ __all__ = [
     "Prompt",
     "Protected",
     "Quality",
+    "Release",
     "Sampling",
     "ScorerSpec",
     "Section",

@@ -6,6 +6,7 @@ from sft_pipeline.experiment.data import Data
 from sft_pipeline.experiment.evaluation import Evaluation
 from sft_pipeline.experiment.generation import Generation, Prompt
 from sft_pipeline.experiment.model import BaseModelSpec
+from sft_pipeline.experiment.release import Export, Release
 from sft_pipeline.experiment.section import Section
 from sft_pipeline.experiment.training import Training
 
@@ -23,6 +24,8 @@ class Experiment(Section):
     training: Training = Field(description="The fine-tuning.")
     generation: Generation = Field(Generation(), description="The decoding.")
     evaluation: Evaluation = Field(description="Scorers and gate.")
+    export: Export = Field(Export(), description="Exports of the adapter.")
+    release: Release = Field(Release(), description="What the release says besides.")
 
     @model_validator(mode="after")
     def _plan_from_specification(self) -> "Experiment":

@@ -135,6 +135,15 @@ def gate(report: a.GateReport) -> dg.AssetCheckResult:
     )
 
 
+def exports_are_the_adapter(report: a.ExportReport) -> dg.AssetCheckResult:
+    """Every declared export answers as the gated adapter does, within its margin."""
+    return dg.AssetCheckResult(
+        passed=not report.refused,
+        description="\n".join(f"{r.kind}: {r.verdict}: {r.detail} → {r.remedy}" for r in report.refused)
+        or f"{len(report.results)} accepted",
+    )
+
+
 def _threshold(data: a.InstructionDataset, name: str) -> dg.AssetCheckResult:
     found = next((t for t in data.thresholds if t.name == name), None)
     if found is None:

@@ -338,5 +338,26 @@ def gate(report: a.GateReport) -> dict[str, Any]:
     return shown | {name: picture(report.path(f"{name}.png")) for name in ("rates", "differences")}
 
 
+def exports(report: a.ExportReport) -> dict[str, Any]:
+    """Of an `ExportReport`: each export against the gated adapter."""
+    rows = [
+        {
+            "export": r.kind,
+            "verdict": r.verdict,
+            "lost / won": f"{len(r.lost)} / {len(r.won)}",
+            "texts changed": "" if r.changed_share is None else f"{r.changed_share:.1%}",
+            "detail": r.detail,
+        }
+        for r in report.results
+    ]
+    return {"exports": table(rows, longest=400) if rows else "none declared"}
+
+
+def release(made: a.ReleaseSnapshot) -> dict[str, Any]:
+    """Of a `ReleaseSnapshot`: its verdict, its files, and the card."""
+    card = made.path("README.md").read_text("utf-8").partition("\n---\n")[2]
+    return {"verdict": made.verdict, "files": len(made.files), "card": dg.MetadataValue.md(card)}
+
+
 def _pictures(artifact: a.Artifact) -> dict[str, Any]:
     return {name.removesuffix(".png"): picture(artifact.path(name)) for name in artifact.files if name.endswith(".png")}

@@ -12,7 +12,7 @@ import dagster as dg
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
-from sft_pipeline.lineage.assets import data, evaluation, model, training
+from sft_pipeline.lineage.assets import data, evaluation, model, release, training
 from sft_pipeline.lineage.resources import STORE_URL, link
 from sft_pipeline.lineage.step import STEPS
 from sft_pipeline.provenance.code import PACKAGE
@@ -20,7 +20,7 @@ from sft_pipeline.provenance.code import PACKAGE
 # Code references are a beta in this Dagster version, which is pinned.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*CodeReference.*")
 
-GROUPS = (data, model, training, evaluation)
+GROUPS = (data, model, training, evaluation, release)
 """Modules that declare assets: importing one enters its assets into the table."""
 
 OWNERS = "SFT_PIPELINE_OWNERS"

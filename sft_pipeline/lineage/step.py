@@ -24,6 +24,7 @@ from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICA
 from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.provenance.usage import measured
 from sft_pipeline.report.rendering import about
 
 if TYPE_CHECKING:
@@ -231,8 +232,9 @@ def produce(
             if kept := bool(made):
                 context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
-                with work.on_devices(), about(_facts(work, upstream)):
+                with work.on_devices(), about(_facts(work, upstream)), measured() as used:
                     made = _make(work, names, make)
+                made = {n: a.model_copy(update={"measurements": a.measurements | used}) for n, a in made.items()}
                 made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}
         except BaseException:
             store.end(first.name, experiment, stored=False)

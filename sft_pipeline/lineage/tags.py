@@ -31,5 +31,5 @@ verdict."""
 RECOMPUTE = "sft_pipeline/recompute"
 """Run tag: with the value `true` a step does its work again even where nothing that it depends on has changed."""
 
-DATA, MODEL, TRAINING, EVALUATION = "data", "model", "training", "evaluation"
+DATA, MODEL, TRAINING, EVALUATION, RELEASE = "data", "model", "training", "evaluation", "release"
 """Asset groups, in the order in which data flows."""

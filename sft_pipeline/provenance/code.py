@@ -90,7 +90,7 @@ def _modules(package: Path, name: str) -> tuple[Path, ...]:
 @cache
 def _source(path: Path) -> _Source:
     text = path.read_text(encoding="utf-8")
-    templates = frozenset(re.findall(r'"(\w+\.(?:html\.j2|css|js))"', text))
+    templates = frozenset(re.findall(r'"(\w+\.(?:html\.j2|md\.j2|css|js))"', text))
     if path.suffix != ".py":
         return _Source(hash_bytes(text.encode()), frozenset(), templates)
     # The bytecode, which Python keeps beside the source for itself: to parse the whole package would be a quarter of what

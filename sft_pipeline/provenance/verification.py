@@ -1,5 +1,7 @@
 """Verification of a stored lineage: every file against its hash, every artifact against what it was made from."""
 
+from collections.abc import Collection, Mapping
+
 from sft_pipeline.artifacts import AdapterSnapshot, Artifact, InstructionDataset
 from sft_pipeline.artifacts.eligibility import other_training_data
 from sft_pipeline.errors import StoreError
@@ -15,15 +17,38 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
     Raises:
         StoreError: the store cannot be read.
     """
-    problems: list[str] = []
-    damaged: set[str] = set()
+    found, damaged = read_lineage(store, experiment)
+    problems = [*damaged.values(), *link_problems(found, experiment, damaged)]
+    return problems, {asset: len(artifact.files) for asset, artifact in found.items()}
+
+
+def read_lineage(
+    store: Store, experiment: str, assets: Collection[str] | None = None
+) -> tuple[dict[str, Artifact], dict[str, str]]:
+    """The stored artifacts with every file checked, each after what it was made from, and what is wrong with the others.
+
+    Args:
+        store: the store.
+        experiment: the experiment.
+        assets: the assets that are read, where they are stored; None: all.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     found: dict[str, Artifact] = {}
+    damaged: dict[str, str] = {}
     for asset in store.assets(experiment):
-        try:
-            found[asset] = store.get(asset, experiment, Artifact, cached=False)
-        except StoreError as error:
-            damaged.add(asset)
-            problems.append(str(error))
+        if assets is None or asset in assets:
+            try:
+                found[asset] = store.get(asset, experiment, Artifact, cached=False)
+            except StoreError as error:
+                damaged[asset] = str(error)
+    return {asset: found[asset] for asset in _in_order(found)}, damaged
+
+
+def link_problems(found: Mapping[str, Artifact], experiment: str, damaged: Collection[str] = ()) -> list[str]:
+    """Artifacts that were made from others than those that are there, and an adapter that learned other rows."""
+    problems = []
     adapter, test = found.get("lora_adapter"), found.get("test_split")
     if (
         isinstance(adapter, AdapterSnapshot)
@@ -46,7 +71,7 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
                     f"{asset} was made from another {name} ({version[:12]}…) than the one stored now "
                     f"({found[name].version[:12]}…); materialize {asset} again."
                 )
-    return problems, {asset: len(found[asset].files) for asset in _in_order(found)}
+    return problems
 
 
 def _in_order(found: dict[str, Artifact]) -> list[str]:

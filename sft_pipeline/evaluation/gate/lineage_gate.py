@@ -22,7 +22,7 @@ from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
 from sft_pipeline.evaluation.inputs.repeated_questions import Question, with_clusters_of_questions
-from sft_pipeline.evaluation.scoring.score import Judged, inside, left_out, score_both, scorer_for
+from sft_pipeline.evaluation.scoring.score import Judged, LeftOut, inside, left_out, score_both, scorer_for
 from sft_pipeline.evaluation.statistics.kappa import agreement
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.provenance import environment
@@ -67,19 +67,8 @@ def decide(
     rows = [row for row in rows if row["id"] in common]
     rows, repeated = with_clusters_of_questions(rows, {row["id"]: Question(row["instruction"]) for row in rows})
     by_id = [{a["id"]: a for a in side} for side in answers]
-    base_outputs, sft_outputs = ({id: a["output"] for id, a in side.items()} for side in by_id)
-    judged = score_both(rows, base_outputs, sft_outputs, evaluation, root, work)
-    made = [
-        Pair.of(
-            row,
-            both[0],
-            scorer_for(row["type"], evaluation.scorers),
-            *(_answer(side[row["id"]], judgement) for side, judgement in zip(by_id, both, strict=True)),
-        )
-        for row, both in zip(rows, judged, strict=True)
-        if not both[0].reference_problem
-    ]
-    unusable = bad_references(left_out(rows, [base for base, _ in judged]), len(rows))
+    made, out_of_use = pairs(rows, by_id, evaluation, root, work)
+    unusable = bad_references(out_of_use, len(rows))
     found = labelled(made, evaluation, root)
     before = [same, *preconditions(test, base, sft, guard, training), *repeated, *unusable]
     flip_rate = max((g.flip_rate for g in (base, sft) if g.flip_rate is not None), default=None)
@@ -102,6 +91,37 @@ def decide(
     }
     (out / "environment.json").write_text(json.dumps(environment.record(), indent=2) + "\n", "utf-8")
     return write(decision, made, evaluation.gate, facts, out)
+
+
+def pairs(
+    rows: Sequence[Mapping[str, Any]],
+    sides: Sequence[Mapping[str, Mapping[str, Any]]],
+    evaluation: Evaluation,
+    root: Path,
+    work: Path | None,
+) -> tuple[list[Pair], list[LeftOut]]:
+    """Both answers to every item with their judgement, and the items whose reference cannot be used.
+
+    Args:
+        rows: the items.
+        sides: rows of generations by id: of the base, or of what stands for it, and of the other model.
+        evaluation: gives the scorers.
+        root: the project's root.
+        work: as in `decide`.
+    """
+    outputs = [{id: answer["output"] for id, answer in side.items()} for side in sides]
+    judged = score_both(rows, outputs[0], outputs[1], evaluation, root, work)
+    made = [
+        Pair.of(
+            row,
+            both[0],
+            scorer_for(row["type"], evaluation.scorers),
+            *(_answer(side[row["id"]], judgement) for side, judgement in zip(sides, both, strict=True)),
+        )
+        for row, both in zip(rows, judged, strict=True)
+        if not both[0].reference_problem
+    ]
+    return made, left_out(rows, [base for base, _ in judged])
 
 
 def _origin(test: InstructionDataset, *others: Artifact) -> dict[str, str]:

@@ -1,0 +1,109 @@
+"""What may be released: a passed gate of exactly these artifacts, capabilities in their margins, accepted exports."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sft_pipeline.artifacts import (
+    AdapterSnapshot,
+    Artifact,
+    ExportReport,
+    GateReport,
+    Generations,
+    GuardReport,
+    InstructionDataset,
+    TrainingPlan,
+    TrainingReport,
+    eligibility,
+)
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.verification import link_problems
+from sft_pipeline.release.export.merge import dead
+
+PARTS = (
+    "raw_dataset",
+    "clean_dataset",
+    "train_split",
+    "dev_split",
+    "test_split",
+    "base_model",
+    "base_model_guard",
+    "training_plan",
+    "lora_adapter",
+    "training_report",
+    "base_generations",
+    "sft_generations",
+    "gate_report",
+)
+"""The assets that a release is made of, in the order in which data flows."""
+
+OPTIONAL = ("checkpoint_series", "capability_report", "model_exports")
+"""Assets that go into it where the lineage has them."""
+
+
+def problems(found: Mapping[str, Artifact], experiment: Experiment, name: str) -> list[str]:
+    """Why these artifacts may not be released, a sentence each.
+
+    Args:
+        found: the artifacts, by asset.
+        experiment: the specification as it is now.
+        name: of the experiment.
+    """
+    missing = [asset for asset in PARTS if asset not in found]
+    if experiment.export.kinds and "model_exports" not in found:
+        missing.append("model_exports")
+    if missing:
+        return [f"{', '.join(missing)} is not stored; materialize it: sft-pipeline run {name}"]
+    gate = _of(found, "gate_report", GateReport)
+    report: list[str] = []
+    if gate.verdict != "pass":
+        against = "; ".join(r.criterion for r in gate.reasons if r.outcome in ("fail", "refused"))
+        report.append(
+            f"the gate's verdict is {gate.verdict} ({against}); it can be published as a report (--report), not as a release"
+        )
+    adapter, test = _of(found, "lora_adapter", AdapterSnapshot), _of(found, "test_split", InstructionDataset)
+    report += link_problems(found, name)
+    report += eligibility.guard_problems(_of(found, "base_model_guard", GuardReport))
+    train = _of(found, "train_split", InstructionDataset)
+    report += eligibility.plan_problems(_of(found, "training_plan", TrainingPlan), train.rows)
+    report += eligibility.split_problems(test, adapter.training_data)
+    report += eligibility.training_problems(_of(found, "training_report", TrainingReport))
+    if dead(adapter.path("adapter/adapter_model.safetensors")):
+        report.append("dead adapter: every lora_B of it is zero, so that it is its base")
+    report += _specification(found, experiment)
+    exports = found.get("model_exports")
+    if isinstance(exports, ExportReport):
+        report += [f"export {r.kind}: {r.verdict}: {r.detail}" for r in exports.refused]
+        if [r.kind for r in exports.results] != list(experiment.export.kinds):
+            report.append("model_exports: the specification declares others; materialize it again")
+    capabilities = found.get("capability_report")
+    blocking = getattr(capabilities, "blocking", ()) if capabilities is not None else ()
+    return report + [f"capabilities: {problem}" for problem in blocking]
+
+
+def _of(found: Mapping[str, Artifact], asset: str, kind: Any) -> Any:
+    artifact = found[asset]
+    assert isinstance(artifact, kind), f"{asset} is a {type(artifact).__name__}"
+    return artifact
+
+
+def _specification(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
+    """Where the specification says something else than what the artifacts were made with."""
+    manifest = json.loads(found["lora_adapter"].path("training_manifest.json").read_text("utf-8"))
+    gate = json.loads(found["gate_report"].path("gate.json").read_text("utf-8"))
+    sft = _of(found, "sft_generations", Generations)
+    decoding, training = json.loads(sft.conditions["decoding"]), experiment.training.deciding
+    declared = experiment.generation.model_dump(mode="json")
+    other = {
+        "training": {name: manifest["hyperparameters"].get(name) for name in training} != training,
+        "prompt": manifest["prompt"] != experiment.prompt.model_dump(mode="json"),
+        "model": {name: manifest["model"].get(name) for name in experiment.model.loading} != experiment.model.loading,
+        "generation": decoding != {name: declared[name] for name in decoding},
+        "evaluation.gate": gate["gate"] != experiment.evaluation.gate.model_dump(mode="json"),
+    }
+    return [
+        f"the specification's {section} is not the one that the artifacts were made with; run the experiment again, or "
+        "take the edit back"
+        for section, differs in other.items()
+        if differs
+    ]

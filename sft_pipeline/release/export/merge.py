@@ -1,0 +1,70 @@
+"""Merges the adapter into the base's weights.
+
+Where the base was quantised in training there are two bases to merge into. The 16-bit one is what the base was before; the
+adapter has learned to correct the quantised one. Which of them answers as the gated adapter does is measured, not assumed
+(peft issue 2321, unsloth-zoo pull request 810).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sft_pipeline.artifacts import ModelSnapshot
+from sft_pipeline.errors import ModelError
+from sft_pipeline.experiment import BaseModelSpec
+from sft_pipeline.model import loader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, out: Path) -> None:
+    """Write the merged model with its tokenizer to `out`, as safetensors.
+
+    Args:
+        base: the base's files.
+        spec: how it was loaded for the training.
+        adapter: folder of the adapter.
+        kind: merged or merged_dequantized.
+        out: empty folder.
+
+    Raises:
+        ModelError: there is nothing to dequantise, or the architecture cannot be dequantised; the merge gave NaN.
+    """
+    from torch.nn.utils.parametrize import ParametrizationList
+
+    model: PreTrainedModel
+    if kind == "merged":
+        model = loader.load_model(base.root, spec.model_copy(update={"quantization": "none"}))
+    else:
+        if spec.quantization == "none":
+            raise ModelError("export merged_dequantized: model.quantization is none, nothing is quantised: export merged")
+        model = loader.load_model(base.root, spec)
+        if any(isinstance(module, ParametrizationList) for module in model.modules()):
+            raise ModelError("export merged_dequantized: this architecture holds quantised stacks of experts: export merged")
+        model = model.dequantize()
+        _to_declared(model, spec)
+    try:
+        merged = loader.attach_adapter(model, adapter).merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise ModelError(f"export {kind}: the merge failed: {error}") from error
+    merged.config.quantization_config = None
+    if hasattr(merged.config, "_pre_quantization_dtype"):
+        del merged.config._pre_quantization_dtype
+    del merged.config.quantization_config
+    merged.save_pretrained(out, safe_serialization=True)
+    loader.load_tokenizer(base.root, spec).inner.save_pretrained(out)
+
+
+def dead(weights: Path) -> bool:
+    """Whether every lora_B of an adapter is zero: it was never trained, whatever its log says."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if "lora_B" in name]  # noqa: SIM118
+        return not any(bool(tensors.get_tensor(name).any()) for name in names)
+
+
+def _to_declared(model: "PreTrainedModel", spec: BaseModelSpec) -> None:
+    import torch
+
+    model.to(getattr(torch, spec.dtype))
