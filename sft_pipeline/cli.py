@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from sft_pipeline.commands import data, evaluation, lineage, store, training, ui
+from sft_pipeline.commands import data, evaluation, lineage, release, store, training, ui
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -40,7 +40,11 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     training.diagnose: ExitCodes("healthy", "unhealthy, or undecided: the log does not suffice", "no usable log"),
     evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
     evaluation.compare: ExitCodes("compared"),
-    lineage.verify: ExitCodes("everything matches", "a file or an input was changed", "nothing is stored"),
+    release.release: ExitCodes("released", "", "refused, unusable input, or the hub does not take it"),
+    release.verify: ExitCodes(
+        "everything matches", "a file or an input was changed, or the signature does not hold", "nothing is stored"
+    ),
+    release.reproduce: ExitCodes("every artifact is the same", "some differ or are missing", "nothing to compare"),
     ui.ui: ExitCodes("ended", "Dagster failed", "a port is taken, or the store cannot be read"),
     store.gc: ExitCodes("listed or removed"),
     store.restore: ExitCodes("listed or restored"),

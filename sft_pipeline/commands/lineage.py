@@ -97,14 +97,23 @@ def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) 
 def _report(name: str) -> int:
     """Print the summary; returns the verdict's exit code."""
     from sft_pipeline.artifacts import GateReport
+    from sft_pipeline.experiment import Release
     from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.release import cost
     from sft_pipeline.report.gate.text import summary
 
     with user_errors():
-        stored = Store(default_store()).get("gate_report", name, GateReport)
+        store = Store(default_store())
+        stored = store.get("gate_report", name, GateReport)
+        try:
+            declared = load_by_name(name, project_root()).release
+        except PipelineError:  # the report is about what was stored, whatever became of its specification
+            declared = Release()
+        spent = cost.cost(cost.described(store, name), declared)
     typer.echo("")
     typer.echo(summary(stored))
-    typer.echo(f"\nreport: {shown(stored.path('gate.html'))}")
+    typer.echo(f"\ncost: {'; '.join(cost.lines(spent))}")
+    typer.echo(f"report: {shown(stored.path('gate.html'))}")
     return VERDICTS[stored.verdict]
 
 
@@ -127,22 +136,3 @@ def schema() -> None:
     from sft_pipeline.experiment import Experiment
 
     typer.echo(json.dumps(Experiment.model_json_schema(), indent=2))
-
-
-def verify(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
-    """Check every file of the experiment's lineage against its hash, and every artifact against its inputs."""
-    from sft_pipeline.provenance.store import Store, default_store
-    from sft_pipeline.provenance.store.work_folders import check_names
-    from sft_pipeline.provenance.verification import verify_lineage
-
-    with user_errors():
-        check_names(name)
-        problems, checked = verify_lineage(Store(default_store()), name)
-    for asset, files in checked.items():
-        typer.echo(f"{asset:20} {files} files")
-    for problem in problems:
-        typer.secho(problem, fg=typer.colors.RED, err=True)
-    if not checked and not problems:
-        typer.secho(f"error: nothing was materialized for {name}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2)
-    raise typer.Exit(1 if problems else 0)

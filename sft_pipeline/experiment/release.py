@@ -47,6 +47,8 @@ class Release(Section):
     base_license: str | None = Field(None, description="Licence of the base model, which binds the adapter too.")
     limits: tuple[str, ...] = Field((), description="Known limits of the model for its card, a sentence each.")
     price_per_hour: float | None = Field(
-        None, gt=0, description="Price of an hour of the machine; SFT_PIPELINE_PRICE_PER_HOUR at the run stands above it."
+        None,
+        gt=0,
+        description="Price of an hour of the machine; SFT_PIPELINE_PRICE_PER_HOUR at the run stands above it.",
     )
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="Currency of the price, by ISO 4217.")

@@ -53,6 +53,9 @@ def record() -> dict[str, str]:
         **library_versions(*LIBRARIES),
     }
     torch = sys.modules.get("torch")  # only where the step needed it: importing it for a record would cost seconds
+    if torch is not None:
+        found["threads"] = str(torch.get_num_threads())
+        found["instructions"] = torch.backends.cpu.get_cpu_capability()
     if torch is not None and torch.cuda.is_available():
         found["device"] = torch.cuda.get_device_name()
         found["cuda"] = str(torch.version.cuda)

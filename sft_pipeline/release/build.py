@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 import yaml
 
-from sft_pipeline.artifacts import Artifact, ExportReport, GateReport, ReleaseSnapshot, SeriesReport, eligibility
+from sft_pipeline.artifacts import (
+    Artifact,
+    CapabilityReport,
+    ExportReport,
+    GateReport,
+    ReleaseSnapshot,
+    eligibility,
+)
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.hashing import files_below, hash_file
@@ -17,16 +24,18 @@ from sft_pipeline.release import bom, card, cost, verify
 from sft_pipeline.release.eligibility import OPTIONAL, PARTS, problems
 from sft_pipeline.release.statement import statement
 
-FILES = {
-    "lora_adapter": {"TRAINING_SUCCESS": "", "training_manifest.json": "", "log_history.json": "reports/training/", "loss.png": "reports/training/"},
-    "training_report": {"curves.png": "reports/training/"},
-    "training_plan": {"schedule.png": "reports/training/"},
-    "gate_report": {name: "reports/" for name in ("gate.json", "gate.txt", "rates.png", "differences.png", "environment.json")},
-    "checkpoint_series": {"series.md": "reports/", "series.png": "reports/"},
-    "capability_report": {"baseline_metrics.json": "", "capabilities.json": "reports/", "capabilities.txt": "reports/", "differences.png": "reports/capabilities/"},
-    "model_exports": {"exports.json": "reports/"},
-}  # fmt: skip
-"""Files of the artifacts that are copied, and to which folder. Those with rows of the data or answers are not among them."""
+FILES = (
+    ("lora_adapter", "", ("TRAINING_SUCCESS", "training_manifest.json")),
+    ("lora_adapter", "reports/training/", ("log_history.json", "loss.png")),
+    ("training_report", "reports/training/", ("curves.png",)),
+    ("training_plan", "reports/training/", ("schedule.png",)),
+    ("gate_report", "reports/", ("gate.json", "gate.txt", "rates.png", "differences.png", "environment.json")),
+    ("checkpoint_series", "reports/", ("series.md", "series.png")),
+    ("capability_report", "", (CapabilityReport.BASELINE,)),
+    ("capability_report", "reports/capabilities/", ("capabilities.json", "capabilities.txt", "differences.png")),
+    ("model_exports", "reports/", ("exports.json",)),
+)
+"""Files of the artifacts that are copied, and to which folder: those without rows of the data and without answers."""
 
 
 def build(
@@ -63,8 +72,8 @@ def build(
     origin = _copied(found, out, kind, copy)
     training = json.loads((out / "training_manifest.json").read_text("utf-8"))
     made = cost.cost(found, experiment.release)
-    if "baseline_metrics.json" not in origin:
-        _json(out / "baseline_metrics.json", _metrics(gate, training))
+    if CapabilityReport.BASELINE not in origin:
+        _json(out / CapabilityReport.BASELINE, _metrics(gate, training))
     specification = experiment.model_dump(mode="json")
     _text(out / "specification.yaml", yaml.safe_dump(specification, sort_keys=False, allow_unicode=True))
     readme, results = card.model_card(found, experiment, title, kind, training, made)
@@ -83,7 +92,7 @@ def build(
         "name": title,
         "experiment": name,
         "verdict": gate.verdict,
-        "artifacts": {asset: artifact.version for asset, artifact in found.items()},
+        "artifacts": [[asset, artifact.version] for asset, artifact in found.items()],
         "subjects": sorted(subjects),
         "origin": dict(sorted(origin.items())),
         "cost": made.model_dump(mode="json"),
@@ -99,7 +108,9 @@ def build(
     return ReleaseSnapshot.finalize(out, hashes, kind=kind, verdict=gate.verdict)
 
 
-def _copied(found: Mapping[str, Artifact], out: Path, kind: str, copy: Callable[[Path, Path], object]) -> dict[str, Any]:
+def _copied(
+    found: Mapping[str, Artifact], out: Path, kind: str, copy: Callable[[Path, Path], object]
+) -> dict[str, Any]:
     """Copy the artifacts' files; returns asset and file of each, by its name in the release."""
     origin: dict[str, list[str]] = {}
 
@@ -109,8 +120,8 @@ def _copied(found: Mapping[str, Artifact], out: Path, kind: str, copy: Callable[
         copy(found[asset].path(file), target)
         origin[to] = [asset, file]
 
-    for asset, names in FILES.items():
-        for file, folder in names.items():
+    for asset, folder, names in FILES:
+        for file in names:
             if asset in found and file in found[asset].files:
                 take(asset, file, folder + file)
     if kind == "release":
@@ -149,9 +160,17 @@ def _described(artifact: Artifact) -> dict[str, Any]:
 
 def _metrics(gate: GateReport, training: Mapping[str, Any]) -> dict[str, Any]:
     """Baseline figures where no capabilities were measured: those of the gate and of the training."""
-    groups = {g.name: {"n": g.n, "successes": g.sft_successes, "interval": g.sft_interval} for g in (gate.overall, *gate.types)}
+    groups = {
+        g.name: {"n": g.n, "successes": g.sft_successes, "interval": g.sft_interval}
+        for g in (gate.overall, *gate.types)
+    }
     result = training["result"]
-    return {"benchmarks": {}, "test_split": groups, "dev_loss": result["dev_loss"], "dev_perplexity": result["dev_perplexity"]}
+    return {
+        "benchmarks": {},
+        "test_split": groups,
+        "dev_loss": result["dev_loss"],
+        "dev_perplexity": result["dev_perplexity"],
+    }
 
 
 def _link(source: Path, target: Path) -> None:
@@ -162,7 +181,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _json(path: Path, value: object) -> None:
-    _text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _text(path: Path, text: str) -> None:

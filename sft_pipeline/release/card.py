@@ -9,6 +9,8 @@ from typing import Any
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
     Artifact,
+    BenchmarkResult,
+    CapabilityReport,
     ExportReport,
     GateReport,
     GroupResult,
@@ -143,7 +145,11 @@ def data_card(found: Mapping[str, Artifact], experiment: Experiment, name: str) 
     text += _table(("source", "schema", "rows read", "rows kept", "duplicates and filtered"),
                    [(plain(raw.source), plain(raw.source_schema), raw.rows + sum(raw.rejected.values()), clean.rows,
                      sum(clean.rejected.values()))])  # fmt: skip
-    text += ["## Splits", "", *_table(("split", "rows", "version"), [(p, d.rows, d.version) for p, d in splits.items()])]
+    text += [
+        "## Splits",
+        "",
+        *_table(("split", "rows", "version"), [(p, d.rows, d.version) for p, d in splits.items()]),
+    ]
     text += ["## Rejected rows", ""]
     text += _table(("reason", "rows"), sorted((plain(k), v) for k, v in (raw.rejected | clean.rejected).items()))
     text += ["## Quality", "", *_table(
@@ -172,13 +178,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return [*("| " + " | ".join(map(str, row)) + " |" for row in made), ""]
 
 
-def _capabilities(found: Mapping[str, Artifact]) -> Sequence[Any]:
-    return getattr(found.get("capability_report"), "results", ())
+def _capabilities(found: Mapping[str, Artifact]) -> Sequence[BenchmarkResult]:
+    report = found.get("capability_report")
+    return report.results if isinstance(report, CapabilityReport) else ()
 
 
-def _capability(result: Any) -> list[str]:
-    sft = result.sft
-    interval = result.difference_interval
+def _capability(result: BenchmarkResult) -> list[str]:
+    sft, interval = result.sft, result.difference_interval
     return [
         plain(result.name),
         str(result.n),
@@ -226,7 +232,11 @@ def _limits(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
     if experiment.release.base_license is None:
         said.append("The base model's licence is not declared here; it binds this adapter too.")
     gate = found["gate_report"]
-    said += [f"{r.criterion}: {r.detail}" for r in getattr(gate, "reasons", ()) if r.outcome == "info" and r.id == "worse_types"]
+    said += [
+        f"{r.criterion}: {r.detail}"
+        for r in getattr(gate, "reasons", ())
+        if r.outcome == "info" and r.id == "worse_types"
+    ]
     return said
 
 

@@ -1,10 +1,12 @@
 """What an experiment cost: time, devices, energy, tokens and money, by step and in all."""
 
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
 
 from sft_pipeline.artifacts import AdapterSnapshot, Artifact, Frozen, Generations
+from sft_pipeline.errors import CorruptArtifactError
 from sft_pipeline.experiment import Release
+from sft_pipeline.provenance.store import Store
 
 KWH = 3.6e6
 """Joules of a kilowatt hour."""
@@ -87,13 +89,26 @@ def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
     )
 
 
+def described(store: Store, experiment: str) -> dict[str, Artifact]:
+    """The stored artifacts by their descriptions alone; those that are damaged are left out.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    found: dict[str, Artifact] = {}
+    for asset in store.assets(experiment):
+        with suppress(CorruptArtifactError):
+            found[asset] = store.describe(asset, experiment, Artifact)
+    return found
+
+
 def lines(made: Cost) -> list[str]:
     """The sums in short sentences, for a terminal, the report and the card."""
     found = [f"{made.seconds / 3600:.3f} h in {len(made.steps)} steps, {made.device_hours:.3f} device hours"]
     found.append(f"{made.tokens:,} tokens trained on or generated")
     found.append(f"{made.kwh:.3f} kWh on CUDA devices" if made.kwh is not None else "energy: not measured")
-    price = "no price of an hour is declared" if made.price is None else f"{made.price:.2f} {made.currency}"
-    found.append(f"cost: {price}")
+    price = "no price of an hour is declared" if made.price is None else f"{made.price:.2f} {made.currency} in all"
+    found.append(price)
     if made.not_measured:
         found.append(f"without {', '.join(made.not_measured)}, whose time was not measured")
     return found
@@ -103,8 +118,3 @@ def _tokens(artifact: Artifact) -> int | None:
     if isinstance(artifact, AdapterSnapshot):
         return int(artifact.measurements.get("tokens", 0))
     return round(artifact.mean_tokens * artifact.rows) if isinstance(artifact, Generations) else None
-
-
-def as_json(made: Cost) -> dict[str, Any]:
-    """The cost for a manifest."""
-    return made.model_dump(mode="json")

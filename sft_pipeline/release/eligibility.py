@@ -7,6 +7,7 @@ from typing import Any
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
     Artifact,
+    CapabilityReport,
     ExportReport,
     GateReport,
     Generations,
@@ -52,6 +53,8 @@ def problems(found: Mapping[str, Artifact], experiment: Experiment, name: str) -
     missing = [asset for asset in PARTS if asset not in found]
     if experiment.export.kinds and "model_exports" not in found:
         missing.append("model_exports")
+    if getattr(experiment.evaluation, "capabilities", None) and "capability_report" not in found:
+        missing.append("capability_report")
     if missing:
         return [f"{', '.join(missing)} is not stored; materialize it: sft-pipeline run {name}"]
     gate = _of(found, "gate_report", GateReport)
@@ -77,8 +80,9 @@ def problems(found: Mapping[str, Artifact], experiment: Experiment, name: str) -
         if [r.kind for r in exports.results] != list(experiment.export.kinds):
             report.append("model_exports: the specification declares others; materialize it again")
     capabilities = found.get("capability_report")
-    blocking = getattr(capabilities, "blocking", ()) if capabilities is not None else ()
-    return report + [f"capabilities: {problem}" for problem in blocking]
+    if isinstance(capabilities, CapabilityReport):
+        report += [f"capabilities: {problem}" for problem in capabilities.problems]
+    return report
 
 
 def _of(found: Mapping[str, Artifact], asset: str, kind: Any) -> Any:
@@ -88,22 +92,29 @@ def _of(found: Mapping[str, Artifact], asset: str, kind: Any) -> Any:
 
 
 def _specification(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
-    """Where the specification says something else than what the artifacts were made with."""
+    """Where the specification says something else than what the artifacts were made with.
+
+    A field that they do not know, such as one of a later version, is left out: its key tells whether they still stand.
+    """
     manifest = json.loads(found["lora_adapter"].path("training_manifest.json").read_text("utf-8"))
     gate = json.loads(found["gate_report"].path("gate.json").read_text("utf-8"))
-    sft = _of(found, "sft_generations", Generations)
-    decoding, training = json.loads(sft.conditions["decoding"]), experiment.training.deciding
-    declared = experiment.generation.model_dump(mode="json")
-    other = {
-        "training": {name: manifest["hyperparameters"].get(name) for name in training} != training,
-        "prompt": manifest["prompt"] != experiment.prompt.model_dump(mode="json"),
-        "model": {name: manifest["model"].get(name) for name in experiment.model.loading} != experiment.model.loading,
-        "generation": decoding != {name: declared[name] for name in decoding},
-        "evaluation.gate": gate["gate"] != experiment.evaluation.gate.model_dump(mode="json"),
+    decoding = json.loads(_of(found, "sft_generations", Generations).conditions["decoding"])
+    sections: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+        "training": (experiment.training.cache_key, manifest["hyperparameters"]),
+        "prompt": (experiment.prompt.model_dump(mode="json"), manifest["prompt"]),
+        "model": (experiment.model.loading, manifest["model"]),
+        "generation": (experiment.generation.model_dump(mode="json"), decoding),
+        "evaluation.gate": (experiment.evaluation.gate.model_dump(mode="json"), gate["gate"]),
     }
+    other = [
+        f"{section}.{name}"
+        for section, (declared, recorded) in sections.items()
+        for name in declared
+        if name in recorded and declared[name] != recorded[name]
+    ]
+    if not other:
+        return []
     return [
-        f"the specification's {section} is not the one that the artifacts were made with; run the experiment again, or "
+        f"the specification says another {', '.join(other)} than the artifacts were made with; run the experiment again, or "
         "take the edit back"
-        for section, differs in other.items()
-        if differs
     ]

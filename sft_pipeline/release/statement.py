@@ -63,7 +63,9 @@ def _judges(asset: str) -> bool:
 
 def _descriptor(asset: str, artifact: Artifact) -> dict[str, Any]:
     """A resource by the version under which lineage.json describes it."""
-    files = {f"file:{name}": ref.sha256 for name, ref in sorted(artifact.files.items())} if asset == "base_model" else {}
+    files = (
+        {f"file:{name}": ref.sha256 for name, ref in sorted(artifact.files.items())} if asset == "base_model" else {}
+    )
     notes = {"type": type(artifact).__name__, **files}
     if isinstance(artifact, ModelSnapshot):
         notes |= {"source": artifact.source, "revision": artifact.revision}

@@ -65,19 +65,16 @@ def check_sums(folder: str, files: set[str]) -> tuple[dict[str, str], list[str]]
                 problems.append(f"{SUMS}: line {number} is no sum of a file of its own: {line[:80]!r}")
             else:
                 sums[found[2]] = found[1]
-    for name in sorted(sums.keys() - files):
-        problems.append(f"{name}: is missing")
-    for name in sorted(files - sums.keys() - {SUMS, SIGNATURE}):
-        problems.append(f"{name}: was added, {SUMS} does not name it")
-    for name in sorted(sums.keys() & files):
-        if sha256(os.path.join(folder, name)) != sums[name]:
-            problems.append(f"{name}: was changed, its hash is not the one in {SUMS}")
-    return sums, problems
+    problems += (f"{name}: is missing" for name in sorted(sums.keys() - files))
+    added = files - sums.keys() - {SUMS, SIGNATURE}
+    problems += (f"{name}: was added, {SUMS} does not name it" for name in sorted(added))
+    changed = [name for name in sorted(sums.keys() & files) if sha256(os.path.join(folder, name)) != sums[name]]
+    return sums, problems + [f"{name}: was changed, its hash is not the one in {SUMS}" for name in changed]
 
 
 def check_chain(sums: dict[str, str], manifest: Any, lineage: Any, statement: Any, gate: Any) -> list[str]:
     """The hashes of the artifacts, their links, and where the files of the release come from."""
-    problems, versions, contents = [], {}, {}  # type: ignore[var-annotated]
+    problems, versions, contents = [], {}, {}
     for asset, entry in lineage["artifacts"].items():
         described = entry["described"]
         if hash_value(described) != entry["digest"] or hash_value(entry.get("identity", described)) != entry["version"]:
@@ -90,7 +87,7 @@ def check_chain(sums: dict[str, str], manifest: Any, lineage: Any, statement: An
     for name, (asset, file) in manifest["origin"].items():
         if sums.get(name) is None or contents.get(asset, {}).get(file) != sums[name]:
             problems.append(f"{name}: is not the {file} of {asset}, as {LINEAGE} has it")
-    if manifest["artifacts"] != versions:
+    if dict(manifest["artifacts"]) != versions:
         problems.append(f"{MANIFEST}: does not name the artifacts of {LINEAGE}")
     subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
     if not subjects or subjects != {name: sums.get(name) for name in manifest["subjects"]}:
@@ -139,8 +136,10 @@ if __name__ == "__main__":
     for line in found:
         print(line, file=sys.stderr)
     if not found:
-        print(f"{manifest['kind']} {manifest['name']}: verdict {manifest['verdict']}, every file and every link matches")
-        print(f"chain: {' <- '.join(reversed(manifest['artifacts']))}")
+        print(
+            f"{manifest['kind']} {manifest['name']}: verdict {manifest['verdict']}, every file and every link matches"
+        )
+        print(f"chain: {' <- '.join(asset for asset, _ in reversed(manifest['artifacts']))}")
     signed = os.path.lexists(os.path.join(place, SIGNATURE))
     print(f"signature: {'there is one, which this file cannot check' if signed else 'unsigned'}")
     sys.exit(1 if found else 0)

@@ -27,6 +27,8 @@ ASSETS = {
     "sft_generations": "evaluation",
     "checkpoint_series": "evaluation",
     "gate_report": "evaluation",
+    "model_exports": "release",
+    "release": "release",
 }
 
 ON_THE_DEVICE = {
@@ -36,6 +38,7 @@ ON_THE_DEVICE = {
     "base_generations",
     "sft_generations",
     "checkpoint_series",
+    "model_exports",
 }
 
 
@@ -81,6 +84,7 @@ def test_every_check_blocks_and_belongs_to_an_experiment(graph):
         "training_report",
         "sft_generations",
         "gate_report",
+        "model_exports",
     }
     assert all(check.blocking for check in checks)
     assert all(check.partitions_def is not None for check in checks)
@@ -96,7 +100,7 @@ def test_steps_that_load_the_model_carry_the_device_tag():
 
 def test_selections_that_people_use_resolve(graph):
     selected = {key.path[-1] for key in dg.AssetSelection.from_string("sft_generations+").resolve(graph)}
-    assert selected == {"sft_generations", "gate_report"}
+    assert selected == {"sft_generations", "gate_report", "model_exports", "release"}
     defs = build_defs()
     for job in ("full_lineage", "data_only", "re_evaluate"):
         assert defs.resolve_job_def(job).partitions_def is not None

@@ -72,9 +72,7 @@ def model_exports(
     from sft_pipeline.release.export.exports import export
 
     answers = base_generations, sft_generations
-    return export(
-        work.experiment, base_model, lora_adapter, test_split, *answers, work.root, work.folder, work.out
-    )
+    return export(work.experiment, base_model, lora_adapter, test_split, *answers, work.root, work.folder, work.out)
 
 
 @step(
@@ -108,7 +106,5 @@ def release(
     """The release folder: adapter, reports, cards, provenance and `verify.py`; only from a passed gate of exactly these."""
     from sft_pipeline.release.build import build
 
-    found: dict[str, Artifact] = {
-        name: value for name, value in locals().items() if isinstance(value, Artifact)
-    }
+    found: dict[str, Artifact] = {name: value for name, value in locals().items() if isinstance(value, Artifact)}
     return build(found, work.experiment, work.context.partition_key, work.out, link=not work.store.remote)

@@ -138,7 +138,11 @@ def answers(
     rows = read_table(test.path(InstructionDataset.ROWS), ["id", "instruction"])
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
     work.mkdir(parents=True, exist_ok=True)
-    header = {"export": kind, "files": hash_value({p.name: hash_file(p) for p in files_below(folder)}), "items": test.digest}
+    header = {
+        "export": kind,
+        "files": hash_value({p.name: hash_file(p) for p in files_below(folder)}),
+        "items": test.digest,
+    }
     with open_engine(alone, model) as engine:
         made, _ = resumed(engine, alone, prompts, None, work, header)
         name = f"{engine.name} {engine.versions().get(engine.name, '')}".strip()

@@ -91,7 +91,9 @@ def compare(
     detail = _sentence(overall, figures, lost)
     for found in open_:
         if found is not overall:
-            detail += f"; {found.name}: {found.result.lost} lost of {found.result.n}, margin {signed(-found.margin)} points"
+            detail += (
+                f"; {found.name}: {found.result.lost} lost of {found.result.n}, margin {signed(-found.margin)} points"
+            )
     if not open_:
         return ExportResult(**shown, **figures, verdict="accepted", detail=detail)
     if worse:

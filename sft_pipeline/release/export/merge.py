@@ -37,10 +37,14 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
         model = loader.load_model(base.root, spec.model_copy(update={"quantization": "none"}))
     else:
         if spec.quantization == "none":
-            raise ModelError("export merged_dequantized: model.quantization is none, nothing is quantised: export merged")
+            raise ModelError(
+                "export merged_dequantized: model.quantization is none, nothing is quantised: export merged"
+            )
         model = loader.load_model(base.root, spec)
         if any(isinstance(module, ParametrizationList) for module in model.modules()):
-            raise ModelError("export merged_dequantized: this architecture holds quantised stacks of experts: export merged")
+            raise ModelError(
+                "export merged_dequantized: this architecture holds quantised stacks of experts: export merged"
+            )
         model = model.dequantize()
         _to_declared(model, spec)
     try:
