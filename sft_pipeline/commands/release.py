@@ -48,7 +48,7 @@ def release(
             raise StoreError("; ".join(damaged.values()))
         kind: Literal["release", "report"] = "report" if report else "release"
         with tempfile.TemporaryDirectory(prefix="release-") as again:
-            if push and (out / "SHA256SUMS").is_file():  # a push that broke off goes on with the folder that is there
+            if push and (out / "SHA256SUMS").is_file():  # a push that broke off resumes with the folder that is there
                 made = build(found, experiment, name, Path(again), kind)
                 if (Path(again) / "SHA256SUMS").read_bytes() != (out / "SHA256SUMS").read_bytes() or check(str(out))[0]:
                     raise DataError(f"{out} is there already and is not this {kind}; name another folder.")

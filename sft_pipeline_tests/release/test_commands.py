@@ -61,7 +61,7 @@ def test_a_damaged_artifact_is_not_released(project, run):
     assert code == 2 and "adapter_model.safetensors was changed" in text and not (project / "out").exists()
 
 
-def test_a_push_that_broke_off_goes_on_with_the_folder_that_is_there(project, run, monkeypatch):
+def test_a_push_that_broke_off_resumes_with_the_folder_that_is_there(project, run, monkeypatch):
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
