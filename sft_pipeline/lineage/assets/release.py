@@ -18,8 +18,7 @@ from sft_pipeline.artifacts import (
     TrainingReport,
 )
 from sft_pipeline.lineage import asset_checks, metadata
-from sft_pipeline.lineage.asset import Check
-from sft_pipeline.lineage.asset import SCORERS
+from sft_pipeline.lineage.asset import SCORERS, Check
 from sft_pipeline.lineage.dependencies import decoding, judging
 from sft_pipeline.lineage.resources import user_errors
 from sft_pipeline.lineage.step import Work, step
