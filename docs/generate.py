@@ -110,14 +110,19 @@ def commands() -> str:
     """Every command with its arguments and options, and the exit codes in one table."""
     import typer
 
-    from sft_pipeline.cli import EXIT_CODES, app
+    from sft_pipeline.cli import EXIT_CODES, app, command_name
 
     group: Any = typer.main.get_command(app)
     lines = ["# Commands", "", "## Exit codes", "", "3 is a fault of the program in every command.", ""]
     lines += ["| command | 0 | 1 | 2 |", "|---|---|---|---|"]
     for function, codes in EXIT_CODES.items():
-        lines.append(_table_row(f"[`{function.__name__}`](#{function.__name__})", *(code or "–" for code in codes)))
+        name = command_name(function)
+        lines.append(_table_row(f"[`{name}`](#{name.replace(' ', '-')})", *(code or "–" for code in codes)))
+    found = {}
     for name, command in group.commands.items():
+        below = getattr(command, "commands", {"": command})
+        found |= {f"{name} {inner}".strip(): one for inner, one in below.items()}
+    for name, command in found.items():
         usage = " ".join(command.collect_usage_pieces(command.context_class(command)))
         lines += ["", f"## {name}", "", f"`sft-pipeline {name} {usage}`", "", _paragraphs(command.help or ""), ""]
         rows = [_parameter(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]

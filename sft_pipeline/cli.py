@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from sft_pipeline.commands import data, evaluation, lineage, release, store, training, ui
+from sft_pipeline.commands import data, evaluation, lineage, release, review, store, training, ui
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -45,17 +45,30 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
         "everything matches", "a file or an input was changed, or the signature does not hold", "nothing is stored"
     ),
     release.reproduce: ExitCodes("every artifact is the same", "some differ or are missing", "nothing to compare"),
+    review.make: ExitCodes("the pages are written", "", "unusable input, or nothing to compare"),
+    review.serve: ExitCodes("ended", "", "the port is taken, or no review"),
+    review.read: ExitCodes("all that was returned was used", "a returned file was not used", "unusable input"),
     ui.ui: ExitCodes("ended", "Dagster failed", "a port is taken, or the store cannot be read"),
     store.gc: ExitCodes("listed or removed"),
     store.restore: ExitCodes("listed or restored"),
 }
 """Every command in the order in which the help lists them."""
 
+REVIEW = typer.Typer(name="review", help="Human review: pages for raters, and what they say.", no_args_is_help=True)
+app.add_typer(REVIEW)
+
+
+def command_name(function: Callable[..., None]) -> str:
+    """A command as it is typed, with its group."""
+    return f"{'review ' if function.__module__ == review.__name__ else ''}{function.__name__}"
+
+
 for _command, _codes in EXIT_CODES.items():
     _meanings = (
         f"{number}: {meaning}" for number, meaning in enumerate((*_codes, "a fault of the program")) if meaning
     )
-    app.command(epilog=f"Exit codes. {'; '.join(_meanings)}.")(_command)
+    _group = REVIEW if command_name(_command).startswith("review ") else app
+    _group.command(epilog=f"Exit codes. {'; '.join(_meanings)}.")(_command)
 
 if __name__ == "__main__":
     app()

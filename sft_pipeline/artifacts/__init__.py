@@ -48,6 +48,20 @@ from sft_pipeline.artifacts.evaluation import (
 )
 from sft_pipeline.artifacts.model import GuardReport, ModelSnapshot, SentinelResult
 from sft_pipeline.artifacts.release import ExportReport, ExportResult, ReleaseSnapshot
+from sft_pipeline.artifacts.review import (
+    Choice,
+    Estimate,
+    HumanReview,
+    Preference,
+    RaterAgreement,
+    RaterResult,
+    ReviewItem,
+    ReviewKey,
+    ReviewRequest,
+    ReviewTask,
+    Success,
+    Unsettled,
+)
 from sft_pipeline.artifacts.training import AdapterSnapshot, Finding, TrainingPlan, TrainingReport
 
 __all__ = [
@@ -57,10 +71,12 @@ __all__ = [
     "BenchmarkResult",
     "CapabilityReport",
     "CapabilityVerdict",
+    "Choice",
     "ComparisonReport",
     "DuplicateClusters",
     "ExportReport",
     "ExportResult",
+    "Estimate",
     "Figures",
     "FileRef",
     "FilterOutcome",
@@ -70,6 +86,7 @@ __all__ = [
     "Generations",
     "GroupResult",
     "GuardReport",
+    "HumanReview",
     "InstructionDataset",
     "LeakageProof",
     "LeakedPair",
@@ -83,11 +100,18 @@ __all__ = [
     "ModelScore",
     "ModelSnapshot",
     "Perplexity",
+    "Preference",
     "ProtectedResult",
     "QualityManifest",
+    "RaterAgreement",
+    "RaterResult",
     "Reason",
     "RejectedSample",
     "ReleaseSnapshot",
+    "ReviewItem",
+    "ReviewKey",
+    "ReviewRequest",
+    "ReviewTask",
     "Sensitivity",
     "SentinelResult",
     "ScoreComparison",
@@ -95,7 +119,9 @@ __all__ = [
     "SeriesPoint",
     "SeriesReport",
     "SourceFiles",
+    "Success",
     "Threshold",
     "TrainingPlan",
     "TrainingReport",
+    "Unsettled",
 ]

@@ -24,7 +24,7 @@ from sft_pipeline.experiment.data import (
     TokenBounds,
     Toxicity,
 )
-from sft_pipeline.experiment.evaluation import Evaluation, EvaluationOnly, Gate, Protected, ScorerSpec, Series
+from sft_pipeline.experiment.evaluation import Evaluation, EvaluationOnly, Gate, Protected, Review, ScorerSpec, Series
 from sft_pipeline.experiment.experiment import Experiment
 from sft_pipeline.experiment.generation import Generation, Prompt, Sampling
 from sft_pipeline.experiment.model import Architecture, BaseModelSpec, EmbeddedBase, FolderBase, HubBase, Sentinel
@@ -65,6 +65,7 @@ __all__ = [
     "Protected",
     "Quality",
     "Release",
+    "Review",
     "Sampling",
     "ScorerSpec",
     "Section",

@@ -126,6 +126,14 @@ class Gate(Section):
         description="Labels of each model from which they support its scores: where a quarter of a model's answers are "
         "misjudged, ten labels show one of them with a probability of 94 %.",
     )
+    people: Literal["prefer", "not_worse"] | None = Field(
+        None,
+        description="What a human review must show besides: that people prefer the fine-tuned model, by a sign test below "
+        "alpha; or that it is not worse, by the lower bound of their net preference above -people_margin.",
+    )
+    people_margin: float = Field(
+        0.10, gt=0, lt=1, description="Largest tolerated net preference for the base, where people say not_worse."
+    )
     bootstrap_samples: Positive = Field(2000, description="Samples of the bootstrap by cluster.")
     bootstrap_seed: Seed = Field(11, description="Seed of that bootstrap.")
     protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
@@ -158,6 +166,39 @@ class Series(Section):
     )
 
 
+class Review(Section):
+    """A human review: what people are shown, and where their answers are found."""
+
+    returned: str = Field(
+        description="Folder for the files that raters return, relative to the project's root, for this experiment alone."
+    )
+    guide: str = Field(
+        "Read the instruction, then both answers. An answer succeeds if it does what the instruction asks and what it says "
+        "is true. Then say which answer is better, or that neither is. Length and style count only as far as they help "
+        "whoever asked.",
+        min_length=1,
+        description="What raters read before they begin.",
+    )
+    raters: Positive = Field(2, description="People who judge; all of them see the same items, each in another order.")
+    items_per_rater: int = Field(100, ge=4, description="Pairs on a page, with repeats and catch trials.")
+    repeated: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the page that shows a pair again, with its sides exchanged."
+    )
+    catch_trials: float = Field(0.05, ge=0, le=0.5, description="Share of the page that shows one text twice.")
+    oversample: float = Field(
+        3.0,
+        ge=1,
+        description="How much likelier a pair is drawn that the scorers judge differently or cannot judge. Weights undo it.",
+    )
+    seed: Seed = Field(11, description="Seed of the draw and of every order.")
+
+    @model_validator(mode="after")
+    def _something_to_judge(self) -> "Review":
+        if self.repeated + self.catch_trials > 0.5:
+            raise ValueError("repeated and catch_trials are more than half of the page")
+        return self
+
+
 class Evaluation(Section):
     """How answers are judged and when the verdict is positive."""
 
@@ -166,6 +207,15 @@ class Evaluation(Section):
         None,
         description="JSONL of id, output and success by humans, relative to the project's root: agreement of the scorers "
         "with it is part of the gate.",
+    )
+    review: Review | None = Field(
+        None,
+        description="A human review of the answers; its labels count as human_labels, its preference for gate.people.",
+    )
+    human_preference: str | None = Field(
+        None,
+        description="review.json of `sft-pipeline review read`, relative to the project's root, for gate.people where the "
+        "answers are files.",
     )
     run_code: bool = Field(
         False, description="Let the scorer `code` run what a model wrote. Off by default: it is foreign code."

@@ -61,34 +61,50 @@ def server(store: Path, port: int = PORT) -> ThreadingHTTPServer:
     """
     token = _token(store)
 
-    class Pages(BaseHTTPRequestHandler):
+    class Pages(LocalHandler):
         def do_GET(self) -> None:
             """Send a page."""
-            name = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
-            if name not in ("127.0.0.1", "localhost", "[::1]"):  # a site that resolves to this machine
-                self.send_error(HTTPStatus.FORBIDDEN)
-                return
-            page = _page(store, token, self.path)
+            page = self.from_here() and _page(store, token, self.path)
             if page is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
-                return
-            content = page.read_bytes()
-            self.send_response(HTTPStatus.OK)
-            for header, value in {**HEADERS, "Content-Length": str(len(content))}.items():
-                self.send_header(header, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args: object) -> None:
-            """Log nothing: an address is a secret."""
+            elif page:
+                self.reply(page.read_bytes())
 
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), Pages)
     except OSError as error:
-        raise StoreError(
-            f"port {port} of this machine, which serves the stored pages, cannot be opened: {error.strerror}. End what "
-            "uses it, or choose another one: sft-pipeline ui --pages-port 3002"
-        ) from error
+        raise taken(port, "the stored pages", error, "sft-pipeline ui --pages-port 3002") from error
+
+
+class LocalHandler(BaseHTTPRequestHandler):
+    """Answers browsers on this machine, and logs nothing: an address is a secret."""
+
+    def from_here(self) -> bool:
+        """Whether the request names this machine; otherwise, as from a site that resolves to it, it is refused."""
+        host = self.headers.get("Host") or ""
+        if (host.rpartition(":")[0] or host) in ("127.0.0.1", "localhost", "[::1]"):
+            return True
+        self.send_error(HTTPStatus.FORBIDDEN)
+        return False
+
+    def reply(self, content: bytes) -> None:
+        """Send a page."""
+        self.send_response(HTTPStatus.OK)
+        for header, value in {**HEADERS, "Content-Length": str(len(content))}.items():
+            self.send_header(header, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        """Log nothing."""
+
+
+def taken(port: int, what: str, error: OSError, instead: str) -> StoreError:
+    """The error of a port that cannot be opened."""
+    return StoreError(
+        f"port {port} of this machine, which serves {what}, cannot be opened: {error.strerror}. End what uses it, or choose "
+        f"another one: {instead}"
+    )
 
 
 def _page(store: Path, token: str, path: str) -> Path | None:

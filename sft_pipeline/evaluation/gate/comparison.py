@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.artifacts import Agreement, GroupResult, Sensitivity
+from sft_pipeline.artifacts import Agreement, GroupResult, Preference, Sensitivity
 from sft_pipeline.dataset.text import word_count
 from sft_pipeline.evaluation.gate import answer_texts
 from sft_pipeline.evaluation.gate.pairs import MODELS, Answer, Pair
@@ -37,7 +37,12 @@ class Comparison:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], gate: Gate, agreement: Agreement | None = None, flip_rate: float | None = None
+        self,
+        pairs: Sequence[Pair],
+        gate: Gate,
+        agreement: Agreement | None = None,
+        flip_rate: float | None = None,
+        preference: Preference | None = None,
     ) -> None:
         """The columns of `pairs`.
 
@@ -46,8 +51,10 @@ class Comparison:
             gate: the criteria.
             agreement: of the scorers with human labels, where there are some.
             flip_rate: share of the items on which a repeated run of one model differed; None where it is not known.
+            preference: of people, where a review was held.
         """
         self.pairs, self.gate, self.agreement, self.flip_rate = pairs, gate, agreement, flip_rate
+        self.preference = preference
         self.success = self.column(lambda p, a: _three(a.success))
         self.base, self.sft = self.success["base"], self.success["sft"]
         self.judged: Mask = (self.base >= 0) & (self.sft >= 0)

@@ -11,7 +11,7 @@ from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
-from sft_pipeline.evaluation.gate.lineage_gate import labelled, scorer_names
+from sft_pipeline.evaluation.gate.lineage_gate import labelled, preferred, scorer_names
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import bad_references, same_items
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
@@ -119,7 +119,8 @@ def examine(
     if all(said):
         facts["truncation"] = {name: sum(cut) / len(cut) for name, cut in zip(("base", "sft"), said, strict=True)}
     found = labelled(made, evaluation, root)
-    return Examined(verdict(made, reasons, evaluation.gate, agreement=found), made, facts)
+    preference = preferred(evaluation, root)
+    return Examined(verdict(made, reasons, evaluation.gate, agreement=found, preference=preference), made, facts)
 
 
 def _no_scores(given: Sequence[Given]) -> None:

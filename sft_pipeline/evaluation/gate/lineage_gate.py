@@ -11,7 +11,9 @@ from sft_pipeline.artifacts import (
     GateReport,
     Generations,
     GuardReport,
+    HumanReview,
     InstructionDataset,
+    Preference,
     TrainingReport,
 )
 from sft_pipeline.errors import DataError
@@ -38,6 +40,7 @@ def decide(
     root: Path,
     out: Path,
     work: Path | None = None,
+    review: HumanReview | None = None,
 ) -> GateReport:
     """Judge both models' answers, decide, and write the report to `out`; the same artifacts give the same files.
 
@@ -55,6 +58,7 @@ def decide(
         root: the project's root, where relative files of the specification start.
         out: empty folder for the report.
         work: a folder that outlives a killed process; None keeps nothing for another one.
+        review: what people said of these answers, where the specification declares a review.
     """
     from sft_pipeline.dataset.table import read_table
 
@@ -69,10 +73,11 @@ def decide(
     by_id = [{a["id"]: a for a in side} for side in answers]
     made, out_of_use = pairs(rows, by_id, evaluation, root, work)
     unusable = bad_references(out_of_use, len(rows))
-    found = labelled(made, evaluation, root)
+    found = labelled(made, evaluation, root, review)
     before = [same, *preconditions(test, base, sft, guard, training), *repeated, *unusable]
     flip_rate = max((g.flip_rate for g in (base, sft) if g.flip_rate is not None), default=None)
-    decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate)
+    preference = review.preference if review else preferred(evaluation, root)
+    decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate, preference=preference)
     facts = {
         "sources": {"base": base.conditions.get("model", "the base"), "fine-tuned": "the base with its adapter"}
         | scorer_names(evaluation, {row["type"] for row in rows}),
@@ -83,7 +88,8 @@ def decide(
             "sft_generations": sft.version,
             "base_model_guard": guard.version,
             "training_report": training.version,
-        },
+        }
+        | ({"human_review": review.version} if review else {}),
         "origin": _origin(test, base, sft, guard, training),
         "conditions": base.conditions,
         "trained_on": sft.trained_on,
@@ -147,12 +153,32 @@ def scorer_names(evaluation: Evaluation, types: set[str]) -> dict[str, str]:
     return {"scorers": "; ".join(f"{kind} ({', '.join(t[:4])}{', …' if t[4:] else ''})" for kind, t in kinds.items())}
 
 
-def labelled(made: Sequence[Pair], evaluation: Evaluation, root: Path) -> Agreement | None:
-    """Agreement of the scores with the human labels that the specification names; None where it names none."""
-    if evaluation.human_labels is None:
+def labelled(
+    made: Sequence[Pair], evaluation: Evaluation, root: Path, review: HumanReview | None = None
+) -> Agreement | None:
+    """Agreement of the scores with the human labels of a review, or of the file that comes before it; None without any."""
+    labels = read_labels(review.path(HumanReview.LABELS)) if review and review.labels else {}
+    if evaluation.human_labels is not None:
+        labels |= read_labels(inside(evaluation.human_labels, root, "evaluation.human_labels"))
+    elif not labels:
         return None
-    labels = read_labels(inside(evaluation.human_labels, root, "evaluation.human_labels"))
     return agreement(labels, [output for m in made for output in m.judged_outputs()])
+
+
+def preferred(evaluation: Evaluation, root: Path) -> Preference | None:
+    """The preference in the review.json that the specification names; None where it names none.
+
+    Raises:
+        DataError: the file holds none.
+    """
+    if evaluation.human_preference is None:
+        return None
+    path = inside(evaluation.human_preference, root, "evaluation.human_preference")
+    try:
+        found = json.loads(path.read_text("utf-8"))["preference"]
+        return None if found is None else Preference.model_validate(found)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: is no review.json of `sft-pipeline review read`: {error!r:.200}") from None
 
 
 def _answer(row: Mapping[str, Any], judged: Judged) -> Answer:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sft_pipeline.artifacts import Agreement, GroupResult, ProtectedResult, Reason, Sensitivity
+from sft_pipeline.artifacts import Agreement, GroupResult, Preference, ProtectedResult, Reason, Sensitivity
 from sft_pipeline.evaluation.gate.comparison import Comparison
 from sft_pipeline.evaluation.gate.criteria.length import LengthCheck, length_of
 from sft_pipeline.evaluation.gate.criteria.non_inferiority import protected
@@ -44,6 +44,7 @@ def verdict(
     *,
     agreement: Agreement | None = None,
     flip_rate: float | None = None,
+    preference: Preference | None = None,
 ) -> Decision:
     """Decide on judged pairs.
 
@@ -55,9 +56,10 @@ def verdict(
         gate: the criteria.
         agreement: of the scorers with human labels, where there are some.
         flip_rate: share of the items on which a repeated run of one model differed; None where it was not measured.
+        preference: of people, where a review was held.
     """
     rate = max((r for r in (flip_rate, gate.flip_rate) if r is not None), default=None)
-    c = Comparison(pairs, gate, agreement, rate)
+    c = Comparison(pairs, gate, agreement, rate, preference)
     known = c.texts_known and bool(c.judged.any())
     reasons = list(preconditions)
     for criterion in CRITERIA:

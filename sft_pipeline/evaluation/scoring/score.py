@@ -225,8 +225,9 @@ def outside_files(evaluation: Evaluation, root: Path) -> dict[str, str]:
         for type, spec in sorted(evaluation.scorers.items())
         if spec.kind in FILE_OPTIONS
     }
-    if evaluation.human_labels is not None:
-        named["evaluation.human_labels"] = evaluation.human_labels
+    for name in ("human_labels", "human_preference"):
+        if (path := getattr(evaluation, name)) is not None:
+            named[f"evaluation.{name}"] = path
     return {field: hash_file(inside(written, root, field)) for field, written in named.items()}
 
 

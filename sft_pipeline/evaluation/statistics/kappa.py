@@ -43,21 +43,22 @@ def agreement(
     for model in ("base", "sft"):
         of_model = [said == scored for (whose, _, _), (said, scored) in known.items() if whose == model]
         by_model |= {f"{model}_n": len(of_model), f"{model}_agreed": sum(of_model)}
-    kappa, interval = _kappa(table)
+    kappa, interval = cohens_kappa(table)
     return Agreement(n=int(table.sum()), agreed=int(np.trace(table)), kappa=kappa, interval=interval, **by_model)
 
 
-def _kappa(table: "NDArray[np.int_]") -> tuple[float | None, tuple[float, float] | None]:
+def cohens_kappa(table: "NDArray[np.int_]") -> tuple[float | None, tuple[float, float] | None]:
+    """Kappa of a square table of counts with its 95 % interval; None where one side says one thing only."""
     import numpy as np
     from scipy.stats import norm
-    from statsmodels.stats.inter_rater import cohens_kappa
+    from statsmodels.stats import inter_rater
     from statsmodels.stats.proportion import proportion_confint
 
     n, agreed = int(table.sum()), int(np.trace(table))
     if n == 0 or n in table.sum(axis=0) or n in table.sum(axis=1):
         return None, None
     with np.errstate(invalid="ignore"):  # its test statistic, which is not used, divides by a variance that may be 0
-        result = cohens_kappa(table)
+        result = inter_rater.cohens_kappa(table)
     kappa = float(result.kappa)
     if agreed in (0, n):
         chance = float(table.sum(axis=0) @ table.sum(axis=1)) / n**2

@@ -22,10 +22,11 @@ def pairs():
 def decided():
     """The decision on pairs, with the given criteria."""
 
-    def make(table, agreement=None, texts_known=True, flip_rate=None, **criteria) -> Decision:
+    def make(table, agreement=None, texts_known=True, flip_rate=None, preference=None, **criteria) -> Decision:
         if not texts_known:
             table = [replace(p, base=replace(p.base, output=None), sft=replace(p.sft, output=None)) for p in table]
-        return verdict(table, FINE, Gate(**criteria), agreement=agreement, flip_rate=flip_rate)
+        known = {"agreement": agreement, "flip_rate": flip_rate, "preference": preference}
+        return verdict(table, FINE, Gate(**criteria), **known)
 
     return make
 

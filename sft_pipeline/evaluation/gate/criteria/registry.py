@@ -5,7 +5,15 @@ from typing import Literal
 
 from sft_pipeline.artifacts import Reason
 from sft_pipeline.evaluation.gate.comparison import Comparison
-from sft_pipeline.evaluation.gate.criteria import human_labels, length, non_inferiority, sanity, statistic, stress
+from sft_pipeline.evaluation.gate.criteria import (
+    human_labels,
+    length,
+    non_inferiority,
+    people,
+    sanity,
+    statistic,
+    stress,
+)
 from sft_pipeline.evaluation.gate.criteria.criterion import Criterion, Finding
 
 _SAME = "Make both files from the same items, prompts and decoding, and run again."
@@ -369,6 +377,17 @@ CRITERIA = (
         non_inferiority.guarantees,
         (),
         "Train on items of these types as well, or add test items of them.",
+    ),
+    Criterion(
+        "people",
+        "people's preference",
+        "statistic",
+        "Where `people` is prefer: people prefer the fine-tuned model in a human review of these answers, by a sign test below "
+        "{alpha}; not_worse: the lower bound of their net preference lies above −{people_margin}. Refused without ratings of "
+        "these answers. Alone it passes nothing.",
+        people.preference,
+        ("alpha", "people_margin"),
+        "Hold a review of these answers (sft-pipeline review), or train a better adapter.",
     ),
     Criterion("ties", "ties", "information", "Pairs in which a judge found neither better.", statistic.ties),
     Criterion(

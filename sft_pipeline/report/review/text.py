@@ -1,0 +1,55 @@
+"""The summary of a human review as plain text."""
+
+from collections.abc import Iterator
+
+from sft_pipeline.artifacts import Estimate, HumanReview
+from sft_pipeline.report.excerpt import visible
+
+
+def summary(review: HumanReview) -> str:
+    """What people say, whether they agree, and whether they can be believed."""
+    return visible("\n".join(_lines(review)) + "\n")
+
+
+def _lines(review: HumanReview) -> Iterator[str]:
+    p = review.preference
+    if p is None:
+        yield "no ratings were returned yet"
+    else:
+        who = "the fine-tuned model" if p.net.value > 0 else "the base" if p.net.value < 0 else "neither model"
+        yield f"people prefer {who}: net {_points(p.net)} of all pairs, sign test p = {p.p:.3g}"
+        yield f"  of {p.n} pairs {p.won} are won, {p.lost} lost, {p.tied} tied (unweighted p = {p.p_unweighted:.3g})"
+        if p.corrected:
+            yield f"  without the raters' errors: net {_points(p.corrected)}"
+    for a in review.agreement:
+        what = "success" if a.question == "success" else "preference"
+        if a.value is None or a.interval is None:
+            value = "none, all say the same thing"
+        else:
+            value = f"{a.value:.2f} ({a.interval[0]:.2f} to {a.interval[1]:.2f})"
+        yield f"agreement on {what}: {a.agreed} of {a.n}, {a.measure} {value}"
+    for r in review.raters:
+        yield (
+            f"{r.rater} ({r.source}): {r.answered} of {r.asked} pairs; repeats alike {_share(r.self_agreement)}, catch trials "
+            f"failed {_share(r.catch_failed)}, first minus second {_points(r.position)}"
+            + (f", errors {_percent(r.error_rate)}" if r.error_rate else "")
+            + (f", median {r.seconds:.0f} s" if r.seconds is not None else "")
+        )
+        for problem in r.problems:
+            yield f"  ! {problem}"
+    for name, reason in review.rejected.items():
+        yield f"not used: {name}: {reason}"
+    yield f"{review.labels} labels; {review.unsettled} answers to settle"
+
+
+def _points(e: Estimate) -> str:
+    low, high = e.interval
+    return f"{100 * e.value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
+
+
+def _percent(e: Estimate) -> str:
+    return f"{100 * e.value:.0f} % ({100 * e.interval[0]:.0f} to {100 * e.interval[1]:.0f})"
+
+
+def _share(e: Estimate) -> str:
+    return f"{round(e.value * e.n)} of {e.n}"

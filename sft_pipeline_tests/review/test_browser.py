@@ -1,0 +1,244 @@
+"""Two simulated raters fill in their pages in Chromium, by keyboard alone, and what they save is read."""
+
+import json
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sft_pipeline.experiment import Evaluation, Review
+from sft_pipeline.review import serve
+from sft_pipeline.review.make import make, rows_of_files
+from sft_pipeline.review.results import read
+from sft_pipeline.review.returned import read_returned
+from sft_pipeline_tests.review import simulated
+
+KEYS = {
+    "first": {"yes": "q", "no": "w", "unsure": "e"},
+    "second": {"yes": "u", "no": "i", "unsure": "o"},
+    "better": {"first": "1", "tie": "2", "second": "3"},
+}
+
+
+@contextmanager
+def browser_page(**options):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        page = browser.new_page(**options)
+        page.set_default_timeout(10_000)
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        yield page
+        browser.close()
+    assert not problems
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def real_pairs(real_data, tmp_path_factory):
+    """Pairs of self-instruct and MT-Bench, as `review make` takes them."""
+    base, sft, items = [], [], []
+    lines = (real_data / "self-instruct" / "user_oriented_instructions.jsonl").read_text().splitlines()
+    asked = [json.loads(line) for line in lines]
+    folder = real_data / "self-instruct" / "predictions"
+    davinci, tuned = (
+        [json.loads(line) for line in (folder / f"{name}_predictions.jsonl").read_text().splitlines()]
+        for name in ("davinci", "davinci-self-instruct")
+    )
+    for question, a, b in zip(asked, davinci, tuned, strict=True):
+        base.append({"id": question["id"], "output": a["response"]})
+        sft.append({"id": question["id"], "output": b["response"]})
+        instruction = f"{question['instruction']}\n\n{question['instances'][0]['input']}".strip()
+        items.append({"id": question["id"], "instruction": instruction})
+    bench = (real_data / "pairwise" / "mt-bench" / "gpt-4_pair.jsonl").read_text().splitlines()
+    for row in map(json.loads, bench):
+        question, _, rest = row["g1_user_prompt"].partition("[The Start of Assistant A's Answer]")
+        first, _, rest = rest.partition("[The End of Assistant A's Answer]")
+        second = rest.partition("[The Start of Assistant B's Answer]")[2].partition(
+            "[The End of Assistant B's Answer]"
+        )[0]
+        base.append({"id": f"mt-{row['question_id']}", "output": first.strip()})
+        sft.append({"id": f"mt-{row['question_id']}", "output": second.strip()})
+        items.append({"id": f"mt-{row['question_id']}", "instruction": question.strip()})
+    folder = tmp_path_factory.mktemp("pairs")
+    files = [write(folder / f"{name}.jsonl", rows) for name, rows in (("b", base), ("s", sft), ("i", items))]
+    return rows_of_files(*files, Evaluation(scorers={}), folder)
+
+
+def fill_in(page, tasks, answers):
+    """Answer the open pairs by keys, in the order in which the page shows them."""
+    for task in tasks:
+        assert page.locator(".task:visible").get_attribute("id") == task.task
+        for question, keys in KEYS.items():
+            page.keyboard.press(keys[answers[task.task][question]])
+        page.keyboard.press("Enter")
+
+
+def all_sent(page):
+    """Wait by hand: the page's policy forbids the eval of `wait_for_function`."""
+    for _ in range(200):
+        if page.evaluate("!sending && !unsent.size"):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("answers were not sent")
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_complete_cycle_by_keyboard(real_pairs, tmp_path):
+    key = make(real_pairs, Review(returned="x", items_per_rater=40, guide="<b>Read</b> both."), "real", tmp_path)
+    returned, out = tmp_path / "returned", tmp_path / "out"
+    returned.mkdir()
+    out.mkdir()
+    truth = {row["id"]: ("sft", "sft", "base", "tie")[k % 4] for k, row in enumerate(real_pairs)}
+    with browser_page() as page:
+        for rater, tasks in key.tasks.items():
+            file = tmp_path / "pages" / f"{rater}.html"
+            content = file.read_text()
+            for secret in ("base_first", "davinci", "phi-3-dpo", "stratum", "unclear", key.answers, *key.items):
+                assert secret not in content
+            page.goto(file.as_uri())
+            assert page.locator("#count").inner_text() == "0 of 40 pairs"
+            answers = simulated.answers(key, rater, truth, simulated.rng(5), bias=0.05, error=0.05)
+            fill_in(page, tasks[:15], answers)
+            page.keyboard.press("z")
+            page.keyboard.press("z")
+            assert page.locator("#count").inner_text() == "14 of 40 pairs"
+            page.reload()  # what was entered is kept, and the first open pair is shown
+            fill_in(page, tasks[14:], answers)
+            assert page.locator("#left").inner_text() == "All pairs are judged."
+            with page.expect_download() as download:
+                page.keyboard.press("s")
+            download.value.save_as(returned / download.value.suggested_filename)
+    review = read(key, returned, out)
+    assert not review.rejected and [r.answered for r in review.raters] == [40, 40]
+    net = sum({"sft": 1, "base": -1, "tie": 0}[true] for true in truth.values()) / len(truth)
+    low, high = review.preference.corrected.interval
+    assert low <= net <= high and review.preference.n == 34
+    used, _ = read_returned(key, returned)
+    for rater in key.tasks:
+        expected = simulated.answers(key, rater, truth, simulated.rng(5), bias=0.05, error=0.05)
+        assert {t: (a.first, a.second, a.better) for t, a in used[rater].answers.items()} == {
+            t: (a["first"], a["second"], a["better"]) for t, a in expected.items()
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_page_of_100_real_pairs_opens_in_a_second(real_pairs, tmp_path):
+    key = make(real_pairs, Review(returned="x"), "real", tmp_path)
+    file = tmp_path / "pages" / "rater-1.html"
+    assert file.stat().st_size < 2_000_000
+    with browser_page() as page:
+        took = []
+        for _ in range(3):  # the machine may be busy with something else
+            page.goto(file.as_uri(), wait_until="load")
+            took.append(page.evaluate("performance.getEntriesByType('navigation')[0].domComplete"))
+        assert page.locator("#count").inner_text() == "0 of 100 pairs"
+        assert page.evaluate("pageHash") == key.pages["rater-1"]
+    print(f"{file.stat().st_size} bytes, {took} ms")
+    assert min(took) < 1000
+
+
+HOSTILE = '<script>document.title="owned"</script></div></section><img src=x onerror=alert(1)>\u202e\r\n\x00\ud83d {{ 7*7 }}'.replace(
+    "\ud83d", ""
+)
+
+
+@pytest.mark.slow
+def test_hostile_texts_a_phone_and_an_edited_page(tmp_path):
+    rows = [
+        {
+            "id": f"i{k}",
+            "type": "all",
+            "instruction": HOSTILE + "w" * 500,
+            "base_output": f"{HOSTILE}{k}",
+            "sft_output": f"\tindented\n\n  {k}",
+        }
+        for k in range(6)
+    ]
+    key = make(rows, Review(returned="x", items_per_rater=8, guide=HOSTILE), "hostile", tmp_path)
+    path = tmp_path / "pages" / "rater-1.html"
+    (tmp_path / "returned").mkdir()
+    with browser_page(viewport={"width": 360, "height": 740}) as page:
+        page.goto(path.as_uri())
+        assert page.title().startswith("Review ")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.evaluate("pageHash") == key.pages["rater-1"]
+        page.keyboard.press("1")  # which is better cannot be said before both are judged
+        assert "First say of both answers" in page.locator("#said").inner_text()
+        page.keyboard.press("n")
+        page.keyboard.type("q1z, a note with keys in it")
+        page.keyboard.press("Escape")
+        page.keyboard.press("q")
+        page.keyboard.press("Enter")
+        assert "Pair 1 is not finished: answer 2 is open." in page.locator("#said").inner_text()
+        with page.expect_download() as download:
+            page.keyboard.press("s")
+        download.value.save_as(tmp_path / "returned" / "half.json")
+        used, rejected = read_returned(key, tmp_path / "returned")
+        (answer,) = used["rater-1"].answers.values()
+        assert not rejected and (answer.first, answer.better, answer.note) == (
+            "yes",
+            None,
+            "q1z, a note with keys in it",
+        )
+        edited = tmp_path / "edited.html"
+        edited.write_text(path.read_text().replace("indented", "better", 1))
+        page.goto(edited.as_uri())
+        with page.expect_download() as download:
+            page.keyboard.press("s")
+        download.value.save_as(tmp_path / "returned" / "edited.json")
+    assert "texts were edited" in read_returned(key, tmp_path / "returned")[1]["edited.json"]
+
+
+@pytest.mark.slow
+def test_served_answers_are_stored_as_they_come(small, tmp_path):
+    key, _, truth = small
+    server = serve.server(key, tmp_path, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    answers = simulated.answers(key, "rater-1", truth, simulated.rng(0))
+    try:
+        with browser_page() as page:
+            address = f"http://127.0.0.1:{server.server_address[1]}/{serve.links(key, tmp_path)['rater-1']}"
+            page.goto(address)
+            fill_in(page, key.tasks["rater-1"][:5], answers)
+            all_sent(page)
+            page.evaluate("localStorage.clear()")  # another browser of the same rater
+            page.goto(address)
+            assert page.locator("#count").inner_text() == "5 of 20 pairs"
+            fill_in(page, key.tasks["rater-1"][5:], answers)
+            all_sent(page)
+    finally:
+        server.shutdown()
+    used, rejected = read_returned(key, tmp_path)
+    assert not rejected and sum(a.finished for a in used["rater-1"].answers.values()) == 20
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_serious(small):
+    script = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+    if not script.is_file():
+        pytest.skip("axe-core is not installed: npm install axe-core, or name axe.min.js in AXE_CORE")
+    with browser_page(bypass_csp=True) as page:
+        page.goto((small[1] / "pages" / "rater-1.html").as_uri())
+        page.evaluate(script.read_text())
+        for keys in ("", "qu1", "Enter"):
+            for key in [keys] if keys == "Enter" else keys:
+                page.keyboard.press(key)
+            found = page.evaluate("axe.run()")["violations"]
+            assert not [(v["id"], v["impact"]) for v in found]
