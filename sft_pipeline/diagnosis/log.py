@@ -15,7 +15,7 @@ Series = list[tuple[float, float]]
 KEYS = {
     "step": ("step", "global_step", "current_steps", "iteration", "iter", "_step"),
     "epoch": ("epoch", "current_epoch"),
-    "loss": ("loss", "train_loss", "training_loss"),
+    "loss": ("loss", "train_loss", "training_loss", "train_loss_step", "loss_step", "train_loss_epoch", "lm_loss"),
     "eval_loss": ("eval_loss", "val_loss", "valid_loss", "validation_loss", "dev_loss"),
     "learning_rate": ("learning_rate", "lr"),
     "grad_norm": ("grad_norm", "gradient_norm", "global_grad_norm"),

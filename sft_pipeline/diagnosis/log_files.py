@@ -16,15 +16,17 @@ Records = list[dict[str, Any]]
 
 READABLE = (
     "give a trainer_state.json (or the folder of a run), JSON lines such as trainer_log.jsonl, a W&B export (CSV or JSON), "
-    "or the text log of torchtune or of a Hugging Face trainer"
+    "or a text log whose lines name step and loss (of a Hugging Face trainer, torchtune, Megatron, mlx-lm, nanoGPT)"
 )
 
 LOGS = ("trainer_log.jsonl", "training_log.jsonl", "log_history.json")
 """Logs in the folder of a run that has no trainer_state.json, in the order in which they are looked for."""
 
-_TORCHTUNE = re.compile(r"^\s*Step\s+(\d+)\s*\|\s*(.*)$")
+_STEP = re.compile(r"\b(global[ _]step|step|iter|iteration)\b[\s:#=]*(\d+)", re.IGNORECASE)
 _FIGURE = re.compile(
-    r"([A-Za-z_][\w/.-]*)\s*[:=]\s*(-?(?:\d[\d_.]*(?:[eE][-+]?\d+)?|nan|inf|NaN|Infinity))(?=[\s,|]|$)"
+    r"(?<![\w/.-])(?:reduced_)?((?:(?:train(?:ing)?|val(?:id(?:ation)?)?|eval(?:uation)?|dev|lm)[ _/])?loss(?: train)?|learning[ _]rate|lr|"
+    r"(?:global[ _])?grad(?:ient)?[ _]norm|epoch)\s*[:=]?\s*(-?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf(?:inity)?))(?=[\s,;|)]|$)",
+    re.IGNORECASE,
 )
 _PRINTED = re.compile(r"\{['\"][^{}]*\}")
 _NON_FINITE = re.compile(r"(?<=[:\s])(-?(?:nan|inf))(?=\s*[,}])")
@@ -105,19 +107,27 @@ def _json(file: Path, text: str) -> Any:
 def _records(file: Path, text: str) -> Records:
     """The records of a file, by its content: the ending of its name decides nothing that the content does not."""
     lines = text.splitlines()
-    if text.lstrip()[:1] in ("{", "["):
+    like_json = text.lstrip()[:1] in ("{", "[")  # or a line of text that begins with a time in brackets
+    if like_json:
         filled = [line for line in lines if line.strip()]
         if len(filled) > 1 and _is_object(filled[0]):
             return _json_lines(file, lines)
-        if not _PRINTED.match(filled[0].strip()) or _is_object(filled[0]):
+        if _is_json(text):
             return _from_json(file, _json(file, text))
-    for parse in (_torchtune, _printed):
-        if found := parse(lines):
-            return found
-    table = _csv(file, lines)
+    if found := max(_lines(lines), _printed(lines), key=len):
+        return found
+    table = None if like_json else _csv(file, lines)
     if table is None:
         raise DataError(f"{file}: no training log in a known format; {READABLE}")
     return table
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_object(line: str) -> bool:
@@ -162,10 +172,21 @@ def _from_json(file: Path, state: Any) -> Records:
     raise DataError(f"{file}: no field log_history, so it is not the state of a Hugging Face trainer; {READABLE}")
 
 
-def _torchtune(lines: Sequence[str]) -> Records:
-    """`Step 3 | loss:1.2 lr:0.0003 grad_norm:0.7`, as torchtune's loggers write it."""
-    found = [match for line in lines if (match := _TORCHTUNE.match(line))]
-    return [{"step": int(match[1]), **dict(_FIGURE.findall(match[2]))} for match in found]
+def _lines(lines: Sequence[str]) -> Records:
+    """Lines that name a step and a loss: torchtune's `Step 3 | loss:1.2 lr:0.0003`, Megatron's `iteration 10/ 500 | … | lm
+    loss: 2.3E+00`, mlx-lm's `Iter 10: Train loss 2.345, Learning Rate 1e-05`, nanoGPT's `iter 10: loss 2.3456`."""
+    records = []
+    for line in lines:
+        steps, figures = {name.lower()[0]: number for name, number in _STEP.findall(line)}, {}
+        for name, value in _FIGURE.findall(line):
+            if name.lower() == "epoch" and "." not in value:
+                continue  # the number of an epoch is not how many passes there were
+            name = name.lower().removesuffix(" train").replace(" ", "_").replace("/", "_").removeprefix("lm_")
+            figures["eval_loss" if name.startswith(("val", "eval", "dev")) else name] = value
+        if steps and figures.keys() & {"loss", "train_loss", "training_loss", "eval_loss"}:
+            # that of the run, not of an epoch, where a line has both
+            records.append({"step": int(steps.get("g") or steps.get("s") or steps["i"]), **figures})
+    return records
 
 
 def _printed(lines: Sequence[str]) -> Records:

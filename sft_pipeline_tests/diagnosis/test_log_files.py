@@ -8,6 +8,7 @@ import math
 import pytest
 
 from sft_pipeline.diagnosis.diagnose import judge
+from sft_pipeline.diagnosis.log import canonical
 from sft_pipeline.diagnosis.log_files import log_history
 from sft_pipeline.errors import DataError
 from sft_pipeline_tests.diagnosis.test_diagnosis import falling, run
@@ -72,7 +73,29 @@ def torchtune(row):
     return f"Step {row['step']} | " + " ".join(f"{figures[key]}:{row[key]}" for key in figures if key in row)
 
 
+def megatron(row):
+    loss = "lm loss" if "loss" in row else "validation loss"
+    value = row.get("loss", row.get("eval_loss"))
+    figures = f"learning rate: {row['learning_rate']:.6E} | {loss}: {value:.6E}"
+    norm = f" | grad norm: {row['grad_norm']:.3f}" if "grad_norm" in row else ""
+    return f" iteration {row['step']:8d}/     400 | consumed samples: 64 | epoch: {row['epoch']} | {figures}{norm} | skipped: 0 |"
+
+
+def mlx(row):
+    if "loss" not in row:
+        return f"Iter {row['step']}: Val loss {row['eval_loss']}, epoch {row['epoch']}, Learning Rate {row['learning_rate']}"
+    return (
+        f"Iter {row['step']}: Train loss {row['loss']}, Learning Rate {row['learning_rate']}, grad norm {row['grad_norm']}, "
+        f"epoch {row['epoch']}, It/sec 0.533, Tokens/sec 98.7"
+    )
+
+
+LIGHTNING = {key: {"loss": "train_loss_step", "eval_loss": "val_loss"}.get(key, key) for key in KEYS}
+
 FORMATS = {
+    "megatron.log": "\n".join(["using world size: 8", *map(megatron, RUN)]),
+    "mlx.txt": "\n".join(["Loading datasets", *map(mlx, RUN)]),
+    "lightning.csv": table(renamed(LIGHTNING), list(LIGHTNING.values())),
     "trainer_log.jsonl": lines(row | {"total_steps": 400, "elapsed_time": "0:00:05"} for row in renamed(LLAMA_FACTORY)),
     "rows.jsonl": lines(RUN),
     "wandb.csv": table(wandb_rows(), ["_step", "_timestamp", *WANDB.values()]),
@@ -97,6 +120,23 @@ def test_the_printed_log_of_a_trainer_is_read_behind_its_progress_bar(tmp_path):
     (tmp_path / "train.log").write_text(text)
     found, metrics = judge(log_history(tmp_path / "train.log"))
     assert metrics["log_records"] == 40 and [f.rule for f in found if f.severity == "blocking"] == ["non_finite_loss"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[2026-01-01 00:00:00,000] [INFO] Epoch: 0, Step: {step}, Rank: 0, loss = {loss}",
+        "Training epoch 0, iteration 3/99 | lr: 1e-05 | global_step: {step} | reduced_train_loss: {loss} | time in s: 1.2",
+        "Epoch 1 | iter {step} step {step} | loss train: {loss}, val: n/a | iter time: 350.21 ms (step)",
+        "iter {step}: loss {loss}, time 30.12ms, mfu 10.0%",
+    ],
+    ids=["DeepSpeed", "NeMo", "LitGPT", "nanoGPT"],
+)
+def test_lines_that_name_step_and_loss_are_read(tmp_path, line):
+    rows = [row for row in RUN if "loss" in row]
+    (tmp_path / "train.log").write_text("\n".join(line.format(**row) for row in rows))
+    found = [(row["step"], float(row["loss"])) for row in canonical(log_history(tmp_path / "train.log"))]
+    assert found == [(row["step"], row["loss"]) for row in rows]
 
 
 def test_a_loss_that_is_nan_alone_is_what_happened_and_beside_an_evaluation_it_is_a_gap(tmp_path):
