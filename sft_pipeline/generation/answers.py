@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -115,8 +115,6 @@ def resumed(
 ) -> tuple[list[Completion], list[Completion]]:
     """All answers in the order of `prompts`, and those of them that were computed now; the others lay in `work`.
 
-    A chunk is kept whole or not at all: its prompts share batches, and with them the last bits of the arithmetic.
-
     Args:
         engine: the loaded base model.
         experiment: gives the decoding.
@@ -129,19 +127,41 @@ def resumed(
     if engine.by_length:
         lengths = engine.tokenizer.count(prompts)
         order.sort(key=lambda i: -lengths[i])
-    size = engine.chunk(experiment.generation)
-    journal = Journal(work / FILE, header={**header, "chunk": size})
-    answers = [Completion(**answer) for chunk in journal.records for answer in chunk]
-    if answers:
-        log.info("%d answers of an interrupted generation are kept", len(answers))
-    computed: list[Completion] = []
-    for start in range(len(answers), len(order), size):
-        asked = [prompts[i] for i in order[start : start + size]]
-        chunk = engine.answer(asked, experiment.generation, adapter=adapter)
-        journal.add([asdict(answer) for answer in chunk])
-        computed += chunk
-    done = dict(zip(order, answers + computed, strict=True))
-    return [done[i] for i in range(len(prompts))], computed
+
+    def answer(chunk: list[int]) -> list[dict[str, Any]]:
+        asked = [prompts[i] for i in chunk]
+        return [asdict(answer) for answer in engine.answer(asked, experiment.generation, adapter=adapter)]
+
+    found, kept = in_chunks(work / FILE, header, order, engine.chunk(experiment.generation), answer)
+    if kept:
+        log.info("%d answers of an interrupted generation are kept", kept)
+    answers = [Completion(**answer) for answer in found]
+    return answers, [answers[i] for i in order[kept:]]
+
+
+def in_chunks(
+    file: Path, header: Mapping[str, Any], order: list[int], size: int, compute: Callable[[list[int]], list[Any]]
+) -> tuple[list[Any], int]:
+    """What `compute` makes of the positions in `order`, by position, and how many lay in `file` already.
+
+    A chunk is kept whole or not at all: its rows share batches, and with them the last bits of the arithmetic.
+
+    Args:
+        file: journal of the finished chunks.
+        header: everything that the results depend on; results under another header are discarded.
+        order: every position once.
+        size: positions of a chunk.
+        compute: takes the positions of a chunk and returns a JSON value for each.
+    """
+    journal = Journal(file, header={**header, "chunk": size})
+    done = [value for chunk in journal.records for value in chunk]
+    kept = len(done)
+    for start in range(kept, len(order), size):
+        chunk = compute(order[start : start + size])
+        journal.add(chunk)
+        done += chunk
+    by_position = dict(zip(order, done, strict=True))
+    return [by_position[i] for i in range(len(order))], kept
 
 
 def check(
@@ -161,13 +181,16 @@ def check(
 
 
 def conditions(
-    experiment: Experiment, base: ModelSnapshot, items: InstructionDataset, engine: Engine
+    experiment: Experiment, base: ModelSnapshot, items: InstructionDataset | None, engine: Engine
 ) -> dict[str, str]:
-    """What base and fine-tuned generations must have in common, each as a text that can be compared and shown."""
+    """What base and fine-tuned generations must have in common, each as a text that can be compared and shown.
+
+    Without `items` where what is asked is named elsewhere.
+    """
     spec, decoding = inference_settings(experiment), experiment.generation
     decides = {"max_new_tokens", "stop", "sampling", "batch_size"}
     return {
-        "items": items.digest,
+        **({"items": items.digest} if items else {}),
         "base": base.digest,
         "prompt": hash_value(experiment.prompt.model_dump()),
         "decoding": canonical_json(decoding.model_dump(mode="json", include=decides)),

@@ -30,18 +30,45 @@ def complete(
     sampling: Sampling | None = None,
     logprobs: bool = False,
 ) -> list[Completion]:
-    """Complete every prompt; the result is in the order of `prompts`.
+    """Complete every prompt; the result is in the order of `prompts`. See `complete_ids`.
+
+    Raises:
+        ModelError: a prompt holds a chat-template token, or leaves no tokens for an answer.
+    """
+    return complete_ids(
+        model,
+        tokenizer,
+        tokenizer.encode_all(prompts),
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        stop=stop,
+        sampling=sampling,
+        logprobs=logprobs,
+    )
+
+
+def complete_ids(
+    model: "PreTrainedModel",
+    tokenizer: CleanTokenizer,
+    encoded: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    stop: Sequence[str],
+    sampling: Sampling | None,
+    logprobs: bool,
+) -> list[Completion]:
+    """Complete every prompt of token ids; the result is in their order.
 
     Prompts of similar length share a batch, so that little is spent on padding (left, with an attention mask). A batch
     that is sampled draws from a seed of its own, made of the declared one and of the batch's prompts: the same batch
     gives the same answers, whatever was generated before it.
 
     Raises:
-        ModelError: a prompt holds a chat-template token, or leaves no tokens for an answer.
+        ModelError: a prompt leaves no tokens for an answer.
     """
     import torch
 
-    encoded = tokenizer.encode_all(prompts)
     limits = token_budget(encoded, max_new_tokens, context_length(model.config))
     results: dict[int, Completion] = {}
     for batch in _batches([len(ids) for ids in encoded], limits, batch_size):
@@ -51,7 +78,7 @@ def complete(
                 torch.manual_seed(seed_of(sampling.seed, rows))
             answers = _complete(model, tokenizer, rows, [limits[i] for i in batch], stop, sampling, logprobs)
         results |= zip(batch, answers, strict=True)
-    return [results[i] for i in range(len(prompts))]
+    return [results[i] for i in range(len(encoded))]
 
 
 def _complete(

@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_pipeline.artifacts import ModelSnapshot
+from sft_pipeline.artifacts import FileRef, ModelSnapshot
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import EmbeddedBase, FolderBase, HubBase
 from sft_pipeline.model.finite_weights import FiniteWeights
@@ -91,6 +91,30 @@ def take(
         revision=revision or "sha256:" + hash_value([hashes[file] for file in sorted(hashes)]),
         architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
         parameters=parameters,
+        vocabulary=config["vocab_size"],
+    )
+
+
+def in_place(folder: Path) -> ModelSnapshot:
+    """The model in `folder` where it lies, for commands that store nothing.
+
+    Raises:
+        ModelError: it is not there, incomplete, or pickled.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder}: no such folder; name one with config.json, tokenizer.json and safetensors weights."
+        )
+    config = check_files(folder, str(folder))
+    names = [n for n in (*TAKEN, *weight_files(folder, str(folder))) if (folder / n).is_file()]
+    refs = {n: FileRef(path=n, sha256=hash_file(folder / n), bytes=(folder / n).stat().st_size) for n in names}
+    return ModelSnapshot(
+        root=folder.resolve(),
+        files=refs,
+        source=folder.name,
+        revision="sha256:" + hash_value([refs[name].sha256 for name in sorted(refs)]),
+        architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
+        parameters=count_parameters(folder, str(folder)),
         vocabulary=config["vocab_size"],
     )
 

@@ -11,6 +11,7 @@ from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import Generation
 from sft_pipeline.model.completion import Completion
 from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.score import Scored
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 
 
@@ -35,7 +36,6 @@ class Engine(ABC):
     def chunk(self, decoding: Generation) -> int:
         """Prompts to hand over at once, so that nothing is lost against handing over all of them."""
 
-    @abstractmethod
     def answer(
         self,
         prompts: Sequence[str],
@@ -44,10 +44,23 @@ class Engine(ABC):
         adapter: Path | None = None,
         batch_size: int | None = None,
     ) -> list[Completion]:
+        """Answers in the order of `prompts`, which are rendered; otherwise as `complete`."""
+        encoded = self.tokenizer.encode_all(prompts)
+        return self.complete(encoded, decoding, adapter=adapter, batch_size=batch_size)
+
+    @abstractmethod
+    def complete(
+        self,
+        prompts: Sequence[list[int]],
+        decoding: Generation,
+        *,
+        adapter: Path | None = None,
+        batch_size: int | None = None,
+    ) -> list[Completion]:
         """Answers in the order of `prompts`.
 
         Args:
-            prompts: rendered prompts.
+            prompts: token ids.
             decoding: limits, stop strings and sampling.
             adapter: folder of the adapter; None is the base model.
             batch_size: prompts that are computed together, where it should be another number than usual.
@@ -55,6 +68,31 @@ class Engine(ABC):
         Raises:
             ModelError: a prompt or the adapter cannot be used.
         """
+
+    @abstractmethod
+    def score(
+        self, rows: Sequence[tuple[list[int], list[int]]], batch_size: int, *, adapter: Path | None = None
+    ) -> list[Scored]:
+        """How likely the model finds given continuations.
+
+        Args:
+            rows: token ids of context and continuation, neither empty, together at most `longest_scored`.
+            batch_size: sequences that are computed together.
+            adapter: folder of the adapter; None is the base model.
+
+        Raises:
+            ModelError: the adapter cannot be used, or a log-probability is not finite.
+        """
+
+    @property
+    @abstractmethod
+    def context(self) -> int | None:
+        """Longest sequence of the model in tokens; None where the architecture has no such limit."""
+
+    @property
+    @abstractmethod
+    def longest_scored(self) -> int | None:
+        """Most tokens of a context with its continuation that `score` takes; None without a limit."""
 
     @abstractmethod
     def close(self) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.experiment import BaseModelSpec, Generation
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
-from sft_pipeline.model import loader
-from sft_pipeline.model.completion import Completion
-from sft_pipeline.model.generate import complete
+from sft_pipeline.model import generate, loader, score
+from sft_pipeline.model.completion import Completion, context_length
 from sft_pipeline.provenance.environment import library_versions
 
 
@@ -32,17 +31,17 @@ class TransformersEngine(Engine):
         """A batch: prompts that come ordered by length fall into the same batches either way."""
         return decoding.batch_size
 
-    def answer(
+    def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[list[int]],
         decoding: Generation,
         *,
         adapter: Path | None = None,
         batch_size: int | None = None,
     ) -> list[Completion]:
-        """Answers in the order of `prompts`; see `Engine.answer`."""
+        """Answers in the order of `prompts`; see `Engine.complete`."""
         self._put_on(adapter)
-        return complete(
+        return generate.complete_ids(
             self._model,
             self.tokenizer,
             prompts,
@@ -52,6 +51,23 @@ class TransformersEngine(Engine):
             sampling=decoding.sampling,
             logprobs=True,
         )
+
+    def score(
+        self, rows: Sequence[tuple[list[int], list[int]]], batch_size: int, *, adapter: Path | None = None
+    ) -> list[score.Scored]:
+        """How likely the model finds given continuations; see `Engine.score`."""
+        self._put_on(adapter)
+        return score.score(self._model, rows, self.tokenizer.inner.pad_token_id, batch_size)
+
+    @property
+    def context(self) -> int | None:
+        """By the model's configuration."""
+        return context_length(self._model.config)
+
+    @property
+    def longest_scored(self) -> int | None:
+        """The last token is scored and not read."""
+        return None if self.context is None else self.context + 1
 
     def close(self) -> None:
         """Let the model go."""

@@ -37,8 +37,11 @@ def main(asks: int, answers: int) -> None:
             os._exit(1)
 
 
-def _generate(llm: Any, request: dict[str, Any], out: TextIO) -> list[tuple[list[int], list[float]]]:
-    """Token ids and their log-probabilities for each row, all rows with one adapter or none."""
+def _generate(llm: Any, request: dict[str, Any], out: TextIO) -> list[tuple[list[Any], Any]]:
+    """For each row, all with one adapter or none, token ids and their log-probabilities.
+
+    Of `scored` rows the log-probabilities of the continuation's tokens, and whether each of them is the most likely one.
+    """
     from tqdm import tqdm
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
@@ -56,15 +59,31 @@ def _generate(llm: Any, request: dict[str, Any], out: TextIO) -> list[tuple[list
 
     adapter = request["adapter"]
     lora = adapter and LoRARequest(f"adapter-{adapter['number']}", adapter["number"], adapter["path"])
+    scored = request.get("scored")
+    if scored:
+        prompts = [row["context"] + row["continuation"] for row in scored]
+        sampling = [SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)] * len(scored)
+    else:
+        prompts = [row["ids"] for row in request["rows"]]
+        sampling = [
+            SamplingParams(**request["sampling"], max_tokens=row["limit"], seed=row["seed"]) for row in request["rows"]
+        ]
     outputs = llm.generate(
-        [{"prompt_token_ids": row["ids"]} for row in request["rows"]],
-        [SamplingParams(**request["sampling"], max_tokens=row["limit"], seed=row["seed"]) for row in request["rows"]],
+        [{"prompt_token_ids": ids} for ids in prompts],
+        sampling,
         lora_request=lora,
         use_tqdm=lambda *args, **options: Alive(*args, **options | {"file": sys.stderr, "mininterval": 60}),
     )
+    if scored:
+        return [_continuation(output.prompt_logprobs, row) for output, row in zip(outputs, scored, strict=True)]
     # With no further candidates asked for (logprobs: 0), the flat list holds the generated tokens alone.
     done = [output.outputs[0] for output in outputs]
     return [(list(one.token_ids), list(one.logprobs.logprobs)) for one in done]
+
+
+def _continuation(logprobs: list[dict[int, Any]], row: dict[str, list[int]]) -> tuple[list[float], bool]:
+    own = [found[token] for found, token in zip(logprobs[len(row["context"]) :], row["continuation"], strict=True)]
+    return [one.logprob for one in own], all(one.rank == 1 for one in own)
 
 
 def _listen(asks: int, requests: queue.Queue[str]) -> None:

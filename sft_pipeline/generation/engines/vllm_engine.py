@@ -20,6 +20,7 @@ from sft_pipeline.generation.engines.engine import Engine, adapter_config, adapt
 from sft_pipeline.generation.engines.vllm_process import VllmProcess
 from sft_pipeline.model import loader
 from sft_pipeline.model.completion import Completion, context_length, finish, seed_of, token_budget
+from sft_pipeline.model.score import Scored, finite
 from sft_pipeline.provenance.environment import library_versions
 
 log = logging.getLogger(__name__)
@@ -69,43 +70,65 @@ class VllmEngine(Engine):
         """Many times what vLLM computes at once."""
         return CHUNK
 
-    def answer(
+    def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[list[int]],
         decoding: Generation,
         *,
         adapter: Path | None = None,
         batch_size: int | None = None,
     ) -> list[Completion]:
-        """Answers in the order of `prompts`; see `Engine.answer`.
+        """Answers in the order of `prompts`; see `Engine.complete`.
 
         One call has one adapter: on the CPU vLLM gives base rows in a mixed batch an adapter's output, silently.
 
         Raises:
             ModelError: a prompt or the adapter cannot be used, or the child died or fell silent.
         """
-        encoded = self.tokenizer.encode_all(prompts)
-        if not encoded:
+        if not prompts:
             return []
-        limits = token_budget(encoded, decoding.max_new_tokens, context_length(self._config))
+        limits = token_budget(prompts, decoding.max_new_tokens, self.context)
         request = {
             "sampling": _sampling(decoding, self.tokenizer.end),
             "adapter": self._adapter(adapter) if adapter else None,
         }
-        child = self._running(max(len(ids) + limit for ids, limit in zip(encoded, limits, strict=True)))
-        size = batch_size or len(encoded)
+        child = self._running(max(len(ids) + limit for ids, limit in zip(prompts, limits, strict=True)))
+        size = batch_size or len(prompts)
         answers = []
-        for start in range(0, len(encoded), size):
+        for start in range(0, len(prompts), size):
             part = slice(start, start + size)
             rows = [
                 {"ids": ids, "limit": limit, "seed": decoding.sampling and seed_of(decoding.sampling.seed, ids)}
-                for ids, limit in zip(encoded[part], limits[part], strict=True)
+                for ids, limit in zip(prompts[part], limits[part], strict=True)
             ]
             answers += child.ask({**request, "rows": rows}, SILENT_SECONDS)["answers"]
         return [
             finish(new, self.tokenizer, decoding.stop, limit, values)
             for (new, values), limit in zip(answers, limits, strict=True)
         ]
+
+    def score(
+        self, rows: Sequence[tuple[list[int], list[int]]], batch_size: int, *, adapter: Path | None = None
+    ) -> list[Scored]:
+        """How likely the model finds given continuations; see `Engine.score`. vLLM chooses its own batches."""
+        if not rows:
+            return []
+        served = self._adapter(adapter) if adapter else None
+        if adapter:
+            _require_no_head(adapter)
+        request = {"adapter": served, "scored": [{"context": c, "continuation": t} for c, t in rows]}
+        child = self._running(max(len(c) + len(t) for c, t in rows) + 1)
+        return finite([Scored(*one) for one in child.ask(request, SILENT_SECONDS)["answers"]])
+
+    @property
+    def context(self) -> int | None:
+        """By the model's configuration."""
+        return context_length(self._config)
+
+    @property
+    def longest_scored(self) -> int | None:
+        """vLLM reads the whole text and generates a token after it."""
+        return None if self.context is None else self.context - 1
 
     def close(self) -> None:
         """End the child, however busy it is."""
@@ -121,8 +144,8 @@ class VllmEngine(Engine):
                 log.info("vLLM starts again for sequences of %d tokens instead of %d", length, self._length)
                 self._child.end()
             self._length = math.ceil(length / LENGTH_STEP) * LENGTH_STEP
-            if (context := context_length(self._config)) is not None:
-                self._length = min(self._length, context)
+            if self.context is not None:
+                self._length = min(self._length, self.context)
             folder = Path(self._folder.name)
             self.tokenizer.inner.save_pretrained(folder / "tokenizer")
             options = self._options | {"tokenizer": str(folder / "tokenizer"), "max_model_len": self._length}
@@ -160,6 +183,23 @@ class VllmEngine(Engine):
                 "generation.engine: transformers."
             )
         return {"path": str(folder.resolve()), "number": self._numbers.setdefault(content, len(self._numbers) + 1)}
+
+
+def _require_no_head(adapter: Path) -> None:
+    """Refuse an adapter of which vLLM would leave out a part.
+
+    Raises:
+        ModelError: it adapts the output layer.
+    """
+    from safetensors import safe_open
+
+    with safe_open(adapter / "adapter_model.safetensors", "numpy") as weights:
+        head = [name for name in weights.keys() if "lm_head" in name or "embed_out" in name]  # noqa: SIM118
+    if head:
+        raise ModelError(
+            f"{adapter}: the adapter changes the output layer ({head[0]}), and vLLM leaves that out of the log-probabilities of "
+            "a given text (vLLM issue 51594): the scores would be another model's. Declare generation.engine: transformers."
+        )
 
 
 def _options(base: ModelSnapshot, spec: BaseModelSpec, max_rank: int) -> dict[str, Any]:
