@@ -4,6 +4,7 @@ One YAML file under `specs/` is one experiment; `specification.py` reads it. Unk
 coerced from a wrong type, and every field says what it does: the JSON Schema for editors is made from these texts.
 """
 
+from sft_pipeline.experiment.capabilities import Benchmark, BenchmarkSource, Capabilities
 from sft_pipeline.experiment.data import (
     BenchmarkFile,
     Columns,
@@ -35,7 +36,10 @@ from sft_pipeline.experiment.training import EarlyStopping, Lora, SuccessCriteri
 __all__ = [
     "Architecture",
     "BaseModelSpec",
+    "Benchmark",
     "BenchmarkFile",
+    "BenchmarkSource",
+    "Capabilities",
     "Columns",
     "Conversations",
     "Critic",

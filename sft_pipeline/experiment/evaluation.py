@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from sft_pipeline.experiment.capabilities import Capabilities
 from sft_pipeline.experiment.section import Positive, Section, Seed, Share, once
 
 
@@ -222,6 +223,16 @@ class Evaluation(Section):
     )
     series: Series = Field(Series(), description="The checkpoint series.")
     gate: Gate = Field(Gate(), description="The decision.")
+    capabilities: Capabilities | None = Field(
+        None, description="What must not be forgotten: benchmarks of base and fine-tuned model. Default: not measured."
+    )
+
+    @model_validator(mode="after")
+    def _code_may_run(self) -> "Evaluation":
+        named = self.capabilities.benchmarks.items() if self.capabilities else ()
+        if not self.run_code and (code := [name for name, b in named if (b.task or name) == "humaneval"]):
+            raise ValueError(f"capabilities.benchmarks.{code[0]} runs what a model wrote: set run_code: true")
+        return self
 
 
 class EvaluationOnly(Section):
