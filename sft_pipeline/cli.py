@@ -40,6 +40,7 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     training.diagnose: ExitCodes("healthy", "unhealthy, or undecided: the log does not suffice", "no usable log"),
     evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
     evaluation.compare: ExitCodes("compared"),
+    evaluation.export_log: ExitCodes("written"),
     release.release: ExitCodes("released", "", "refused, unusable input, or the hub does not take it"),
     release.verify: ExitCodes(
         "everything matches", "a file or an input was changed, or the signature does not hold", "nothing is stored"
@@ -60,7 +61,7 @@ app.add_typer(REVIEW)
 
 def command_name(function: Callable[..., None]) -> str:
     """A command as it is typed, with its group."""
-    return f"{'review ' if function.__module__ == review.__name__ else ''}{function.__name__}"
+    return f"{'review ' if function.__module__ == review.__name__ else ''}{function.__name__.replace('_', '-')}"
 
 
 for _command, _codes in EXIT_CODES.items():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sft_pipeline.commands.common import VERDICTS, evaluation_of, results, shown, user_errors
+from sft_pipeline.commands.common import VERDICTS, Out, evaluation_of, results, shown, user_errors
 
 Format = Annotated[
     str | None,
@@ -119,6 +119,36 @@ def compare(
         typer.echo(text)
         if out:
             typer.echo(f"written to {shown(out)}")
+
+
+def export_log(
+    name: Annotated[str, typer.Argument(help="Name of an experiment whose generations are stored.")],
+    out: Out,
+    format: Annotated[str, typer.Option("--format", help="Format of the logs: inspect or lm-eval.")] = "inspect",
+) -> None:
+    """Write base and fine-tuned model's answers with their judgements as logs of inspect or lm-eval."""
+    from datetime import UTC, datetime
+    from typing import cast
+
+    from sft_pipeline.artifacts import GateReport, Generations, InstructionDataset
+    from sft_pipeline.evaluation.export_logs import LogFormat, run_of, write_logs
+    from sft_pipeline.provenance.store import Store, default_store
+
+    with user_errors():
+        store = Store(default_store())
+        items = store.get("test_split", name, InstructionDataset)
+        judged = store.get("gate_report", name, GateReport) if store.pointer("gate_report", name) else None
+        runs = {}
+        for model, asset in (("base", "base_generations"), ("sft", "sft_generations")):
+            answers = store.get(asset, name, Generations)
+            runs[model] = run_of(name, f"{name}/{model}", answers, items, judged)
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        with results(out) as folder:
+            written = [path.relative_to(folder) for path in write_logs(runs, cast(LogFormat, format), when, folder)]
+        if judged is None:
+            typer.echo("no gate report is stored: the logs have no scores", err=True)
+        for path in written:
+            typer.echo(shown(out / path))
 
 
 _FILES = (".jsonl", ".json", ".gz", ".eval", ".csv", ".tsv", ".parquet")

@@ -48,6 +48,8 @@ class Case:
     gate: dict[str, Any] = field(default_factory=dict)
     human_labels: list[dict] | None = None
     repeated: Sequence[str] = ()
+    made: dict[str, Any] = field(default_factory=dict)
+    """The artifacts of the last decision, by asset."""
 
     def add(self, type: str, n: int, base_right: int, sft_right: int) -> "Case":
         """`n` items of which the base gets the first `base_right`, the fine-tuned model the last `sft_right`."""
@@ -102,7 +104,9 @@ class Case:
         training = TrainingReport.finalize(
             folders["training"], findings=self.findings, upstream={"lora_adapter": self.diagnosed}
         )
-        return decide(test, base, sft, guard, training, self.experiment(), self.folder, folders["report"])
+        report = decide(test, base, sft, guard, training, self.experiment(), self.folder, folders["report"])
+        self.made = {"test_split": test, "base_generations": base, "sft_generations": sft, "gate_report": report}
+        return report
 
     def _generations(
         self, model, outputs: dict[str, str], conditions: dict[str, str], truncated: float, folder: Path

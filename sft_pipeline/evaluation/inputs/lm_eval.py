@@ -54,7 +54,7 @@ def read(contents: Sequence[Content], side: Side) -> Log:
     seen: dict[tuple[str, str, str], str] = {}
     skipped: set[str] = set()
     for content in contents:
-        for place, task, sample in _samples(content):
+        for place, task, sample in _samples(content, len(contents) > 1):
             output, filter, lists = _output(content.path, place, task, sample)
             skipped |= lists
             where = f"{content.path}, row {place}"
@@ -90,15 +90,16 @@ FORMAT = Format(
 )
 
 
-def _samples(content: Content) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    """Number, task and value of every sample."""
-    file = _FILE.fullmatch(content.path.name)
+def _samples(content: Content, several: bool) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Number, task and value of every sample; of `several` files each is a task of its own."""
+    dated, name = _FILE.fullmatch(content.path.name), content.path.name.partition(".")[0]
+    task = dated["task"] if dated else name if several else "all"
     if not _is_sample(content.first):
-        for task, samples in content.first["samples"].items():
-            yield from ((k, task, sample) for k, sample in enumerate(samples, 1))
+        for name, samples in content.first["samples"].items():
+            yield from ((k, name, sample) for k, sample in enumerate(samples, 1))
         return
     for place, sample in content.objects():
-        yield place, str(sample.get("task_name") or (file["task"] if file else "all")), sample
+        yield place, str(sample.get("task_name") or task), sample
 
 
 def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str, set[str]]:
