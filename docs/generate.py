@@ -139,6 +139,13 @@ def _parameter(parameter: Any) -> str:
     return _table_row(f"`{name}`", default, parameter.help or "")
 
 
+def capability_report_schema() -> str:
+    """The JSON schema of capabilities.json."""
+    from sft_pipeline.capabilities.write_report import schema
+
+    return schema()
+
+
 def gate_report_schema() -> str:
     """The JSON Schema of gate.json."""
     from sft_pipeline.report.gate.json import schema
@@ -250,6 +257,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "scorers.md": scorers,
     "gate_criteria.md": gate_criteria,
     "filters.md": filters,
+    "capability_report.schema.json": capability_report_schema,
     "gate_report.schema.json": gate_report_schema,
 }
 """What gives each page, by file name. Another page is another function here."""

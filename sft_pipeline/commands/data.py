@@ -113,11 +113,11 @@ def split(
     from sft_pipeline.dataset.split import split as divide
 
     with user_errors():
-        data, _ = _data(source, spec, columns, encoding)
+        data, experiment = _data(source, spec, columns, encoding)
         unreadable = data.quality.max_unreadable_share if spec else 0
         _require_complete(source)
         with _reading(out) as (folder, work), progress_bar() as progress:
-            rows, test, benchmarks = _rows_to_split(source, data, unreadable, work, progress)
+            rows, test, benchmarks = _rows_to_split(source, data, experiment, unreadable, work, progress)
             outs = {name: folder / name for name in ("train", "dev", "test")}
             for path in outs.values():
                 path.mkdir()
@@ -212,15 +212,17 @@ def leakage(
 
 
 def _rows_to_split(
-    source: Path, data: Data, unreadable: float, work: Path, progress: Progress
+    source: Path, data: Data, experiment: Experiment | None, unreadable: float, work: Path, progress: Progress
 ) -> tuple[InstructionDataset, Path | None, dict[str, Path]]:
     """The rows to divide, and the external inputs that the specification declares: a test file, benchmarks.
 
     `unreadable` is the accepted share of rows that cannot be read.
     """
+    from sft_pipeline.capabilities.items import held_out
     from sft_pipeline.dataset import source as sources
 
     external: dict[str, Any] = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
+    external["held_out_items"] = held_out(experiment.evaluation.capabilities, project_root()) if experiment else {}
     if not _is_clean(source):
         raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **external)
         sources.require_readable(raw)

@@ -144,6 +144,13 @@ def exports_are_the_adapter(report: a.ExportReport) -> dg.AssetCheckResult:
     )
 
 
+def capabilities(report: a.CapabilityReport) -> dg.AssetCheckResult:
+    """Nothing that the specification lets block a release was forgotten."""
+    from sft_pipeline.report.capabilities.text import headline
+
+    return dg.AssetCheckResult(passed=not report.problems, description="\n".join([headline(report), *report.problems]))
+
+
 def _threshold(data: a.InstructionDataset, name: str) -> dg.AssetCheckResult:
     found = next((t for t in data.thresholds if t.name == name), None)
     if found is None:

@@ -28,8 +28,28 @@ def decoding(experiment: "Experiment") -> dict:
 
 
 def judging(experiment: "Experiment", root: Path) -> dict:
-    """What the verdict depends on besides the answers."""
-    return {"evaluation": experiment.evaluation, **scoring_with(experiment, root)}
+    """What the verdict depends on besides the answers; not on benchmarks, which are measured beside it."""
+    evaluation = experiment.evaluation.model_dump(mode="json", exclude={"capabilities"})
+    return {"evaluation": evaluation, **scoring_with(experiment, root)}
+
+
+def measuring_capabilities(experiment: "Experiment", root: Path) -> dict:
+    """What the capability report depends on besides the models: benchmarks with the files as they are now, libraries."""
+    from sft_pipeline.capabilities.items import content
+
+    spec = experiment.evaluation.capabilities
+    if spec is None:
+        return {"capabilities": None}
+    with user_errors():
+        files = content(spec, root)
+    used = library_versions("lm-eval", "datasets", "numpy", "scipy")
+    return {
+        **decoding(experiment),
+        "capabilities": spec,
+        "files": files,
+        "libraries": used,
+        "max_length": experiment.training.max_length,
+    }
 
 
 def scoring_with(experiment: "Experiment", root: Path) -> dict:

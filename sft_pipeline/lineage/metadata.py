@@ -359,5 +359,32 @@ def release(made: a.ReleaseSnapshot) -> dict[str, Any]:
     return {"verdict": made.verdict, "files": len(made.files), "card": dg.MetadataValue.md(card)}
 
 
+def capabilities(report: a.CapabilityReport) -> dict[str, Any]:
+    """Of a `CapabilityReport`: verdict, the table of benchmarks, perplexity, what blocks a release."""
+    from sft_pipeline.report.capabilities import text
+
+    shown: dict[str, Any] = {"verdict": report.verdict or "not compared"}
+    if report.results:
+        shown["benchmarks"] = table(
+            [
+                {
+                    "metric": r.name,
+                    "n": f"{r.n} of {r.available}",
+                    f"{text.reference(report)} %": text.score(r.base),
+                    "SFT %": text.score(r.sft),
+                    "difference": text.difference(r),
+                    "outcome": text.outcome(r),
+                }
+                for r in report.results
+            ]
+        )
+    if report.perplexity:
+        shown["perplexity"] = text.perplexity(report)
+    for name, texts in (("problems", report.problems), ("notes", report.notes)):
+        if texts:
+            shown[name] = dg.MetadataValue.md("\n".join(f"- {_cell(one, 400)}" for one in texts))
+    return shown | _pictures(report)
+
+
 def _pictures(artifact: a.Artifact) -> dict[str, Any]:
     return {name.removesuffix(".png"): picture(artifact.path(name)) for name in artifact.files if name.endswith(".png")}

@@ -25,6 +25,7 @@ ASSETS = {
     "training_report": "training",
     "base_generations": "evaluation",
     "sft_generations": "evaluation",
+    "capability_report": "evaluation",
     "checkpoint_series": "evaluation",
     "gate_report": "evaluation",
     "model_exports": "release",
@@ -39,6 +40,7 @@ ON_THE_DEVICE = {
     "sft_generations",
     "checkpoint_series",
     "model_exports",
+    "capability_report",
 }
 
 
@@ -51,7 +53,19 @@ def test_loading_imports_no_torch_and_no_other_heavy_library():
     code = "import sft_pipeline.definitions, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
-    heavy = {"torch", "transformers", "trl", "peft", "vllm", "datasets", "pandas", "scipy", "matplotlib", "pyarrow"}
+    heavy = {
+        "torch",
+        "transformers",
+        "trl",
+        "peft",
+        "vllm",
+        "datasets",
+        "lm_eval",
+        "pandas",
+        "scipy",
+        "matplotlib",
+        "pyarrow",
+    }
     assert loaded & heavy == set()
     # Building the schema of a specification takes a tenth of a second, which every step would pay.
     assert "sft_pipeline.experiment" not in json.loads(done.stdout.splitlines()[-1])
@@ -83,6 +97,7 @@ def test_every_check_blocks_and_belongs_to_an_experiment(graph):
         "training_plan",
         "training_report",
         "sft_generations",
+        "capability_report",
         "gate_report",
         "model_exports",
     }

@@ -38,7 +38,8 @@ def test_steps_become_kubernetes_jobs_by_configuration_alone(on_kubernetes):
 
 
 @pytest.mark.parametrize(
-    "asset", ["base_model_guard", "training_plan", "lora_adapter", "sft_generations", "checkpoint_series"]
+    "asset",
+    ["base_model_guard", "training_plan", "lora_adapter", "sft_generations", "checkpoint_series", "capability_report"],
 )
 def test_a_step_with_the_model_asks_for_one_gpu_on_a_node_that_has_one(on_kubernetes, asset):
     spec = pod(on_kubernetes, asset)

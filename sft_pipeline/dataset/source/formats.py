@@ -67,6 +67,12 @@ def suffix_of(name: str) -> str:
     return Path(path.stem).suffix if path.suffix in _COMPRESSED else path.suffix
 
 
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a text file in UTF-8, decompressed."""
+    with _open_text(path, "utf-8") as text:
+        yield from (line.rstrip("\r\n") for line in text)
+
+
 def may_be_data(head: bytes) -> bool:
     """Whether the first bytes of a file are those of data, in a format that is read or a foreign one."""
     return head.startswith((b"PAR1", b"ARROW1", *_CODECS, *_FOREIGN, *list(_BOMS)[1:])) or bool(_OBJECTS.match(head))

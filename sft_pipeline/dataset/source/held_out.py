@@ -1,9 +1,10 @@
 """External inputs, taken whole or not at all: a test file, evaluation benchmarks, the two sides of a comparison."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from sft_pipeline.artifacts import InstructionDataset, SourceFiles
 from sft_pipeline.dataset import table
@@ -14,6 +15,21 @@ from sft_pipeline.dataset.source.items import SourceItem
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import BenchmarkFile, Columns, Conversations, FileData
 from sft_pipeline.provenance.hashing import hash_value
+
+
+class HeldOut(NamedTuple):
+    """Items of a benchmark that were read elsewhere.
+
+    Attributes:
+        field: the specification's field that they came from.
+        texts: text, file and row of each item.
+        record: their files; None where there are none.
+    """
+
+    field: str
+    texts: Sequence[tuple[str, str, int]]
+    record: SourceFiles | None
+
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLDER = "benchmarks"
@@ -66,6 +82,26 @@ def take_benchmarks(
         (out / _FOLDER).mkdir(exist_ok=True)
         read[name] = _take_benchmark(name, benchmark, root, out / _FOLDER, progress)
     return read
+
+
+def write_benchmarks(benchmarks: Mapping[str, HeldOut], out: Path) -> tuple[dict[str, SourceFiles], list[str]]:
+    """Write items that were read elsewhere beside those of `take_benchmarks`.
+
+    Returns:
+        The records of their files by field, and a note for each benchmark.
+    """
+    records, notes = {}, []
+    for name, benchmark in benchmarks.items():
+        (out / _FOLDER).mkdir(exist_ok=True)
+        rows = [
+            {"id": hash_value(text)[:16], "text": text, "source_file": file, "source_row": row}
+            for text, file, row in benchmark.texts
+        ]
+        table.write_table(rows, table.BENCHMARK, out / _FOLDER / f"{name}.parquet")
+        if benchmark.record:
+            records[benchmark.field] = benchmark.record
+        notes.append(f"benchmark {name}: {benchmark.record or 'generated'}, {len(rows)} items")
+    return records, notes
 
 
 def read_items(

@@ -38,6 +38,7 @@ def read(
     *,
     test: FileData | None = None,
     benchmarks: Mapping[str, BenchmarkFile] | None = None,
+    held_out_items: Mapping[str, held_out.HeldOut] | None = None,
     max_unreadable_share: float | None = None,
     progress: Progress = silent,
 ) -> InstructionDataset:
@@ -49,6 +50,7 @@ def read(
         out: existing empty folder for the dataset's files.
         test: an external test file; becomes test.parquet, row for row.
         benchmarks: evaluation files by name; become benchmarks/NAME.parquet.
+        held_out_items: items of further benchmarks by name, which become the same.
         max_unreadable_share: limit of the threshold `unreadable_share`, recorded here and enforced by `require_readable`, so
             that the table of the rejected rows is there when the run stops.
         progress: gets the number of rows read.
@@ -62,6 +64,8 @@ def read(
     for name, read in held_out.take_benchmarks(benchmarks or {}, root, out, progress).items():
         external[f"data.leakage.benchmarks.{name}"] = read
     source_files = {field: record for field, (record, _) in external.items()}
+    records, held = held_out.write_benchmarks(held_out_items or {}, out)
+    source_files |= records
     notes: list[str] = []
     items: Iterator[SourceItem]
     if isinstance(source, EmbeddedData):
@@ -119,7 +123,7 @@ def read(
         thresholds=()
         if max_unreadable_share is None
         else (Threshold(name=UNREADABLE, value=share, limit=max_unreadable_share, direction="at most"),),
-        notes=(*notes, *(note for _, note in external.values())),
+        notes=(*notes, *(note for _, note in external.values()), *held),
     )
 
 
@@ -127,6 +131,7 @@ def read_external(
     *,
     test: FileData | None,
     benchmarks: Mapping[str, BenchmarkFile],
+    held_out_items: Mapping[str, held_out.HeldOut],
     root: Path,
     out: Path,
     progress: Progress = silent,
@@ -139,7 +144,8 @@ def read_external(
     if test:
         held_out.take_test(test, root, out, progress)
     held_out.take_benchmarks(benchmarks, root, out, progress)
-    files = {name: out / "benchmarks" / f"{name}.parquet" for name in benchmarks}
+    held_out.write_benchmarks(held_out_items, out)
+    files = {name: out / "benchmarks" / f"{name}.parquet" for name in (*benchmarks, *held_out_items)}
     return (out / InstructionDataset.TEST if test else None), files
 
 

@@ -64,7 +64,15 @@ def _reading(experiment: "Experiment", root: Path) -> dict[str, Any]:
         "test": data.test,
         "benchmarks": {name: file.model_dump(mode="json") for name, file in data.leakage.benchmarks.items()},
         "max_unreadable_share": data.quality.max_unreadable_share,
+        **({"capabilities": held} if (held := _held_out(experiment)) else {}),
     }
+
+
+def _held_out(experiment: "Experiment") -> dict[str, Any]:
+    """The benchmarks of the capability report as far as they decide which items are held out."""
+    declared = experiment.evaluation.capabilities
+    parts = {"task", "items", "world_seed"}
+    return {n: b.model_dump(mode="json", include=parts) for n, b in (declared.benchmarks if declared else {}).items()}
 
 
 def _cleaning(experiment: "Experiment", root: Path) -> dict[str, Any]:
@@ -81,14 +89,15 @@ def _splitting(experiment: "Experiment", root: Path) -> dict[str, Any]:
 
 def _from_store_alone(experiment: "Experiment") -> bool:
     data = experiment.data
-    return data.source.kind != "file" and data.test is None and not data.leakage.benchmarks
+    files = data.source.kind == "file" or data.test is not None or data.leakage.benchmarks
+    return not files and not any(benchmark["items"] for benchmark in _held_out(experiment).values())
 
 
 @step(
     InstructionDataset,
     group=DATA,
     docs="docs/how-to/data.md",
-    code=["dataset/source/read.py"],
+    code=["dataset/source/read.py", "capabilities/items.py"],
     depends=_reading,
     reusable=_from_store_alone,
     metadata=metadata.dataset,
@@ -97,6 +106,7 @@ def _from_store_alone(experiment: "Experiment") -> bool:
 )
 def raw_dataset(work: Work) -> InstructionDataset:
     """Snapshot of the source as it was read, with the rows that could not be read and why."""
+    from sft_pipeline.capabilities.items import held_out
     from sft_pipeline.dataset import source
 
     data = work.experiment.data
@@ -106,6 +116,7 @@ def raw_dataset(work: Work) -> InstructionDataset:
         work.out,
         test=data.test,
         benchmarks=data.leakage.benchmarks,
+        held_out_items=held_out(work.experiment.evaluation.capabilities, work.root),
         max_unreadable_share=data.quality.max_unreadable_share,
         progress=work.progress,
     )

@@ -1,4 +1,4 @@
-"""Generations of base and fine-tuned model, the checkpoint series, and the gate."""
+"""Generations of base and fine-tuned model, the checkpoint series, the capabilities, and the gate."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +12,7 @@ import dagster as dg
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
     Artifact,
+    CapabilityReport,
     GateReport,
     Generations,
     GuardReport,
@@ -22,7 +23,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.lineage import asset_checks, metadata
 from sft_pipeline.lineage.asset import ASSETS, SCORERS, Asset, Check
-from sft_pipeline.lineage.dependencies import decoding, judging, scoring_with
+from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities, scoring_with
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.step import STEPS, Work, produce, step
@@ -188,6 +189,36 @@ def checkpoint_series(
 
     items = test_split if work.experiment.evaluation.series.split == "test" else dev_split
     return series(work.experiment, base_model, lora_adapter, items, work.root, work.folder, work.out)
+
+
+def _fit_for_benchmarks(work: Work, lora_adapter: AdapterSnapshot, dev_split: InstructionDataset, **_: Any) -> None:
+    from sft_pipeline.generation.answers import check
+
+    guard, training = work.stored("base_model_guard", GuardReport), work.stored("training_report", TrainingReport)
+    check(dev_split, guard, training, lora_adapter)
+
+
+@step(
+    CapabilityReport,
+    group=EVALUATION,
+    docs="docs/how-to/capabilities.md",
+    code=["capabilities/measure.py", "evaluation/scoring/sandbox_child.py"],
+    depends=measuring_capabilities,
+    require=_fit_for_benchmarks,
+    deps=["training_report"],
+    metadata=metadata.capabilities,
+    checks=[Check(asset_checks.capabilities)],
+    kinds=["pytorch", "json", "html"],
+    cuda=True,
+)
+def capability_report(
+    work: Work, base_model: ModelSnapshot, lora_adapter: AdapterSnapshot, dev_split: InstructionDataset
+) -> CapabilityReport:
+    """What did the model forget? Benchmarks and perplexity of base and fine-tuned model, item by item."""
+    from sft_pipeline.capabilities.measure import report
+
+    adapter = lora_adapter.root / "adapter"
+    return report(work.experiment, base_model, adapter, dev_split, work.root, work.folder, work.out)
 
 
 @step(

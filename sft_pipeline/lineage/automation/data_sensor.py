@@ -1,6 +1,7 @@
 """Runs the lineage again when the data files of an experiment have another content than its raw dataset.
 
-They are the file or folder of data.source, where it is one, the test file and the benchmarks.
+They are the file or folder of data.source, where it is one, the test file, the benchmarks and the
+items of the capability report's benchmarks.
 
 A tick costs a `stat` per file. Files are hashed only after a `stat` that changed was the same at two ticks: one that is
 still being written changes in between. Times are compared, never ordered, so a clock that jumps only has a file hashed
@@ -74,10 +75,13 @@ def build() -> dg.SensorDefinition:
 
 def _paths(experiment: "Experiment") -> dict[str, str]:
     """Every path that the raw dataset is read from, by its field; a hub's or the embedded data have none of their own."""
+    from sft_pipeline.capabilities.items import paths as benchmark_paths
+
     data = experiment.data
     paths = {"data.source.path": data.source.path} if data.source.kind == "file" else {}
     paths |= {"data.test.path": data.test.path} if data.test else {}
-    return paths | {f"data.leakage.benchmarks.{name}": file.path for name, file in data.leakage.benchmarks.items()}
+    paths |= {f"data.leakage.benchmarks.{name}": file.path for name, file in data.leakage.benchmarks.items()}
+    return paths | benchmark_paths(experiment.evaluation.capabilities, ["items"])
 
 
 def _state(paths: dict[str, str], root: Path, before: FileState | None) -> FileState:

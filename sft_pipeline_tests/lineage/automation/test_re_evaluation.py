@@ -137,7 +137,7 @@ def test_the_schedule_asks_for_every_stored_adapter_once_a_week_and_has_the_work
     assert first.tags == {"dagster/partition": "toy", "sft_pipeline/recompute": "true"}
     result = run_of(evaluated, instance, first)
     assert made(result) == dict.fromkeys(
-        ["base_generations", "sft_generations", "checkpoint_series", "gate_report"], True
+        ["base_generations", "sft_generations", "checkpoint_series", "capability_report", "gate_report"], True
     )
 
 
