@@ -138,7 +138,7 @@ def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict
                 value = sample[metric]
                 if not isinstance(value, int | float):
                     raise SpecificationError(
-                        f"task {name}: its metric {metric} is no number of an item, so it cannot be paired"
+                        f"task {name}: its metric {metric} gives no single number per item, so it cannot be paired"
                     )
                 position = task.positions[sample["doc_id"]]
                 scores[metric, sample["filter"]].append(Scored(name, position, float(value), output, hashes))
