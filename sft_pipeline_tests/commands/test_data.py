@@ -1,5 +1,6 @@
 """What an interrupted command leaves is never taken for a dataset, and holds up no later run."""
 
+import gzip
 import json
 import os
 import signal
@@ -48,6 +49,22 @@ def test_an_interrupted_clean_leaves_no_dataset_and_blocks_no_later_run(run, raw
     assert run("clean", raw(50), "--out", out).exit_code == 0
     assert {path.name for path in tmp_path.iterdir()} == {"raw.jsonl", "clean"}
     assert pq.read_metadata(out / "rows.parquet").num_rows == 50
+
+
+def test_rows_can_be_piped_in_and_a_silent_pipe_or_no_rows_are_reported(raw, tmp_path):
+    """As a shell does it: a process of its own whose standard input is a pipe."""
+    rows = gzip.compress(raw(50).read_bytes())
+
+    def clean(name: str, given: bytes) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "sft_pipeline.cli", "clean", "-", "--out", str(tmp_path / name)]
+        return subprocess.run(command, input=given, capture_output=True)
+
+    done = clean("out", rows)
+    assert done.returncode == 0 and b"50 rows read, 50 kept" in done.stdout, done
+    assert set(pq.read_table(tmp_path / "out" / "rows.parquet")["source_file"].to_pylist()) == {"stdin"}
+    nothing = clean("nothing", b"")
+    assert nothing.returncode == 2 and b"nothing was written" in nothing.stderr and b"Traceback" not in nothing.stderr
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_folder_of_clean_rows_without_its_manifest_or_with_too_few_rows_is_refused(run, raw, tmp_path):

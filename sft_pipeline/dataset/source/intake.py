@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.source import schema
+from sft_pipeline.dataset.source import mapping, schema
 from sft_pipeline.dataset.source.items import SourceItem, Unreadable, excerpt, kind, printable, require_short
 from sft_pipeline.dataset.source.schema import Fields
 from sft_pipeline.errors import DataError
@@ -102,7 +102,7 @@ class Intake:
         if plan.fields is None:
             raise Unreadable(schema.lacking(value, self._columns))
         self._require_context(file, number, value, plan)
-        made = schema.pairs(
+        made = mapping.pairs(
             value, plan.fields, self._conversations, self._type, self._tally, self._policy, compared=self._compared
         )
         plan.rows += 1
@@ -120,7 +120,7 @@ class Intake:
 
     def _require_context(self, file: str, number: int, value: Mapping[str, Any], plan: _Plan) -> None:
         for name in plan.context:
-            if not schema.is_filled(value[name]):
+            if not mapping.is_filled(value[name]):
                 continue
             if self._answered is not True or self._compared:
                 self._tally[f"rows have a field {name!r}, which was not compared"] += 1

@@ -22,7 +22,7 @@ import pytest
 
 from sft_pipeline.dataset.filters import Continuations
 from sft_pipeline.dataset.filters.registry import WORDING
-from sft_pipeline.dataset.source.schema import is_placeholder_input
+from sft_pipeline.dataset.source.mapping import is_placeholder_input
 from sft_pipeline.experiment import Quality
 
 pytestmark = pytest.mark.real_data

@@ -346,6 +346,35 @@ def test_other_encodings_are_detected_and_reported(read, rows, text, encoding, n
     assert rows(read(text.encode(encoding), "data.csv", encoding=encoding)) == rows(dataset)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "Où est la bibliothèque? Elle est près de l'église, à côté du château."),
+        ("cp1252", "Não há informações: a ação do cão e da irmã não são iguais às lições."),
+        ("cp1252", "Vad heter Sveriges största stad? Det är få som går över ån i Malmö."),
+        ("cp1252", "Perché la città è così? Più caffè."),
+        ("cp1250", "Jakie jest największe miasto? Łódź, Gdańsk, Kraków, żółć, źdźbło."),
+        ("cp1254", "İstanbul'da şu anki hava nasıl? Güneşli, çığlık, ağaç, öğle."),
+        ("cp1253", "Ποια είναι η πρωτεύουσα της Ελλάδας; Η Αθήνα."),
+        ("cp1255", "מהי בירת ישראל? התשובה היא ירושלים."),
+        ("cp1256", "ما هي عاصمة مصر؟ القاهرة مدينة كبيرة."),
+        ("koi8_r", "Какая столица России?"),
+        ("cp932", "日本の首都はどこですか。東京です。①"),
+        ("gb18030", "中国的首都是哪里？北京。"),
+        ("cp949", "한국의 수도는 어디입니까? 서울."),
+        ("cp874", "ประเทศไทยมีเมืองหลวงชื่ออะไร"),
+    ],
+)
+def test_code_pages_are_told_apart_by_how_the_language_is_spelled(read, rows, encoding, text):
+    lines = "".join(
+        json.dumps({"instruction": f"{text} {n}", "output": "x"}, ensure_ascii=False) + "\n" for n in (1, 2)
+    )
+    assert [row["instruction"] for row in rows(read(lines.encode(encoding), "data.jsonl"))] == [
+        f"{text} 1",
+        f"{text} 2",
+    ]
+
+
 def test_an_unknown_encoding_is_refused_when_the_specification_is_read():
     with pytest.raises(ValueError, match="encoding: unknown encoding: latin-99"):
         FileData(kind="file", path="x", encoding="latin-99")

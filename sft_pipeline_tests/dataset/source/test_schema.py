@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from sft_pipeline.dataset.source import schema
+from sft_pipeline.dataset.source import mapping, schema
 from sft_pipeline.dataset.source.items import Unreadable
 from sft_pipeline.experiment import Columns, Conversations
 
@@ -22,7 +22,7 @@ VERDICT = {
 def read(row, columns=None):
     fields = schema.recognise(row, columns or Columns())
     assert fields, schema.lacking(row, columns or Columns())
-    (made,) = schema.pairs(row, fields, Conversations(), "all", Counter())
+    (made,) = mapping.pairs(row, fields, Conversations(), "all", Counter())
     return made
 
 
@@ -121,7 +121,7 @@ MAPPED = Columns(instruction="q", response="a", type="kind", group="doc", refere
 def test_a_row_without_a_value_in_an_optional_column_has_none(none):
     """A column of JSON Lines that is left out, an empty cell of a CSV file, a null of Parquet."""
     fields, tally = schema.recognise({"q": "p", "a": "c", **none}, MAPPED), Counter()
-    (made,) = schema.pairs({"q": "p", "a": "c", **none}, fields, Conversations(), "all", tally)
+    (made,) = mapping.pairs({"q": "p", "a": "c", **none}, fields, Conversations(), "all", tally)
     assert (made["type"], made["group"], made["reference"]) == ("all", None, None)
     assert tally == {"rows carry no 'kind' and were given the type 'all'": 1}
 
@@ -189,3 +189,10 @@ def test_the_pipelines_own_rows_are_known_under_any_mapping():
 )
 def test_what_a_row_has_too_little_of_is_named(names, columns, message):
     assert message in schema.lacking(names, columns)
+
+
+def test_what_a_row_of_no_schema_lacks_says_how_to_map_it():
+    pair = {"prompt": "p", "chosen": "c", "rejected": "r"}
+    assert "columns: response=chosen" in schema.lacking(pair, Columns())
+    trajectory = {"task_id": 1, "traj": [{"role": "user", "content": "Hi."}]}
+    assert "columns: messages=traj" in schema.lacking(trajectory, Columns())
