@@ -174,9 +174,9 @@ def _detect(path: Path) -> tuple[str, str]:
             valid += len(text) - len(text.encode("ascii", "ignore")) - found
     if not broken or valid >= broken:
         return "utf-8", ""
-    found = chardet.detect(sample)["encoding"]
+    guess = chardet.detect(sample)["encoding"]
     try:
-        name = codecs.lookup(found or "").name
+        name = codecs.lookup(guess or "").name
     except LookupError:
         raise DataError(
             f"{path} is not UTF-8 text, and its encoding cannot be detected; declare it (encoding: cp1252, or --encoding)"

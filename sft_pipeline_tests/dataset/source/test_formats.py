@@ -365,7 +365,7 @@ def test_other_encodings_are_detected_and_reported(read, rows, text, encoding, n
         ("cp874", "ประเทศไทยมีเมืองหลวงชื่ออะไร"),
     ],
 )
-def test_code_pages_are_told_apart_by_how_the_language_is_spelled(read, rows, encoding, text):
+def test_code_pages_are_recognised_by_how_the_language_is_spelled(read, rows, encoding, text):
     lines = "".join(
         json.dumps({"instruction": f"{text} {n}", "output": "x"}, ensure_ascii=False) + "\n" for n in (1, 2)
     )
