@@ -99,11 +99,11 @@ def build(config: Mapping[str, Any], experiment: Experiment) -> Base:
     Raises:
         PreconditionError: transformers cannot build the model; with the reason and what to do.
     """
-    return _built(json.dumps(config, sort_keys=True), experiment.training.lora, experiment.model.quantization != "none")
+    return _built(json.dumps(config, sort_keys=True), experiment.training.lora, experiment.model.quantization)
 
 
 @lru_cache(maxsize=32)
-def _built(config: str, lora: Lora, quantized: bool) -> Base:
+def _built(config: str, lora: Lora, quantization: str) -> Base:
     import torch
     from peft.tuners.lora.layer import ParamWrapper
 
@@ -120,7 +120,7 @@ def _built(config: str, lora: Lora, quantized: bool) -> Base:
     adapted: tuple[str, ...] = ()
     try:
         with torch.device("meta"):
-            adapted_model = adapt(model, lora)
+            adapted_model = adapt(model, lora, nf4=quantization == "nf4")
     except PreconditionError as error:
         refusal = str(error)
     else:
@@ -128,7 +128,7 @@ def _built(config: str, lora: Lora, quantized: bool) -> Base:
         stacked = sum(m.get_param().numel() for m in adapted_model.modules() if isinstance(m, ParamWrapper))
         adapted = tuple(name for name in _adapted(model) if name in ("embed_tokens", "wte", "lm_head"))
         for name, parameter in model.named_parameters():
-            if quantized and "lora_" in name:
+            if quantization != "none" and "lora_" in name:
                 parameter.data = parameter.data.to(torch.bfloat16)  # as TRL does
     measured = _kept(model)
     kept, layer = measured or (2.0 * sum(linear.values()), 2.0 * max(linear.values(), default=0))

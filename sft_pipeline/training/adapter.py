@@ -30,8 +30,13 @@ def lora_config(lora: Lora) -> "LoraConfig":
     )
 
 
-def adapt(model: "PreTrainedModel", lora: Lora) -> "PeftModel":
+def adapt(model: "PreTrainedModel", lora: Lora, *, nf4: bool = False) -> "PeftModel":
     """`model` with a fresh adapter on it.
+
+    Args:
+        model: the base model.
+        lora: the adapter.
+        nf4: whether a model without weights will be loaded in nf4.
 
     Raises:
         PreconditionError: the model lacks a target module, or PEFT or TRL cannot adapt it; with the remedy.
@@ -47,7 +52,7 @@ def adapt(model: "PreTrainedModel", lora: Lora) -> "PeftModel":
             f"training.lora.target_modules: {lora.target_modules} would adapt {', '.join(sorted(r.__name__ for r in routers))}, "
             f"whose output PEFT cannot add to; choose training.lora.target_modules from {modules}"
         )
-    if quantised := _parametrized(model, {experts[name] for name in targets & experts.keys()}):
+    if quantised := _quantised(model, {experts[name] for name in targets & experts.keys()}, nf4):
         # PEFT stacks its own parametrization on that of bitsandbytes and does not take it off again.
         raise PreconditionError(
             f"training.lora cannot be put on the experts of {type(model).__name__} in nf4 ({len(quantised)} parameters): adapt "
@@ -138,11 +143,12 @@ def _experts(model: "PreTrainedModel") -> dict[str, str]:
     return dict(fused._MOE_TARGET_MODULE_MAPPING.get(pattern, {})) if stacked else {}
 
 
-def _parametrized(model: "PreTrainedModel", names: Collection[str]) -> list[str]:
-    """Paths of the parameters of these names that stand behind a parametrization."""
+def _quantised(model: "PreTrainedModel", names: Collection[str], nf4: bool) -> list[str]:
+    """Paths of the stacks of these names that are in nf4, or will be: behind a parametrization of bitsandbytes."""
     return [
         f"{path}.{name}"
         for path, module in model.named_modules()
-        for name in getattr(module, "parametrizations", ())
-        if name in names
+        for name in names
+        if name in getattr(module, "parametrizations", ())
+        or (nf4 and getattr(module._parameters.get(name), "ndim", 0) == 3)
     ]

@@ -135,12 +135,14 @@ def test_the_adapter_is_that_of_peft_alone(name, lora):
     ("name", "lora", "said"),
     [
         ("Mixtral 8x7B", {"dropout": 0.1}, "dropout to 0"),
+        ("Mixtral 8x7B", {"quantization": "nf4"}, "in nf4 (2 parameters): adapt the other modules alone"),
         ("Llama 3.2 1B", {"target_modules": ("q_proj", "lm_head")}, "lm_head is the output layer"),
         ("Phi-3 mini", {"target_modules": ("q_proj",)}, "no linear module or embedding named q_proj; choose from"),
     ],
 )
 def test_an_adapter_that_cannot_be_built_is_refused_with_the_remedy(name, lora, said):
-    base = architecture.build(MODELS[name][0] | {"num_hidden_layers": 1}, Run(lora))
+    run = Run({k: v for k, v in lora.items() if k != "quantization"}, quantization=lora.get("quantization", "none"))
+    base = architecture.build(MODELS[name][0] | {"num_hidden_layers": 1}, run)
     assert said in base.refusal and base.trainable == 0 and base.parameters > 0
 
 
