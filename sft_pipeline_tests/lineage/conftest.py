@@ -11,13 +11,15 @@ import pytest
 from dagster._core.storage.defs_state.base import _current_storage
 
 from sft_pipeline.definitions import build_defs
+from sft_pipeline_tests.conftest import TOY
 
 
 class Run:
     """A materialization of the toy experiment: its events by asset."""
 
     def __init__(self, project, instance, selection="*", tags=None):
-        defs = build_defs(root=project, store=project / "store")
+        self.store = project / "store"
+        defs = build_defs(root=project, store=self.store)
         keys = dg.AssetSelection.from_coercible(selection.split(",")).resolve(defs.resolve_asset_graph())
         self.result = defs.resolve_job_def("full_lineage").execute_in_process(
             instance=instance,
@@ -58,6 +60,27 @@ def instance():
     """A Dagster instance of the test's own."""
     with dg.instance_for_test() as it:
         yield it
+
+
+@pytest.fixture(scope="session")
+def toy_lineage(tmp_path_factory, toy_cache):
+    """The run that made the whole toy lineage, once for all tests; they read its figures and take copies of its store."""
+    project = tmp_path_factory.mktemp("toy_lineage")
+    (project / "specs").mkdir()
+    (project / "specs" / "toy.yaml").write_text(TOY)
+    with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as it:
+        patch.setenv("SFT_PIPELINE_ROOT", str(project))
+        patch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
+        run = Run(project, it)
+    _current_storage.set(None)
+    return run
+
+
+@pytest.fixture
+def made_project(toy_project, toy_lineage):
+    """The toy project with its whole lineage stored: artifacts do not depend on where they lie."""
+    shutil.copytree(toy_lineage.store, toy_project / "store")
+    return toy_project
 
 
 @pytest.fixture

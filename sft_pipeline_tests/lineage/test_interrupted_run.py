@@ -1,6 +1,7 @@
 """The command and every process for real: runs that are killed or told to end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,14 +15,15 @@ from sft_pipeline.provenance.store import Store
 pytestmark = pytest.mark.slow
 
 
-def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(toy_project, place, command, tmp_path):
+def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(made_project, place, command, tmp_path):
     """A terminal's Ctrl-C reaches every process of the run; `kill` reaches the command alone."""
-    spec = toy_project / "specs" / "toy.yaml"
+    spec = made_project / "specs" / "toy.yaml"
+    shutil.rmtree(made_project / "store" / "pointers" / "lora_adapter")
     text = spec.read_text().replace("max_steps: 40", "max_steps: 200").replace("save_steps: 20", "save_steps: 10")
     spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
-    environment = place | {"SFT_PIPELINE_ROOT": str(toy_project)}
+    environment = place | {"SFT_PIPELINE_ROOT": str(made_project)}
     store, work = Store(tmp_path / "store"), tmp_path / "store" / "work" / "lora_adapter"
-    selection = "*lora_adapter"
+    selection = "training_plan,lora_adapter"
     for how, everyone in [(signal.SIGKILL, True), (signal.SIGINT, True), (signal.SIGTERM, False)]:
         saved = set(work.rglob("COMPLETE.json"))
         running = subprocess.Popen(
@@ -45,8 +47,9 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(toy
         assert store.pointer("lora_adapter", "toy") is None, "the training was over before it was interrupted"
         selection = "lora_adapter"  # what it needs is there
 
-    training = command("run", "toy", "--select", "*lora_adapter")
-    done = subprocess.run(training, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command("run", "toy", "--select", "*lora_adapter"), env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot)
     assert adapter.measurements["resumed_at_step"] >= 30, done.stdout

@@ -1,17 +1,23 @@
 """The whole lineage at toy size, with the real libraries, in one process."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.specifications import key, observe
+from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import verify_lineage
+from sft_pipeline.specification import load_by_name
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +41,13 @@ def edit(project, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_project, materialize):
-    first = materialize(toy_project)
+def test_the_whole_lineage_is_made_and_shown(toy_lineage):
+    first = toy_lineage
     assert set(first.made) == MADE and first.reused == set()
     # What is linked lies in the store, not where it was made.
     linked = [v.value for m in first.made.values() for v in m.metadata.values() if isinstance(v, dg.PathMetadataValue)]
     assert len(linked) == len(MADE) and all(Path(path).exists() for path in linked)
-    # A base that knows nothing cannot be improved in twelve steps: the gate says no, and its report is there.
+    # A base that knows nothing cannot be improved in so few steps: the gate says no, and its report is there.
     assert not first.result.success and not first.checks["gate"].passed
     assert all(e.passed for name, e in first.checks.items() if name != "gate")
     assert any(log.user_message.startswith("failed check gate: verdict: ") for log in first.logs)
@@ -49,20 +55,76 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
     assert {"id", "instruction"} < {column.name for column in rows["dagster/column_schema"].schema.columns}
     assert rows["dagster/row_count"].value > 1000 and rows["dagster/uri"].value.startswith("file:///")
     assert gate["SFT rate"].value - gate["base rate"].value == pytest.approx(gate["lift"].value)
-    page = Store(toy_project / "store").get("gate_report", "toy", GateReport).path("gate.html").read_text()
+    store = Store(first.store)
+    report = store.get("gate_report", "toy", GateReport)
+    assert report.verdict in ("fail", "refused")
     for fact in ("About this page", "the whole lineage at toy size", first.versions["lora_adapter"][:12], "UTC"):
-        assert fact in page
-    store = Store(toy_project / "store")
-    assert store.get("gate_report", "toy", GateReport).verdict in ("fail", "refused")
+        assert fact in report.path("gate.html").read_text()
     problems, checked = verify_lineage(store, "toy")
     assert problems == [] and set(checked) == MADE
-    assert not [path for path in (toy_project / "store" / "work").rglob("*") if path.name.startswith("checkpoint-")]
-    assert not any((toy_project / "store" / "scratch").iterdir())
+    assert not [path for path in (first.store / "work").rglob("*") if path.name.startswith("checkpoint-")]
+    assert not any((first.store / "scratch").iterdir())
 
-    again = materialize(toy_project)
-    assert again.reused == MADE
-    assert again.versions == first.versions
 
+EDITS = {
+    "description: the whole": ("description: a whole", set()),
+    "rows: 1500": ("rows: 1400", {"raw_dataset"}),
+    "dev_size: 40": ("dev_size: 41", {"splits"}),
+    "layers: 1": ("layers: 2", {"base_model", "base_model_guard", "training_plan"}),
+    "learning_rate: 2e-2": ("learning_rate: 1e-2", {"training_plan", "lora_adapter", "training_report"}),
+    "min_coverage: 0.01": ("min_coverage: 0.02", {"training_plan", "training_report"}),
+    "max_new_tokens: 6": ("max_new_tokens: 5", {"training_plan", "generations", "checkpoint_series"}),
+    "{kind: refusal}": (
+        "{kind: refusal, options: {refusals: [no]}}",
+        {"training_plan", "checkpoint_series", "gate_report"},
+    ),
+    "alpha: 0.01": ("alpha: 0.02", {"training_plan", "gate_report"}),
+    "data:\n": (
+        "prompt: {response_prefix: ' : '}\ndata:\n",
+        {"base_model_guard", "training_plan", "lora_adapter", "generations", "checkpoint_series"},
+    ),
+}
+"""Ten kinds of edits: what is edited, into what, and the steps whose part of the specification it is."""
+
+
+def test_an_edit_makes_stale_what_depends_on_it_and_a_revert_makes_it_fresh(
+    made_project, instance, materialize, toy_lineage
+):
+    again = materialize(made_project)
+    assert again.reused == MADE and again.versions == toy_lineage.versions
+
+    def observed():
+        return set(observe(instance, "toy", load_by_name("toy", made_project), made_project))
+
+    def status():
+        resolver = CachingStaleStatusResolver(instance, graph, loading_context=LoadingContextForTest(instance))
+        return {
+            k.path[-1] for k in graph.materializable_asset_keys if resolver.get_status(k, "toy") != StaleStatus.FRESH
+        }
+
+    graph = build_defs(root=made_project, store=made_project / "store").resolve_asset_graph()
+    observed()
+    materialize(made_project)  # a result is fresh against the specification that was observed before
+    assert observed() == set() and status() == set()
+    for old, (new, steps) in EDITS.items():
+        edit(made_project, old, new)
+        assert observed() == {"specification", *(key(step).to_user_string() for step in steps)}, old
+        made = {name for name, asset in ASSETS.items() if asset.step in steps}
+        experiment = load_by_name("toy", made_project)
+        assert status() == made == set(stale(Store(made_project / "store"), "toy", experiment, made_project)), old
+        edit(made_project, new, old)
+        observed()
+        assert status() == set(), old
+    path = made_project / "specs" / "toy.yaml"
+    path.write_text("# a comment\n" + path.read_text())
+    assert observed() == set()
+    last = instance.get_latest_data_version_record(key(), is_source=True, partition_key="toy")
+    difference = last.event_log_entry.asset_observation.metadata["difference"].value
+    assert "-prompt: {response_prefix: ' : '}" in difference
+
+
+def test_the_lineage_is_made_again_only_where_something_changed(made_project, materialize, toy_lineage):
+    toy_project, first, store = made_project, toy_lineage, Store(made_project / "store")
     # Another evaluation: the plan and the gate are recomputed, the adapter and the answers are untouched.
     edit(toy_project, "alpha: 0.01", "alpha: 0.02")
     evaluated = materialize(toy_project)
@@ -107,8 +169,11 @@ def test_the_lineage_is_made_once_and_again_only_where_something_changed(toy_pro
 
 
 def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engine(
-    toy_project, materialize, monkeypatch
+    made_project, materialize, monkeypatch
 ):
+    toy_project, pointers = made_project, made_project / "store" / "pointers"
+    for asset in ("lora_adapter", "training_report", "sft_generations", "base_generations"):
+        (pointers / asset).rename(pointers.parent / asset)  # as before there was an adapter
     from sft_pipeline.generation import engines
     from sft_pipeline.model import loader
 
@@ -120,7 +185,8 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     missing = materialize(toy_project, "sft_generations")
     assert "lora_adapter of experiment toy was never materialized" in missing.failure("generations")
 
-    assert materialize(toy_project, "training_report,lora_adapter").result.success
+    for asset in ("lora_adapter", "training_report"):
+        (pointers.parent / asset).rename(pointers / asset)
     opened.clear()
     both = materialize(toy_project, "base_generations,sft_generations", tags={"sft_pipeline/recompute": "true"})
     assert both.result.success and both.reused == set() and len(opened) == 1
@@ -142,23 +208,9 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     assert materialize(toy_project, "base_model_guard,training_plan").reused == set()
 
 
-def test_everything_is_fresh_after_a_run(toy_project, instance, materialize):
-    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-    from dagster._core.loader import LoadingContextForTest
-
-    materialize(toy_project)
-    materialize(toy_project)
-    graph = build_defs(root=toy_project, store=toy_project / "store").resolve_asset_graph()
-    resolver = CachingStaleStatusResolver(instance, graph, loading_context=LoadingContextForTest(instance))
-    stale = {
-        key.path[-1]: resolver.get_stale_causes(key, "toy")
-        for key in graph.get_all_asset_keys()
-        if resolver.get_status(key, "toy") != StaleStatus.FRESH
-    }
-    assert stale == {name: [] for name in set(ASSETS) - MADE}, "these are missing, not stale"
-
-
-def test_a_doomed_plan_stops_before_any_training(toy_project, materialize):
+def test_a_doomed_plan_stops_before_any_training(made_project, materialize):
+    toy_project = made_project
+    shutil.rmtree(toy_project / "store" / "pointers" / "lora_adapter")
     edit(toy_project, "min_coverage: 0.01", "min_coverage: 1.0")
     run = materialize(toy_project)
     assert not run.checks["plan_is_sane"].passed
@@ -170,7 +222,9 @@ def test_a_doomed_plan_stops_before_any_training(toy_project, materialize):
     assert Store(toy_project / "store").get("training_plan", "toy", TrainingPlan).blocking
 
 
-def test_a_contaminated_base_stops_before_any_training(toy_project, materialize):
+def test_a_contaminated_base_stops_before_any_training(made_project, materialize):
+    toy_project = made_project
+    shutil.rmtree(toy_project / "store" / "pointers" / "lora_adapter")
     edit(
         toy_project,
         "training:\n",

@@ -19,21 +19,10 @@ pytestmark = pytest.mark.slow
 MONDAY = datetime(2026, 3, 2, 3, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def once(tmp_path_factory):
-    """Folder for the store of a lineage that is made once; artifacts do not depend on where they lie."""
-    return tmp_path_factory.mktemp("evaluated") / "store"
-
-
 @pytest.fixture
-def evaluated(toy_project, materialize, once):
+def evaluated(made_project):
     """The toy project with its whole lineage stored."""
-    if once.exists():
-        shutil.copytree(once, toy_project / "store")
-    else:
-        materialize(toy_project)
-        shutil.copytree(toy_project / "store", once)
-    return toy_project
+    return made_project
 
 
 def scheduled(project, instance, when=MONDAY):
