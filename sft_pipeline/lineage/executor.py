@@ -10,10 +10,19 @@ With SFT_PIPELINE_EXECUTOR=k8s every step is a Kubernetes job instead: the same 
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from sft_pipeline.errors import PipelineError, SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
@@ -35,6 +44,9 @@ EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 
 PRELOADED = ("lineage.processes.hide_cuda", "lineage.processes.orphans", "definitions", "lineage.launch")
 """Modules that the server of the step processes imports."""
+
+LOCATION = "sft_pipeline"
+"""The name under which workspace.yaml and pyproject.toml load this code location."""
 
 LIBRARIES = "lineage.processes.libraries"
 """What it imports besides where steps will load the model, and there is no CUDA device."""
@@ -84,8 +96,27 @@ class _Held(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         """Execute as the executor inside does."""
         hold(plan_context.instance, plan_context.run_id)
+        _belong_to_the_location(plan_context.instance, plan_context.run_id)
         chosen = self._loaded if not devices() and _makes_with_a_model(plan_context.dagster_run) else self._inner
         yield from chosen.execute(plan_context, execution_plan)
+
+
+def _belong_to_the_location(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a run that a command started belong to the UI's code location, as the runs that the UI starts do.
+
+    Without an origin it stands in no overview and cannot be re-executed: of `sft-pipeline run`, `dagster asset materialize`
+    and `dg launch` alike.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.remote_job_origin is not None:
+        return
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name="sft_pipeline.definitions")
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), run.job_name)
+    instance.add_run_tags(run_id, {REPOSITORY_LABEL_TAG: origin.repository_origin.get_label()})
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        instance.run_storage.replace_job_origin(run, origin)
 
 
 def _makes_with_a_model(run: dg.DagsterRun) -> bool:

@@ -29,23 +29,18 @@ from sft_pipeline.specification import load_by_name, project_root
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from dagster._core.remote_origin import RemoteJobOrigin
-
 POLL = 0.5
 """Seconds between two looks at the event log."""
 
 LENGTH = 24
 """Length of the progress bar in characters."""
 
-JOB, LOCATION, SINGLETON = "full_lineage", "sft_pipeline", "__repository__"
-"""The job, and the names of code location (workspace.yaml) and repository under which the UI knows it."""
-
 
 def full_lineage() -> dg.JobDefinition:
     """The job over all assets, in a form that step processes can load again."""
     from sft_pipeline.definitions import defs
 
-    return defs.resolve_job_def(JOB)
+    return defs.resolve_job_def("full_lineage")
 
 
 def launch(experiment: str, select: str, recompute: bool) -> bool:
@@ -82,7 +77,7 @@ def _launch(experiment: str, select: str, recompute: bool) -> bool:
 
 
 def _execute(instance: dg.DagsterInstance, tags: dict[str, str], keys: "AbstractSet[dg.AssetKey] | None") -> bool:
-    """Run the job in this process, as a run of the code location that the UI shows; returns whether it succeeded."""
+    """Run the job in this process, which the executor enters as one of the UI's code location; returns whether it succeeded."""
     from dagster._core.execution.api import execute_run
 
     job = dg.reconstructable(full_lineage)
@@ -93,24 +88,9 @@ def _execute(instance: dg.DagsterInstance, tags: dict[str, str], keys: "Abstract
         tags={**definition.run_tags, **tags},
         asset_selection=frozenset(keys) if keys is not None else None,
         job_code_origin=job.get_python_origin(),
-        remote_job_origin=_origin(),
     )
     with _progress(instance, run.run_id):
         return execute_run(job, run, instance, raise_on_error=False).success
-
-
-def _origin() -> "RemoteJobOrigin":
-    """The job as the UI's code location has it: without it the run stands in no overview and cannot be re-executed."""
-    from dagster._core.remote_origin import (
-        ManagedGrpcPythonEnvCodeLocationOrigin,
-        RemoteJobOrigin,
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-
-    target = LoadableTargetOrigin(executable_path=sys.executable, module_name="sft_pipeline.definitions")
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
-    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON), JOB)
 
 
 @contextmanager

@@ -4,12 +4,17 @@ import contextlib
 import io
 import socket
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
 
 from sft_pipeline.lineage import launch as launching
 from sft_pipeline.lineage.assets import training
@@ -110,12 +115,49 @@ def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instan
     assert shown.getvalue().count("raw_dataset           made") == 1
 
 
-def test_a_run_of_the_command_line_is_a_run_of_the_code_location(toy_project, place, monkeypatch):
-    """The UI's overview lists the runs of its repositories, and re-executes those whose job it can load."""
+REEXECUTE = """
+mutation($parent: String!) {
+  launchRunReexecution(reexecutionParams: {parentRunId: $parent, strategy: FROM_FAILURE}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+@pytest.mark.slow
+def test_runs_of_commands_belong_to_the_code_location_and_the_ui_re_executes_them(toy_project, place, monkeypatch):
+    """The UI's overview lists the runs of its repositories; what it re-executes goes through its GraphQL interface."""
+    spec = toy_project / "specs" / "toy.yaml"
+    whole = spec.read_text()
+    spec.write_text(whole.replace("{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: missing.jsonl}"))
     monkeypatch.setenv("DAGSTER_HOME", place["DAGSTER_HOME"])
     with contextlib.redirect_stdout(io.StringIO()) as shown:
-        assert launch("toy", "raw_dataset", recompute=False), shown.getvalue()
+        assert not launch("toy", "raw_dataset,base_model", recompute=False), shown.getvalue()
+    spec.write_text(whole)
+    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "sft_pipeline.definitions"]
+    done = subprocess.run([*command, "--select", "base_model", "--partition", "toy"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    target = ModuleTarget("sft_pipeline.definitions", None, None, "sft_pipeline")
     with dg.DagsterInstance.get() as instance:
-        (run,) = instance.get_runs(dg.RunsFilter(tags={".dagster/repository": "__repository__@sft_pipeline"}))
-    assert run.job_name == "full_lineage" and run.remote_job_origin.location_name == "sft_pipeline"
-    assert run.is_success and run.tags["sft_pipeline/commit"] and len(run.tags["sft_pipeline/specification"]) == 12
+        ours = dg.RunsFilter(tags={".dagster/repository": "__repository__@sft_pipeline"})
+        of_dagster, of_launch = instance.get_runs(ours)
+        assert of_dagster.is_success and of_launch.is_failure and of_launch.job_name == "full_lineage"
+        assert {run.remote_job_origin.location_name for run in (of_dagster, of_launch)} == {"sft_pipeline"}
+        assert of_launch.tags["sft_pipeline/commit"] and len(of_launch.tags["sft_pipeline/specification"]) == 12
+        with WorkspaceProcessContext(instance, target) as process:
+            context = process.create_request_context()
+            answer = execute_dagster_graphql(context, REEXECUTE, {"parent": of_launch.run_id})
+            made = answer.data["launchRunReexecution"]
+            assert made["__typename"] == "LaunchRunSuccess", made
+            run_id = made["run"]["runId"]
+            instance.launch_run(run_id, context)  # as the daemon does with a run of the queue
+            until = time.monotonic() + 500
+            while not instance.get_run_by_id(run_id).is_finished:
+                assert time.monotonic() < until
+                time.sleep(0.5)
+        again = instance.get_run_by_id(run_id)
+        assert again.is_success and again.parent_run_id == of_launch.run_id
+        assert again.step_keys_to_execute and "base_model" not in again.step_keys_to_execute  # it had succeeded
