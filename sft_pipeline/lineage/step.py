@@ -232,7 +232,7 @@ def produce(
             if kept := bool(made):
                 context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
-                with work.on_devices(), about(_facts(work, upstream)), measured() as used:
+                with work.on_devices() as devices, about(_facts(work, upstream)), measured(devices or ()) as used:
                     made = _make(work, names, make)
                 made = {n: a.model_copy(update={"measurements": a.measurements | used}) for n, a in made.items()}
                 made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}

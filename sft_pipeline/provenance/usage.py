@@ -1,10 +1,10 @@
 """What a step used: wall time, devices, and their energy where the driver counts it."""
 
+import math
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from sft_pipeline.errors import SpecificationError
 
@@ -15,59 +15,58 @@ Usage = dict[str, float | int | str]
 
 
 @contextmanager
-def measured() -> Iterator[Usage]:
+def measured(devices: Sequence[str] = ()) -> Iterator[Usage]:
     """What the block uses, filled in when it ends; the names begin with `step_`.
 
-    `step_seconds` is wall time. `step_devices` and `step_device` are the CUDA devices that this process sees and their
-    model, where it computed on them. `step_joules` is the difference of NVML's counters of their total energy
-    (nvmlDeviceGetTotalEnergyConsumption, Volta and newer); it is left out where there is none. `step_price_per_hour` is
-    that of `PRICE`.
+    `step_seconds` is wall time, `step_devices` the number of CUDA devices and `step_device` their model. `step_joules` is the
+    difference of NVML's counters of their total energy (nvmlDeviceGetTotalEnergyConsumption, Volta and newer), whichever
+    process computes on them; it is left out where one does not say. `step_price_per_hour` is that of `PRICE`.
+
+    Args:
+        devices: the leased devices, as CUDA_VISIBLE_DEVICES names them: numbers, which NVML counts by PCI bus, or UUIDs.
 
     Raises:
         SpecificationError: the variable holds no price.
     """
     used: Usage = {}
-    if price := os.environ.get(PRICE):
-        try:
-            used["step_price_per_hour"] = float(price)
-        except ValueError:
-            used["step_price_per_hour"] = -1.0
-        if not 0 < float(used["step_price_per_hour"]) < float("inf"):
-            raise SpecificationError(f"{PRICE} is {price!r}; it must be a number above 0.")
-    before, started = _energy(), time.monotonic()
+    if given := os.environ.get(PRICE):
+        price = 0.0
+        with suppress(ValueError):
+            price = float(given)
+        if not 0 < price < math.inf:
+            raise SpecificationError(f"{PRICE} is {given!r}; it must be a number above 0.")
+        used["step_price_per_hour"] = price
+    before, started = _energy(devices), time.monotonic()
     yield used
     used["step_seconds"] = round(time.monotonic() - started, 3)
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return
-    numbers = range(torch.cuda.device_count())
-    used["step_devices"] = len(numbers)
-    used["step_device"] = torch.cuda.get_device_name(0)
-    after, ids = _energy(), [f"GPU-{torch.cuda.get_device_properties(n).uuid}" for n in numbers]
-    if ids and all(id in before and id in after for id in ids):
-        used["step_joules"] = sum(after[id] - before[id] for id in ids) / 1000
+    if devices:
+        after = _energy(devices)
+        used["step_devices"] = len(devices)
+        used["step_device"] = next(iter(after.values()))[0] if after else "CUDA device"
+        joules = [(after[d][1] - before[d][1]) / 1000 for d in devices if d in before and d in after]
+        if len(joules) == len(devices):
+            used["step_joules"] = round(sum(joules), 3)
 
 
-def _energy() -> dict[str, int]:
-    """Millijoules since the driver was loaded, by the device's UUID; those that do not say are left out."""
+def _energy(devices: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Model and millijoules since the driver was loaded, by device; those that do not say are left out."""
+    if not devices:
+        return {}
     try:
         import pynvml
     except ImportError:
         return {}
-    found: dict[str, int] = {}
-    try:
+    found: dict[str, tuple[str, int]] = {}
+    with suppress(pynvml.NVMLError):
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return {}
-    try:
-        for number in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(number)
-            try:
-                found[pynvml.nvmlDeviceGetUUID(handle)] = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-            except pynvml.NVMLError:
-                continue
-    except pynvml.NVMLError:
-        pass
-    finally:
+        for name in devices:
+            with suppress(pynvml.NVMLError):
+                handle = (
+                    pynvml.nvmlDeviceGetHandleByIndex(int(name))
+                    if name.isdecimal()
+                    else pynvml.nvmlDeviceGetHandleByUUID(name)
+                )
+                energy = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+                found[name] = str(pynvml.nvmlDeviceGetName(handle)), energy
         pynvml.nvmlShutdown()
     return found

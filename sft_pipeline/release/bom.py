@@ -9,6 +9,7 @@ from typing import Any
 import sft_pipeline
 from sft_pipeline.artifacts import Artifact, GateReport, InstructionDataset, ModelSnapshot
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.release.eligibility import part
 
 NAMESPACE = uuid.UUID("6f2b8f0e-5a0c-5d5e-9c1e-7d6c2f1b9a10")
 """Of the serial numbers: a bill of the same release has the same one."""
@@ -48,9 +49,7 @@ def bom(
     def licences(text: str | None) -> list[DisjunctiveLicense]:
         return [DisjunctiveLicense(name=text)] if text else []
 
-    gate, base = found["gate_report"], found["base_model"]
-    assert isinstance(gate, GateReport)
-    assert isinstance(base, ModelSnapshot)
+    gate, base = part(found, "gate_report", GateReport), part(found, "base_model", ModelSnapshot)
     model = component(
         ComponentType.MACHINE_LEARNING_MODEL,
         "model",
@@ -121,7 +120,7 @@ def _model_card(found: Mapping[str, Artifact], gate: GateReport, experiment: Exp
             "approach": {"type": "supervised"},
             "task": "text-generation",
             "architectureFamily": "transformer",
-            "modelArchitecture": getattr(found["base_model"], "architecture", ""),
+            "modelArchitecture": part(found, "base_model", ModelSnapshot).architecture,
             "datasets": [{"ref": asset} for asset, a in found.items() if isinstance(a, InstructionDataset)],
         },
         "quantitativeAnalysis": {"performanceMetrics": metrics},

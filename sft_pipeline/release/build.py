@@ -21,7 +21,7 @@ from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.hashing import files_below, hash_file
 from sft_pipeline.release import bom, card, cost, verify
-from sft_pipeline.release.eligibility import OPTIONAL, PARTS, problems
+from sft_pipeline.release.eligibility import OPTIONAL, PARTS, part, problems
 from sft_pipeline.release.statement import statement
 
 FILES = (
@@ -65,8 +65,7 @@ def build(
         eligibility.require("release", problems(found, experiment, name))
     elif missing := [asset for asset in PARTS if asset not in found]:
         raise PreconditionError(f"report refused: {', '.join(missing)} is not stored; materialize it first")
-    gate = found["gate_report"]
-    assert isinstance(gate, GateReport)
+    gate = part(found, "gate_report", GateReport)
     title = experiment.release.name or name
     copy = _link if link else shutil.copyfile
     origin = _copied(found, out, kind, copy)

@@ -19,6 +19,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.experiment import Experiment, HubBase, HubData
 from sft_pipeline.release.cost import Cost, lines
+from sft_pipeline.release.eligibility import part
 from sft_pipeline.report.excerpt import HIDDEN, sign
 
 UNKNOWN = "not declared"
@@ -51,13 +52,11 @@ def model_card(
     from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
     from huggingface_hub._eval_results import eval_result_entries_to_yaml
 
-    gate, base, adapter = found["gate_report"], found["base_model"], found["lora_adapter"]
-    assert isinstance(gate, GateReport)
-    assert isinstance(base, ModelSnapshot)
-    assert isinstance(adapter, AdapterSnapshot)
+    gate, base = part(found, "gate_report", GateReport), part(found, "base_model", ModelSnapshot)
+    adapter = part(found, "lora_adapter", AdapterSnapshot)
     data, overall, declared = experiment.data.source, gate.overall, experiment.release
     hub = data.name if isinstance(data, HubData) else None
-    dataset = hub or f"local/{name}"
+    dataset = hub or "local/" + re.sub(r"[^\w.-]+", "-", name)
     results = [
         EvalResult(
             task_type="text-generation",
@@ -106,7 +105,7 @@ def model_card(
             "licence": plain(declared.license or UNKNOWN),
             "adapter": f"LoRA, rank {experiment.training.lora.r}, {adapter.trainable_parameters:,} parameters, "
             f"of step {adapter.step} of {adapter.steps}",
-            "rows": ", ".join(f"{part} {_rows(found, part):,}" for part in ("train", "dev", "test")),
+            "rows": ", ".join(f"{split} {_rows(found, split):,}" for split in ("train", "dev", "test")),
             "dev loss, perplexity": f"{_number(adapter.dev_loss)}, {_number(training['result'].get('dev_perplexity'))}",
             "verdict of the gate": gate.verdict,
         },
@@ -133,13 +132,9 @@ def data_card(found: Mapping[str, Artifact], experiment: Experiment, name: str) 
     """data/README.md and data/croissant.json: what the data are, their quality and the leakage proof; no row of them."""
     from sft_pipeline.dataset import croissant
 
-    def of(asset: str) -> InstructionDataset:
-        artifact = found[asset]
-        assert isinstance(artifact, InstructionDataset)
-        return artifact
-
-    raw, clean, test = of("raw_dataset"), of("clean_dataset"), of("test_split")
-    splits = {part: of(f"{part}_split") for part in ("train", "dev", "test")}
+    raw, clean = (part(found, f"{stage}_dataset", InstructionDataset) for stage in ("raw", "clean"))
+    splits = {name: part(found, f"{name}_split", InstructionDataset) for name in ("train", "dev", "test")}
+    test = splits["test"]
     text = [f"# Data of {plain(name)}", ""]
     text += ["The rows are not part of the release; [croissant.json](croissant.json) names their files by hash.", ""]
     text += _table(("source", "schema", "rows read", "rows kept", "duplicates and filtered"),
@@ -163,8 +158,8 @@ def data_card(found: Mapping[str, Artifact], experiment: Experiment, name: str) 
         text += _table(("figure", "value"), [(k, plain(v)) for k, v in figures.items() if v not in ("", None, [])])
     described = croissant.text(
         name,
-        {part: split.path(split.ROWS) for part, split in splits.items()},
-        {part: f"{part}_split/{split.ROWS}" for part, split in splits.items()},
+        {name: split.path(split.ROWS) for name, split in splits.items()},
+        {name: f"{name}_split/{split.ROWS}" for name, split in splits.items()},
         description=f"{experiment.description} Train, dev and test rows; the files are not part of this folder. Source: "
         f"{raw.source}",
     )
@@ -216,8 +211,8 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _rows(found: Mapping[str, Artifact], part: str) -> int:
-    return int(getattr(found[f"{part}_split"], "rows", 0))
+def _rows(found: Mapping[str, Artifact], split: str) -> int:
+    return part(found, f"{split}_split", InstructionDataset).rows
 
 
 def _limits(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
@@ -231,12 +226,8 @@ def _limits(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
         said.append("General capabilities (MMLU and others) were not measured: what the model forgot is not known.")
     if experiment.release.base_license is None:
         said.append("The base model's licence is not declared here; it binds this adapter too.")
-    gate = found["gate_report"]
-    said += [
-        f"{r.criterion}: {r.detail}"
-        for r in getattr(gate, "reasons", ())
-        if r.outcome == "info" and r.id == "worse_types"
-    ]
+    gate = part(found, "gate_report", GateReport)
+    said += [f"{r.criterion}: {r.detail}" for r in gate.reasons if r.outcome == "info" and r.id == "worse_types"]
     return said
 
 

@@ -115,6 +115,6 @@ def lines(made: Cost) -> list[str]:
 
 
 def _tokens(artifact: Artifact) -> int | None:
-    if isinstance(artifact, AdapterSnapshot):
-        return int(artifact.measurements.get("tokens", 0))
-    return round(artifact.mean_tokens * artifact.rows) if isinstance(artifact, Generations) else None
+    if isinstance(artifact, Generations):
+        return round(artifact.mean_tokens * artifact.rows)
+    return int(artifact.measurements["tokens"]) if "tokens" in artifact.measurements else None

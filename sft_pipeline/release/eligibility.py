@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
@@ -20,6 +20,8 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.verification import link_problems
 from sft_pipeline.release.export.merge import dead
+
+A = TypeVar("A", bound=Artifact)
 
 PARTS = (
     "raw_dataset",
@@ -57,20 +59,20 @@ def problems(found: Mapping[str, Artifact], experiment: Experiment, name: str) -
         missing.append("capability_report")
     if missing:
         return [f"{', '.join(missing)} is not stored; materialize it: sft-pipeline run {name}"]
-    gate = _of(found, "gate_report", GateReport)
+    gate = part(found, "gate_report", GateReport)
     report: list[str] = []
     if gate.verdict != "pass":
         against = "; ".join(r.criterion for r in gate.reasons if r.outcome in ("fail", "refused"))
         report.append(
             f"the gate's verdict is {gate.verdict} ({against}); it can be published as a report (--report), not as a release"
         )
-    adapter, test = _of(found, "lora_adapter", AdapterSnapshot), _of(found, "test_split", InstructionDataset)
+    adapter, test = part(found, "lora_adapter", AdapterSnapshot), part(found, "test_split", InstructionDataset)
     report += link_problems(found, name)
-    report += eligibility.guard_problems(_of(found, "base_model_guard", GuardReport))
-    train = _of(found, "train_split", InstructionDataset)
-    report += eligibility.plan_problems(_of(found, "training_plan", TrainingPlan), train.rows)
+    report += eligibility.guard_problems(part(found, "base_model_guard", GuardReport))
+    train = part(found, "train_split", InstructionDataset)
+    report += eligibility.plan_problems(part(found, "training_plan", TrainingPlan), train.rows)
     report += eligibility.split_problems(test, adapter.training_data)
-    report += eligibility.training_problems(_of(found, "training_report", TrainingReport))
+    report += eligibility.training_problems(part(found, "training_report", TrainingReport))
     if dead(adapter.path("adapter/adapter_model.safetensors")):
         report.append("dead adapter: every lora_B of it is zero, so that it is its base")
     report += _specification(found, experiment)
@@ -85,7 +87,8 @@ def problems(found: Mapping[str, Artifact], experiment: Experiment, name: str) -
     return report
 
 
-def _of(found: Mapping[str, Artifact], asset: str, kind: Any) -> Any:
+def part(found: Mapping[str, Artifact], asset: str, kind: type[A]) -> A:
+    """The artifact of an asset, as the type that it has."""
     artifact = found[asset]
     assert isinstance(artifact, kind), f"{asset} is a {type(artifact).__name__}"
     return artifact
@@ -98,7 +101,7 @@ def _specification(found: Mapping[str, Artifact], experiment: Experiment) -> lis
     """
     manifest = json.loads(found["lora_adapter"].path("training_manifest.json").read_text("utf-8"))
     gate = json.loads(found["gate_report"].path("gate.json").read_text("utf-8"))
-    decoding = json.loads(_of(found, "sft_generations", Generations).conditions["decoding"])
+    decoding = json.loads(part(found, "sft_generations", Generations).conditions["decoding"])
     sections: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         "training": (experiment.training.cache_key, manifest["hyperparameters"]),
         "prompt": (experiment.prompt.model_dump(mode="json"), manifest["prompt"]),

@@ -21,6 +21,10 @@ TIMEOUT = 60.0
 """Seconds without an answer to a question about the repository."""
 
 
+HUBS_OWN = ".gitattributes"
+"""The hub's own file, which says which files are large: it makes and changes it."""
+
+
 class PushError(PipelineError):
     """A release could not be published."""
 
@@ -53,7 +57,7 @@ def push(folder: Path, repo: str, *, revision: str = "main", public: bool = Fals
             raise PushError(f"{repo} exists and is public: make it private, name another one, or give --public.")
         if revision != "main":
             api.create_branch(repo, branch=revision, exist_ok=True)
-        there = set(api.list_repo_files(repo, revision=revision))
+        there = set(api.list_repo_files(repo, revision=revision)) - {HUBS_OWN}
         operations = [CommitOperationDelete(name) for name in sorted(there - names.keys())]
         added = [CommitOperationAdd(name, path) for name, path in names.items()]
         title = f"Release {folder.name}"
@@ -61,7 +65,7 @@ def push(folder: Path, repo: str, *, revision: str = "main", public: bool = Fals
         from huggingface_hub.hf_api import RepoFile
 
         entries = api.list_repo_tree(repo, recursive=True, revision=commit.oid)
-        listed = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+        listed = {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and entry.path != HUBS_OWN}
     wrong = sorted(names.keys() ^ listed.keys())
     wrong += [name for name, entry in listed.items() if name in names and not _same(entry, names[name])]
     if wrong:

@@ -125,7 +125,7 @@ def check(folder: str) -> tuple[list[str], dict[str, Any]]:
                     read[name] = json.load(stream)
         if set(needed) <= files:
             problems += check_chain(sums, *read.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problems.append(f"the folder cannot be checked to its end: {type(error).__name__}: {error}")
     return problems, read.get(MANIFEST, {})
 

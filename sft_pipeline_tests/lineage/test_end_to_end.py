@@ -1,14 +1,23 @@
 """The command, the executor and every process for real: the embedded default."""
 
+import shutil
 import subprocess
+import sys
 
 import dagster as dg
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from sft_pipeline.artifacts import GateReport, GuardReport
+from sft_pipeline.artifacts import GateReport, GuardReport, ReleaseSnapshot
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.tags import DEVICE
+from sft_pipeline.provenance.hashing import files_below, hash_file
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.provenance.verification import read_lineage
+from sft_pipeline.release.export.exports import answers
+from sft_pipeline.release.export.judge import compare
+from sft_pipeline.specification import load_by_name, project_root
 
 pytestmark = pytest.mark.slow
 
@@ -49,3 +58,56 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
     assert all(f"{asset:22}unchanged" in again.stdout for asset in ASSETS)
     verified = subprocess.run(command("verify", "tiny"), env=place, capture_output=True, text=True, timeout=600)
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+    out = tmp_path / "release"
+    released = subprocess.run(command("release", "tiny", "--out", str(out)), env=place, capture_output=True, text=True)
+    assert released.returncode == 0, released.stdout + released.stderr
+    alone = [sys.executable, "-I", "-S", str(out / "verify.py")]
+    checked = subprocess.run(alone, cwd=tmp_path / "home", env={}, capture_output=True, text=True)
+    assert checked.returncode == 0 and "every file and every link matches" in checked.stdout, checked.stderr
+    # The asset holds the same bytes as the folder.
+    asset = store.get("release", "tiny", ReleaseSnapshot)
+    assert {n: r.sha256 for n, r in asset.files.items()} == {n: hash_file(out / n) for n in asset.files}
+    assert {path.relative_to(out).as_posix() for path in files_below(out)} == set(asset.files)
+
+    # A merge that is damaged on purpose is found by its answers to the test split.
+    experiment, found = load_by_name("tiny", project_root()), read_lineage(store, "tiny")[0]
+    exports, base = found["model_exports"], load_file(found["base_model"].path("model.safetensors"))
+    (accepted,) = exports.results
+    assert accepted.verdict == "accepted" and accepted.lost == accepted.won == () and accepted.changed_share == 0
+    merged = load_file(exports.path("merged/model.safetensors"))
+
+    def judged(name, weights):
+        folder = tmp_path / name
+        shutil.copytree(exports.root / "merged", folder)
+        (folder / "model.safetensors").unlink()
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        outputs, engine = answers(experiment, folder, name, found["test_split"], tmp_path / f"{name}_work")
+        three = (found[a] for a in ("test_split", "base_generations", "sft_generations"))
+        return compare(name, outputs, engine, *three, experiment.evaluation, experiment.export.margin, project_root())
+
+    doubled = {name: base[name] + 2 * (merged[name] - base[name]) for name in merged}
+    assert judged("wrong_scaling", doubled).verdict == "inferior"
+    left_out = {name: base[name] if ".layers.0." in name else merged[name] for name in merged}
+    assert judged("layer_left_out", left_out).verdict == "inferior"
+    # One feature a thousand times smaller in its norm and larger in the weights after it: the same function, but for int8.
+    sensitive = dict(merged)
+    for layer in {name.split(".")[2] for name in merged if ".layers." in name}:
+        at = f"model.layers.{layer}."
+        norm = f"{at}input_layernorm.weight"
+        sensitive[norm] = sensitive[norm].copy()
+        sensitive[norm][0] /= 1000
+        for part in ("q_proj", "k_proj", "v_proj"):
+            name = f"{at}self_attn.{part}.weight"
+            sensitive[name] = sensitive[name].copy()
+            sensitive[name][:, 0] *= 1000
+    assert judged("sensitive", sensitive).verdict == "accepted"
+    rounded = {name: _int8(weights) if weights.ndim == 2 else weights for name, weights in sensitive.items()}
+    found_out = judged("int8", rounded)
+    assert found_out.verdict == "inferior" and found_out.lost and found_out.overall.verdict != "held"
+
+
+def _int8(weights):
+    """The weights rounded to the 255 steps of an 8-bit integer between their largest values."""
+    step = np.abs(weights).max() / 127
+    return (np.round(weights / step) * step).astype(weights.dtype)

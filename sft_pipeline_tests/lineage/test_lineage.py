@@ -12,11 +12,15 @@ from dagster._core.loader import LoadingContextForTest
 
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
 from sft_pipeline.definitions import build_defs
+from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.specifications import key, observe
 from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.provenance.verification import verify_lineage
+from sft_pipeline.provenance.verification import read_lineage, verify_lineage
+from sft_pipeline.release.build import build
+from sft_pipeline.release.reproduce import compare, read, stored
+from sft_pipeline.release.verify import check
 from sft_pipeline.specification import load_by_name
 
 pytestmark = pytest.mark.slow
@@ -205,6 +209,23 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     # Other libraries may load the base differently, or answer differently.
     monkeypatch.setattr(loader, "versions", lambda: {"transformers": "another"})
     assert materialize(toy_project, "base_model_guard,training_plan").reused == set()
+
+
+def test_a_fresh_store_elsewhere_gives_the_same_artifacts(toy_lineage, toy_project, materialize, tmp_path_factory):
+    """Another working folder and a fresh store: the digests of data, splits, plan, CPU adapter and gate are the same."""
+    materialize(toy_project)
+    experiment = load_by_name("toy", toy_project)
+    found, _ = read_lineage(Store(toy_project / "store"), "toy")
+    report = tmp_path_factory.mktemp("report")
+    build(found, experiment, "toy", report, "report")
+    before, _ = read_lineage(Store(toy_lineage.store), "toy")
+    result = compare(read(report), stored(before))
+    assert set(result.same) == MADE and (result.first, result.later, result.missing, result.reasons) == ((), (), (), ())
+    # The report of a gate that said no is sound, and is no release.
+    problems, manifest = check(str(report))
+    assert problems == [] and manifest["kind"] == "report" and manifest["verdict"] in ("fail", "refused")
+    with pytest.raises(PreconditionError, match="the gate's verdict is"):
+        build(found, experiment, "toy", tmp_path_factory.mktemp("release"))
 
 
 def test_a_doomed_plan_stops_before_any_training(made_project, materialize):

@@ -1,6 +1,7 @@
 """release, verify and reproduce at the command line, over a store with a whole lineage."""
 
 import json
+import resource
 import shutil
 
 import pytest
@@ -50,6 +51,17 @@ def test_what_may_not_be_released_leaves_no_folder(project, run):
     assert code == 0 and "report of made" in text
     code, text = run("release", "other", "--out", project / "out")
     assert code == 2 and "other" in text
+
+
+def test_a_disk_that_fills_leaves_no_half_release(project, run):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the kernel's own refusal to write on
+    try:
+        code, text = run("release", "made", "--out", project / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 2 and "File too large" in text
+    assert not (project / "out").exists() and not list(project.glob(".out*"))
 
 
 def test_a_damaged_artifact_is_not_released(project, run):

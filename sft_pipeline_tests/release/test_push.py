@@ -27,7 +27,8 @@ def test_the_revision_holds_exactly_the_release_in_a_private_repository(hub, mad
     address = push(made, "me/model")
     (commit,) = hub.commits
     assert address.endswith(commit) and hub.private is True
-    assert hub.branches["main"] == {p.relative_to(made).as_posix(): p.read_bytes() for p in files_below(made)}
+    files = {p.relative_to(made).as_posix(): p.read_bytes() for p in files_below(made)}
+    assert hub.branches["main"] == {".gitattributes": b"* text\n", **files}
     assert any(request == "PUT /blobs/" + oid for oid in hub.blobs for request in hub.asked)
     # A second push finds the large files there.
     uploads = hub.uploads
