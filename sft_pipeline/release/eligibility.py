@@ -55,7 +55,7 @@ def problems(found: Mapping[str, Artifact], experiment: Experiment, name: str) -
     missing = [asset for asset in PARTS if asset not in found]
     if experiment.export.kinds and "model_exports" not in found:
         missing.append("model_exports")
-    if getattr(experiment.evaluation, "capabilities", None) and "capability_report" not in found:
+    if experiment.evaluation.capabilities and "capability_report" not in found:
         missing.append("capability_report")
     if missing:
         return [f"{', '.join(missing)} is not stored; materialize it: sft-pipeline run {name}"]

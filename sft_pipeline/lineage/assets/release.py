@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
     Artifact,
+    CapabilityReport,
     ExportReport,
     GateReport,
     Generations,
@@ -100,6 +101,7 @@ def release(
     sft_generations: Generations,
     gate_report: GateReport,
     checkpoint_series: SeriesReport,
+    capability_report: CapabilityReport,
     model_exports: ExportReport,
 ) -> ReleaseSnapshot:
     """The release folder: adapter, reports, cards, provenance and `verify.py`; only from a passed gate of exactly these."""

@@ -12,6 +12,7 @@ from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec
 from sft_pipeline.model import loader
+from sft_pipeline.model.adapter_fit import require_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,10 +29,11 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
         out: empty folder.
 
     Raises:
-        ModelError: there is nothing to dequantise, or the architecture cannot be dequantised; the merge gave NaN.
+        ModelError: the adapter is for another base; there is nothing to dequantise, or the architecture cannot be dequantised; the merge gave NaN.
     """
     from torch.nn.utils.parametrize import ParametrizationList
 
+    require_fit(adapter, base.root)
     model: PreTrainedModel
     if kind == "merged":
         model = loader.load_model(base.root, spec.model_copy(update={"quantization": "none"}))
