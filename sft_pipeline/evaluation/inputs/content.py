@@ -31,6 +31,8 @@ class Content:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.place = 0
+        """Number of the object that was read last."""
 
     @cached_property
     def head(self) -> bytes:
@@ -78,6 +80,7 @@ class Content:
             if not isinstance(value, dict):
                 raise DataError(f"{self.path}, row {number}: is {kind(value)}; every row is one JSON object")
             count += 1
+            self.place = number
             yield number, value
         if not count:
             raise DataError(f"{self.path}: the file is empty")

@@ -7,7 +7,7 @@ from typing import Any
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
-from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names
+from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names, number
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of
 from sft_pipeline.evaluation.inputs.rows import Row
 
@@ -69,7 +69,7 @@ def read(contents: Sequence[Content], side: Side) -> Log:
                 answer=_correct(state),
             ),
             settings=Row(content.path, place, _request(state)).settings(),
-            scores={s["name"]["name"]: s.get("mean") for s in stats},
+            scores={s["name"]["name"]: number(s.get("mean")) for s in stats},
         )
         if output.id in found:
             raise DataError(f"{content.path}, row {place}: instance {output.id} stands more than once")

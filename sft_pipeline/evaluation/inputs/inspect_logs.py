@@ -19,8 +19,8 @@ from pydantic_core import from_json
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
-from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names
-from sft_pipeline.evaluation.inputs.outputs import Output, item_of, was_cut
+from sft_pipeline.evaluation.inputs.log import Format, Log, Side, count, digest, names
+from sft_pipeline.evaluation.inputs.outputs import Output, item_of, once, was_cut
 from sft_pipeline.evaluation.inputs.rows import Row
 
 SAMPLE = 256 << 20
@@ -70,6 +70,7 @@ def read(contents: Sequence[Content], side: Side) -> Log:
         raise DataError(
             f"{content.path}: {said}the log holds none; run with log_samples on, and copy the log with its samples"
         )
+    once(content.path, [(o.id, o.row) for o, _, _ in found])
     notes = []
     if results.get("total_samples") not in (None, len(found)):
         notes.append(f"the log holds {len(found)} samples, its own results are of {results['total_samples']}")
@@ -84,7 +85,7 @@ def read(contents: Sequence[Content], side: Side) -> Log:
     return Log(outputs, names(o.scores for o in outputs), (*notes, *counted))
 
 
-FORMAT = Format("inspect", "inspect_ai's logs (.eval, .json)", recognises, read)
+FORMAT = Format("inspect", "inspect_ai's logs (.eval, .json)", recognises, read, ("*.eval",))
 
 
 def _archive(content: Content) -> zipfile.ZipFile:
@@ -188,7 +189,7 @@ def _output(
             judged=False,
             success=None,
             output=None if error and not text else printable(_attached(text, attached)),
-            tokens=(output.get("usage") or {}).get("output_tokens"),
+            tokens=count((output.get("usage") or {}).get("output_tokens")),
             cut=was_cut(finish),
             unknown_finish=finish if finish and was_cut(finish) is None else None,
             item=item_of(

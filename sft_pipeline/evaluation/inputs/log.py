@@ -103,6 +103,11 @@ def number(value: Any) -> float | None:
     raise ValueError
 
 
+def count(value: Any) -> int | None:
+    """A number of tokens; None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+
 def names(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The keys of all mappings, in the order in which they come first."""
     return tuple({name: None for row in rows for name in row})

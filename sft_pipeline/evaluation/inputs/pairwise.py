@@ -8,7 +8,7 @@ from typing import Any
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
-from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names
+from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names, number
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of, once
 
 
@@ -154,7 +154,7 @@ def _read_grades(contents: Sequence[Content], side: Side) -> Log:
     for _, place, row in rows:
         if row.get("model") != model:
             continue
-        score = None if row["score"] == -1 else row["score"]
+        score = None if row["score"] == -1 else number(row["score"])
         outputs.append(
             Output(
                 id=_turn(row),

@@ -5,8 +5,6 @@ must be the same for both models (document, prompt, target) is compared item by 
 """
 
 import glob
-import operator
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.inputs import helm, inspect_logs, lighteval, lm_eval, pairwise, services
 from sft_pipeline.evaluation.inputs.content import Content
+from sft_pipeline.evaluation.inputs.deciding import judged
 from sft_pipeline.evaluation.inputs.log import Format, Log, Side, names
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of, once, read_outputs
 from sft_pipeline.provenance.hashing import hash_bytes, hash_file
@@ -106,7 +105,7 @@ class Reading:
 
     Attributes:
         formats: one name for all files, or one for each; empty: recognised.
-        metric: the score that decides; None: the first whose values are 0 or 1, else the first.
+        metric: the score that decides; None: of each task the first whose values are 0 or 1, else the first.
         threshold: which scores are a success, such as `0.5` or `<=0.2`; None: those of 1, where all are 0 or 1.
         models: one name for each file that holds the answers of several.
     """
@@ -157,12 +156,10 @@ def read_logs(paths: Sequence[Path], reading: Reading = RECOGNISED) -> list[Give
         found.append((path, format, _read(format, contents, side), _hash(contents)))
     if (cause := _mixed([(path, format) for path, format, _, _ in found])) is not None:
         raise DataError(cause)
-    logs = _decided([(path, log) for path, _, log, _ in found], reading)
-    logs = _joined(paths, logs)
-    scored = any(_fractional(log) for log in logs) and reading.threshold is None
+    logs = judged(paths, _joined(paths, [log for _, _, log, _ in found]), reading.metric, reading.threshold)
     return [
-        Given(path, log, format, sha256, {o.id: o.scores.get(log.metric or "") for o in log.outputs} if scored else {})
-        for (path, format, _, sha256), log in zip(found, _judged(logs, reading, scored), strict=True)
+        Given(path, log, format, sha256, scores)
+        for (path, format, _, sha256), (log, scores) in zip(found, logs, strict=True)
     ]
 
 
@@ -210,7 +207,29 @@ def _read(format: Format, contents: list[Content], side: Side) -> Log:
         raise DataError(
             f"{contents[0].path} and {len(contents) - 1} more: {format.title} are read one at a time; name one"
         )
-    return format.read(contents, side)
+    try:
+        log = format.read(contents, side)
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+    ) as error:  # a field is not what it is there
+        last = next((c for c in reversed(contents) if c.place), contents[0])
+        raise DataError(
+            f"{last.path}, row {last.place}: is not laid out as {format.title} are: {type(error).__name__}: {error}"
+        ) from error
+    if not log.outputs:
+        raise DataError(f"{contents[0].path}: holds no answers")
+    try:
+        "".join([*log.metrics, *log.notes, *(f"{o.id}{o.failure}{o.unknown_finish}" for o in log.outputs)]).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{contents[0].path}: an id, the name of a score or an error holds a lone surrogate, which is no character"
+        ) from error
+    return log
 
 
 def _looks_like(content: Content) -> str:
@@ -247,79 +266,6 @@ def _mixed(formats: Sequence[tuple[Path, Format]]) -> str | None:
         f"the files are of different harnesses, which ask and judge in ways of their own: {listed}. Evaluate both models with one "
         "harness, or write both as rows with id, output and success"
     )
-
-
-# ------------------------------------------------------------------------------------------------ scores and success
-
-
-def _decided(logs: Sequence[tuple[Path, Log]], reading: Reading) -> list[Log]:
-    """The logs with the score that decides, the same in all."""
-    common = [m for m in logs[0][1].metrics if all(m in log.metrics for _, log in logs)]
-    wanted = reading.metric
-    if wanted is not None:
-        like = [m for m in common if m == wanted] or [m for m in common if wanted in re.split("[,/]", m)]
-        if not like:
-            listed = "; ".join(f"{path}: {', '.join(log.metrics) or 'none'}" for path, log in logs)
-            raise DataError(f"--metric {wanted!r} is not a score of all files: {listed}")
-        common = like[:1]
-    elif any(log.metrics for _, log in logs) and not common:
-        listed = "; ".join(f"{path}: {', '.join(log.metrics) or 'none'}" for path, log in logs)
-        raise DataError(f"the files have no score in common: {listed}")
-    binary = [m for m in common if not any(_fractional(log, m) for _, log in logs)]
-    metric = next(iter(binary or common), None)
-    chosen = []
-    for _, log in logs:
-        others = [m for m in log.metrics if m != metric]
-        notes = [
-            f"the score is {metric}"
-            + (f" (others: {', '.join(others[:6])}{', …' if others[6:] else ''}; --metric)" if others else "")
-        ]
-        chosen.append(replace(log, metric=metric, notes=((*notes, *log.notes) if metric else log.notes)))
-    return chosen
-
-
-def _fractional(log: Log, metric: str | None = None) -> bool:
-    metric = metric or log.metric
-    return metric is not None and any(o.scores.get(metric) not in (None, 0, 1) for o in log.outputs)
-
-
-_COMPARISONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-
-
-def _judged(logs: Sequence[Log], reading: Reading, scored: bool) -> list[Log]:
-    """The logs with success set from the deciding score; not where scores themselves are compared."""
-    if reading.threshold is None:
-        reached, limit = operator.ge, 1.0
-    else:
-        match = re.fullmatch(
-            r"\s*(>=|>|<=|<)?\s*([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*", reading.threshold, re.IGNORECASE
-        )
-        if not match:
-            raise DataError(f"--threshold {reading.threshold!r}: must be a number, perhaps behind >=, >, <= or <")
-        reached, limit = _COMPARISONS[match[1] or ">="], float(match[2])
-        if not any(log.metric for log in logs):
-            raise DataError("--threshold is for scores, and the files have none")
-    found = []
-    for log in logs:
-        outputs = []
-        for o in log.outputs:
-            if log.metric is None or (o.judged and log.metric not in o.scores):
-                outputs.append(o)
-                continue
-            value = o.scores.get(log.metric)
-            success = None if value is None or scored else reached(value, limit)
-            stem = next((m for m in o.chosen if log.metric in (m, m.split(",")[0])), None)
-            outputs.append(replace(o, judged=True, success=success, output=o.chosen[stem] if stem else o.output))
-        notes = (
-            log.notes
-            if reading.threshold is None or log.metric is None
-            else (*log.notes, f"a success is {log.metric} {reading.threshold}")
-        )
-        found.append(replace(log, outputs=outputs, notes=notes))
-    return found
-
-
-# --------------------------------------------------------------------------------------------------- the same items
 
 
 def _joined(paths: Sequence[Path], logs: Sequence[Log]) -> list[Log]:

@@ -7,7 +7,7 @@ from typing import Any
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
-from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names
+from sft_pipeline.evaluation.inputs.log import Format, Log, Side, count, digest, names, number
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of, once, was_cut
 from sft_pipeline.evaluation.inputs.rows import Row
 from sft_pipeline.provenance.hashing import canonical_json
@@ -35,7 +35,7 @@ def _read_batch(contents: Sequence[Content], side: Side) -> Log:
                     judged=False,
                     success=None,
                     output=None if text is None else printable(text),
-                    tokens=tokens,
+                    tokens=count(tokens),
                     cut=was_cut(finish),
                     unknown_finish=finish if finish and was_cut(finish) is None else None,
                     settings=Row(content.path, place, {"model": body.get("model")}).settings(),
@@ -81,7 +81,7 @@ def _completion(content: Content, place: int, body: Mapping[str, Any]) -> tuple[
 def _parts(content: Any) -> str | None:
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return content
+    return None if content is None else str(content)
 
 
 BATCH = Format("openai-batch", "output files of OpenAI-style batches", _is_batch, _read_batch)
@@ -125,12 +125,14 @@ def _read_promptfoo(contents: Sequence[Content], side: Side) -> Log:
                 judged=False,
                 success=None,
                 output=None if text is None or failed else printable(text),
-                tokens=usage.get("completion"),
+                tokens=count(usage.get("completion")),
                 cut=was_cut(finish),
                 item=item_of(type="all", instruction=_prompt(row), group=test if tests[test] > 1 else None),
                 asked={"vars": canonical_json(row.get("vars"))},
                 settings=Row(content.path, place, {"model": model}).settings(),
-                scores={} if not asserted and not failed else {n: None if failed else v for n, v in scored.items()},
+                scores={}
+                if not asserted and not failed
+                else {n: None if failed else number(v) for n, v in scored.items()},
                 key=f"{test} {seen[test]}",
                 identity={"vars": digest(row.get("vars")), "prompt": digest(_prompt(row))},
                 failure=str(row.get("error") or "error") if failed else "",

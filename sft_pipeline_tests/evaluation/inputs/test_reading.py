@@ -214,7 +214,7 @@ def test_filters_are_scores_of_one_answer_and_the_first_one_decides(tmp_path):
     [given] = read_logs([path])
     assert given.log.notes[0] == "the score is exact_match,strict (others: exact_match,flexible; --metric)"
     assert given.log.outputs[0].item["type"] == "sums"
-    assert "'f1' is not a score of all files" in refused(path, metric="f1")
+    assert "'f1' is not a score of task sums in all files" in refused(path, metric="f1")
 
 
 def test_documents_are_joined_by_their_hash_and_what_differs_is_named(tmp_path):
@@ -252,6 +252,16 @@ def test_a_folder_holds_the_tasks_of_one_run(tmp_path):
     lines(tmp_path / "samples_a_2026-02-02T00-00-00.jsonl", [lm_sample(0, 1.0)])
     assert "two runs in one file or folder" in refused(tmp_path)
     assert "no file matches" in refused(tmp_path / "nothing*.jsonl")
+
+
+def test_every_task_of_a_run_is_decided_by_its_own_score(tmp_path):
+    choice = {"metrics": ["acc"], "acc": 1.0}
+    rows = [lm_sample(0, 0.0), lm_sample(1, None, task_name="choice", **choice) | {"exact_match": 0.5}]
+    path = lines(tmp_path / "all.jsonl", rows)
+    assert outcomes(path) == {"all/0": False, "choice/1": True}
+    [given] = read_logs([path])
+    assert given.log.metric == "exact_match,none, acc,none"
+    assert "'acc' is not a score in all files" in refused(path, metric="acc")
 
 
 def test_scores_that_are_lists_or_missing_are_reported(tmp_path):
@@ -516,6 +526,19 @@ def test_scores_need_a_threshold_in_the_gate_and_are_tested_as_they_are_by_compa
     below = CliRunner().invoke(app, ["compare", *files, "--threshold", "<=0.2"])
     assert "18 of 40" in below.output, below.output
     assert "must be a number" in refused(Path(files[0]), threshold="half")
+
+
+def test_fields_that_are_not_what_they_are_there_are_refused_by_row(tmp_path):
+    path = lines(tmp_path / "s.jsonl", [lm_sample(0, 1.0), lm_sample(1, 1.0, resps=5)])
+    assert "row 2: is not laid out as lm-evaluation-harness's samples" in refused(path)
+    path = lines(tmp_path / "t.jsonl", [lm_sample(0, 1.0, doc_id="\ud800")])
+    assert "holds a lone surrogate" in refused(path)
+    twice = tmp_path / "twice.json"
+    twice.write_text(json.dumps(inspect_header(samples=[inspect_sample(1, "C"), inspect_sample(1, "I")])))
+    assert "the id 1 stands more than once (rows 1, 2)" in refused(twice)
+    empty = tmp_path / "samples_x.json"
+    empty.write_text(json.dumps({"samples": {"x": [lm_sample(0, 1.0)], "y": [{"doc_id": 1}]}}))
+    assert "is no sample of lm-eval" in refused(empty)
 
 
 def test_files_of_different_harnesses_and_wrong_names_are_refused(tmp_path):
