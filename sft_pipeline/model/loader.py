@@ -122,15 +122,15 @@ class CleanTokenizer:
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of `ids` without tidying of spaces, and without special tokens unless `special` or allowed."""
         if self.allowed and not special:
-            ids, special = [i for i in ids if i not in self._hidden], True
+            ids, special = [i for i in ids if i in self.allowed or i not in self.special], True
         text = self.inner.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
         return cast(str, text)
 
     @cached_property
-    def _hidden(self) -> set[int]:
-        """Ids of the special tokens that are no text."""
-        special = {i for i, token in self.inner.added_tokens_decoder.items() if token.special}
-        return (special | set(self.inner.all_special_ids)) - self.allowed
+    def special(self) -> set[int]:
+        """Ids of the tokens that the tokenizer calls special."""
+        added = self.inner.added_tokens_decoder.items()
+        return {i for i, token in added if token.special} | set(self.inner.all_special_ids)
 
     @cached_property
     def end(self) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.errors import PreconditionError
@@ -317,8 +316,3 @@ def _substitutes(model: "PreTrainedModel") -> Iterator[None]:
             module._disable_adapters = False
         for key, config in configs.items():
             config._attn_implementation, config._experts_implementation = before[key]
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a materialized base model."""
-    return json.loads((folder / "config.json").read_text())

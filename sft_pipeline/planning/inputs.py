@@ -1,5 +1,6 @@
 """Gathers what a plan needs from materialized artifacts: lengths, headroom, test items."""
 
+import json
 from pathlib import Path
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
@@ -11,7 +12,6 @@ from sft_pipeline.generation.engines.engine import Engine
 from sft_pipeline.model.loader import CleanTokenizer, load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import test_items as plan_items
-from sft_pipeline.planning.architecture import read_config
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.training import tokenization
 
@@ -84,7 +84,8 @@ def _measured(
     lengths, dev_lengths = (
         tokenization.lengths(experiment, tokenizer, read_table(s.path(s.ROWS))) for s in (train, dev)
     )
-    return plan.make(experiment, lengths, test.types, read_config(base.root), headroom, out, dev_lengths)
+    config = json.loads(base.path("config.json").read_text("utf-8"))
+    return plan.make(experiment, lengths, test.types, config, headroom, out, dev_lengths)
 
 
 def successes(

@@ -40,8 +40,7 @@ def export(
     """
     from sft_pipeline.report.training import plots as training_plots
 
-    experiment, base, plan, train, dev = job.experiment, job.base, job.plan, job.train, job.dev
-    training = experiment.training
+    experiment, training = job.experiment, job.experiment.training
     state = json.loads((end.folder / "trainer_state.json").read_text())
     records = deterministic(state["log_history"])
     kept = end.folder.parent / "kept"
@@ -49,7 +48,7 @@ def export(
     best = _best(records, saved, end.step)
     chosen = best if training.adapter == "best" else end.step
     wanted = {"all": set(saved), "best_and_last": {best, end.step}, "last": {end.step}}[training.keep_checkpoints]
-    base_name = base.source if isinstance(experiment.model.source, HubBase) else None
+    base_name = job.base.source if isinstance(experiment.model.source, HubBase) else None
     checkpoints.save_adapter(kept / str(chosen), out / "adapter", base_name)
     tokenizer.inner.save_pretrained(out / "adapter")
     steps = sorted(wanted - {chosen})
@@ -81,15 +80,15 @@ def export(
     }
     loaded = json.loads((end.folder.parent / LOADED).read_text())
     packed = loaded.get("batching", {}).get("used") == "packed"
-    made = options(experiment, plan, bool(dev_losses), packed)
-    manifest.write(out, experiment, base, guard, plan, train, dev, encoded, loaded, made, measurements, result)
+    made = options(experiment, job.plan, bool(dev_losses), packed)
+    manifest.write(out, job, guard, encoded, loaded, made, measurements, result)
     return AdapterSnapshot.finalize(
         out,
         **result,
         trainable_parameters=_parameters(out / "adapter" / "adapter_model.safetensors"),
         checkpoints=tuple(steps),
         masked_rows=len(encoded.masked),
-        training_data=training_data(train, dev),
+        training_data=training_data(job.train, job.dev),
         measurements=measurements,
     )
 

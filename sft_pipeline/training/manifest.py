@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.artifacts import GuardReport, InstructionDataset, ModelSnapshot, TrainingPlan
-from sft_pipeline.experiment import Experiment
+from sft_pipeline.artifacts import GuardReport
 from sft_pipeline.provenance import environment
 from sft_pipeline.provenance.hashing import hash_file
+from sft_pipeline.training.distributed import Job
 from sft_pipeline.training.tokenization import Encoded
 
 EVALUATION = {
@@ -23,12 +23,8 @@ EVALUATION = {
 
 def write(
     out: Path,
-    experiment: Experiment,
-    base: ModelSnapshot,
+    job: Job,
     guard: GuardReport,
-    plan: TrainingPlan,
-    train: InstructionDataset,
-    dev: InstructionDataset,
     encoded: Encoded,
     loaded: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -39,18 +35,15 @@ def write(
 
     Args:
         out: the artifact's folder.
-        experiment: the specification.
-        base: the base model's files.
-        guard: the guard's report on that base.
-        plan: the plan; its figures are in the manifest as planned ones.
-        train: training rows.
-        dev: rows for the evaluations.
+        job: what was trained; the plan's figures are in the manifest as planned ones.
+        guard: the guard's report on the base.
         encoded: what became of the training rows.
         loaded: what was measured of the base as it was loaded: weights by type, its own dropout, packing.
         options: keywords of TRL's SFTConfig.
         measurements: times and memory.
         result: the adapter's `steps`, `step`, `epochs` and losses, by their names in AdapterSnapshot.
     """
+    experiment, base, plan, train, dev = job.experiment, job.base, job.plan, job.train, job.dev
     made = environment.record()
     dev_loss = result["dev_loss"]
     adapter = {path.name: hash_file(path) for path in sorted((out / "adapter").iterdir())}

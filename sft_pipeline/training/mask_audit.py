@@ -162,8 +162,7 @@ def tokens(example: dict[str, list[int]], tokenizer: CleanTokenizer) -> list[mas
     A token's text is what it adds to that of the tokens before it: some decoders take the space off the first one, and
     the bytes of one character may be spread over several.
     """
-    inner, ids, labels = tokenizer.inner, example["input_ids"], example["labels"]
-    special = {i for i, token in inner.added_tokens_decoder.items() if token.special} | set(inner.all_special_ids)
+    ids, labels, special = example["input_ids"], example["labels"], tokenizer.special
 
     def text(first: int, last: int) -> str:
         return tokenizer.decode(ids[first:last], special=True)
