@@ -35,6 +35,7 @@ class ReviewKey(Frozen):
 
     request: str = Field(description="Hash of all that was drawn; every returned file names it.")
     experiment: str
+    secret: str = Field(description="What every draw is derived from: hash of all answers and of the settings.")
     answers: str = Field(description="Hash of all answers, drawn or not.")
     guide: str
     population: dict[str, int] = Field(description="Pairs by stratum; identical ones are not asked about.")

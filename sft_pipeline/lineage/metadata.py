@@ -338,6 +338,24 @@ def gate(report: a.GateReport) -> dict[str, Any]:
     return shown | {name: picture(report.path(f"{name}.png")) for name in ("rates", "differences")}
 
 
+def review_request(request: a.ReviewRequest) -> dict[str, Any]:
+    """Of a `ReviewRequest`: what is asked of whom."""
+    if not request.declared:
+        return {"review": "none declared"}
+    return {"review": request.request, "items": request.items, "raters": table([dict(request.tasks)])}
+
+
+def human_review(review: a.HumanReview) -> dict[str, Any]:
+    """Of a `HumanReview`: preference, agreement and raters, as its text says it."""
+    if "review.txt" not in review.files:
+        return {"review": "none declared"}
+    text = review.path("review.txt").read_text("utf-8")
+    shown = {"labels": review.labels, "to settle": review.unsettled, "summary": dg.MetadataValue.text(text)}
+    return shown | (
+        {"p": review.preference.p, "net preference": review.preference.net.value} if review.preference else {}
+    )
+
+
 def exports(report: a.ExportReport) -> dict[str, Any]:
     """Of an `ExportReport`: each export against the gated adapter."""
     rows = [

@@ -23,6 +23,11 @@ def answers_hash(rows: Sequence[Mapping[str, Any]]) -> str:
     return hash_value(sorted([row["id"], row["base_output"], row["sft_output"]] for row in rows))
 
 
+def secret_of(rows: Sequence[Mapping[str, Any]], review: Review) -> str:
+    """What every draw is derived from: the answers, with whose they are, and the settings."""
+    return hash_value([answers_hash(rows), review.model_dump(mode="json", exclude={"returned"})])
+
+
 def stratum(row: Mapping[str, Any]) -> str:
     """The stratum of a pair: won, lost, same, unclear where no scorer can be believed, identical for one text twice."""
     base, sft = row.get("base_success"), row.get("sft_success")
@@ -71,7 +76,7 @@ def draw(rows: Sequence[Mapping[str, Any]], review: Review, experiment: str) -> 
         raise DataError(
             f"{experiment}: {sum(sizes.values())} pairs have different answers; people have nothing to compare"
         )
-    secret = hash_value([answers_hash(rows), review.seed, review.model_dump(mode="json", exclude={"returned"})])
+    secret = secret_of(rows, review)
     repeats, catches = (round(review.items_per_rater * share) for share in (review.repeated, review.catch_trials))
     random = Random(f"{secret} draw")
     items: dict[str, ReviewItem] = {}
@@ -101,7 +106,7 @@ def draw(rows: Sequence[Mapping[str, Any]], review: Review, experiment: str) -> 
         "items": {id: item.model_dump() for id, item in items.items()},
         "tasks": {rater: [task.model_dump() for task in page] for rater, page in tasks.items()},
     }
-    return ReviewKey(request=hash_value(plain)[:16], experiment=experiment, pages={}, **plain)
+    return ReviewKey(request=hash_value(plain)[:16], experiment=experiment, secret=secret, pages={}, **plain)
 
 
 def _item(row: Mapping[str, Any], stratum: str) -> ReviewItem:

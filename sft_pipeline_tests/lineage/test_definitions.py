@@ -27,6 +27,8 @@ ASSETS = {
     "sft_generations": "evaluation",
     "capability_report": "evaluation",
     "checkpoint_series": "evaluation",
+    "review_request": "evaluation",
+    "human_review": "evaluation",
     "gate_report": "evaluation",
     "model_exports": "release",
     "release": "release",
@@ -115,7 +117,9 @@ def test_steps_that_load_the_model_carry_the_device_tag():
 
 def test_selections_that_people_use_resolve(graph):
     selected = {key.path[-1] for key in dg.AssetSelection.from_string("sft_generations+").resolve(graph)}
-    assert selected == {"sft_generations", "gate_report", "model_exports", "release"}
+    assert selected == {
+        *("sft_generations", "review_request", "human_review", "gate_report", "model_exports", "release")
+    }
     defs = build_defs()
     for job in ("full_lineage", "data_only", "re_evaluate"):
         assert defs.resolve_job_def(job).partitions_def is not None

@@ -28,6 +28,7 @@ def judge(pairs):
     key = ReviewKey(
         request="r",
         experiment="e",
+        secret="s",
         answers="a",
         guide="",
         population={"unclear": len(pairs)},

@@ -16,11 +16,14 @@ from sft_pipeline.artifacts import (
     GateReport,
     Generations,
     GuardReport,
+    HumanReview,
     InstructionDataset,
     ModelSnapshot,
+    ReviewRequest,
     SeriesReport,
     TrainingReport,
 )
+from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage import asset_checks, metadata
 from sft_pipeline.lineage.asset import ASSETS, SCORERS, Asset, Check
 from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities, scoring_with
@@ -221,12 +224,84 @@ def capability_report(
     return report(work.experiment, base_model, adapter, dev_split, work.root, work.folder, work.out)
 
 
+def _asking(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    review = experiment.evaluation.review
+    return {"review": None if review is None else review.model_dump(mode="json", exclude={"returned"})}
+
+
+def _returned(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    review = experiment.evaluation.review
+    if review is None:
+        return {"declared": False}
+    from sft_pipeline.review.lineage_review import returned_files
+
+    with user_errors():
+        return {"declared": True, "returned": returned_files(review, root)}
+
+
+def _reviewed(experiment: "Experiment", *inputs: str) -> tuple[str, ...]:
+    return inputs if experiment.evaluation.review else ()
+
+
+@step(
+    ReviewRequest,
+    group=EVALUATION,
+    docs="docs/how-to/review.md",
+    code=["review/lineage_review.py"],
+    borders={
+        "evaluation/scoring": "decides which pairs are drawn more often, and the weights undo it",
+        "review/results.py": "reads what comes back",
+    },
+    depends=_asking,
+    inputs_of=lambda experiment: _reviewed(experiment, "test_split", "base_generations", "sft_generations"),
+    metadata=metadata.review_request,
+    kinds=["html"],
+)
+def review_request(
+    work: Work, test_split: InstructionDataset, base_generations: Generations, sft_generations: Generations
+) -> ReviewRequest:
+    """The pages of a declared human review, blinded, and the key that stays here; nothing where none is declared."""
+    from sft_pipeline.review.lineage_review import request
+
+    name = work.context.partition_key
+    try:
+        before = work.stored("review_request", ReviewRequest)
+    except StoreError:  # there is none, or it is damaged
+        before = None
+    answers = base_generations, sft_generations
+    return request(test_split, *answers, work.experiment, name, work.root, work.out, before)
+
+
+@step(
+    HumanReview,
+    group=EVALUATION,
+    docs="docs/how-to/review.md",
+    code=["review/lineage_review.py"],
+    borders={"review/make.py": "makes the request, which is an input"},
+    depends=_returned,
+    inputs_of=lambda experiment: _reviewed(experiment, "review_request"),
+    metadata=metadata.human_review,
+    kinds=["json"],
+)
+def human_review(work: Work, review_request: ReviewRequest) -> HumanReview:
+    """What raters returned: labels, preference, and whether the raters can be believed; empty where nothing is declared."""
+    from sft_pipeline.review.lineage_review import result
+
+    return result(review_request, work.experiment, work.root, work.out)
+
+
+def _deciding(experiment: "Experiment") -> tuple[str, ...]:
+    inputs = "test_split", "base_generations", "sft_generations", "base_model_guard", "training_report"
+    return inputs + _reviewed(experiment, "human_review")
+
+
 @step(
     GateReport,
     group=EVALUATION,
     docs="docs/explanation/gate.md",
     code=["evaluation/gate/lineage_gate.py", *SCORERS],
     depends=judging,
+    inputs_of=_deciding,
     metadata=metadata.gate,
     checks=[Check(asset_checks.gate)],
     kinds=["json", "html"],
@@ -239,6 +314,7 @@ def gate_report(
     sft_generations: Generations,
     base_model_guard: GuardReport,
     training_report: TrainingReport,
+    human_review: HumanReview,
 ) -> GateReport:
     """Is the adapter better than its base? Verdict, paired statistics and every reason."""
     from sft_pipeline.evaluation.gate.lineage_gate import decide
@@ -253,4 +329,5 @@ def gate_report(
         work.root,
         work.out,
         work.folder,
+        human_review if work.experiment.evaluation.review else None,
     )

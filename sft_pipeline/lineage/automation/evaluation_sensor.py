@@ -21,8 +21,8 @@ def build() -> dg.SensorDefinition:
         job_name="re_evaluate",
         minimum_interval_seconds=300,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Re-evaluates an adapter when a scorer, the test split, the prompt, the decoding, the criteria or the "
-        "engine's version is another than the one its stored gate rests on.",
+        description="Re-evaluates an adapter when a scorer, the test split, the prompt, the decoding, the criteria, the "
+        "returned files of a review or the engine's version is another than the one its stored gate rests on.",
     )
     def on_change(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
         tick, store = Tick(context, NAME), project.artifacts()

@@ -8,11 +8,21 @@ import dagster as dg
 import pytest
 from dagster._core.storage.defs_state.base import _current_storage
 
-from sft_pipeline.artifacts import AdapterSnapshot, Finding, InstructionDataset, TrainingReport
+from sft_pipeline.artifacts import (
+    AdapterSnapshot,
+    Finding,
+    GateReport,
+    HumanReview,
+    InstructionDataset,
+    ReviewRequest,
+    TrainingReport,
+)
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.review.returned import read_key
+from sft_pipeline_tests.review import simulated
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +99,31 @@ def test_the_sensor_asks_when_something_that_the_gate_rests_on_has_changed_and_o
     assert tick()[0] == ["toy"]  # back to what was evaluated once: the stored gate is another
 
 
+def test_the_sensor_picks_up_what_raters_return_and_its_labels_reach_the_gate(evaluated, instance, ticks):
+    tick, store = ticks("re_evaluate_on_change"), Store(evaluated / "store")
+    edit(evaluated, "evaluation:", "evaluation:\n  review: {returned: returned, items_per_rater: 20}")
+    (request,) = tick.evaluate().run_requests
+    run_of(evaluated, instance, request)
+    asked, empty = store.get("review_request", "toy", ReviewRequest), store.get("human_review", "toy", HumanReview)
+    assert asked.declared and list(asked.tasks) == ["rater-1", "rater-2"] and empty.preference is None
+    assert tick() == ([], "nothing has changed")
+
+    (evaluated / "returned").mkdir()
+    key = read_key(asked.path(ReviewRequest.KEY))
+    truth = dict.fromkeys(key.items, "sft")
+    for rater in key.tasks:
+        simulated.save(key, rater, simulated.answers(key, rater, truth, simulated.rng(0)), evaluated / "returned")
+    (request,) = tick.evaluate().run_requests
+    result = run_of(evaluated, instance, request)
+    assert {name for name, recomputed in made(result).items() if recomputed} == {"human_review", "gate_report"}
+    review, gate = store.get("human_review", "toy", HumanReview), store.get("gate_report", "toy", GateReport)
+    assert review.labels == gate.agreement.n > 0 and gate.upstream["human_review"] == review.version
+    (people,) = [reason for reason in gate.reasons if reason.id == "people"]
+    different = 1 - asked.population.get("identical", 0) / sum(asked.population.values())
+    assert people.outcome == "info" and review.preference.net.value == pytest.approx(different)
+    assert tick() == ([], "nothing has changed")
+
+
 def test_the_sensor_sees_a_scorer_an_engine_and_a_test_split_that_changed(evaluated, ticks):
     tick = ticks("re_evaluate_on_change")
 
@@ -126,7 +161,18 @@ def test_the_schedule_asks_for_every_stored_adapter_once_a_week_and_has_the_work
     assert first.tags == {"dagster/partition": "toy", "sft_pipeline/recompute": "true"}
     result = run_of(evaluated, instance, first)
     assert made(result) == dict.fromkeys(
-        ["base_generations", "sft_generations", "checkpoint_series", "capability_report", "gate_report"], True
+        [
+            *(
+                "base_generations",
+                "sft_generations",
+                "checkpoint_series",
+                "capability_report",
+                "review_request",
+                "human_review",
+                "gate_report",
+            )
+        ],
+        True,
     )
 
 
