@@ -68,7 +68,9 @@ def read(
     raters = tuple(_rater(key, used[r], [j for j in judged if j.rater == r], fit, k) for k, r in enumerate(used))
     said = _said(key, judged)
     settled = read_labels(returned / SETTLED) if (returned / SETTLED).is_file() else {}
-    labels, open_ = _labels(key, said, {place: label.success for place, label in settled.items()})
+    labels, open_ = _labels(
+        key, said, {place: one.success for place, one in settled.items() if one.success is not None}
+    )
     preference = _preference(key, judged, fit)
     decided = [{r: value for r, value in unit.items() if value != "unsure"} for unit in said.values()]
     both = (
@@ -121,7 +123,7 @@ def _said(key: ReviewKey, judged: Sequence[Judged]) -> dict[tuple[str, str], dic
 def _labels(
     key: ReviewKey,
     said: Mapping[tuple[str, str], Mapping[str, Success]],
-    settled: Mapping[tuple[str, str], bool | None],
+    settled: Mapping[tuple[str, str], bool],
 ) -> tuple[list[dict[str, Any]], list[Unsettled]]:
     """A label of each judged answer, null where nobody could tell or raters disagree, and what is open.
 

@@ -153,7 +153,9 @@ def test_faultless_raters_agree_and_their_labels_are_read_by_the_gate(small, ans
     weights = {row["id"]: row["weight"] for row in rows}
     assert sum(weights.values()) == pytest.approx(sum(key.population.values()))
     assert set(review.preference.answers) == {i for i, item in key.items.items() if item.stratum != "catch"}
-    assert (tmp_path / "out" / "review.txt").read_text().startswith("people prefer the fine-tuned model")
+    net, text = review.preference.net, (tmp_path / "out" / "review.txt").read_text()
+    assert text.startswith("people show no clear preference: net") and net.interval[0] < 0 < net.interval[1]
+    assert f"of {review.preference.n} pairs {review.preference.won} are won" in text
 
 
 def test_disagreements_are_listed_and_settled(small, answered, tmp_path):
@@ -165,9 +167,11 @@ def test_disagreements_are_listed_and_settled(small, answered, tmp_path):
     assert review.unsettled == 1
     (open_,) = [json.loads(line) for line in (tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()]
     assert open_["id"] == task.item and set(open_["said"].values()) == {"yes", "no"} and open_["success"] is None
+    (tmp_path / "returned" / "settled.jsonl").write_text(json.dumps(open_) + "\n")
+    (tmp_path / "unsettled").mkdir()
+    assert read(key, tmp_path / "returned", tmp_path / "unsettled").unsettled == 1
     (tmp_path / "returned" / "settled.jsonl").write_text(json.dumps(open_ | {"success": True}) + "\n")
     (tmp_path / "again").mkdir()
-    key = key.model_copy()
     again = read(key, tmp_path / "returned", tmp_path / "again")
     assert again.unsettled == 0 and again.labels == review.labels + 1
     assert read_labels(tmp_path / "again" / "labels.jsonl")[open_["id"], open_["output"]].success is True

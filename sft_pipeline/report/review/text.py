@@ -16,8 +16,11 @@ def _lines(review: HumanReview) -> Iterator[str]:
     if p is None:
         yield "no ratings were returned yet"
     else:
-        who = "the fine-tuned model" if p.net.value > 0 else "the base" if p.net.value < 0 else "neither model"
-        yield f"people prefer {who}: net {_points(p.net)} of all pairs, sign test p = {p.p:.3g}"
+        low, high = p.net.interval
+        who = (
+            "prefer the fine-tuned model" if low > 0 else "prefer the base" if high < 0 else "show no clear preference"
+        )
+        yield f"people {who}: net {_points(p.net)} of all pairs, sign test p = {p.p:.3g}"
         yield f"  of {p.n} pairs {p.won} are won, {p.lost} lost, {p.tied} tied (unweighted p = {p.p_unweighted:.3g})"
         if p.corrected:
             yield f"  without the raters' errors: net {_points(p.corrected)}"
