@@ -11,9 +11,11 @@ from sft_pipeline.artifacts import (
     GateReport,
     Generations,
     GuardReport,
+    HumanReview,
     InstructionDataset,
     ModelSnapshot,
     ReleaseSnapshot,
+    ReviewRequest,
     SeriesReport,
     TrainingPlan,
     TrainingReport,
@@ -102,6 +104,8 @@ def release(
     gate_report: GateReport,
     checkpoint_series: SeriesReport,
     capability_report: CapabilityReport,
+    review_request: ReviewRequest,
+    human_review: HumanReview,
     model_exports: ExportReport,
 ) -> ReleaseSnapshot:
     """The release folder: adapter, reports, cards, provenance and `verify.py`; only from a passed gate of exactly these."""
