@@ -86,6 +86,8 @@ def build(
     _text(out / "bom.cdx.json", bom.bom(found, subjects, experiment, title, training))
     _json(out / verify.LINEAGE, {"experiment": name, "artifacts": {a: _described(x) for a, x in found.items()}})
     _json(out / verify.STATEMENT, statement(found, subjects, specification, training))
+    shutil.copyfile(verify.__file__, out / "verify.py")
+    hashes = {path.relative_to(out).as_posix(): hash_file(path) for path in files_below(out)}
     manifest = {
         "kind": kind,
         "name": title,
@@ -93,13 +95,13 @@ def build(
         "verdict": gate.verdict,
         "artifacts": [[asset, artifact.version] for asset, artifact in found.items()],
         "subjects": sorted(subjects),
-        "origin": dict(sorted(origin.items())),
+        "origin": origin,
+        "written": {file: digest for file, digest in hashes.items() if file not in origin},
         "cost": made.model_dump(mode="json"),
         "environment": training["environment"],
     }
     _json(out / verify.MANIFEST, manifest)
-    shutil.copyfile(verify.__file__, out / "verify.py")
-    hashes = {path.relative_to(out).as_posix(): hash_file(path) for path in files_below(out)}
+    hashes[verify.MANIFEST] = hash_file(out / verify.MANIFEST)
     _text(out / verify.SUMS, "".join(f"{digest}  {file}\n" for file, digest in sorted(hashes.items())))
     if wrong := verify.check(str(out))[0]:
         raise PreconditionError("the written folder does not match itself: " + "; ".join(wrong))

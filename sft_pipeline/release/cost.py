@@ -107,7 +107,11 @@ def lines(made: Cost) -> list[str]:
     found = [f"{made.seconds / 3600:.3f} h in {len(made.steps)} steps, {made.device_hours:.3f} device hours"]
     found.append(f"{made.tokens:,} tokens trained on or generated")
     found.append(f"{made.kwh:.3f} kWh on CUDA devices" if made.kwh is not None else "energy: not measured")
-    price = "no price of an hour is declared" if made.price is None else f"{made.price:.2f} {made.currency} in all"
+    price = (
+        "the price of an hour is not known of every step"
+        if made.price is None
+        else f"{made.price:.2f} {made.currency} in all"
+    )
     found.append(price)
     if made.not_measured:
         found.append(f"without {', '.join(made.not_measured)}, whose time was not measured")

@@ -87,6 +87,9 @@ def check_chain(sums: dict[str, str], manifest: Any, lineage: Any, statement: An
     for name, (asset, file) in manifest["origin"].items():
         if sums.get(name) is None or contents.get(asset, {}).get(file) != sums[name]:
             problems.append(f"{name}: is not the {file} of {asset}, as {LINEAGE} has it")
+    for name, digest in manifest["written"].items():
+        if sums.get(name) != digest:
+            problems.append(f"{name}: is not the one that was written with {MANIFEST}")
     if dict(manifest["artifacts"]) != versions:
         problems.append(f"{MANIFEST}: does not name the artifacts of {LINEAGE}")
     subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}

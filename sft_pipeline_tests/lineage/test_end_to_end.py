@@ -49,7 +49,7 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
 
     steps = [d.op for d in defs.assets if isinstance(d, dg.AssetsDefinition)]
     tagged = {op.name for op in steps if DEVICE in op.tags} & set(started)
-    assert len(tagged) == 6  # answers of base and fine-tuned model are one step
+    assert len(tagged) == 7  # answers of base and fine-tuned model are one step
     spans = sorted((started[step], ended[step]) for step in tagged)
     assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
 
@@ -70,7 +70,11 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
     assert {n: r.sha256 for n, r in asset.files.items()} == {n: hash_file(out / n) for n in asset.files}
     assert {path.relative_to(out).as_posix() for path in files_below(out)} == set(asset.files)
 
-    # A merge that is damaged on purpose is found by its answers to the test split.
+    damaged_merges_are_found(store, tmp_path)
+
+
+def damaged_merges_are_found(store, tmp_path):
+    """A merge that is damaged on purpose answers the test split worse than the gated adapter."""
     experiment, found = load_by_name("tiny", project_root()), read_lineage(store, "tiny")[0]
     exports, base = found["model_exports"], load_file(found["base_model"].path("model.safetensors"))
     (accepted,) = exports.results

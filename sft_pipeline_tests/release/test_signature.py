@@ -1,10 +1,14 @@
 """Signatures with key files, by the real library: signed, unsigned or broken."""
 
+import json
+
 import pytest
 
 from sft_pipeline.errors import DataError
+from sft_pipeline.provenance.hashing import hash_file
 from sft_pipeline.release import verify
 from sft_pipeline.release.signature import sign, state
+from sft_pipeline_tests.release.conftest import sums_again
 
 signing = pytest.importorskip("model_signing.signing")
 
@@ -39,10 +43,11 @@ def test_a_release_is_unsigned_until_it_is_signed_and_then_by_its_signer_alone(r
 def test_whoever_rewrites_all_proofs_is_betrayed_by_the_signature(release, keys):
     sign(release, keys["own.key"])
     path = release / "README.md"
-    before = verify.sha256(str(path))
     path.write_text(path.read_text() + "One more sentence.\n")
-    sums = (release / "SHA256SUMS").read_text().replace(before, verify.sha256(str(path)))
-    (release / "SHA256SUMS").write_text(sums)
+    manifest = json.loads((release / "release.json").read_text())
+    manifest["written"]["README.md"] = hash_file(path)
+    (release / "release.json").write_text(json.dumps(manifest))
+    sums_again(release)
     assert verify.check(str(release))[0] == [], "without the signature it would pass"
     found, why = state(release, keys["own.pub"])
     assert found == "broken" and "README.md" in why

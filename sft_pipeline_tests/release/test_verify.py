@@ -11,13 +11,7 @@ import pytest
 
 from sft_pipeline.provenance.hashing import files_below, hash_file
 from sft_pipeline.release import verify
-
-
-def sums_again(folder: Path) -> None:
-    """What somebody does who changes a file and makes the sums fit."""
-    names = [p.relative_to(folder).as_posix() for p in files_below(folder)]
-    lines = [f"{hash_file(folder / name)}  {name}\n" for name in names if name not in ("SHA256SUMS", "model.sig")]
-    (folder / "SHA256SUMS").write_text("".join(sorted(lines, key=lambda line: line[66:])))
+from sft_pipeline_tests.release.conftest import sums_again
 
 
 def edit(path: Path, change) -> None:
@@ -99,6 +93,15 @@ def test_a_swapped_report_is_named_even_if_the_sums_fit(release, name):
     (release / name).write_text(text.replace("250", "299") if "250" in text else text + " ")
     sums_again(release)
     assert any(problem.startswith(f"{name}: is not the") for problem in verify.check(str(release))[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "data/README.md", "bom.cdx.json", "specification.yaml", "verify.py", "lineage.json"]
+)
+def test_what_the_release_wrote_itself_is_named_too_if_the_sums_fit(release, name):
+    (release / name).write_text((release / name).read_text() + " ")
+    sums_again(release)
+    assert any(problem.startswith(f"{name}: is not the one") for problem in verify.check(str(release))[0])
 
 
 def test_the_report_of_another_run_is_named(release, failed):
