@@ -62,7 +62,7 @@ from sft_pipeline.artifacts.review import (
     Success,
     Unsettled,
 )
-from sft_pipeline.artifacts.training import AdapterSnapshot, Finding, TrainingPlan, TrainingReport
+from sft_pipeline.artifacts.training import AdapterSnapshot, Finding, PlannedBenchmark, TrainingPlan, TrainingReport
 
 __all__ = [
     "AdapterSnapshot",
@@ -100,6 +100,7 @@ __all__ = [
     "ModelScore",
     "ModelSnapshot",
     "Perplexity",
+    "PlannedBenchmark",
     "Preference",
     "ProtectedResult",
     "QualityManifest",

@@ -16,6 +16,22 @@ class Finding(Frozen):
     remedy: str = ""
 
 
+class PlannedBenchmark(Frozen):
+    """What a benchmark of the capability report can decide."""
+
+    name: str
+    items: int = Field(description="Items that each model is asked.")
+    margin: float
+    smallest_loss: float = Field(description="Loss that the items rule out where no result changes.")
+    tolerable: int = Field(
+        description="Most items that may be lost with none won; -1 where the margin cannot be shown."
+    )
+    tokens: int = Field(
+        description="Tokens that each model reads, at four characters a token; 0 where it is not known."
+    )
+    new_tokens: int = Field(0, description="Most tokens that each model writes.")
+
+
 class TrainingPlan(Artifact):
     """What the training will do and whether it can work, before any step is made."""
 
@@ -45,6 +61,10 @@ class TrainingPlan(Artifact):
     base_success: float | None = Field(None, description="The base's success on the dev split in the training format.")
     test_items: dict[str, int] = {}
     power: dict[str, float] = Field({}, description="Power and minimum detectable effect by name of the test.")
+    benchmarks: tuple[PlannedBenchmark, ...] = ()
+    benchmark_seconds: float | None = Field(
+        None, description="Estimated time of reading the benchmarks, where the throughput of the training is declared."
+    )
     findings: tuple[Finding, ...] = ()
 
     @property

@@ -44,6 +44,9 @@ class Known(Frozen):
     text: str
     published: int | None = None
     repeats: int = 0
+    shots: int = 0
+    characters: int = 0
+    new_tokens: int = 0
     metrics: dict[str, Metric]
 
 

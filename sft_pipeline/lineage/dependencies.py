@@ -45,7 +45,7 @@ def measuring_capabilities(experiment: "Experiment", root: Path) -> dict:
     used = library_versions("lm-eval", "datasets", "numpy", "scipy")
     return {
         **decoding(experiment),
-        "capabilities": spec,
+        "capabilities": spec.model_dump(mode="json"),
         "files": files,
         "libraries": used,
         "max_length": experiment.training.max_length,

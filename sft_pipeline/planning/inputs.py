@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
+from sft_pipeline.capabilities.measure import planned
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.evaluation.scoring.score import score_items
@@ -41,7 +42,9 @@ def plan_from_artifacts(
     plan_items.check(experiment, base, test, load_tokenizer(base.root, experiment.model))
     with open_engine(experiment, base) as engine:
         headroom = successes(engine, experiment, dev, root)
-    return _measured(experiment, base, train, dev, test, engine.tokenizer, headroom, out)
+    spec = experiment.evaluation.capabilities
+    counts = {name: len(found.items.items) for name, found in planned(spec, root).items()} if spec else None
+    return _measured(experiment, base, train, dev, test, engine.tokenizer, headroom, out, counts)
 
 
 def plan_from_specification(experiment: Experiment, name: str, store: Store, out: Path) -> TrainingPlan:
@@ -79,13 +82,14 @@ def _measured(
     tokenizer: CleanTokenizer,
     headroom: tuple[int, int] | None,
     out: Path,
+    benchmark_items: dict[str, int] | None = None,
 ) -> TrainingPlan:
     """The plan with the lengths of the rows of both splits that the training reads."""
     lengths, dev_lengths = (
         tokenization.lengths(experiment, tokenizer, read_table(s.path(s.ROWS))) for s in (train, dev)
     )
     config = json.loads(base.path("config.json").read_text("utf-8"))
-    return plan.make(experiment, lengths, test.types, config, headroom, out, dev_lengths)
+    return plan.make(experiment, lengths, test.types, config, headroom, out, dev_lengths, benchmark_items)
 
 
 def successes(

@@ -12,7 +12,7 @@ from typing import Any
 from sft_pipeline.artifacts import TrainingPlan
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.planning import architecture, device, learning_rate, memory, power
+from sft_pipeline.planning import architecture, benchmarks, device, learning_rate, memory, power
 from sft_pipeline.planning import rows as planned_rows
 from sft_pipeline.report.plan import text as plan_text
 from sft_pipeline.report.training import plots
@@ -27,9 +27,10 @@ def make(
     base_success: tuple[int, int] | None,
     out: Path,
     dev_lengths: Sequence[tuple[int, int]] | None = None,
+    benchmark_items: Mapping[str, int] | None = None,
 ) -> TrainingPlan:
     """The plan of `compute` with `plan.json`, `plan.txt` and `schedule.png` in the empty folder `out`."""
-    plan = compute(experiment, train_lengths, test_items, config, base_success, dev_lengths)
+    plan = compute(experiment, train_lengths, test_items, config, base_success, dev_lengths, benchmark_items)
     (out / "plan.json").write_text(
         json.dumps(plan.model_dump(mode="json", exclude={"files", "measurements"}), indent=1)
     )
@@ -49,6 +50,7 @@ def compute(
     config: Mapping[str, Any] | None,
     base_success: tuple[int, int] | None,
     dev_lengths: Sequence[tuple[int, int]] | None = None,
+    benchmark_items: Mapping[str, int] | None = None,
 ) -> TrainingPlan:
     """What the training of `experiment` will do, and what speaks against it; no file is written.
 
@@ -60,6 +62,7 @@ def compute(
         config: the base model's config.json; None takes `model.architecture`.
         base_success: successes and items of the base on the dev split in the training format, where measured.
         dev_lengths: as `train_lengths` for each row of the dev split; None where it is not known.
+        benchmark_items: items in the files of the capability report, by benchmark; None takes the published numbers.
 
     Raises:
         PreconditionError: neither lengths nor `data.expected` are there, all training rows are fully masked, or the
@@ -89,6 +92,7 @@ def compute(
     described = architecture.build(stated, experiment) if stated else None
     base = architecture.build(config, experiment) if config else described
     needed = memory.estimate(base, experiment.model, training, rows.longest) if base else {}
+    asked, benchmark_seconds, benchmark_findings = benchmarks.planned(experiment, benchmark_items)
     figures, gate_findings = power.power_of(test_items, experiment.evaluation.gate)
     findings = [
         *rows.findings,
@@ -102,6 +106,7 @@ def compute(
         *device.idle_options(experiment, base),
         *power.headroom(base_success, experiment.evaluation.gate),
         *gate_findings,
+        *benchmark_findings,
     ]
     return TrainingPlan(
         root=Path(),
@@ -125,5 +130,7 @@ def compute(
         base_success=base_success[0] / base_success[1] if base_success and base_success[1] else None,
         test_items=dict(test_items),
         power=figures,
+        benchmarks=asked,
+        benchmark_seconds=benchmark_seconds,
         findings=tuple(findings),
     )

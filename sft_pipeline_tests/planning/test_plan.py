@@ -13,9 +13,10 @@ from sft_pipeline.diagnosis.rules import learning_rate as rate_rules
 from sft_pipeline.diagnosis.rules import loss as loss_rules
 from sft_pipeline.diagnosis.rules.learning_rate import NOTHING, TOO_HIGH
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.experiment import Training
+from sft_pipeline.experiment import Experiment, Training
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import rows as plan_rows
+from sft_pipeline.report.plan.text import summary
 from sft_pipeline.specification import load
 from sft_pipeline.training import schedule
 
@@ -478,3 +479,22 @@ def test_parameters_are_those_of_a_loaded_model(toy, made, kind, targets):
     assert result.total_parameters == model.num_parameters()
     peft = LoraConfig(r=3, target_modules=targets if isinstance(targets, str) else list(targets), task_type="CAUSAL_LM")
     assert result.trainable_parameters == get_peft_model(model, peft).get_nb_trainable_parameters()[0]
+
+
+def test_plan_says_what_each_benchmark_can_decide():
+    experiment = load(SPECS / "baseline_7b.yaml")
+    made = plan.compute(experiment, None, {"all": 500}, None, None)
+    benchmarks = {b.name: b for b in made.benchmarks}
+    assert [b.items for b in made.benchmarks] == [14042, 164, 1319, 817, 10042]
+    assert benchmarks["humaneval"].smallest_loss == pytest.approx(0.0229, abs=1e-4) and made.benchmark_seconds is None
+    assert "humaneval:      164 items rule out a loss of 2.3 points" in summary(made)
+    assert not made.blocking
+
+    narrow = json.loads(experiment.model_dump_json())
+    narrow["training"]["tokens_per_second"] = 1000.0
+    narrow["evaluation"]["capabilities"] |= {"blocking": "undecided"}
+    narrow["evaluation"]["capabilities"]["benchmarks"]["humaneval"]["margin"] = 0.02
+    made = plan.compute(Experiment.model_validate_json(json.dumps(narrow)), None, {"all": 500}, None, None)
+    (finding,) = made.blocking
+    assert finding.rule == "benchmark_undecidable" and "189 items or more" in finding.remedy
+    assert made.benchmark_seconds == sum(b.tokens for b in made.benchmarks) / 1000

@@ -17,7 +17,7 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage import asset_checks, metadata
 from sft_pipeline.lineage.asset import SCORERS, Check
-from sft_pipeline.lineage.dependencies import decoding, judging
+from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities
 from sft_pipeline.lineage.step import Work, step
 from sft_pipeline.lineage.tags import TRAINING
 
@@ -49,7 +49,8 @@ def throttled(log: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
 
 def _planning(experiment: "Experiment", root: Path) -> dict[str, Any]:
     parts = {"model": experiment.model, "training": experiment.training}
-    return {**decoding(experiment), **judging(experiment, root), **parts}
+    benchmarks = {"capabilities": measuring_capabilities(experiment, root)}
+    return {**decoding(experiment), **judging(experiment, root), **parts, **benchmarks}
 
 
 def _learning(experiment: "Experiment", root: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ _MARKS = {"info": "note", "warning": "WARNING", "blocking": "BLOCKING"}
 
 def summary(plan: TrainingPlan) -> str:
     """The plan's figures and findings; the last line says whether the run may start."""
-    lines = [*_run(plan), *_size_and_memory(plan), *_rates(plan), *_gate(plan)]
+    lines = [*_run(plan), *_size_and_memory(plan), *_rates(plan), *_gate(plan), *_benchmarks(plan)]
     for finding in sorted(plan.findings, key=lambda f: list(_MARKS).index(f.severity), reverse=True):
         lines += ["", f"{_MARKS[finding.severity]}: {finding.evidence}"]
         if finding.remedy:
@@ -88,6 +88,23 @@ def _gate(plan: TrainingPlan) -> list[str]:
             f"                {test + ' test:':<15} power {plan.power[test]:.2f} at the planned lift, which needs "
             + (f"{needed:,.0f} items" if needed is not None else "more than 200,000 items")
             + f"; smallest lift found with the required power: {shown}"
+        )
+    return lines
+
+
+def _benchmarks(plan: TrainingPlan) -> list[str]:
+    """What the benchmarks of the capability report can decide, and what there is to read."""
+    if not plan.benchmarks:
+        return []
+    tokens, new = (sum(getattr(b, field) for b in plan.benchmarks) for field in ("tokens", "new_tokens"))
+    time = f"; about {_duration(plan.benchmark_seconds)} of reading" if plan.benchmark_seconds is not None else ""
+    written = f" and writes up to {new:,}" if new else ""
+    lines = [f"benchmarks      each of two models reads about {tokens:,} tokens{written}{time}"]
+    for b in plan.benchmarks:
+        decides = f"at most {b.tolerable:,} may be lost with none won" if b.tolerable >= 0 else "CANNOT BE SHOWN"
+        lines.append(
+            f"                {b.name + ':':<15} {b.items:,} items rule out a loss of {100 * b.smallest_loss:.2g} points where "
+            f"nothing changes; margin {100 * b.margin:g}: {decides}"
         )
     return lines
 
