@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,11 +64,19 @@ def test_two_processes_give_the_course_of_one_with_the_same_effective_batch(toy,
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, tmp_path):
+def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, tmp_path, monkeypatch):
     arguments = prepared(toy(processes=2))
-    experiment = toy(processes=2, lora={"target_modules": ("no_such_module",)})
-    with pytest.raises(TrainingError, match="no_such_module"):
-        trainer.train(*(arguments | {"experiment": experiment}).values())
+    folder, launch = tmp_path / "base", distributed.launch
+    shutil.copytree(arguments["base"].root, folder)
+
+    def without_base(*given):
+        shutil.rmtree(folder)
+        launch(*given)
+
+    monkeypatch.setattr(distributed, "launch", without_base)
+    base = arguments["base"].model_copy(update={"root": folder})
+    with pytest.raises(TrainingError, match=r"a process of 2 failed: ModelError: .*base: there is no such folder"):
+        trainer.train(*(arguments | {"base": base}).values())
 
 
 def test_more_processes_than_devices_are_refused_before_they_are_started(toy, prepared, monkeypatch):
