@@ -75,7 +75,7 @@ def examine(
     """Decide as `decide_outputs`, and write nothing."""
     known = read_item_rows(items) if items else None
     given = read_logs((base, sft), reading)
-    _no_scores(given)
+    _require_outcomes(given, evaluation)
     sides: Sides = ({o.id: o for o in given[0].log.outputs}, {o.id: o for o in given[1].log.outputs})
     tables = {} if known is None else {f"items {items}": list(known)}
     same, _ = same_items({**tables, f"base {base}": list(sides[0]), f"sft {sft}": list(sides[1])})
@@ -123,12 +123,19 @@ def examine(
     return Examined(verdict(made, reasons, evaluation.gate, agreement=found, preference=preference), made, facts)
 
 
-def _no_scores(given: Sequence[Given]) -> None:
+def _require_outcomes(given: Sequence[Given], evaluation: Evaluation) -> None:
     """The gate counts successes.
 
     Raises:
-        DataError: the files have scores between 0 and 1, or beyond, and no threshold was declared.
+        DataError: the files have scores between 0 and 1, or beyond, and no threshold was declared; or a log has no scores, and
+            there are no scorers.
     """
+    for g in given:
+        if g.format.name != "rows" and not evaluation.scorers and not any(o.judged for o in g.log.outputs):
+            raise DataError(
+                f"{g.path}: {g.format.title}, but none of its {len(g.log.outputs)} answers has a score. Score it there, or name a "
+                "specification with scorers (--spec)"
+            )
     values = sorted({v for g in given for v in g.scores.values() if v is not None})
     if not values:
         return

@@ -91,7 +91,7 @@ FORMAT = Format("inspect", "inspect_ai's logs (.eval, .json)", recognises, read,
 def _archive(content: Content) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(content.path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise DataError(
             f"{content.path}: the archive is damaged or was cut ({error}); copy it once more, or if its run was killed, repair it "
             "with `inspect log recover`"
@@ -122,15 +122,7 @@ def _json(content: Content, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -
         if len(data) > SAMPLE:
             raise DataError(f"{content.path}, {member.filename}: is longer than {SAMPLE >> 20} MiB")
         found = from_json(data)  # twice as fast as json, and samples are long
-    except (
-        ValueError,
-        RecursionError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        pa.ArrowException,
-    ) as e:
+    except (ValueError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error, EOFError, pa.ArrowException) as e:
         raise DataError(f"{content.path}, {member.filename}: cannot be read: {e}; copy the log once more") from e
     if not isinstance(found, dict):
         raise DataError(f"{content.path}, {member.filename}: is no JSON object")

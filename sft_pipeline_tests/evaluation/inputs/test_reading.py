@@ -244,6 +244,36 @@ def test_a_multiple_choice_answers_with_its_likeliest_continuation(tmp_path):
         )
 
 
+@pytest.mark.slow
+def test_lm_evals_own_accuracies_are_reproduced_to_the_digit(tmp_path, monkeypatch):
+    """Its evaluator with its model of random answers, on a task with two metrics of a multiple choice."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    import lm_eval
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    docs = [{"query": f"Thing {k}?", "choices": ["red", "dark green " * (k % 3 + 1)], "gold": k % 2} for k in range(40)]
+    task = {
+        "task": "colours", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(lines(tmp_path / "d.jsonl", docs))}},
+        "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "{{query}}", "doc_to_choice": "choices",
+        "doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+    }  # fmt: skip
+    manager = TaskManager(include_defaults=False)
+    found = lm_eval.simple_evaluate("dummy", tasks=[task], task_manager=manager, log_samples=True, bootstrap_iters=0)
+    tracker = EvaluationTracker(output_path=str(tmp_path / "out"))
+    tracker.date_id, tracker.general_config_tracker.model_name_sanitized = "2026-01-01T00-00-00", "dummy"
+    tracker.save_results_samples("colours", found["samples"]["colours"])
+    for metric in ("acc", "acc_norm"):
+        [given] = read_logs([tmp_path / "out"], Reading(metric=metric))
+        success = [o.success for o in given.log.outputs]
+        assert sum(success) / len(success) == found["results"]["colours"][f"{metric},none"]
+        expected = [json.loads(o.item["reference"])["answer"] for o in given.log.outputs]
+        assert [o.output.strip() == e for o, e in zip(given.log.outputs, expected)] == success, (
+            "the answer is what was scored"
+        )
+
+
 def test_a_folder_holds_the_tasks_of_one_run(tmp_path):
     for task in ("a", "b"):
         lines(tmp_path / f"samples_{task}_2026-01-01T00-00-00.jsonl", [lm_sample(0, 1.0), lm_sample(1, 0.0)])
@@ -347,6 +377,18 @@ def test_a_run_that_did_not_end_is_refused(tmp_path, status):
     document = tmp_path / "a.json"
     document.write_text(json.dumps(inspect_header(status, samples=[inspect_sample(1, "C")])))
     assert "did not end" in refused(document)
+
+
+def test_a_log_without_scores_needs_scorers(tmp_path):
+    samples = [inspect_sample(k, "C", scores={}) for k in range(5)]
+    path = eval_log(tmp_path / "a.eval", samples)
+    command = ["gate", "--base", str(path), "--sft", str(path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "none of its 5 answers has a score. Score it there, or name a specification" in result.output
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("evaluation: {scorers: {default: {kind: exact}}}")
+    assert "5 of 5" in CliRunner().invoke(app, [*command, "--spec", str(spec)]).output
 
 
 def test_archives_that_are_cut_or_bombs_or_something_else_are_refused(tmp_path, monkeypatch):
