@@ -30,6 +30,9 @@ class Artifact(Frozen):
     VOLATILE: ClassVar[tuple[str, ...]] = ()
     """Patterns of the files that differ between two identical runs (logs with times, environment records)."""
 
+    PRIVATE: ClassVar[tuple[str, ...]] = ()
+    """Fields that quote rows of the data or name people: what is published holds their hashes."""
+
     root: Path = Field(exclude=True, description="Folder that holds the files; set wherever it is read.")
     files: dict[str, FileRef] = {}
     upstream: dict[str, str] = Field({}, description="Digest of every artifact that this one was made from, by asset.")
@@ -74,9 +77,10 @@ class Artifact(Frozen):
     def described(self) -> dict[str, Any]:
         """The content that the digest is the hash of: type, fields (with what it was made from) and stable files.
 
-        It can be published: what holds rows of the data stands in it by its hash.
+        It can be published: private fields stand in it by their hashes.
         """
         content = self.model_dump(mode="json", exclude={"files", "measurements", "key"})
+        content |= {name: hash_value(content[name]) for name in self.PRIVATE}
         stable = {n: f.sha256 for n, f in self.files.items() if not any(fnmatch(n, p) for p in self.VOLATILE)}
         return {"type": type(self).__name__, "content": content, "files": stable}
 

@@ -171,6 +171,7 @@ class InstructionDataset(Artifact):
     """
 
     VOLATILE: ClassVar[tuple[str, ...]] = ("report.html", "*.png")
+    PRIVATE: ClassVar[tuple[str, ...]] = ("unreadable",)
     ROWS: ClassVar[str] = "rows.parquet"
     REJECTED: ClassVar[str] = "rejected.parquet"
     TEST: ClassVar[str] = "test.parquet"
@@ -198,11 +199,9 @@ class InstructionDataset(Artifact):
 
     @property
     def described(self) -> dict[str, Any]:
-        """The content; the rows that messages and proof quote stand in it by their hashes."""
+        """The content; the pairs of rows that the proof quotes stand in it by their hashes, beside its figures."""
         found = super().described
-        content, proof = found["content"], found["content"]["proof"]
-        content["unreadable"] = hash_value(content["unreadable"])
-        if proof:
+        if proof := found["content"]["proof"]:
             proof |= {name: hash_value(proof[name]) for name in ("leaks", "nearest")}
         return found
 

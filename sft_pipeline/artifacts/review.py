@@ -119,6 +119,7 @@ class Unsettled(Frozen):
 class HumanReview(Artifact):
     """The labels (`labels.jsonl`), `review.json`, `review.txt`, and `disagreements.jsonl` to settle."""
 
+    PRIVATE: ClassVar[tuple[str, ...]] = ("raters", "agreement", "rejected")
     LABELS: ClassVar[str] = "labels.jsonl"
 
     request: str = ""

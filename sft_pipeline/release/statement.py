@@ -14,9 +14,6 @@ STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/prov
 BUILD_TYPE = "urn:sft-pipeline:lineage:v1"
 """Says how to read the parameters: `specification` is the experiment, the dependencies are its artifacts by version."""
 
-MADE = ("lora_adapter", "training_report", "base_generations", "sft_generations", "gate_report")
-"""Assets that the training and what follows make; they, and what is judged of them, are by-products."""
-
 
 def statement(
     found: Mapping[str, Artifact],
@@ -33,7 +30,8 @@ def statement(
         training: the training manifest, whose record of the environment and end it takes.
     """
     made = training["environment"]
-    inputs = {asset: artifact for asset, artifact in found.items() if asset not in MADE and not _judges(asset)}
+    into = _upstream(found, "lora_adapter") | _upstream(found, "test_split") | {"test_split"}
+    inputs = {asset: artifact for asset, artifact in found.items() if asset in into}
     source = []
     if re.fullmatch(r"[0-9a-f]{40}", made["commit"]):
         source = [{"name": "sft-pipeline", "digest": {"gitCommit": made["commit"]}}]
@@ -57,8 +55,10 @@ def statement(
     }
 
 
-def _judges(asset: str) -> bool:
-    return asset in ("checkpoint_series", "capability_report", "model_exports")
+def _upstream(found: Mapping[str, Artifact], asset: str) -> set[str]:
+    """All that an artifact was made from, directly and through others."""
+    named = set(found[asset].upstream) & found.keys()
+    return named.union(*(_upstream(found, name) for name in named))
 
 
 def _descriptor(asset: str, artifact: Artifact) -> dict[str, Any]:
