@@ -151,4 +151,6 @@ ASSETS: dict[str, Asset] = {}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
