@@ -93,7 +93,7 @@ def run(code: str, tests: str, seconds: float, memory_mb: int) -> Run:
         program.write(json.dumps({"code": code, "tests": tests, **limits}).encode())
         program.seek(0)
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", _CHILD, str(nonce_read), str(result_write)],
+            [sys.executable, "-I", "-S", "-u", _CHILD, str(nonce_read), str(result_write)],
             stdin=program,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The process of evaluation/scoring/sandbox.py, run as `python -I -S sandbox_child.py NONCE_FD RESULT_FD`: standard library only.
+"""The process of evaluation/scoring/sandbox.py, run as `python -I -S -u sandbox_child.py NONCE_FD RESULT_FD`: standard library only.
 
 It reads the program from its standard input, gives up what it can, runs the code, then its tests, and only then reads
 the word that means success. Its lines on RESULT_FD: the fences that hold, then the exception or that word.

@@ -171,3 +171,10 @@ def test_a_machine_without_a_fence_is_named(caplog, monkeypatch, tmp_path):
     replace_in_child(monkeypatch, tmp_path, '_fences() if sys.platform == "linux" else []', "[]")
     assert outcome(RIGHT).passed
     assert [name for name in FENCES if f"fence around {name}" in caplog.text] == list(FENCES)
+
+
+def test_what_was_printed_before_an_exception_a_kill_or_the_end_of_time_is_kept():
+    assert outcome("print('before')\nraise ValueError").output == "before\n"
+    assert outcome(RIGHT, "print('tests')\nassert False").output == "tests\n"
+    assert outcome("import os\nprint('before')\nos.kill(os.getpid(), 9)").output == "before\n"
+    assert outcome("print('before')\nwhile True: pass", seconds=2.0).output == "before\n"
