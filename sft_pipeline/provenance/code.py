@@ -1,6 +1,7 @@
 """Versions of the project's own code: what an asset's result depends on besides its inputs."""
 
 import marshal
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -60,9 +61,9 @@ def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
         path = waiting.pop()
         if path not in found and path not in stopped:
             found.add(path)
-            source = _source(path)
-            waiting += [file for name in source.imports for file in _modules(PACKAGE, name)]
-            waiting += [file for name in source.templates if (file := PACKAGE / "report/templates" / name).is_file()]
+            waiting += _imported(PACKAGE, path)
+            pages = (PACKAGE / "report/templates" / name for name in _source(path).templates)
+            waiting += [page for page in pages if page.is_file()]
     return {_name(path) for path in found}
 
 
@@ -72,19 +73,30 @@ def members(*modules: str) -> set[str]:
 
 
 def _files(modules: Collection[str]) -> list[Path]:
-    paths = [PACKAGE / module for module in modules]
-    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return [file for module in modules for file in _below(PACKAGE / module)]
+
+
+@cache
+def _below(path: Path) -> tuple[Path, ...]:
+    return tuple(sorted(path.rglob("*.py"))) if path.is_dir() else (path,)
 
 
 def _name(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
+    return path.as_posix()[len(PACKAGE.as_posix()) + 1 :]
+
+
+@cache
+def _imported(package: Path, path: Path) -> tuple[Path, ...]:
+    """The files of the package that the module at `path` imports."""
+    return tuple(file for name in _source(path).imports for file in _modules(package, name))
 
 
 @cache
 def _modules(package: Path, name: str) -> tuple[Path, ...]:
     """The file of the module or package `name`; none where it names something in a module."""
-    place = package.joinpath(*name.split(".")[1:])
-    return tuple(file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+    # Many names are looked for, and a Path for each would take longer.
+    place = os.path.join(package, *name.split(".")[1:])
+    return tuple(Path(file) for file in (f"{place}.py", f"{place}/__init__.py") if os.path.isfile(file))
 
 
 @cache

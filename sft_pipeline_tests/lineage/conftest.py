@@ -1,6 +1,5 @@
 """Materializes the toy experiment in one process and keeps what happened."""
 
-import gc
 import os
 import shutil
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.defs_state.base import _current_storage
+from dagster._core.storage.defs_state.base import DefsStateStorage
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline_tests.conftest import TOY
@@ -42,17 +41,12 @@ class Run:
         return self.result.failure_data_for_node(step).user_failure_data.description
 
 
-# Dagster keeps the last instance's storage of definitions in a context variable. An instance that nobody closed puts back
-# the one before it when it is collected, at any time; what loads definitions next would then ask an instance that is gone.
-@pytest.fixture(autouse=True, scope="module")
-def no_storage_of_the_last_module():
-    gc.collect()
-    _current_storage.set(None)
-
-
+# Dagster keeps the storage of state-backed definitions, which this project has none of, in a context variable. An instance
+# that nobody closed puts back the one before it when it is collected, at any time; what loads definitions next would then ask
+# an instance that is gone.
 @pytest.fixture(autouse=True)
-def no_storage_of_the_last_test():
-    _current_storage.set(None)
+def no_storage_of_definitions(monkeypatch):
+    monkeypatch.setattr(DefsStateStorage, "get", lambda: None)
 
 
 @pytest.fixture
@@ -71,9 +65,8 @@ def toy_lineage(tmp_path_factory, toy_cache):
     with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as it:
         patch.setenv("SFT_PIPELINE_ROOT", str(project))
         patch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
-        run = Run(project, it)
-    _current_storage.set(None)
-    return run
+        patch.setattr(DefsStateStorage, "get", lambda: None)
+        return Run(project, it)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from unittest.mock import patch
 
 import dagster as dg
 import pytest
-from dagster._core.storage.defs_state.base import _current_storage
 
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
@@ -49,9 +48,6 @@ def scheduled(project, instance, when=MONDAY):
 
 def run_of(project, instance, request):
     """The run that a request asks for, in this process."""
-    _current_storage.set(
-        None
-    )  # the instance of the schedule's own context may be gone by now, see the folder's conftest
     job = build_defs(root=project, store=project / "store").resolve_job_def("re_evaluate")
     return job.execute_in_process(
         instance=instance, partition_key=request.tags["dagster/partition"], tags=request.tags, raise_on_error=False
