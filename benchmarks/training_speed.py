@@ -127,10 +127,13 @@ class Bench:
             }
         )
 
+    def lengths(self) -> list[int]:
+        return tokenization.encode(self.experiment(), self.tokenizer, self.train_rows).lengths
+
     def plan(self, experiment: Experiment):
         lengths = tokenization.lengths(experiment, self.tokenizer, self.train_rows)
         architecture = json.loads(self.base.path("config.json").read_text())
-        return plan.make(experiment, lengths, {"text": 400}, architecture, (0, 64), self.new("plan"))
+        return plan.compute(experiment, lengths, {"text": 400}, architecture, (0, 64))
 
     def asset(self, dev: InstructionDataset, **training: Any) -> list[dict[str, Any]]:
         """Train as the asset does; the log records."""
@@ -196,14 +199,13 @@ class Clock:
         SFTTrainer.train, CallbackHandler.call_event = train, timed
 
 
-def take_turns(variants: dict[str, Any], repeats: int) -> dict[str, list[dict[str, Any]]]:
-    """Run every variant `repeats` times, one after the other; a line per run."""
+def take_turns(variants: dict[str, Any], repeats: int, tokens: int) -> dict[str, list[dict[str, Any]]]:
+    """Run every variant `repeats` times, one after the other; a line per run. Each reads `tokens` tokens in one pass."""
     clock, figures = Clock(), {name: [] for name in variants}
     next(iter(variants.values()))()  # warms up what all of them use
     for turn in range(repeats):
         for name, run in variants.items():
             log = run()
-            tokens = max(row.get("num_tokens", 0) for row in log)
             loss = [row["loss"] for row in log if "loss" in row][-1]
             rates = {"tokens_per_second": tokens / clock.wall, "tokens_per_cpu_second": tokens / clock.cpu}
             rates["callbacks_share"] = clock.callbacks / clock.wall
@@ -235,7 +237,7 @@ def overhead(bench: Bench, arguments: argparse.Namespace) -> None:
         "asset, no prompts": lambda: bench.asset(bench.dev, validation_prompts=0, **common),
         "asset, 3 prompts": lambda: bench.asset(bench.dev, **common),
     }
-    table(take_turns(variants, arguments.repeats), "bare TRL", {})
+    table(take_turns(variants, arguments.repeats, sum(bench.lengths())), "bare TRL", {})
 
 
 def throughput(bench: Bench, arguments: argparse.Namespace) -> None:
@@ -248,12 +250,12 @@ def throughput(bench: Bench, arguments: argparse.Namespace) -> None:
         "8 plain": {"batching": "plain"},
     }
     record, default, packed = list(ways)[:3]
-    lengths = tokenization.encode(bench.experiment(), bench.tokenizer, bench.train_rows).lengths
+    lengths = bench.lengths()
     print(f"{len(lengths)} rows, {min(lengths)} to {max(lengths)} tokens, mean {statistics.mean(lengths):.1f}")
     shares = {n: schedule.padding_share(lengths, bench.experiment(**way).training) for n, way in ways.items()}
     notes = {name: f"padding {share:.1%}" for name, share in shares.items()}
     variants = {name: lambda way=way: bench.asset(bench.no_dev, **way) for name, way in ways.items()}
-    table(take_turns(variants, arguments.repeats), record, notes)
+    table(take_turns(variants, arguments.repeats, sum(lengths)), record, notes)
     if arguments.curves:
         every = {"eval_steps": 10, "logging_steps": 1, "validation_prompts": 0, "epochs": arguments.curves}
         curves({name: bench.asset(bench.dev, **ways[name], **every) for name in (record, default, packed)})
