@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/model_matrix.py
 
-Tiny models with random weights, from transformers' own configurations; the CPU alone. Takes some ten minutes of processor
+Tiny models with random weights, from transformers' own configurations; the CPU alone. Takes two to three minutes of processor
 time; names of architectures as arguments run these alone and write no page.
 """
 
