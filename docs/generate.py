@@ -202,8 +202,7 @@ def _escaped(text: str) -> str:
 
 def gate_criteria() -> str:
     """Every criterion of the gate, by kind."""
-    from sft_pipeline.evaluation.gate.criteria.criterion import KINDS
-    from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, PRECONDITIONS
+    from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, KINDS
     from sft_pipeline.experiment import Gate
 
     lines = [
@@ -216,7 +215,7 @@ def gate_criteria() -> str:
     for kind, meaning in KINDS.items():
         lines += ["", f"## {kind[0].upper()}{kind[1:]}", "", meaning, ""]
         lines += ["| id | title | rule | settings | remedy |", "|---|---|---|---|---|"]
-        for c in (*PRECONDITIONS, *CRITERIA):
+        for c in CRITERIA:
             if c.kind == kind:
                 settings = ", ".join(f"`{name}`" for name in c.thresholds)
                 remedy = c.remedy + (" Human labels that agree waive it." if c.waived else "")

@@ -105,7 +105,7 @@ class Gate(Section):
         ge=0,
         le=1,
         description="Share of the items on which a repeated run of the same model is judged differently, where it was measured "
-        "elsewhere; the lift must lie above it. The lineage measures a bound of its own.",
+        "elsewhere; the lift must lie above it. The lineage measures its own by judging the repeated answers.",
     )
     similar_length: float = Field(
         1.5, gt=1, description="Factor between two answers' characters up to which they are of similar length."
@@ -117,6 +117,16 @@ class Gate(Section):
     )
     expected_words: Positive = Field(
         8, description="An expected answer of at most this many words is looked for in an output."
+    )
+    certain_words: Positive = Field(
+        3,
+        description="An expected answer of at most this many words can hardly be said in other words, so that a success without "
+        "it contradicts it.",
+    )
+    contained_by_chance: Share = Field(
+        0.8,
+        description="An expected answer in a failed one tells nothing where failed answers contain those of other items at least "
+        "this many times as often, as reasoning over all choices does.",
     )
     min_kappa: float = Field(
         0.7, ge=-1, le=1, description="Cohen's kappa of the scorers with human_labels that is required."

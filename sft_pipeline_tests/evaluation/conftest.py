@@ -50,6 +50,8 @@ class Case:
     repeated: Sequence[str] = ()
     made: dict[str, Any] = field(default_factory=dict)
     """The artifacts of the last decision, by asset."""
+    second_texts: dict[str, str] = field(default_factory=dict)
+    """Of the base's second run, by id, where they differ; half of the items are repeated."""
 
     def add(self, type: str, n: int, base_right: int, sft_right: int) -> "Case":
         """`n` items of which the base gets the first `base_right`, the fine-tuned model the last `sft_right`."""
@@ -118,9 +120,12 @@ class Case:
             for (id, text), end in zip(every, ends, strict=True)
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / Generations.ROWS)
+        flips = [{"id": id, "first": outputs[id], "second": text} for id, text in self.second_texts.items()]
+        (folder / "flips.json").write_text(json.dumps(flips if model == "base" else []))
         upstream = {"base_model": "base 1"} | ({"lora_adapter": "adapter 1"} if model == "sft" else {})
         return Generations.finalize(
             folder,
+            flip_rate=2 * len(flips) / len(outputs) if flips and model == "base" else None,
             upstream=upstream,
             model=model,
             rows=len(rows),

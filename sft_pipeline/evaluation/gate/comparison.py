@@ -1,5 +1,6 @@
 """All pairs of a comparison as columns, with what the criteria ask of them; every figure is computed once."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -24,6 +25,9 @@ from sft_pipeline.experiment import Gate
 
 Mask = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]
+
+OTHERS = 10
+"""Expected answers of other items of a type that are looked for in an answer: enough to see a share of half or more."""
 
 SAMPLE = 2000
 """Pairs on which the order of the answers is examined; of a larger set the first ones."""
@@ -102,10 +106,13 @@ class Comparison:
                 result = result.model_copy(update={"cluster_p": cluster_p(b, s, names)})
         return with_power(result, self.gate) if spread and result.n else result
 
+    def p(self, result: GroupResult) -> float:
+        """p of the deciding test, also over whole clusters."""
+        return max(deciding_p(result, self.gate.test), result.cluster_p or 0.0)
+
     def significant(self, result: GroupResult) -> bool:
-        """Whether the deciding test, also over whole clusters, finds the fine-tuned model better."""
-        p = max(deciding_p(result, self.gate.test), result.cluster_p or 0.0)
-        return result.lift > 0 and p <= self.gate.alpha
+        """Whether the fine-tuned model is found better."""
+        return result.lift > 0 and self.p(result) <= self.gate.alpha
 
     def shows(self, result: GroupResult) -> bool:
         """Whether a lift is significant and large enough."""
@@ -160,20 +167,27 @@ class Comparison:
 
     @cached_property
     def cut(self) -> dict[str, Column]:
-        """1 for an answer that was cut, also where nothing but its text says so; 0 for one that was not."""
+        """1 for an answer that was cut, also where nothing but its text says so; 0 for one that was not.
+
+        What goes on with a further question had come to the end of its own answer.
+        """
         said = self.column(lambda p, a: _three(a.cut))
+        expected = [p.expected for p in self.pairs]
         for m in MODELS:
             if (said[m] < 0).any():
                 tokens = [getattr(p, m).tokens for p in self.pairs]
-                seen = np.array(answer_texts.cut_without_notice(self.texts[m], tokens), dtype=bool)
-                said[m] = np.where((said[m] < 0) & seen & ~self.repetitive[m], 1, said[m])
+                seen = np.array(answer_texts.cut_without_notice(self.texts[m], tokens, expected), dtype=bool)
+                if seen.any():  # then the others were not
+                    said[m] = np.where(said[m] < 0, seen & ~self.repetitive[m], said[m])
+            own_end = [k for k in np.flatnonzero(said[m] == 1) if answer_texts.first_part(t := self.texts[m][k]) != t]
+            said[m][own_end] = 0
         return said
 
     @cached_property
     def repetitive(self) -> dict[str, Column]:
         """Answers of which repeated n-grams make up over half.
 
-        Not where the text is so by nature: the expected one is, a verifier found it right, or it is a table of signs.
+        Not where the text is so by nature: the expected one is, a verifier found it right, or it is a table of signs or JSON.
         """
 
         def degenerate(p: Pair, a: Answer) -> bool:
@@ -186,18 +200,22 @@ class Comparison:
     def void(self) -> dict[str, Column]:
         """Answers that say nothing: blank, special tokens, runs of a sign, echoes, server messages, one text for all."""
         found = {}
+        asked_for = self.column(lambda p, a: bool(p.verified and a.success and not p.looks_for), bool)
         for m, texts in self.texts.items():
             void = np.array([answer_texts.says_nothing(t) for t in texts], dtype=bool)
-            void |= np.array([answer_texts.echoes(t, p.instruction) for t, p in zip(texts, self.pairs)], dtype=bool)
-            void |= np.array(answer_texts.error_messages(texts), dtype=bool)
-            found[m] = void | self._one_for_all(m)
+            echoes = [
+                answer_texts.echoes(t, p.instruction) and not answer_texts.echoes(p.expected, p.instruction)
+                for t, p in zip(texts, self.pairs)
+            ]
+            void |= np.array(echoes, dtype=bool) | np.array(answer_texts.error_messages(texts), dtype=bool)
+            found[m] = void & ~asked_for[m] | self._one_for_all(m)
         return found
 
     def _one_for_all(self, m: str) -> Mask:
         """Where one text goes to over half of the items and to as many of those that expect another answer.
 
         It stands for the expected answer at which it succeeds most often: "It is B." for B. Of the base only a text counts
-        that is never right, since small ones honestly have a favourite choice.
+        that is right less than once in twenty times, since small ones honestly have a favourite choice.
         """
         plain = [bare(t) for t in self.texts[m]]
         [(most, count)] = Counter(plain).most_common(1) or [("", 0)]
@@ -208,7 +226,9 @@ class Comparison:
         answer = met.most_common(1)[0][0] if met else None
         other = np.array([answer is None or e != answer for e in expected], dtype=bool)
         n, wrong = len(plain), int((given & other).sum())
-        asked_for = 2 * count <= n or wrong <= max(other.sum() / 2, n / 10) or (m == "base" and right.any())
+        asked_for = (
+            2 * count <= n or wrong <= max(other.sum() / 2, n / 10) or (m == "base" and 20 * right.sum() >= count)
+        )
         return np.zeros(n, bool) if asked_for else given
 
     @cached_property
@@ -246,7 +266,7 @@ class Comparison:
                     text = self.pairs[k].answer_part(getattr(self.pairs[k], m))
                     others = [o for o in self._others[name] if bare(o) != bare(self.pairs[k].expected)]
                     held, looked = held + sum(holds(text, o) for o in others), looked + len(others)
-                if looked and held / looked >= 0.8 * (found[m][of_type] == 1).mean():
+                if looked and held / looked >= self.gate.contained_by_chance * (found[m][of_type] == 1).mean():
                     found[m] = np.where(failed & (self.types == name) & (found[m] == 1), -1, found[m])
         return found
 
@@ -258,17 +278,20 @@ class Comparison:
             return -1
         # A longer answer may be said in other words, so that its absence proves nothing where no verifier judged.
         found = holds(p.answer_part(a), p.expected)
-        return int(found) if found or p.verified or size <= 3 else -1
+        return int(found) if found or p.verified or size <= self.gate.certain_words else -1
 
     @cached_property
     def _others(self) -> dict[str, list[str]]:
-        """Ten expected answers of each type, evenly spread."""
+        """Some expected answers of each type, evenly spread."""
         found: dict[str, dict[str, str]] = {}
         for p in self.pairs:
             if 0 < word_count(p.expected) <= self.gate.expected_words:
                 found.setdefault(p.type, {})[bare(p.expected)] = p.expected
         ordered = {name: sorted(answers.values()) for name, answers in found.items()}
-        return {name: o if len(o) <= 10 else [o[k * len(o) // 10] for k in range(10)] for name, o in ordered.items()}
+        return {
+            name: o if len(o) <= OTHERS else [o[k * len(o) // OTHERS] for k in range(OTHERS)]
+            for name, o in ordered.items()
+        }
 
     @cached_property
     def ambiguous(self) -> dict[str, Column]:
@@ -284,7 +307,7 @@ class Comparison:
                 return False
             text = p.answer_part(a)
             named = sum(holds(text, o) for o in others)
-            return 2 * named > len(others) > 0 or answer_texts.enumerates(text, p.expected)
+            return 2 * named > len(others) > 0 or answer_texts.enumerates(text, p.expected, others)
 
         return self.column(unclear, bool)
 
@@ -309,6 +332,11 @@ def _three(value: bool | None) -> int:
 
 
 def _tabular(text: str) -> bool:
-    """Whether most words are of one sign or numbers, as in a grid or a table."""
+    """Whether most words are of one sign or numbers, as in a grid or a table, or the text is whole JSON."""
     parts = text.split()
+    if text.strip()[:1] in ("{", "[") and text.strip()[-1] in "}]":
+        try:
+            return bool(json.loads(text))
+        except (ValueError, RecursionError):
+            pass
     return 2 * sum(len(part) == 1 or not any(s.isalpha() for s in part) for part in parts) > len(parts)

@@ -266,7 +266,7 @@ def _conditions(sides: Sides) -> list[Reason]:
     problems, seen = [], set()
     for name in sorted({name for side in sides for o in side.values() for name in o.settings}):
         values = [[o.settings.get(name) for o in side.values()] for side in sides]
-        if name == "model":
+        if name in ("model", "model_name"):
             problems += _models([{v for v in side if v} for side in values])
             continue
         seen.add(name)

@@ -24,7 +24,7 @@ from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
 from sft_pipeline.evaluation.inputs.repeated_questions import Question, with_clusters_of_questions
-from sft_pipeline.evaluation.scoring.score import Judged, LeftOut, inside, left_out, score_both, scorer_for
+from sft_pipeline.evaluation.scoring.score import Judged, LeftOut, inside, left_out, score_both, score_items, scorer_for
 from sft_pipeline.evaluation.statistics.kappa import agreement
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.provenance import environment
@@ -75,7 +75,8 @@ def decide(
     unusable = bad_references(out_of_use, len(rows))
     found = labelled(made, evaluation, root, review)
     before = [same, *preconditions(test, base, sft, guard, training), *repeated, *unusable]
-    flip_rate = max((g.flip_rate for g in (base, sft) if g.flip_rate is not None), default=None)
+    flip_rates = {g.model: _flip_rate(g, rows, made, evaluation, root) for g in (base, sft)}
+    flip_rate = max((rate for rate in flip_rates.values() if rate is not None), default=None)
     preference = review.preference if review else preferred(evaluation, root)
     decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate, preference=preference)
     facts = {
@@ -93,7 +94,7 @@ def decide(
         "origin": _origin(test, base, sft, guard, training),
         "conditions": base.conditions,
         "trained_on": sft.trained_on,
-        "flip_rates": {"base": base.flip_rate, "sft": sft.flip_rate},
+        "flip_rates": flip_rates,
     }
     (out / "environment.json").write_text(json.dumps(environment.record(), indent=2) + "\n", "utf-8")
     return write(decision, made, evaluation.gate, facts, out)
@@ -179,6 +180,23 @@ def preferred(evaluation: Evaluation, root: Path) -> Preference | None:
         return None if found is None else Preference.model_validate(found)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: is no review.json of `sft-pipeline review read`: {error!r:.200}") from None
+
+
+def _flip_rate(
+    made: Generations, rows: Sequence[Mapping[str, Any]], pairs: Sequence[Pair], evaluation: Evaluation, root: Path
+) -> float | None:
+    """Share of the repeated answers that are judged otherwise than the first ones; None where nothing was repeated.
+
+    A text that differs and that no scorer judges by itself, such as one of a judge of pairs, counts as judged otherwise.
+    """
+    flips = made.root / "flips.json"
+    if not made.flip_rate or not flips.is_file():
+        return made.flip_rate
+    second = {flip["id"]: flip["second"] for flip in json.loads(flips.read_text("utf-8"))}
+    first = {pair.id: getattr(pair, made.model).success for pair in pairs if pair.id in second}
+    again = score_items([row for row in rows if row["id"] in first], second, evaluation, root)
+    same = sum(one.success is not None and one.success == first[one.id] for one in again)
+    return made.flip_rate * (len(second) - same) / len(second)
 
 
 def _answer(row: Mapping[str, Any], judged: Judged) -> Answer:

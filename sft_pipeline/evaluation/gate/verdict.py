@@ -12,7 +12,7 @@ from sft_pipeline.artifacts import Agreement, GroupResult, Preference, Protected
 from sft_pipeline.evaluation.gate.comparison import Comparison
 from sft_pipeline.evaluation.gate.criteria.length import LengthCheck, length_of
 from sft_pipeline.evaluation.gate.criteria.non_inferiority import protected
-from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, NEEDS_TEXTS, precondition
+from sft_pipeline.evaluation.gate.criteria.registry import CRITERIA, precondition
 from sft_pipeline.evaluation.gate.pairs import Pair
 from sft_pipeline.experiment import Gate
 
@@ -63,7 +63,7 @@ def verdict(
     known = c.texts_known and bool(c.judged.any())
     reasons = list(preconditions)
     for criterion in CRITERIA:
-        if known or criterion.id not in NEEDS_TEXTS:
+        if known or not criterion.texts:
             reasons += criterion.reasons(c)
     if c.judged.any() and not known:
         refused = c.overall.lift > 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.inputs.rows import Row, rows
+from sft_pipeline.evaluation.inputs.rows import PROMPTS, Row, rows
 from sft_pipeline.provenance.hashing import canonical_json
 
 _FOREIGN = ("response", "completion", "prediction", "generation", "text", "answer", "model_output")
@@ -129,11 +129,19 @@ def _output(row: Row) -> Output:
         tokens=row.tokens(),
         cut=cut,
         unknown_finish=finish if cut is None else None,
-        prompt=None if row.values.get("prompt") is None else canonical_json(row.values["prompt"]),
+        prompt=_prompt(row),
         item=row.item(),
         asked=row.asked(),
         settings=row.settings(),
     )
+
+
+def _prompt(row: Row) -> str | None:
+    """What the model was given; of a conversation what comes before its own answer."""
+    prompt = next((row.values[name] for name in PROMPTS if row.values.get(name) is not None), None)
+    if isinstance(prompt, list) and prompt and isinstance(prompt[-1], dict) and prompt[-1].get("role") == "assistant":
+        prompt = prompt[:-1]
+    return None if prompt is None else canonical_json(prompt)
 
 
 def item_of(

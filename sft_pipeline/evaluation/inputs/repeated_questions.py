@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import Reason
@@ -25,6 +26,19 @@ with 50 variants each, with other names and numbers, it makes 22 clusters."""
 
 FORMAT = 1 / 3
 """Where more than this share of the items would be one cluster, what they share is the format of the task."""
+
+SEVERAL = 5
+"""Questions from which it can be seen what is their template: the words that at least three in four of them have."""
+
+COVERED = 0.5
+"""Share of the steps from word to word that a question must have in common with its template."""
+
+SAME_LENGTH = 0.1
+"""Share of its words by which a question may be longer or shorter than its template: names differ by a word, but questions
+that put few words in other orders, as BIG-Bench Hard's navigate does, differ by half."""
+
+OWN = 6
+"""Words that a copy may add, such as "Think step by step."; a longer addition is a question of its own behind an instruction."""
 
 _HIDDEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _LOOK_ALIKE = str.maketrans(
@@ -70,8 +84,6 @@ def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | No
         questions: what each item asks.
         groups: its declared group.
     """
-    from sft_pipeline.dataset.duplicates import components
-    from sft_pipeline.dataset.duplicates.shingles import shingle_sets
     from sft_pipeline.dataset.duplicates.union_find import Components
 
     loose = sorted(id for id, group in groups.items() if group is None and questions[id].text.strip())
@@ -79,9 +91,10 @@ def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | No
     long = [k for k, id in enumerate(loose) if len(_plain(questions[id]).split()) >= LONG]
     texts = [_NUMBER.sub("0", _plain(questions[loose[k]])) for k in long]
     united = Components(len(loose))
-    sets = shingle_sets(texts, ALIKE.ngram)
-    for members in components(sets, [None] * len(texts), ALIKE).members() if texts else ():
-        if len(members) <= max(2, FORMAT * len(groups)):
+    for alike in _near(texts):
+        if len(alike) > max(2, FORMAT * len(groups)):
+            continue
+        for members in _without_template(alike, texts, [questions[loose[k]].expected for k in long]):
             for k in members[1:]:
                 united.unite(long[members[0]], long[k])
     first: dict[str, int] = {}
@@ -91,6 +104,44 @@ def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | No
     counts = Counter(ends)
     same = {id: f"same question as {loose[end]}" for id, end in zip(loose, ends) if counts[end] > 1}
     return {id: same.get(id, group) for id, group in groups.items()}
+
+
+def _near(texts: Sequence[str]) -> list[list[int]]:
+    """Groups of texts that are near-duplicates."""
+    from sft_pipeline.dataset.duplicates import components
+    from sft_pipeline.dataset.duplicates.shingles import shingle_sets
+
+    return components(shingle_sets(texts, ALIKE.ngram), [None] * len(texts), ALIKE).members() if texts else []
+
+
+def _without_template(alike: Sequence[int], texts: Sequence[str], expected: Sequence[str]) -> list[list[int]]:
+    """Which of several near-duplicates are one question, and not the same instruction before another one.
+
+    They are where besides the numbers few words differ, or many of which no more than three stand together, as names in a
+    template do. Without numbers, the expected answer must be the same one as well.
+    """
+    if len(alike) < SEVERAL:
+        return [list(alike)]
+    said = {k: texts[k].split() for k in alike}
+    steps = {k: list(zip(said[k], said[k][1:])) for k in alike}
+    shared = _shared(said), _shared(steps)
+    found: dict[str, list[int]] = {}
+    length = median(map(len, said.values()))
+    for k in alike:
+        own = [word not in shared[0] for word in said[k]]
+        runs = any(map(all, zip(own, own[1:], own[2:], own[3:])))
+        slots = not runs and abs(len(own) - length) <= SAME_LENGTH * length
+        few = sum(own) <= min(OWN, 0.1 * len(own))
+        if (few or slots) and sum(step in shared[1] for step in steps[k]) >= COVERED * len(steps[k]):
+            found.setdefault("" if "0" in texts[k] or not expected[k] else expected[k], []).append(k)
+    return list(found.values())
+
+
+def _shared(parts: Mapping[int, Sequence[Any]]) -> set[Any]:
+    """What at least three in four have."""
+    return {
+        part for part, n in Counter(p for own in parts.values() for p in set(own)).items() if n >= 0.75 * len(parts)
+    }
 
 
 def _plain(asked: Question) -> str:

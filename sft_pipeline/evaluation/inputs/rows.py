@@ -12,25 +12,17 @@ from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
 from sft_pipeline.provenance.hashing import canonical_json
 
+PROMPTS = ("prompt", "messages", "full_prompt", "rendered_prompt", "prompt_text")
+"""Fields that may hold what a model was given; the first that is there counts."""
+
 _KNOWN = {
     *("id", "type", "instruction", "group", "response", "reference", "answer"),
-    *("output", "success", "score", "reason", "labels", "tokens", "finish_reason", "prompt"),
+    *("output", "success", "score", "reason", "labels", "tokens", "finish_reason", *PROMPTS),
 }
 """Fields of an item and of a model's answer to it that are no part of the question, or are read as what they are."""
 
 _SETTINGS = {
-    *(
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "typical_p",
-        "do_sample",
-        "num_beams",
-        "beam_size",
-        "n_shot",
-        "num_fewshot",
-    ),
+    *("temperature", "top_p", "top_k", "min_p", "typical_p", "do_sample", "num_beams", "beam_size", "n", "best_of"),
     *(
         "max_tokens",
         "max_new_tokens",
@@ -40,13 +32,31 @@ _SETTINGS = {
         "max_gen_toks",
         "min_tokens",
     ),
+    *("n_shot", "num_fewshot", "context_length", "max_model_len"),
     *("stop", "stop_sequences", "stop_strings", "until", "repetition_penalty", "presence_penalty", "frequency_penalty"),
     *("system", "system_prompt", "chat_template", "apply_chat_template", "dtype", "quantization", "engine", "backend"),
-    *("decoding", "sampling", "sampling_params", "generation_config", "gen_kwargs", "generation_kwargs", "model"),
+    *(
+        "decoding",
+        "sampling",
+        "sampling_params",
+        "generation_config",
+        "gen_kwargs",
+        "generation_kwargs",
+        "model",
+        "model_name",
+    ),
 }
 """Fields that say how an answer was made; `decoding` and the like hold an object of them."""
 _NEUTRAL = {"top_p": 1, "top_k": (0, -1), "min_p": 0, "typical_p": 1, "num_beams": 1, "beam_size": 1, "do_sample": 0}
-_NEUTRAL |= {"repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_tokens": 0, "num_fewshot": 0}
+_NEUTRAL |= {
+    "repetition_penalty": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "min_tokens": 0,
+    "num_fewshot": 0,
+    "n": 1,
+    "best_of": 1,
+}
 """Values that change nothing, and so need not be named."""
 
 _CELLS = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sft_pipeline.artifacts import Agreement
 from sft_pipeline.evaluation.inputs.human_labels import Label
+from sft_pipeline.experiment import Gate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,35 @@ def agreement(
         by_model |= {f"{model}_n": len(of_model), f"{model}_agreed": sum(of_model)}
     kappa, interval = cohens_kappa(table)
     return Agreement(n=int(table.sum()), agreed=int(np.trace(table)), kappa=kappa, interval=interval, **by_model)
+
+
+def trusted(found: Agreement | None, gate: Gate) -> bool:
+    """Whether enough labels of both models' answers agree well enough to support the scores."""
+    return (
+        found is not None
+        and found.n >= gate.min_labels
+        and found.kappa is not None
+        and found.kappa >= gate.min_kappa
+        and not unsupported(found, gate)
+    )
+
+
+def unsupported(found: Agreement, gate: Gate) -> list[str]:
+    """The models whose scores the labels do not support: too few of their answers are labelled, or too few of these agree.
+
+    One model's labels may all be of one kind, so their share of disagreement is held against what all labels leave to
+    chance: kappa is one minus the ratio of the two.
+    """
+    short = []
+    kappa = found.kappa if found.kappa is not None else 0.0
+    for name, n, agreed in (
+        ("base", found.base_n, found.base_agreed),
+        ("fine-tuned model", found.sft_n, found.sft_agreed),
+    ):
+        disagreed, all_disagreed = (n - agreed) * found.n, (found.n - found.agreed) * n
+        if n < gate.min_labels_each or disagreed * (1 - kappa) > (1 - gate.min_kappa) * all_disagreed:
+            short.append(name)
+    return short
 
 
 def cohens_kappa(table: "NDArray[np.int_]") -> tuple[float | None, tuple[float, float] | None]:

@@ -131,7 +131,7 @@ def _answers(figures: GateJson) -> list[tuple[str, ...]]:
         rows.append(("cut at the limit of new tokens", *(f"{100 * share:.1f} %" for share in (figures.truncation.base, figures.truncation.sft))))  # fmt: skip
     flips = figures.flip_rates.base, figures.flip_rates.sft
     if flips != (None, None):
-        rows.append(("text differs in a second run", *("–" if f is None else f"{100 * f:.1f} %" for f in flips)))
+        rows.append(("judged otherwise in a second run", *("–" if f is None else f"{100 * f:.1f} %" for f in flips)))
     labels = [figures.labels.get(model, {}) for model in ("base", "sft")]
     names = sorted({name for found in labels for name in found}, key=lambda x: -max(f.get(x, 0) for f in labels))
     return rows + [

@@ -98,7 +98,7 @@ class PowerCurve(Frozen):
 
 
 class FlipRates(Frozen):
-    """Shares of repeated answers whose text differed; null where nothing was repeated."""
+    """Shares of repeated answers that were judged otherwise; null where nothing was repeated."""
 
     base: float | None = None
     sft: float | None = None

@@ -32,7 +32,7 @@ def summary(report: GateReport, verbose: bool = True) -> str:
     lines = [headline(report), ""]
     shown = parts.decided if verbose else parts.decided[:4]
     for reason in shown:
-        lines += _wrapped(reason, f"{reason.detail}{' ' + reason.remedy if reason.remedy else ''}", verbose)
+        lines += _wrapped(reason, f"{reason.detail}{'. ' + reason.remedy if reason.remedy else ''}", verbose)
     if hidden := len(parts.decided) - len(shown):
         lines.append(f"          and {hidden} more, with --verbose")
     lines += [

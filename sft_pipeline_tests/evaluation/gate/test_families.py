@@ -81,6 +81,14 @@ def test_outputs_beside_the_wrong_items_are_refused(compare, order, side):
     assert (verdict, "own_items" in ids) == ("refused", True)
 
 
+def test_half_of_the_outputs_beside_the_wrong_items_are_refused(compare):
+    items = questions()
+    rows = answers(items, 0.8)
+    outputs = [row["output"] for row in rows]
+    moved = changed(rows, lambda k, t: t if k % 2 else outputs[(k + 2) % N])
+    assert compare(moved, answers(items, 0.8, 3), items) == ("refused", {"own_items"})
+
+
 # ------------------------------------------------------------------------------------------------------ nothing was said
 
 
@@ -92,6 +100,10 @@ NOTHING = {
     "error": lambda k, t: f"HTTP 503: service unavailable, request {k}",
     "timeout": lambda k, t: f"Request req-{k}a7 timed out after 30 s",
     "one word": lambda k, t: "ok",
+    "a run of one word": lambda k, t: "the " * (20 + k),
+    "error in German": lambda k, t: f"Fehler 503: Dienst nicht verfügbar ({k})",
+    "error in Chinese": lambda k, t: f"服务器错误 500，请求编号 {k}",
+    "out of memory": lambda k, t: f"CUDA out of memory. Tried to allocate {k % 90 + 10}.00 MiB",
 }
 
 
@@ -107,8 +119,9 @@ def test_a_model_that_says_nothing_is_refused(compare, how, side):
 
 def test_a_base_that_echoes_its_prompt_is_refused(compare):
     items = questions()
-    echo = [{"id": i["id"], "output": i["instruction"]} for i in items]
-    assert compare(echo, answers(items, 0.7, 3), items)[0] == "refused"
+    for times in (1, 2):
+        echo = [{"id": i["id"], "output": "\n".join([i["instruction"]] * times)} for i in items]
+        assert compare(echo, answers(items, 0.7, 3), items)[0] == "refused"
 
 
 def test_a_few_empty_answers_do_not_matter(compare):
@@ -148,6 +161,17 @@ def test_a_judge_of_length_is_refused(compare, noise):
     assert (verdict, "length" in ids) == ("refused", True)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.15])
+def test_a_judge_with_a_limit_of_length_is_refused(compare, noise):
+    base, sft = [], []
+    for k, (rng, texts, _) in enumerate(verbose(600, 7, 0.35)):
+        judged = [(len(text) > 180) != (rng.random() < noise) for text in texts]
+        base.append({"id": k, "output": texts[0], "success": judged[0]})
+        sft.append({"id": k, "output": texts[1], "success": judged[1]})
+    verdict, ids = compare(base, sft, kind=None)
+    assert (verdict, "length" in ids) == ("refused", True)
+
+
 def test_a_gain_that_stands_at_equal_length_passes_though_the_answers_are_longer(compare):
     base, sft = [], []
     for k, (rng, texts, _) in enumerate(verbose(600, 6, 0.35)):
@@ -161,12 +185,20 @@ def test_a_gain_that_stands_at_equal_length_passes_though_the_answers_are_longer
 # ------------------------------------------------------------------------------------------------------------ one text
 
 
-@pytest.mark.parametrize("addition", [" I hope this helps!", " Feel free to ask me more.", " (Answer {k} of 200)", "."])
+@pytest.mark.parametrize(
+    "addition", [" I hope this helps!", " Feel free to ask me more.", " (Answer {k} of 200)", ".", "{around}"]
+)
 def test_the_same_text_with_an_addition_is_no_better_answer(compare, addition):
     items = questions()
     base = answers(items, 0.4, judged=True)
     sft = [
-        row | {"output": row["output"] + addition.format(k=k), "success": row["success"] or k % 3 == 0}
+        row
+        | {
+            "output": f"Sure! {row['output']} All clear?"
+            if "{around}" in addition
+            else row["output"] + addition.format(k=k),
+            "success": row["success"] or k % 3 == 0,
+        }
         for k, row in enumerate(base)
     ]
     verdict, ids = compare(base, sft, kind=None)
@@ -181,6 +213,16 @@ def test_identical_answers_fail_and_name_the_adapter(compare, change):
 
 
 # ---------------------------------------------------------------------------------------------------- judgements, references
+
+
+def test_judgements_turned_round_on_both_sides_are_refused(compare):
+    items = questions(400)
+    rng = random.Random(9)
+    base, sft = answers(items, 0.5, judged=True), answers(items, 0.5, 3, judged=True)
+    base = [row | {"success": row["success"] and rng.random() > 0.2} for row in base]
+    sft = [row | {"success": row["success"] or rng.random() < 0.2} for row in sft]
+    verdict, ids = compare(base, sft, items, kind=None)
+    assert (verdict, "contradicted" in ids) == ("refused", True)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
@@ -231,6 +273,9 @@ def test_expected_answers_of_one_file_alone_are_refused(compare, side):
         ({"prompt": "a"}, {"prompt": "b"}),
         ({"system_prompt": "a"}, {"system_prompt": "b"}),
         ({"model": "qwen2.5-7b"}, {"model": "qwen2.5-72b-sft"}),
+        ({"model_name": "qwen2.5-7b"}, {"model_name": "qwen2.5-72b-sft"}),
+        ({"n": 1}, {"n": 16}),
+        ({"messages": [{"role": "user", "content": "a"}]}, {"messages": [{"role": "user", "content": "b"}]}),
     ],
 )
 def test_other_conditions_are_refused(compare, base, sft):
@@ -248,6 +293,7 @@ def test_other_conditions_are_refused(compare, base, sft):
         ({"model": "llama-3-8b"}, {"model": "my-llama-3-8b-sft"}),
         ({"model": "base"}, {"model": "run 7"}),
         ({"tokens": 12}, {"tokens": 30}),
+        *[tuple({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": m}]} for m in "xy")],
     ],
 )
 def test_equal_conditions_in_other_words_pass(compare, base, sft):
@@ -274,6 +320,25 @@ def test_answers_cut_without_a_finish_reason_are_refused(compare, cut):
     base = changed(answers(items, 0.8, wording=LONG), lambda k, t: cut(t))
     verdict, ids = compare(base, answers(items, 0.8, 3, wording=LONG), items)
     assert (verdict, bool(ids & {"truncation", "uncut", "readable"})) == ("refused", True)
+
+
+def test_answers_that_all_end_at_one_number_of_tokens_are_refused(compare):
+    items = questions()
+    formula = "{name} counts <<3+{number}={number}>> things and so on and on until it is {number}"
+    base = [
+        row | {"output": row["output"][: 30 + k % 40], "tokens": 32}
+        for k, row in enumerate(answers(items, 0.8, wording=LONG))
+    ]
+    sft = [row | {"tokens": 20 + k % 20} for k, row in enumerate(answers(items, 0.8, 3, wording=formula))]
+    verdict, ids = compare(base, sft, items)
+    assert (verdict, bool(ids & {"truncation", "uncut"})) == ("refused", True)
+
+
+def test_a_base_that_never_stops_is_no_cut_answer(compare):
+    items = questions()
+    more = lambda k, t: f"{t}\n\nQuestion: {items[(k + 9) % N]['instruction']}\nAnswer: it"  # noqa: E731
+    base = [row | {"finish_reason": "length"} for row in changed(answers(items, 0.4), more)]
+    assert compare(base, [row | {"finish_reason": "stop"} for row in answers(items, 0.8, 3)], items)[0] == "pass"
 
 
 def test_answers_that_end_without_a_full_stop_are_not_taken_as_cut(compare):
@@ -311,12 +376,42 @@ def test_copies_of_a_few_questions_are_a_few_observations(compare, how):
     assert compare(base, sft, items) == ("fail", {"clusters"})
 
 
+def test_one_long_instruction_before_different_inputs_makes_no_cluster(compare):
+    rng = random.Random(6)
+    told = ["Name the thing that comes first in the list", "Say in one word what this list is about"]
+    told = [
+        f"{t}, and answer with this word alone, without quotes, without a full stop, in lower case. Text:"
+        for t in told * 2
+    ]
+    told = [f"{t} {'(any) ' * (k // 2)}" for k, t in enumerate(told)]
+    items = [
+        {"id": k, "instruction": told[k % 4] + " ".join(rng.sample(WORDS, 7)), "reference": {"answer": WORDS[k % 30]}}
+        for k in range(N)
+    ]
+    base, sft = (
+        [{"id": i["id"], "output": i["reference"]["answer"] if rng.random() < p else rng.choice(WORDS)} for i in items]
+        for p in (0.3, 0.8)
+    )
+    assert compare(base, sft, items, kind="exact")[0] == "pass"
+
+
 def test_short_questions_that_differ_in_a_number_are_different_ones(compare):
     items = [{"id": k, "instruction": f"Is {k} prime?", "reference": {"answer": str(k)}} for k in range(N)]
     assert compare(answers(items, 0.4), answers(items, 0.7, 3), items)[0] == "pass"
 
 
 # --------------------------------------------------------------------------------------------------- ways around a scorer
+
+
+@pytest.mark.parametrize("offer", ["{a} or {b}", "{b}, or {a}", "It could be {b}, it could be 2, or maybe {a}"])
+def test_an_alternative_is_no_answer(compare, offer):
+    items = questions()
+    sft = [
+        {"id": i["id"], "output": offer.format(a=i["reference"]["answer"], b=int(i["reference"]["answer"]) + 1)}
+        for i in items
+    ]
+    verdict, ids = compare(answers(items, 0.4), sft, items, kind="contains")
+    assert (verdict, "ambiguous" in ids) == ("refused", True)
 
 
 @pytest.mark.parametrize("separator", [", ", "\n", " | ", "; "])
@@ -329,7 +424,14 @@ def test_an_enumeration_is_no_answer(compare, separator):
 
 
 @pytest.mark.parametrize(
-    "form", ["Answer: {a}. Or else {b}.", "{a}, or maybe {b}", "The answer is {a}. Alternatively, {b}."]
+    "form",
+    [
+        "Answer: {a}. Or else {b}.",
+        "{a}, or maybe {b}",
+        "The answer is {a}. Alternatively, {b}.",
+        "{a}, o tal vez {b}.",
+        "The answer is {a}. {b} is possible, too.",
+    ],
 )
 def test_a_second_choice_is_no_answer(compare, form):
     rng = random.Random(3)

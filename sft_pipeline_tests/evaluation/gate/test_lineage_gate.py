@@ -228,3 +228,13 @@ def test_several_samples_of_one_prompt_are_one_observation(case):
     assert report.overall.p_exact < 1e-10
     assert (report.verdict, report.overall.clusters) == ("fail", 6)
     assert "300 items without a group ask 6 different questions" in detail(report, "repeated questions")
+
+
+@pytest.mark.parametrize(("second", "rate", "verdict"), [("answer {}", 0.2, "fail"), ("{} mistakes", 0.0, "pass")])
+def test_the_flip_rate_is_of_the_judgements_and_not_of_the_texts(case, second, rate, verdict):
+    case.add("capital", 300, 60, 120)
+    failed = [id for id, output in case.base.items() if output.startswith("mistak")][:30]
+    case.second_texts = {id: second.format(case.base[id].split()[1]) for id in failed}
+    report = case.decide()
+    found = json.loads((report.root / "gate.json").read_text("utf-8"))["flip_rates"]
+    assert (found["base"], report.verdict) == (pytest.approx(rate), verdict)

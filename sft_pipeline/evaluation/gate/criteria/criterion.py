@@ -7,35 +7,7 @@ from typing import Literal
 from sft_pipeline.artifacts import Figures, GroupResult, Reason
 from sft_pipeline.evaluation.gate.comparison import Comparison
 from sft_pipeline.evaluation.gate.criteria.formatting import lift
-from sft_pipeline.evaluation.gate.criteria.human_labels import trusted
-from sft_pipeline.evaluation.statistics.paired import deciding_p
-
-Kind = Literal[
-    "precondition",
-    "readability",
-    "sanity",
-    "relabelling",
-    "restriction",
-    "share limit",
-    "statistic",
-    "guarantee",
-    "information",
-]
-KINDS: dict[Kind, str] = {
-    "precondition": "Absolute: without it the two files are no comparison.",
-    "readability": "Could the scorers read both models' answers? If not, neither direction of the result means anything.",
-    "sanity": "Are the answers of each model answers at all, and to these items?",
-    "relabelling": "Stress test: some judgements are replaced by worse ones, n stays. A lift that is significant and at least "
-    "`min_lift` must still be so; otherwise refused.",
-    "restriction": "Stress test: only a part of the pairs is looked at, n shrinks. Refused where the part's 95 % interval ends "
-    "below half of the whole lift; with too few pairs the interval is wide, and nothing is decided.",
-    "share limit": "A share of the items may not exceed its limit.",
-    "statistic": "The measurement is sound; does it show what is asked for? Otherwise fail.",
-    "guarantee": "Types that must not get worse. Otherwise fail.",
-    "information": "Reported, decides nothing.",
-}
-"""What each kind asks, and what follows."""
-
+from sft_pipeline.evaluation.statistics.kappa import trusted
 
 Outcome = Literal["pass", "fail", "refused", "info"]
 
@@ -63,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A rule of the gate.
+    """A rule of the gate, a row of criteria.yaml.
 
     Attributes:
         id: stable; gate.json names it.
@@ -71,19 +43,21 @@ class Criterion:
         kind: decides how a finding becomes an outcome.
         asks: the rule in one sentence; `{field}` stands for a threshold of `evaluation.gate`.
         check: looks at a comparison; None for a precondition that whoever reads the inputs checks.
-        thresholds: the fields of `evaluation.gate` that it reads.
+        thresholds: the fields of `evaluation.gate` that `asks` names.
         remedy: what to do where it refuses or fails.
         waived: whether human labels that agree with the scores waive a refusal.
+        texts: whether it reads the answers themselves.
     """
 
     id: str
     title: str
-    kind: Kind
+    kind: str
     asks: str
     check: Callable[[Comparison], Iterable[Finding]] | None = None
     thresholds: tuple[str, ...] = ()
     remedy: str = ""
     waived: bool = False
+    texts: bool = False
 
     def reasons(self, c: Comparison) -> list[Reason]:
         """What it finds in a comparison."""
@@ -123,6 +97,5 @@ class Criterion:
 
 
 def _figures(result: GroupResult, c: Comparison) -> Figures:
-    p = max(deciding_p(result, c.gate.test), result.cluster_p or 0.0)
     counts = {name: getattr(result, name) for name in ("n", "won", "lost", "lift", "lift_interval")}
-    return Figures(**counts, p=p)
+    return Figures(**counts, p=c.p(result))

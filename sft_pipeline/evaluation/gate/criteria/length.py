@@ -10,6 +10,7 @@ from sft_pipeline.evaluation.gate.comparison import Column, Comparison, Mask
 from sft_pipeline.evaluation.gate.criteria.criterion import Finding
 from sft_pipeline.evaluation.gate.criteria.formatting import minus, percent
 from sft_pipeline.evaluation.gate.pairs import MODELS
+from sft_pipeline.evaluation.statistics.paired import LEVEL
 
 FEWEST = 5
 """Successes and failures that the base must have, and discordant pairs: from fewer no dependence on length can be read."""
@@ -28,14 +29,20 @@ class LengthCheck:
     acquitted: bool
     verified: bool
     lift: int
+    alpha: float
+
+    @property
+    def left(self) -> bool:
+        """Whether the interval of the preference at equal length lies on the side of the result."""
+        found = self.adjusted
+        return found is not None and self.lift * found.preference > _z(1 - LEVEL) * found.preference_error
 
     @property
     def explains(self) -> bool:
         """Whether length decides between the models, and nothing is left of the difference without it."""
         if self.acquitted or self.adjusted is None or not self.lift:
             return False
-        left = self.lift * self.adjusted.preference - 1.96 * self.adjusted.preference_error > 0
-        return abs(self.adjusted.slope) > 2.58 * self.adjusted.slope_error and not left
+        return abs(self.adjusted.slope) > _z(self.alpha) * self.adjusted.slope_error and not self.left
 
     @property
     def fits(self) -> bool:
@@ -47,17 +54,25 @@ def length_check(c: Comparison, keep: Mask) -> LengthCheck:
     """Examine the pairs of a mask.
 
     A win is not one of length where the base's answer lacks the expected one, or failed by a scorer that cannot measure
-    length, unless the fine-tuned model's own answer lacks it as well.
+    length, unless the fine-tuned model's own answer lacks it as well; nor where the base's answer is degenerate.
     """
     free = np.array([p.length_free for p in c.pairs], dtype=bool)
     won = c.won & keep
     known = won & (c.held["sft"] != 0) & ((c.held["base"] == 0) | ((c.held["base"] < 0) & free))
+    known |= won & c.repetitive["base"]
     result = int(won.sum()) - int(((c.base == 1) & (c.sft == 0) & keep).sum())
     acquitted = 2 * known.sum() > won.sum()
     rules = [] if acquitted else [_rule(unit, of, c, keep) for unit, of in c.lengths.items()]
     best = max((r for r in rules if r), key=lambda r: (r.fits, min(r.recalls)), default=None)
     verified = 2 * (won & (known | (c.verified == 1))).sum() > won.sum()
-    return LengthCheck(_adjusted(c, keep), best, bool(acquitted), bool(verified), int(np.sign(result)))
+    adjusted = _adjusted(c, keep, best)
+    return LengthCheck(adjusted, best, bool(acquitted), bool(verified), int(np.sign(result)), c.gate.alpha)
+
+
+def _z(alpha: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(1 - alpha / 2))
 
 
 def length_of(c: Comparison) -> LengthCheck:
@@ -71,17 +86,29 @@ def log_ratio(c: Comparison) -> Column:
     return np.log((lengths["sft"] + 1) / (lengths["base"] + 1))
 
 
-def _adjusted(c: Comparison, keep: Mask) -> LengthAdjusted | None:
-    """Logistic regression of winning on the log ratio of lengths, over the discordant pairs.
+def _adjusted(c: Comparison, keep: Mask, rule: LengthRule | None) -> LengthAdjusted | None:
+    """Logistic regression of winning on length, over the discordant pairs.
 
-    As in length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475) the ratio enters through tanh, in units of the
-    factor that counts as similar, and the preference is the prediction at equal length. Fitted by Newton's method.
+    As in length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475) the log ratio of lengths enters through tanh, in
+    units of the factor that counts as similar, and the preference is the prediction at equal length. A judge who takes the
+    longer answer, by however little, follows the sign of the ratio instead, and one with a limit asks which answers keep it;
+    the best fitting form is reported.
     """
     discordant = keep & (c.base != c.sft)
     y = (c.sft[discordant] == 1).astype(float)
     if len(y) < FEWEST:
         return None
-    x = np.tanh(log_ratio(c)[discordant] / np.log(c.gate.similar_length))
+    ratio = log_ratio(c)[discordant]
+    forms = [np.tanh(ratio / np.log(c.gate.similar_length)), np.sign(ratio)]
+    if rule:
+        base, sft = (((c.lengths[rule.unit][m] < rule.limit) == rule.shorter)[discordant].astype(float) for m in MODELS)
+        forms.append(sft - base)
+    _, beta, error = max((_logistic(x, y) for x in forms), key=lambda form: form[0])
+    return LengthAdjusted(n=len(y), preference=beta[0], preference_error=error[0], slope=beta[1], slope_error=error[1])
+
+
+def _logistic(x: Column, y: Column) -> tuple[float, Column, Column]:
+    """Log posterior, coefficients (constant, slope) and their standard errors, by Newton's method."""
     design = np.stack([np.ones_like(x), x], axis=1)
     beta = np.zeros(2)
     for _ in range(50):
@@ -91,19 +118,19 @@ def _adjusted(c: Comparison, keep: Mask) -> LengthAdjusted | None:
         beta += np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-9:
             break
-    error = np.sqrt(np.diag(np.linalg.inv(information)))
-    return LengthAdjusted(n=len(y), preference=beta[0], preference_error=error[0], slope=beta[1], slope_error=error[1])
+    fit = -np.logaddexp(0, np.where(y == 1, -1, 1) * (design @ beta)).sum() - (beta**2).sum() / (2 * PRIOR**2)
+    return float(fit), beta, np.sqrt(np.diag(np.linalg.inv(information)))
 
 
 def _rule(unit: str, lengths: dict[str, Column], c: Comparison, keep: Mask) -> LengthRule | None:
     """The limit of length that predicts most: the sum of the shares of successes and of failures is largest.
 
-    Empty answers are left out, since nothing can be right about them.
+    There is none without successes or without failures. Empty answers are left out, since nothing can be right about them.
     """
     masks = {m: keep & (lengths[m] > 0) for m in MODELS}
     own = {m: (lengths[m][masks[m]], c.success[m][masks[m]] == 1) for m in MODELS}
     every, success = (np.concatenate([own[m][k] for m in MODELS]) for k in (0, 1))
-    if not every.size:
+    if success.all() or not success.any():
         return None
     order = np.argsort(every, kind="stable")
     ordered, hits = every[order], success[order]
@@ -129,8 +156,8 @@ def _rule(unit: str, lengths: dict[str, Column], c: Comparison, keep: Mask) -> L
 
 
 def _recalls(predicted: Mask, success: Mask) -> tuple[float, float]:
-    """Shares of the successes and of the failures that are predicted; 1 where there are none."""
-    found = [(predicted[success == o] == o).mean() if (success == o).any() else 1.0 for o in (True, False)]
+    """Shares of the successes and of the failures that are predicted; 0 where there are none."""
+    found = [(predicted[success == o] == o).mean() if (success == o).any() else 0.0 for o in (True, False)]
     return float(found[0]), float(found[1])
 
 
@@ -164,7 +191,13 @@ def length(c: Comparison) -> Iterator[Finding]:
             return
         similar = np.abs(log_ratio(c)) <= np.log(c.gate.similar_length)
         discordant = c.judged & (c.base != c.sft)
-        alone = (discordant & similar).sum() <= 0.05 * found.n and c.overall.won >= 0.95 * found.n
+        # Where no pair has two successes, success is a preference, and one direction of length is enough to make it.
+        longer = log_ratio(c) > 0
+        one_way = min((discordant & longer).sum(), (discordant & ~longer).sum()) <= 0.05 * found.n
+        together = ((c.base == 1) & (c.sft == 1)).any()
+        alone = c.overall.won >= 0.95 * found.n and (
+            (discordant & similar).sum() <= 0.05 * found.n or one_way and not together
+        )
         if check.lift > 0 and not check.acquitted and not check.verified and alone:
             yield Finding(
                 f"{detail}: nearly all wins go to the model whose answers are of another length, and hardly any pair of similar "
@@ -194,10 +227,8 @@ def similar_length(c: Comparison) -> Iterator[Finding]:
     check = length_of(c)
     free = check.acquitted or check.verified
     detail = f"among pairs whose answers differ in length by a factor of at most {c.gate.similar_length:g}"
-    adjusted = check.adjusted is not None and (
-        check.lift * check.adjusted.preference > 1.96 * check.adjusted.preference_error and not check.fits
-    )
-    yield Finding(detail, "info" if free or adjusted else None, c.result("pairs of similar length", similar))
+    told = free or (check.left and not check.fits)
+    yield Finding(detail, "info" if told else None, c.result("pairs of similar length", similar))
 
 
 def _logit(value: float) -> str:

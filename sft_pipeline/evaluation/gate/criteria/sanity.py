@@ -71,10 +71,15 @@ def own_items(c: Comparison) -> Iterator[Finding]:
     part = c.pairs[:SAMPLE]
     questions, expected = [p.instruction for p in part], [p.expected for p in part]
     for m in MODELS:
-        own, other = answer_texts.fits_others(c.texts[m][:SAMPLE], questions, expected)
-        if other > max(own, 3, len(part) / 20):
+        fit = answer_texts.fits_others(c.texts[m][:SAMPLE], questions, expected)
+        if fit.other <= max(3, len(part) / 20):
+            continue
+        moved = np.isin(np.arange(len(c.pairs)), fit.moved)
+        after = c.result("beside their own items", c.judged & ~moved)
+        many = fit.other > min(fit.own, c.gate.max_void_share * len(part))
+        if many or (c.shows(c.overall) and not c.shows(after)):
             yield Finding(
-                f"{other} of {len(part)} answers of {NAMES[m]} fit another item better than their own, only {own} their own: "
+                f"{fit.other} of {len(part)} answers of {NAMES[m]} fit another item better than their own, {fit.own} their own: "
                 "the answers stand beside the wrong items",
                 "refused",
             )

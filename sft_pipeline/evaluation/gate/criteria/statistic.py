@@ -98,7 +98,7 @@ def worse_types(c: Comparison) -> Iterator[Finding]:
     types = c.by_type
     if len(types) < 2:
         return
-    adjusted = holm([max(deciding_p(t, c.gate.test), t.cluster_p or 0.0) for t in types])
+    adjusted = holm(list(map(c.p, types)))
     worse = [t for t, p in zip(types, adjusted, strict=True) if t.lift < 0 and p <= c.gate.alpha]
     if not worse:
         return

@@ -55,20 +55,21 @@ def ambiguous(c: Comparison) -> Iterator[Finding]:
 
 
 def contradicted(c: Comparison) -> Iterator[Finding]:
-    """Pairs of which a success lacks the known expected answer, left out.
+    """Judgements against the known expected answer, turned round.
 
     Of judgements that were supplied, or of scorers that do not compare with the expected answer.
     """
     doubtful = c.judged & np.array([not p.length_free and p.verified is not False for p in c.pairs], dtype=bool)
     wrong = {m: doubtful & (c.success[m] == 1) & (c.held[m] == 0) for m in MODELS}
-    against = wrong["sft"] & c.won
+    right = {m: doubtful & (c.success[m] == 0) & (c.lenient[m] == 1) for m in MODELS}
+    against = c.won & (wrong["sft"] | right["base"])
     if against.any():
+        base, sft = (np.where(wrong[m], 0, np.where(right[m], 1, c.success[m])) for m in MODELS)
         yield Finding(
-            f"in {int(against.sum())} of {c.overall.won} won pairs the fine-tuned model's answer was judged a success and does "
-            "not contain the expected answer; with such successes of both models as failures",
-            after=c.result(
-                "contradicted", base=np.where(wrong["base"], 0, c.base), sft=np.where(wrong["sft"], 0, c.sft)
-            ),
+            f"in {int(against.sum())} of {c.overall.won} won pairs the judgement contradicts the expected answer: the fine-tuned "
+            "model's success does not contain it, or the base's failure gives it; with such judgements of both models turned "
+            "round",
+            after=c.result("contradicted", base=base, sft=sft),
         )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sft_pipeline.artifacts import Agreement
-from sft_pipeline.evaluation.gate.criteria.human_labels import trusted
+from sft_pipeline.evaluation.statistics.kappa import trusted
 from sft_pipeline.experiment import Gate
 
 
