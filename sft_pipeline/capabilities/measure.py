@@ -23,6 +23,7 @@ from sft_pipeline.generation.answers import conditions
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.generation.engines.engine import Engine
 from sft_pipeline.provenance.environment import library_versions
+from sft_pipeline.report.gate.text import points
 
 log = logging.getLogger(__name__)
 
@@ -301,9 +302,12 @@ def _loss(result: BenchmarkResult) -> str:
     assert result.difference_interval is not None
     assert result.margin is not None
     low, high = result.difference_interval
+    shown = ""
+    if result.verdict == "regressed" and low > -result.margin:
+        shown = f"; a loss is shown (p = {result.p_adjusted:.2g} by Holm), though within what is tolerated"
     return (
-        f"{100 * result.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) on {result.n:,} items, tolerated are "
-        f"{-100 * result.margin:.1f}"
+        f"{points(result.difference)} points ({points(low)} to {points(high)}) on {result.n:,} items, tolerated are "
+        f"{points(-result.margin)}{shown}"
     )
 
 

@@ -30,6 +30,7 @@ def tasks(benchmarks, experiment_of, tmp_path_factory):
 
 def answered(tasks, model, folder):
     """Per request what the model said, and per item the scores."""
+    folder.mkdir(parents=True, exist_ok=True)
     said, scores = {}, {}
     for name, own in tasks.items():
         scores[name] = harness.measure(own, model, folder / name)

@@ -128,3 +128,28 @@ def test_items_are_held_out_under_the_name_of_their_benchmark(files, benchmarks)
     }
     assert found["capabilities.gsm8k"].texts[0] == (rows_of.gsm8k(1)[0]["question"], "gsm8k.jsonl", 1)
     assert found["capabilities.hellaswag"].texts[2][0] == "A man sits behind 2 drums. he"
+
+
+def test_a_training_row_that_holds_an_item_is_removed_without_the_file_being_named_twice(tmp_path, files):
+    from sft_pipeline.dataset import source
+    from sft_pipeline.dataset.split.split import split
+    from sft_pipeline.experiment import Data
+
+    question = rows_of.gsm8k(1)[0]["question"]
+    rows = [{"instruction": f"Name the {n}th thing of town {n * 7}", "response": f"thing {n}"} for n in range(40)]
+    rows_of.write(tmp_path / "rows.jsonl", [*rows, {"instruction": f"Please answer. {question}", "response": "One."}])
+    data = Data.model_validate(
+        {
+            "source": {"kind": "file", "path": "rows.jsonl"},
+            "split": {"test_size": 5, "dev_size": 5, "min_test_size": 1, "smaller_test_reason": "a test"},
+        }
+    )
+    spec = Capabilities.model_validate({"benchmarks": {"gsm8k": {"items": {"path": str(files / "gsm8k.jsonl")}}}})
+    for name in ("raw", "train", "dev", "test"):
+        (tmp_path / name).mkdir()
+    raw = source.read(data.source, tmp_path, tmp_path / "raw", held_out_items=held_out(spec, tmp_path))
+    assert raw.source_files["evaluation.capabilities.benchmarks.gsm8k.items.path"].path == str(files / "gsm8k.jsonl")
+    outs = {name: tmp_path / name for name in ("train", "dev", "test")}
+    made = split(raw, data, outs, benchmarks=raw.benchmarks)
+    rejected = {reason: count for part in made.values() for reason, count in part.rejected.items()}
+    assert rejected == {"benchmark:capabilities.gsm8k": 1}

@@ -7,6 +7,7 @@ from typing import Any
 from sft_pipeline.artifacts import BenchmarkResult, CapabilityReport
 from sft_pipeline.report.capabilities import text
 from sft_pipeline.report.gate import plots
+from sft_pipeline.report.gate.text import points
 from sft_pipeline.report.rendering import render
 
 CHANGED = 20
@@ -21,10 +22,9 @@ def page(report: CapabilityReport, rows: Sequence[Mapping[str, Any]], picture: b
         rows: every item of every metric.
         picture: the forest plot as PNG; None of one model alone.
     """
-    filters = {name: getattr(text, name) for name in ("score", "difference")}
     return render(
         "capabilities.html.j2",
-        filters,
+        {"points": points},
         report=report,
         headline=text.headline(report),
         reference=text.reference(report),
