@@ -147,7 +147,7 @@ def test_the_lineage_is_made_again_only_where_something_changed(made_project, ma
     assert not half.checks["generations_comparable"].passed
     assert "decoding" in half.checks["generations_comparable"].description
     whole = materialize(toy_project, "base_generations,sft_generations+")
-    assert whole.reused == {"sft_generations"} and whole.checks["generations_comparable"].passed
+    assert whole.reused == {"sft_generations", "review_request"} and whole.checks["generations_comparable"].passed
 
     # Asked for explicitly, the work is done again, and gives the same adapter bit by bit.
     recomputed = materialize(toy_project, "lora_adapter", tags={"sft_pipeline/recompute": "true"})
