@@ -38,7 +38,8 @@ _USUAL = re.compile(
 )
 _USUAL_WORD = re.compile(r"\w+")
 # Soft hyphens, zero-width spaces, variation selectors: nobody sees them. Joiners stay, for they change how a word reads.
-_INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--\p{Join_Control}]+")
+# Arabic's tatweel only makes a line longer.
+_INVISIBLE = regex.compile(r"(?V1)[[\p{Default_Ignorable_Code_Point}--\p{Join_Control}]\u0640]+")
 
 _RUN = 30
 """Characters that no word has: a longer run of a script written without spaces is divided into characters."""

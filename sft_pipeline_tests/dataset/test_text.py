@@ -157,3 +157,7 @@ def test_the_quick_way_to_words_finds_what_the_whole_rule_finds():
     assert {"é", "ß", "λ", "ж", "–", "…", "€", "≤"} <= set(usual) and not {"\u0301", "\u203f", "क", "あ"} & set(usual)
     for folded in filter(rules._USUAL.fullmatch, (rules._fold(f"a{character}b {character}") for character in usual)):
         assert rules._USUAL_WORD.findall(folded) == rules._WORD.findall(folded)
+
+
+def test_a_line_made_longer_is_the_same_word():
+    assert words("كـتـاب") == words("كتاب") and normalise("كـتـاب") == normalise("كتاب")

@@ -5,10 +5,13 @@ near-duplicates, or hide that a question is a copy. It is recognised by lines: t
 `MANY` different texts share, as long as each of these texts has more lines.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappush, heapreplace
 from itertools import accumulate, takewhile
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,10 @@ from sft_pipeline.provenance.hashing import hash_bytes
 
 MANY = 5
 """Different texts that share lines before these count as shared. Fewer may well be about the same thing."""
+
+
+SAMPLE = 2000
+"""Texts, drawn by hash, in which the frames inside of lines are looked for."""
 
 
 class Own(NamedTuple):
@@ -41,6 +48,8 @@ class SharedText:
     def __init__(self) -> None:
         self._ends: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         self._known: tuple[frozenset[int], frozenset[int]] | None = None
+        self._sample: list[tuple[int, str]] = []  # a heap of (-hash, text): the largest hash goes first
+        self._lines: tuple[list[str], list[str]] | None = None
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "SharedText":
@@ -53,6 +62,11 @@ class SharedText:
         """Take in more texts; the same text counts once, however often it comes."""
         found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
         for text in texts:
+            entry = -crc32(text.encode("utf-8", "surrogatepass")), text
+            if len(self._sample) < SAMPLE:
+                heappush(self._sample, entry)
+            elif entry > self._sample[0]:
+                heapreplace(self._sample, entry)
             if "\n" not in text:
                 continue
             lines = list(map(normalise, text.splitlines()))
@@ -61,7 +75,20 @@ class SharedText:
                 pairs += ((end, whole) for end in _ends(ordered))
         for kept, pairs in zip(self._ends, found):
             kept.append(np.array(pairs, np.int64).reshape(-1, 2))
-        self._known = None
+        self._known = self._lines = None
+
+    def is_frame(self, before: str, after: str) -> bool:
+        """Whether many lines begin with the text `before` and many end with `after`, one of which may be empty.
+
+        Many lines of a sample: what fewer than one row in 400 has is not found.
+        """
+        if self._lines is None:
+            lines = {normalise(line) for _, text in self._sample for line in text.splitlines()}
+            self._lines = sorted(lines), sorted(line[::-1] for line in lines)
+        return all(
+            _is_beginning(found, normalise(end)[::step])
+            for found, end, step in zip(self._lines, (before, after), (1, -1))
+        )
 
     def split(self, text: str) -> Own | None:
         """The text's own lines without those that many share; None where it shares none."""
@@ -146,6 +173,12 @@ def describe(texts: Mapping[str, int], what: str = "rows") -> list[str]:
     if len(texts) > 5:
         notes.append(f"{len(texts) - 5} more texts that many rows share were left out of the comparison")
     return notes
+
+
+def _is_beginning(lines: Sequence[str], start: str) -> bool:
+    """Whether `MANY` of the sorted lines begin with `start`."""
+    last = bisect_left(lines, start) + MANY - 1
+    return not start or (last < len(lines) and lines[last].startswith(start))
 
 
 def _room(lines: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Rows that nothing may leak into, indexed for every tier of the comparison with training rows."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,10 @@ from sft_pipeline.experiment import Data
 
 if TYPE_CHECKING:
     from sft_pipeline.dataset.leakage.semantic import Embed
+
+
+_CUT = re.compile(r"(?<=[.:;!?\])>}|])\s+|\s+(?=[\[(<{#|])|(?<=[.:!?])(?=[\[<])|(?<=[\]>])(?=\w)")
+"""Where a sentence, a label or a mark inside of a line ends."""
 
 
 class Near(NamedTuple):
@@ -62,6 +67,7 @@ class HeldOutIndex:
         """
         if data.leakage.semantic and embed is None:
             raise ValueError("data.leakage.semantic is on: pass embed=semantic.load(...)")
+        self._shared = shared
         self.rows = sorted(rows, key=_content)
         self.texts: list[str] = [row["instruction"] for row in self.rows]
         self.normal = [normalise(text) for text in self.texts]
@@ -73,17 +79,20 @@ class HeldOutIndex:
             if row["group"] is not None and not benchmarks:
                 self.groups[row["group"]].append(position)
         # What identifies an item is its own part; where that is too short to be looked for, the whole.
-        n = data.leakage.containment_ngram
-        own = {
-            position: part
-            for position, part in zip(self._forms.of[len(self.texts) :].tolist(), self._forms.parts)
-            if len(words(part.text)) >= min(SHORTEST, n)
-        }
-        self.left_out = Counter(part.shared for part in own.values())
+        shortest = min(SHORTEST, data.leakage.containment_ngram)
+        identifying, self.left_out = list(self.texts), Counter[str]()
         """Items by the text that they share with many rows, whose n-grams do not identify them."""
-        identifying = [own[p].text if p in own else text for p, text in enumerate(self.texts)]
+        for position, part in zip(self._forms.of[len(self.texts) :].tolist(), self._forms.parts):
+            if len(words(part.text)) >= shortest:
+                identifying[position] = part.text
+                self.left_out[part.shared] += 1
+        self._framed: dict[int, list[str]] = {}
+        for position, text in enumerate(identifying):
+            for sentence, before, after in _sentences(text):
+                if 0 < len(words(sentence)) < shortest and shared.is_frame(before, after):
+                    identifying[position], self._framed[position] = sentence, words(sentence)
         names = [row["group"] for row in self.rows] if benchmarks else None
-        self.grams = Grams(word_hashes(identifying), n, names)
+        self.grams = Grams(word_hashes(identifying), data.leakage.containment_ngram, names)
         self.embed = embed if data.leakage.semantic else None
         self.vectors = self.embed(self.texts) if self.embed and self.texts else None
 
@@ -116,9 +125,20 @@ class HeldOutIndex:
             yield Near(row, held, np.ones(len(row)), np.array(exact))
 
     def _is_line(self, batch: Batch, row: int, held: int) -> bool:
-        """Whether a very short item is a whole line of an instruction that has several: a part of a conversation."""
-        text = batch.texts[row]
-        return "\n" in text and any(words(line) == words(self.texts[held]) for line in text.splitlines())
+        """Whether a very short item is a part of a conversation.
+
+        That is a whole line of an instruction that has several, or the sentence inside of a frame that many lines share
+        ("[INST] Who was Newton? [/INST]", "User: Who was Newton?").
+        """
+        text, framed = batch.texts[row], held in self._framed
+        item = self._framed[held] if framed else words(self.texts[held])
+        for line in text.splitlines():
+            if (framed or "\n" in text) and words(line) == item:
+                return True
+            for sentence, before, after in _sentences(line):
+                if words(sentence) == item and self._shared.is_frame(before, after):
+                    return True
+        return False
 
     def cosines(self, batch: Batch) -> npt.NDArray[np.float64]:
         """Cosine similarity of every row of `batch` with every held-out row, to four decimals.
@@ -127,6 +147,13 @@ class HeldOutIndex:
         """
         assert self.embed is not None and self.vectors is not None
         return (self.embed(batch.texts) @ self.vectors.T).astype(float).round(4)
+
+
+def _sentences(line: str) -> Iterator[tuple[str, str, str]]:
+    """The parts of a line that has several, each with what stands before and after it."""
+    cuts = [0, *(found.end() for found in _CUT.finditer(line)), len(line)]
+    if len(cuts) > 2 and "\n" not in line:
+        yield from ((line[start:end], line[:start], line[end:]) for start, end in zip(cuts, cuts[1:]))
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -301,6 +301,21 @@ def test_the_longest_common_run_is_the_longest(a, b):
     assert " ".join(found) in " ".join(first) and " ".join(found) in " ".join(second)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "You are a helpful assistant. {}", "Answer the question: {}", "{} Think step by step.", "[INST] {} [/INST]",
+        "### Question: {}\n### Answer:", "User: {}\nAssistant:", "Q: {} A:", "<s>[INST] {} [/INST]",
+    ],
+)  # fmt: skip
+def test_a_frame_inside_of_the_line_hides_no_very_short_question(frame):
+    asked = [f"Who was {name}?" for name in ("Newton", "Darwin", "Bohr", "Curie", "Gauss", "Euler")]
+    plain, framed = rows(*asked), rows(*map(frame.format, asked))
+    assert [p.near + p.exact for p in (proof(framed, plain), proof(plain, framed))] == [6, 6]
+    # In a sentence that few others share it is something else.
+    assert proof(rows("He came in. Who was Newton? Nobody knew."), plain).clean
+
+
 @pytest.mark.real_data
 def test_published_containment_of_gsm8k(real_data):
     """80 test items share an 8-gram with the training set, 3 a 13-gram, none is the same."""

@@ -147,6 +147,20 @@ def test_only_safe_and_complete_models_of_known_modules_are_loaded(folder, tmp_p
         load("model", tmp_path)
 
 
+def test_a_folder_of_static_embeddings_is_a_model_too(tmp_path):
+    """As model2vec exports them: a table of vectors, one for each token."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "cat": 1, "dog": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    model.save(str(tmp_path / "static"))
+    vectors = load("static", tmp_path)(["cat dog", "dog cat", "cat"])
+    assert vectors.shape == (3, 8) and vectors[0] @ vectors[1] == pytest.approx(1)
+
+
 def test_a_damaged_weights_file_gives_a_message(folder, tmp_path):
     model = copied(folder, tmp_path / "model")
     (model / "model.safetensors").write_bytes(b"\0" * 64)
