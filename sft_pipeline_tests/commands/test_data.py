@@ -51,6 +51,7 @@ def test_an_interrupted_clean_leaves_no_dataset_and_blocks_no_later_run(run, raw
     assert pq.read_metadata(out / "rows.parquet").num_rows == 50
 
 
+@pytest.mark.slow
 def test_rows_can_be_piped_in_and_a_silent_pipe_or_no_rows_are_reported(raw, tmp_path):
     """As a shell does it: a process of its own whose standard input is a pipe."""
     rows = gzip.compress(raw(50).read_bytes())

@@ -7,9 +7,14 @@ as a whole says more: there the probabilities of close relatives (Croatian and B
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from sft_pipeline.dataset.filters.base import Filter, Hit, Row
 from sft_pipeline.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
 
 _LETTERS = 25
 """Bytes of letters (UTF-8, so that a Chinese character counts three) that a text needs to be judged."""
@@ -48,9 +53,7 @@ def language(wanted: Sequence[str], least: float) -> Filter:
     Raises:
         SpecificationError: a code that the model does not know.
     """
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = _identifier()
     if unknown := set(wanted) - set(identifier.labels):
         raise SpecificationError(
             f"data.quality.languages: unknown {', '.join(sorted(unknown))}; "
@@ -89,6 +92,13 @@ def language(wanted: Sequence[str], least: float) -> Filter:
         return Hit(f"the row is in another language: {code}, probability {others:.3f}", whole)
 
     return lambda rows: [check(row) for row in rows]
+
+
+@cache
+def _identifier() -> "LanguageIdentifier":
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _other_script(text: str) -> bool:

@@ -363,6 +363,7 @@ def test_the_planted_faults_of_the_embedded_data_are_found_and_clean_rows_stay(t
     assert sum(n for (fault, name), n in by_fault.items() if fault is None and name) <= copies
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_alpaca_loses_little_and_mostly_merged_or_missing_answers(real_data, tmp_path):
     path = real_data / "alpaca-52k" / "alpaca_data.json"

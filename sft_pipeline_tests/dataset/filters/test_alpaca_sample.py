@@ -25,7 +25,7 @@ from sft_pipeline.dataset.filters.registry import WORDING
 from sft_pipeline.dataset.source.mapping import is_placeholder_input
 from sft_pipeline.experiment import Quality
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 QUALITY = Quality()
 NO_WORDING_SHOWS_IT = ("wrong_answer", "invented_fact", "not_as_asked")
 

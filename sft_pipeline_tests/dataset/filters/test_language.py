@@ -88,6 +88,7 @@ def test_a_huge_response_takes_no_longer_than_its_beginning(english):
     assert english([row("Say it often.", "Das ist ein Satz ohne Sinn und Verstand. " * 250_000)])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_chinese_items_are_found_and_alpaca_stays(real_data, english):
     file = real_data / "decontaminator" / "rephrase" / "sociology_test_chinese_filtered_question.jsonl"

@@ -113,6 +113,7 @@ def test_a_long_text_of_dots_takes_no_quadratic_time(judge):
     assert judge([row("a." * 100_000 + "@")]) == [None]  # Presidio's own pattern runs into its timeout of a minute
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_alpaca_holds_what_was_read(real_data, judge):
     items = json.loads((real_data / "alpaca-52k" / "alpaca_data.json").read_text())[:8000]

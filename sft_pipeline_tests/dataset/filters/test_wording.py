@@ -59,38 +59,38 @@ def test_the_planted_faults_of_the_embedded_data_are_found_by_their_filters_and_
     assert {name for (planted, name) in found if planted is None} == {None}
 
 
-MEGABYTE = 10**6
+LONG = 300_000
 HOSTILE = {
-    "newlines": "\n" * MEGABYTE,
-    "marks": "!" * MEGABYTE + "a",
-    "blanks": " " * MEGABYTE + "a",
-    "blanks after a sentence": "It is so." + " " * MEGABYTE + "a",
-    "digits": "1" * MEGABYTE,
-    "numbers": "1. " * (MEGABYTE // 3),
-    "brackets": "[" * MEGABYTE,
-    "open JSON": '{"' * (MEGABYTE // 2),
-    "backslashes": '["' + "\\" * MEGABYTE,
-    "tags": "<script>" * (MEGABYTE // 8),
-    "tokens": "<|" * (MEGABYTE // 2),
-    "hyphens": "- " * (MEGABYTE // 2),
-    "headings": "### " * (MEGABYTE // 4),
-    "labels": "a b" * (MEGABYTE // 3),
-    "lines with a colon": "a:\n" * (MEGABYTE // 3),
-    "sentences": "It is so. " * (MEGABYTE // 10),
-    "lines": "It is so.\n" * (MEGABYTE // 10) + "it was",
-    "different words": " ".join(map(str, range(MEGABYTE // 7))),
-    "invisible": "\u200b" * MEGABYTE + "a" + "\u200b" * MEGABYTE,
-    "invisible and nothing else": "\u200d" * MEGABYTE,
-    "emoji": "👩‍👩‍👧" * (MEGABYTE // 5),
-    "characters without spaces": "你好" * (MEGABYTE // 2),
-    "link": "![" + "a](" * (MEGABYTE // 3),
-    "no output": "No output" + "," * MEGABYTE,
+    "newlines": "\n" * LONG,
+    "marks": "!" * LONG + "a",
+    "blanks": " " * LONG + "a",
+    "blanks after a sentence": "It is so." + " " * LONG + "a",
+    "digits": "1" * LONG,
+    "numbers": "1. " * (LONG // 3),
+    "brackets": "[" * LONG,
+    "open JSON": '{"' * (LONG // 2),
+    "backslashes": '["' + "\\" * LONG,
+    "tags": "<script>" * (LONG // 8),
+    "tokens": "<|" * (LONG // 2),
+    "hyphens": "- " * (LONG // 2),
+    "headings": "### " * (LONG // 4),
+    "labels": "a b" * (LONG // 3),
+    "lines with a colon": "a:\n" * (LONG // 3),
+    "sentences": "It is so. " * (LONG // 10),
+    "lines": "It is so.\n" * (LONG // 10) + "it was",
+    "different words": " ".join(map(str, range(LONG // 7))),
+    "invisible": "\u200b" * LONG + "a" + "\u200b" * LONG,
+    "invisible and nothing else": "\u200d" * LONG,
+    "emoji": "👩‍👩‍👧" * (LONG // 5),
+    "characters without spaces": "你好" * (LONG // 2),
+    "link": "![" + "a](" * (LONG // 3),
+    "no output": "No output" + "," * LONG,
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("judge", WORDING, ids=lambda judge: judge.__name__)
-def test_a_megabyte_of_anything_is_filtered_soon(judge, name):
+def test_a_long_text_of_anything_is_filtered_soon(judge, name):
     text = HOSTILE[name]
     with time_limit():
         judge(row(text, "Say it."), QUALITY, NOTHING)

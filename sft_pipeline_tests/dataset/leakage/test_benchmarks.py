@@ -136,6 +136,7 @@ def alpaca(real_data) -> list[dict]:
         return [row(f"{r['instruction']}\n{r['input']}".strip(), r["output"]) for r in json.load(stream)]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_items_planted_in_alpaca_rows_are_found(real, alpaca):
     """All of them, but for five questions of MMLU with three words, which are only found as instructions."""
@@ -157,6 +158,7 @@ def test_real_items_planted_in_alpaca_rows_are_found(real, alpaca):
     assert missed == {("mmlu", "in instruction"): 5, ("mmlu", "in response"): 5}
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_hardly_any_alpaca_row_is_taken_for_a_benchmark_item(real, alpaca):
     """Two of 52,002, both wrongly: a phrase of a short question of MMLU stands in them ("... is not a feature of")."""

@@ -316,6 +316,7 @@ def test_a_frame_inside_of_the_line_hides_no_very_short_question(frame):
     assert proof(rows("He came in. Who was Newton? Nobody knew."), plain).clean
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_published_containment_of_gsm8k(real_data):
     """80 test items share an 8-gram with the training set, 3 a 13-gram, none is the same."""
@@ -328,6 +329,7 @@ def test_published_containment_of_gsm8k(real_data):
     assert proof(train, test, containment_ngram=13).contained == 3
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_published_containment_of_alpaca_in_its_seed_tasks(real_data):
     """27 of the 175 seed tasks share an 8-gram with Alpaca, 14 a 13-gram (instruction and input together)."""

@@ -201,6 +201,7 @@ def test_a_curve_needs_both_kinds_of_pairs(embed):
         calibrate([(DOG, DOG_AGAIN, True)], embed)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_threshold_calibrated_on_some_rephrased_problems_holds_for_others(real_data, embed):
     """Of GSM8K's problems, paired with their rephrasing and with the problem that stands next to them."""

@@ -239,7 +239,7 @@ def held(made: InstructionDataset, file: str = InstructionDataset.ROWS) -> list[
 LEAK = st.lists(st.sampled_from("abcd"), min_size=4, max_size=9).map(" ".join)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.builds(row, instruction=LEAK, response=st.one_of(st.just("r"), LEAK)), max_size=40),
     more=ROWS,
