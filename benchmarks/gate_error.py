@@ -295,6 +295,8 @@ def cells(tables: list[str], runs: int) -> list[tuple]:
 
 
 def shown(value) -> str:
+    if isinstance(value, dict) and "rate" not in value:
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "–"
     if isinstance(value, dict):
         return f"{100 * value['rate']:.2f} ± {100 * value['error']:.2f} %"
     return f"{value:g}" if isinstance(value, float) else str(value)
