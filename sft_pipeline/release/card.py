@@ -49,8 +49,7 @@ def model_card(
         training: the training manifest.
         made: the cost.
     """
-    from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
-    from huggingface_hub._eval_results import eval_result_entries_to_yaml
+    from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
     gate, base = part(found, "gate_report", GateReport), part(found, "base_model", ModelSnapshot)
     adapter = part(found, "lora_adapter", AdapterSnapshot)

@@ -1,4 +1,4 @@
-"""Checks a release folder with nothing but Python: every file against SHA256SUMS, and what was made from what.
+"""Checks a release with nothing but Python (3.9 or newer): every file against SHA256SUMS, and what came from what.
 
     python3 -I verify.py [FOLDER]     # exit code 0: everything matches, 1: something does not
 
