@@ -122,14 +122,16 @@ def _belong_to_the_location(instance: dg.DagsterInstance, run_id: str) -> None:
 def _makes_with_a_model(run: dg.DagsterRun) -> bool:
     """Whether the run has steps that load the model, and not all of its results stand already."""
     selected = {key.path[-1] for key in run.asset_selection} if run.asset_selection else set(ASSETS)
-    if not any("pytorch" in ASSETS[name].kinds for name in selected & ASSETS.keys()):
-        return False
+    models = {name for name in selected & ASSETS.keys() if "pytorch" in ASSETS[name].kinds}
     root, name = project_root(), run.tags.get(PARTITION, "")
+    if not models or run.tags.get(RECOMPUTE) == "true":
+        return bool(models)
     try:
-        if run.tags.get(RECOMPUTE) == "true":
+        store = Store(default_store())
+        if not models <= set(store.assets(name)):
             return True
-        return bool(stale(Store(default_store()), name, load_by_name(name, root), root, selected & ASSETS.keys()))
-    except (PipelineError, dg.Failure, OSError):  # nothing is stored yet; or the steps will say what is wrong
+        return not selected.isdisjoint(stale(store, name, load_by_name(name, root), root))
+    except (PipelineError, dg.Failure, OSError):  # the steps will say what is wrong
         return True
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sft_pipeline.errors import SpecificationError
-from sft_pipeline.lineage.executor import _configuration
+from sft_pipeline.lineage.executor import _configuration, _makes_with_a_model
 from sft_pipeline.lineage.processes.devices import DECLARED, LEASES, VISIBLE, lease
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline_tests.lineage import pretended
@@ -119,3 +119,19 @@ def test_a_run_whose_process_was_killed_ends_and_so_do_its_steps(start, tmp_path
         with lease(1, print):  # its step was told to end and gave the device back
             said = pretended.read(tmp_path / "log")
         assert [line["event"] for line in said if line["event"] != "start"] == ["leased"]
+
+
+@pytest.mark.slow
+def test_libraries_are_imported_before_for_a_run_that_makes_something_with_a_model_and_for_no_other(
+    toy_project, materialize
+):
+    run = dg.DagsterRun("full_lineage", tags={"dagster/partition": "toy"})
+    guard = run._replace(asset_selection=frozenset(map(dg.AssetKey, ("base_model", "base_model_guard"))))
+    assert _makes_with_a_model(run) and _makes_with_a_model(guard)  # nothing is stored yet
+    assert not _makes_with_a_model(run._replace(asset_selection=frozenset([dg.AssetKey("raw_dataset")])))
+    assert materialize(toy_project, "base_model,base_model_guard").result.success
+    assert not _makes_with_a_model(guard) and _makes_with_a_model(run)
+    assert _makes_with_a_model(guard._replace(tags=guard.tags | {"sft_pipeline/recompute": "true"}))
+    spec = toy_project / "specs" / "toy.yaml"
+    spec.write_text(spec.read_text().replace("layers: 1", "layers: 2"))
+    assert _makes_with_a_model(guard)
