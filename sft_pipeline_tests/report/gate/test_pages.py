@@ -209,7 +209,7 @@ def test_the_page_shows_the_figures_of_the_answers_and_has_headers_and_alternati
     for text in (
         "cut at the limit of new tokens",
         "25.0 %",
-        "text differs in a second run",
+        "judged otherwise in a second run",
         "2.0 %",
         "repetitive",
         "2 (50.0 %)",
