@@ -19,9 +19,10 @@ from sft_pipeline.lineage.automation import (
     specification_sensor,
 )
 from sft_pipeline.lineage.executor import step_executor
+from sft_pipeline.lineage.io_managers import ArtifactIOManager
 from sft_pipeline.lineage.jobs import build_jobs
 from sft_pipeline.lineage.presentation import build_assets
-from sft_pipeline.lineage.resources import ArtifactIOManager, Project
+from sft_pipeline.lineage.resources import Project
 from sft_pipeline.lineage.specifications import build_specifications, experiments
 from sft_pipeline.provenance.store import default_store
 from sft_pipeline.specification import project_root

@@ -13,7 +13,7 @@ import dagster as dg
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.assets import data, evaluation, model, release, training
-from sft_pipeline.lineage.resources import STORE_URL, link
+from sft_pipeline.lineage.io_managers import STORE_URL, link
 from sft_pipeline.lineage.step import STEPS
 from sft_pipeline.provenance.code import PACKAGE
 

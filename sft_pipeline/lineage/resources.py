@@ -1,26 +1,18 @@
-"""Where a run finds specifications and the artifact store, and how artifacts and their pages are read, written and linked."""
+"""Where a run finds specifications and the artifact store."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
-from sft_pipeline.artifacts import Artifact
-from sft_pipeline.errors import PipelineError, SpecificationError
-from sft_pipeline.provenance.page_server import address
+from sft_pipeline.errors import PipelineError
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load_by_name
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
-
-
-STORE_URL = "SFT_PIPELINE_STORE_URL"
-"""Variable with the address at which a browser reaches the store's `objects/`, where `sft-pipeline ui` is not it."""
 
 
 @contextmanager
@@ -47,64 +39,3 @@ class Project(dg.ConfigurableResource):
         """The store that assets are written to and read from: in a folder, or behind a URL."""
         with user_errors():
             return Store(self.store)
-
-
-class ArtifactIOManager(dg.ConfigurableIOManager):
-    """Stores artifacts content-addressed and atomically, and checks every hash when they are read back."""
-
-    project: dg.ResourceDependency[Project]
-
-    def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
-        """Store `obj` and make it current for its asset and experiment."""
-        asset, experiment, store = context.asset_key.path[-1], context.partition_key, self.project.artifacts()
-        done = False
-        try:
-            with user_errors():
-                stored = store.put(asset, experiment, obj)
-            done = True
-        finally:
-            # Only now may what the step kept for a restart go: a training that cannot be stored is not lost.
-            store.end(asset, experiment, stored=done)
-        # A remote store's local folder is a cache of this machine: what is recorded is where the object lies.
-        there = f"{store.objects.named(asset, stored.root.parent.name)}/files"
-        with user_errors():
-            pages = {n: report_page(ref.path, there, store) for n, ref in stored.files.items() if n.endswith(".html")}
-        uri = there if "://" in there else Path(there).as_uri()
-        context.add_output_metadata({"folder": dg.MetadataValue.path(there), "dagster/uri": uri, **pages})
-
-    def load_input(self, context: dg.InputContext) -> Artifact:
-        """The current artifact of the upstream asset, as the type that the consumer declares."""
-        asset = context.asset_key.path[-1]
-        with user_errors():
-            return self.project.artifacts().get(asset, context.asset_partition_key, context.dagster_type.typing_type)
-
-
-def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
-    """A page among the files of a stored artifact, as a link.
-
-    It leads to SFT_PIPELINE_STORE_URL, or else to where `sft-pipeline ui` serves the pages of a local store. With a remote
-    store and no address it is a path.
-
-    Args:
-        path: POSIX path of the page among the artifact's files.
-        folder: where these lie: `…/objects/<asset>/<address>/files`.
-        store: the store.
-
-    Raises:
-        SpecificationError: SFT_PIPELINE_STORE_URL cannot be shown.
-    """
-    within = "/".join(folder.split("/")[-3:])
-    if not os.environ.get(STORE_URL) and not store.remote:
-        return dg.MetadataValue.url(f"{address(store.root)}/{quote(f'{within}/{path}')}")
-    return link(STORE_URL, f"{within}/{path}", otherwise=f"{folder}/{path}")
-
-
-def link(variable: str, path: str, otherwise: str | None = None) -> dg.MetadataValue:
-    """`path` below the address that `variable` holds, or without one as a path (`otherwise`, where given)."""
-    url = os.environ.get(variable)
-    if not url:
-        return dg.MetadataValue.path(otherwise or path)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise SpecificationError(f"{variable} must be an http or https address without name and password.")
-    return dg.MetadataValue.url(f"{url.rstrip('/')}/{quote(path)}")

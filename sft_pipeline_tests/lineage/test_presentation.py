@@ -10,8 +10,8 @@ import pytest
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.io_managers import STORE_URL, report_page
 from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS
-from sft_pipeline.lineage.resources import STORE_URL, report_page
 from sft_pipeline.provenance.page_server import address
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import project_root

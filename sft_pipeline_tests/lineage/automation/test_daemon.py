@@ -33,7 +33,8 @@ import dagster as dg
 from sft_pipeline.lineage.automation import specification_sensor
 from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.presentation import build_assets
-from sft_pipeline.lineage.resources import ArtifactIOManager, Project
+from sft_pipeline.lineage.io_managers import ArtifactIOManager
+from sft_pipeline.lineage.resources import Project
 from sft_pipeline.lineage.specifications import experiments
 from sft_pipeline.provenance.store import default_store
 from sft_pipeline.specification import project_root
