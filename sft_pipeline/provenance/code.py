@@ -23,12 +23,12 @@ class _Source:
     Attributes:
         meaning: the hash.
         imports: dotted names of the package that are imported.
-        templates: file names under report/templates.
+        data: names of package data, under report/templates or beside the module.
     """
 
     meaning: str
     imports: frozenset[str]
-    templates: frozenset[str]
+    data: frozenset[str]
 
 
 def code_hash(*modules: str) -> str:
@@ -62,8 +62,9 @@ def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
         if path not in found and path not in stopped:
             found.add(path)
             waiting += _imported(PACKAGE, path)
-            pages = (PACKAGE / "report/templates" / name for name in _source(path).templates)
-            waiting += [page for page in pages if page.is_file()]
+            places = (PACKAGE / "report/templates", path.parent)
+            named = (place / name for name in _source(path).data for place in places)
+            waiting += [file for file in named if file.is_file()]
     return {_name(path) for path in found}
 
 
@@ -102,9 +103,9 @@ def _modules(package: Path, name: str) -> tuple[Path, ...]:
 @cache
 def _source(path: Path) -> _Source:
     text = path.read_text(encoding="utf-8")
-    templates = frozenset(re.findall(r'"(\w+\.(?:html\.j2|md\.j2|css|js))"', text))
+    data = frozenset(re.findall(r'"(\w+\.(?:html\.j2|md\.j2|css|js|yaml))"', text))
     if path.suffix != ".py":
-        return _Source(hash_bytes(text.encode()), frozenset(), templates)
+        return _Source(hash_bytes(text.encode()), frozenset(), data)
     # The bytecode, which Python keeps beside the source for itself: to parse the whole package would be a quarter of what
     # loading the code location costs.
     code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
@@ -113,7 +114,7 @@ def _source(path: Path) -> _Source:
     imports = set(re.findall(rf"^[ ]*import {own}", text, re.MULTILINE))
     for module, names in re.findall(rf"^[ ]*from {own} import (\([^)]*\)|[^\n#]*)", text, re.MULTILINE):
         imports |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
-    return _Source(hash_bytes(marshal.dumps(_stripped(code), 0)), frozenset(imports), templates)
+    return _Source(hash_bytes(marshal.dumps(_stripped(code), 0)), frozenset(imports), data)
 
 
 def _stripped(code: CodeType) -> CodeType:

@@ -106,6 +106,7 @@ def test_the_imports_of_the_real_modules_are_followed():
     }
     assert training <= counted("lora_adapter")
     gate = {"report/templates/gate.html.j2", "report/templates/gate.js", "report/templates/layout.css"}
+    gate |= {"evaluation/gate/criteria/criteria.yaml", "evaluation/gate/criteria/stress.py"}
     assert gate <= counted("gate_report")
     assert not any(module.startswith("diagnosis/rules/") for module in counted("lora_adapter"))
 

@@ -1,6 +1,5 @@
 """Every criterion of the gate, in the order in which they are checked: criteria.yaml with the functions that check."""
 
-from importlib import import_module
 from importlib.resources import files
 from string import Formatter
 from typing import Any, Literal
@@ -8,7 +7,22 @@ from typing import Any, Literal
 import yaml
 
 from sft_pipeline.artifacts import Reason
+from sft_pipeline.evaluation.gate.criteria import (
+    human_labels,
+    length,
+    non_inferiority,
+    people,
+    sanity,
+    statistic,
+    stress,
+)
 from sft_pipeline.evaluation.gate.criteria.criterion import Criterion, Finding
+
+# Imported by name, so that the gate's code version counts them.
+_CHECKS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (human_labels, length, non_inferiority, people, sanity, statistic, stress)
+}
 
 _TABLE = yaml.safe_load(files(__package__).joinpath("criteria.yaml").read_text("utf-8"))
 
@@ -18,7 +32,7 @@ KINDS: dict[str, str] = _TABLE["kinds"]
 
 def _criterion(check: str | None = None, **row: Any) -> Criterion:
     module, _, name = (check or "").partition(".")
-    function = getattr(import_module(f"{__package__}.{module}"), name) if check else None
+    function = getattr(_CHECKS[module], name) if check else None
     thresholds = tuple(dict.fromkeys(field for _, field, _, _ in Formatter().parse(row["asks"]) if field))
     return Criterion(check=function, thresholds=thresholds, **row)
 
