@@ -38,7 +38,9 @@ class ReviewKey(Frozen):
     secret: str = Field(description="What every draw is derived from: hash of all answers and of the settings.")
     answers: str = Field(description="Hash of all answers, drawn or not.")
     guide: str
-    population: dict[str, int] = Field(description="Pairs by stratum; identical ones are not asked about.")
+    population: dict[str, int] = Field(
+        description="Pairs by stratum, one of each cluster; identical ones are not asked about."
+    )
     items: dict[str, ReviewItem]
     tasks: dict[str, tuple[ReviewTask, ...]] = Field(description="By rater, in the order of the page.")
     pages: dict[str, str] = Field(description="By rater the hash of the texts on the page.")

@@ -59,7 +59,7 @@ def draw(rows: Sequence[Mapping[str, Any]], review: Review, experiment: str) -> 
 
     Args:
         rows: pairs as in a gate report's items.parquet: id, type, instruction, base_output, sft_output, and where known
-            base_success, sft_success and verifier.
+            base_success, sft_success, verifier, and cluster or group.
         review: how many are drawn, and how.
         experiment: its name, for messages.
 
@@ -67,8 +67,9 @@ def draw(rows: Sequence[Mapping[str, Any]], review: Review, experiment: str) -> 
         DataError: there are fewer than two pairs of different texts.
     """
     rows = sorted(rows, key=lambda row: row["id"])
+    secret = secret_of(rows, review)
     strata: dict[str, list[Mapping[str, Any]]] = {name: [] for name in (*STRATA, IDENTICAL)}
-    for row in rows:
+    for row in _one_of_each_cluster(rows, Random(f"{secret} clusters")):
         strata[stratum(row)].append(row)
     population = {name: len(found) for name, found in strata.items() if found}
     sizes = {name: len(strata[name]) for name in STRATA if strata[name]}
@@ -76,7 +77,6 @@ def draw(rows: Sequence[Mapping[str, Any]], review: Review, experiment: str) -> 
         raise DataError(
             f"{experiment}: {sum(sizes.values())} pairs have different answers; people have nothing to compare"
         )
-    secret = secret_of(rows, review)
     repeats, catches = (round(review.items_per_rater * share) for share in (review.repeated, review.catch_trials))
     random = Random(f"{secret} draw")
     items: dict[str, ReviewItem] = {}
@@ -107,6 +107,15 @@ def draw(rows: Sequence[Mapping[str, Any]], review: Review, experiment: str) -> 
         "tasks": {rater: [task.model_dump() for task in page] for rater, page in tasks.items()},
     }
     return ReviewKey(request=hash_value(plain)[:16], experiment=experiment, secret=secret, pages={}, **plain)
+
+
+def _one_of_each_cluster(rows: Sequence[Mapping[str, Any]], random: Random) -> list[Mapping[str, Any]]:
+    """One pair of each cluster or group, in the order of the ids: people's choices are independent then."""
+    kept: dict[Any, Mapping[str, Any]] = {}
+    for number, row in enumerate(random.sample(rows, len(rows))):
+        cluster = row.get("cluster") or row.get("group")
+        kept.setdefault(number if cluster is None else cluster, row)
+    return sorted(kept.values(), key=lambda row: row["id"])
 
 
 def _item(row: Mapping[str, Any], stratum: str) -> ReviewItem:

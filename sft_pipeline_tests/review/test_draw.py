@@ -66,6 +66,14 @@ def test_the_same_answers_give_the_same_request_and_others_another(rows):
     assert draw(rows, Review(returned="x", seed=12), "e").request != key.request
 
 
+def test_of_a_cluster_one_pair_stands_for_all(rows):
+    clustered = [row | {"group": f"g{k // 4}"} for k, row in enumerate(rows)]
+    key = draw(clustered, Review(returned="x", items_per_rater=200), "e")
+    assert sum(key.population.values()) == 100
+    drawn = [int(id[1:]) // 4 for id, item in key.items.items() if item.stratum != "catch"]
+    assert len(drawn) == len(set(drawn)) == 100
+
+
 def test_without_two_pairs_of_different_texts_there_is_nothing_to_compare(rows):
     same = [row | {"sft_output": row["base_output"]} for row in rows]
     with pytest.raises(DataError, match="0 pairs have different answers"):
