@@ -1,6 +1,6 @@
 """What answers and judgements depend on besides their inputs: specification, files outside of the store, libraries.
 
-It is a part of the key (step.py) of every step that lets a model answer, or judges, and of what the sensors compare.
+It is a part of the key (asset.py) of every step that lets a model answer, or judges, and of what the sensors compare.
 """
 
 from pathlib import Path

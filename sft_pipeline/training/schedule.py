@@ -1,6 +1,7 @@
-"""How many steps there are, at which learning rate, and in which order the rows come.
+"""How many steps there are, and in which order the rows come; the learning rate at each step as the plan shows it.
 
-Pure arithmetic, shared by the plan and the trainer: what was planned is what is trained.
+Pure arithmetic, shared by the plan and the trainer: what was planned is what is trained. The trainer's own rate is that of the
+scheduler which `trl_config.py` names; a test compares the two.
 """
 
 import math

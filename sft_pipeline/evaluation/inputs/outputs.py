@@ -94,7 +94,7 @@ def read_outputs(path: Path) -> list[Output]:
 def read_item_rows(path: Path) -> dict[str, dict[str, str]]:
     """By id the items of a file: instruction, response, type, group and reference, as far as they are given, and their row.
 
-    `asked` is, as JSON text, what else may belong to the question (jsonl.py).
+    `asked` is, as JSON text, what else may belong to the question (rows.py).
 
     Raises:
         DataError: as `read_outputs`.
