@@ -93,7 +93,7 @@ def report(
         if adapter is not None:
             from sft_pipeline.model.adapter_fit import require_fit
 
-            require_fit(adapter, base.root)
+            require_fit(adapter, base.root, base.revision)
         opened = time.monotonic()
         scored = _Scores(experiment, engine, base, spec, work)
         for name, plan in benchmarks.items():

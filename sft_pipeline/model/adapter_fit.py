@@ -6,16 +6,19 @@ from pathlib import Path
 from sft_pipeline.errors import ModelError
 from sft_pipeline.model.loader import meta_model
 
+_HASH = "sha256:"
 
-def require_fit(adapter: Path, base: Path) -> None:
-    """Compare every adapted layer with the base's.
+
+def require_fit(adapter: Path, base: Path, revision: str = "") -> None:
+    """Compare every adapted layer with the base's, and the base with that of the training where its manifest is there.
 
     Args:
-        adapter: folder with adapter_config.json and adapter_model.safetensors.
+        adapter: folder with adapter_config.json and adapter_model.safetensors; training_manifest.json lies in it, or beside it.
         base: the base model's files.
+        revision: the base's, as a `ModelSnapshot` names it; empty: not compared.
 
     Raises:
-        ModelError: it adapts a layer that the base does not have, or one of another width.
+        ModelError: it adapts a layer that the base does not have, or one of another width, or was trained on other weights.
     """
     import torch
     from safetensors import safe_open
@@ -39,3 +42,12 @@ def require_fit(adapter: Path, base: Path) -> None:
                     f"{adapter}: the adapter is for another base ({config.get('base_model_name_or_path') or 'which it does not name'}): "
                     f"it changes {layer} at a width of {width}, and this base has {own}."
                 )
+    for manifest in (adapter / "training_manifest.json", adapter.parent / "training_manifest.json"):
+        if not manifest.is_file():
+            continue
+        trained = json.loads(manifest.read_text("utf-8")).get("model", {}).get("revision", "")
+        # Only the hash of a folder's content is comparable: a commit or a recipe names the same weights otherwise.
+        if trained.startswith(_HASH) and revision.startswith(_HASH) and trained != revision:
+            raise ModelError(
+                f"{adapter}: the adapter was trained on another base: {manifest.name} names {trained}, this one is {revision}."
+            )

@@ -158,6 +158,14 @@ def test_an_adapter_for_another_base_is_named(base, adapter, tmp_path):
         ModelError, match=r"for another base .*q_proj at a width of 64, and this base has one of 128 to 128"
     ):
         require_fit(tmp_path / "other", base.root)
+    # The same shapes, and other weights: the manifest of the training tells.
+    shutil.copytree(adapter, tmp_path / "run" / "adapter")
+    manifest = tmp_path / "run" / "training_manifest.json"
+    manifest.write_text(json.dumps({"model": {"revision": base.revision}}))
+    require_fit(tmp_path / "run" / "adapter", base.root, base.revision)
+    manifest.write_text(json.dumps({"model": {"revision": "sha256:" + "0" * 64}}))
+    with pytest.raises(ModelError, match="was trained on another base"):
+        require_fit(tmp_path / "run" / "adapter", base.root, base.revision)
 
 
 def test_tasks_that_cannot_be_asked_offline_are_refused(files, experiment_of, tmp_path):

@@ -97,9 +97,11 @@ def _benchmarks(plan: TrainingPlan) -> list[str]:
     if not plan.benchmarks:
         return []
     tokens, new = (sum(getattr(b, field) for b in plan.benchmarks) for field in ("tokens", "new_tokens"))
-    time = f"; about {_duration(plan.benchmark_seconds)} of reading" if plan.benchmark_seconds is not None else ""
+    time = "time unknown: declare training.tokens_per_second"
+    if plan.benchmark_seconds is not None:
+        time = f"reading takes about {_duration(plan.benchmark_seconds)} in all"
     written = f" and writes up to {new:,}" if new else ""
-    lines = [f"benchmarks      each of two models reads about {tokens:,} tokens{written}{time}"]
+    lines = [f"benchmarks      each of two models reads about {tokens:,} tokens{written}; {time}"]
     for b in plan.benchmarks:
         decides = f"at most {b.tolerable:,} may be lost with none won" if b.tolerable >= 0 else "CANNOT BE SHOWN"
         lines.append(
