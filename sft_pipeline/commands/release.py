@@ -83,7 +83,9 @@ def _verify_release(folder: Path, key: Path | None) -> None:
 
     with user_errors():
         if not folder.is_dir():
-            raise DataError(f"there is no folder {str(folder)!r}; give that of a release, or the name of an experiment.")
+            raise DataError(
+                f"there is no folder {str(folder)!r}; give that of a release, or the name of an experiment."
+            )
         problems, manifest = check(str(folder))
         for problem in problems:
             typer.secho(problem, fg=typer.colors.RED, err=True)
