@@ -50,7 +50,8 @@ def _build(asset: str, check: Check, partitions: dg.PartitionsDefinition) -> dg.
         for result in results:
             if not result.passed:  # the error with which Dagster stops the run names the check alone
                 context.log.error(f"{FAILED}{result.check_name or function.__name__}: {result.description}")
-        return tuple(results) if check.several else made
+        # Dagster takes several results from a generator; those of a tuple would be outputs, and no check would be evaluated.
+        return (result for result in results) if check.several else made
 
     kinds = {"context": dg.AssetCheckExecutionContext} | {name: ASSETS[name].type for name in names}
     compute.__signature__ = Signature(  # type: ignore[attr-defined]

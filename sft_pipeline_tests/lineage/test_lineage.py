@@ -53,6 +53,8 @@ def test_the_whole_lineage_is_made_and_shown(toy_lineage):
     assert len(linked) == len(MADE) and all(Path(path).exists() for path in linked)
     # A base that knows nothing cannot be improved in so few steps: the gate says no, and its report is there.
     assert not first.result.success and not first.checks["gate"].passed
+    declared = [check for name in MADE for check in ASSETS[name].checks]
+    assert set(first.checks) == {name for check in declared for name in check.several or [check.function.__name__]}
     assert all(e.passed for name, e in first.checks.items() if name != "gate")
     assert any(log.user_message.startswith("failed check gate: verdict: ") for log in first.logs)
     rows, gate = first.made["raw_dataset"].metadata, first.made["gate_report"].metadata
