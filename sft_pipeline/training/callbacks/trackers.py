@@ -194,6 +194,9 @@ class _WandB:
                 silent=True, console="off", disable_git=True, disable_code=True, save_code=False, init_timeout=30
             ),
         }
+        # A run's folder is named by the second, so that the parts of a run that begin in one would overwrite each other.
+        while list(Path(options["dir"]).glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{identity}")):
+            time.sleep(0.1)
         try:
             self.run = wandb.init(mode=cast(Any, mode), **options)
         except wandb.Error as error:
