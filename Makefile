@@ -12,7 +12,7 @@ export SFT_PIPELINE_STORE ?= $(CURDIR)/store
 help:
 	@echo "make lineage   set up and materialize the embedded default (specs/tiny.yaml), then print the verdict"
 	@echo "make test      set up and run the tests"
-	@echo "make test-fast the tests that load no model and start no run, for the edit loop"
+	@echo "make test-fast the tests that take less than half a second each, for the edit loop"
 	@echo "make ui        set up and start the Dagster UI on http://127.0.0.1:3000"
 	@echo "make setup     only set up .venv"
 	@echo "make validate  load the code location as Dagster does"

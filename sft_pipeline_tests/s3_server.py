@@ -1,6 +1,7 @@
 """A real S3-compatible server for the tests of the remote store."""
 
 import logging
+import threading
 
 
 class Server:
@@ -20,16 +21,20 @@ class Server:
 
     def start(self) -> None:
         """Start to answer, at the same port as before."""
-        from moto.server import ThreadedMotoServer
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
 
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self._server.start()
-        _, self.port = self._server.get_host_and_port()
+        # What ThreadedMotoServer does, but that one looks only every half second whether to stop.
+        application = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", self.port, application, threaded=True)
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
+        self.port = self._server.server_port
 
     def stop(self) -> None:
         """Stop answering."""
-        self._server.stop()
+        self._server.shutdown()
+        self._server.server_close()
 
     def flip_a_bit(self, name: str) -> str:
         """Flip a bit in the only file with that name; returns its path."""

@@ -29,7 +29,7 @@ def store(tmp_path):
 def served(store):
     """Asks the running server: path and headers in, status and body out."""
     pages = server(store, 0)
-    threading.Thread(target=pages.serve_forever, daemon=True).start()
+    threading.Thread(target=pages.serve_forever, args=[0.01], daemon=True).start()
 
     def ask(path, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", pages.server_port, timeout=10)

@@ -27,7 +27,7 @@ class Hub(ThreadingHTTPServer):
         self.fails: dict[str, int] = {}  # beginning of "METHOD /path" → status
         self.breaks_at = ""  # beginning of "METHOD /path" whose connection breaks in the middle
         self.damages = ""  # name of a file that is stored otherwise than it came
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     @property
     def address(self) -> str:

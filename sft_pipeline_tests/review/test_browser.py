@@ -222,7 +222,7 @@ def test_hostile_texts_a_phone_and_an_edited_page(chromium, tmp_path):
 def test_served_answers_are_stored_as_they_come(chromium, small, tmp_path):
     key, _, truth = small
     server = serve.server(key, tmp_path, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     answers = simulated.answers(key, "rater-1", truth, simulated.rng(0))
     try:
         with browser_page(chromium) as page:

@@ -13,7 +13,7 @@ from sft_pipeline.review.serve import links, server
 @pytest.fixture
 def served(small, tmp_path):
     made = server(small[0], tmp_path, 0)
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread = threading.Thread(target=made.serve_forever, args=[0.01], daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{made.server_address[1]}", links(small[0], tmp_path)
     made.shutdown()

@@ -69,7 +69,7 @@ def serve():
 
     def start(files: dict[str, bytes]) -> str:
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Hub,), {"files": files})))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=[0.01], daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"
 
     yield start

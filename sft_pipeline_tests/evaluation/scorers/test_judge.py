@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=[0.01], daemon=True).start()
         yield running
         running.shutdown()
 
@@ -268,7 +268,7 @@ def test_the_key_goes_into_one_header_and_nowhere_else(server, monkeypatch, capl
 def test_a_redirect_is_not_followed_with_the_key(server, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
     with Server() as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
+        threading.Thread(target=other.serve_forever, args=[0.01], daemon=True).start()
         server.script = [{"status": 307, "headers": {"Location": f"{other.url}/chat/completions"}}] * 4
         with pytest.raises(SpecificationError, match="307 to http"):
             ask(server, ("x", "yy"), api_key_env="JUDGE_KEY")
