@@ -37,6 +37,7 @@ def sums(start, stop):
     ]
 
 
+@pytest.mark.slow
 def test_a_plan_needs_neither_data_nor_weights(run):
     done = run("plan", "stage1_qwen2.5_32b")
     assert done.exit_code == 0, done.output
@@ -72,6 +73,7 @@ def test_the_schema_is_json_schema(run):
     assert schema["properties"]["training"] and schema["additionalProperties"] is False
 
 
+@pytest.mark.slow
 def test_cleaning_and_splitting_on_their_own(run, rows, tmp_path):
     dirty = [*sums(0, 700), *sums(0, 5), {"instruction": "Say something.", "response": ""}]
     done = run("clean", rows("raw.jsonl", dirty), "--out", tmp_path / "clean")
@@ -193,6 +195,7 @@ def test_a_test_item_in_a_training_response_exits_with_1(run, rows):
     assert done.exit_code == 1 and "0 exact" in done.output and "1 more than the limit of 80%" in done.output
 
 
+@pytest.mark.slow
 def test_the_command_proves_what_the_split_proved(run, rows, tmp_path):
     """Over the same rows: the same counts, the same hash of the test side, the same pairs."""
     assert run("clean", rows("raw.jsonl", sums(0, 700)), "--out", tmp_path / "clean").exit_code == 0
@@ -228,6 +231,7 @@ def judged(wins, n=300, **changes):
     return [{"id": str(k), "type": "sum"} | answer | changes for k, answer in enumerate(answers)]
 
 
+@pytest.mark.slow
 def test_the_gate_over_judged_files(run, rows, tmp_path):
     base = rows("base.jsonl", judged(20))
     done = run("gate", "--base", base, "--sft", rows("sft.jsonl", judged(200)[::-1]), "--out", tmp_path / "report")

@@ -153,6 +153,7 @@ def test_an_anchor_a_merge_and_a_key_that_is_overridden_mean_what_they_say(writt
         load(written(text.replace("batch_size: 4", "batch_size: -4")))
 
 
+@pytest.mark.slow
 def test_a_large_specification_is_read_once_and_then_only_when_it_has_changed(written, monkeypatch):
     rows = "".join(f"  key {n}: {{value: {n}, list: [1, 2.5, three], text: 'row {n}'}}\n" for n in range(20_000))
     path, reads = written(MINIMAL + "unknown:\n" + rows), []

@@ -40,6 +40,7 @@ WORDS = {
 """What is not written, with what to write instead; CONTRIBUTING.md shows both columns to people."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "instead"), WORDS.items(), ids=WORDS.values())
 def test_a_private_word_stays_away(pattern, instead):
     found = [

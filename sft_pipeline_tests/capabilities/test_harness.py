@@ -71,6 +71,7 @@ def require_equal(found, expected, tolerance):
         assert scores == pytest.approx(wanted, abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapted", [False, True])
 def test_items_score_as_in_the_harnesss_own_model(tasks, base, adapter, experiment_of, tmp_path, adapted):
     folder = adapter if adapted else None

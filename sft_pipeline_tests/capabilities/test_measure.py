@@ -24,6 +24,7 @@ def world(base, adapter, experiment_of, tmp_path_factory):
     return measure.report(spec, base, adapter, None, folder, folder, folder / "out")
 
 
+@pytest.mark.slow
 def test_a_destroyed_skill_is_a_regression_that_blocks(world):
     (result,) = world.results
     assert world.verdict == result.verdict == "regressed"
@@ -46,12 +47,14 @@ def test_the_files_of_a_report_say_the_same(world):
     assert again.digest == world.digest
 
 
+@pytest.mark.slow
 def test_the_same_measurement_gives_the_same_report(world, base, adapter, experiment_of, tmp_path):
     spec = experiment_of(benchmarks={"world": {"world_seed": 7, "limit": 60}})
     (tmp_path / "out").mkdir()
     assert measure.report(spec, base, adapter, None, tmp_path, tmp_path, tmp_path / "out").digest == world.digest
 
 
+@pytest.mark.slow
 def test_a_later_model_is_compared_with_a_baseline_item_by_item(world, base, experiment_of, tmp_path):
     written = world.path(CapabilityReport.BASELINE)
     assert json.loads(written.read_text())["metrics"] == {"world": round(100 * world.results[0].sft.mean, 2)}
@@ -146,6 +149,7 @@ def test_without_a_declaration_nothing_is_measured_and_that_is_said(base, experi
     assert (made.verdict, made.results, made.problems) == (None, (), ()) and "nothing was measured" in made.notes[0]
 
 
+@pytest.mark.slow
 def test_verdicts_of_scores():
     rng = np.random.default_rng(3)
     base = rng.beta(2, 2, 200).tolist()

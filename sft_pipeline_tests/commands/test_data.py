@@ -32,6 +32,7 @@ def raw(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_clean_leaves_no_dataset_and_blocks_no_later_run(run, raw, tmp_path, how):
     source, out = raw(30_000), tmp_path / "clean"

@@ -12,6 +12,7 @@ from sft_pipeline.experiment import Evaluation
 from sft_pipeline.provenance.store import Store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wins", "code", "stopped"), [(200, 2, True), (21, 1, False)])
 def test_a_run_that_stops_after_a_gate_that_passed_does_not_exit_with_0(toy_project, monkeypatch, wins, code, stopped):
     def rows(name, wins):

@@ -183,6 +183,7 @@ def blocking(log):
     return {finding.rule for finding in judge(log)[0] if finding.severity == "blocking"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_healthy_runs_of_any_length_noise_and_schedule_raise_no_alarm(kind):
     found = {seed: blocking(healthy(seed, kind)) for seed in range(40)}

@@ -25,6 +25,7 @@ def built(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_build_is_a_hugging_face_folder_without_a_chat_template(built):
     names = {path.name for path in files_below(built)}
     assert names == {
@@ -75,6 +76,7 @@ def test_the_tokenizer_gives_text_back_and_adds_nothing(built):
     assert tokenizer.decode(plain) == text
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes_and_another_seed_other_weights(built, tmp_path):
     again, other = tmp_path / "again", tmp_path / "other"
     base_model.build(SMALL, again)

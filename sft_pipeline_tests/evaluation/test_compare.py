@@ -186,6 +186,7 @@ def test_test_and_level_come_from_a_specification_that_holds_evaluation_alone(fi
     assert (facts["alpha"], facts["test"]) == (0.05, "midp")
 
 
+@pytest.mark.slow
 def test_experiments_are_compared_by_their_stored_gate_reports(tmp_path, monkeypatch):
     monkeypatch.setenv("SFT_PIPELINE_STORE", str(tmp_path / "store"))
     store = Store(tmp_path / "store")

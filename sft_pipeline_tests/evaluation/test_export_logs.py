@@ -30,6 +30,7 @@ def export(tmp_path, *options):
     return tmp_path / "logs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "names"), [("inspect", "{}.eval"), ("lm-eval", "{}")])
 def test_exported_logs_are_read_again_with_the_same_judgements(stored, tmp_path, format, names):
     folder = export(tmp_path, "--format", format)
@@ -42,6 +43,7 @@ def test_exported_logs_are_read_again_with_the_same_judgements(stored, tmp_path,
     assert "+53.3 points" in result.output, result.output
 
 
+@pytest.mark.slow
 def test_an_inspect_log_has_what_its_viewer_reads(stored, tmp_path):
     folder = export(tmp_path)
     with zipfile.ZipFile(folder / "sft.eval") as archive:
@@ -57,6 +59,7 @@ def test_an_inspect_log_has_what_its_viewer_reads(stored, tmp_path):
     assert sample["output"]["choices"][0]["message"]["content"] == sample["output"]["completion"]
 
 
+@pytest.mark.slow
 def test_an_lm_eval_log_has_its_hashes_and_results(stored, tmp_path):
     folder = export(tmp_path, "--format", "lm-eval") / "base"
     [samples] = folder.glob("samples_a-b_*.jsonl")
@@ -72,6 +75,7 @@ def test_an_lm_eval_log_has_its_hashes_and_results(stored, tmp_path):
     assert found["n-samples"]["sum"] == {"original": 20, "effective": 20}
 
 
+@pytest.mark.slow
 def test_without_a_gate_report_the_logs_have_no_scores(stored, tmp_path):
     (tmp_path / "store" / "pointers" / "gate_report" / "tiny.json").unlink()
     folder = export(tmp_path)
@@ -79,6 +83,7 @@ def test_without_a_gate_report_the_logs_have_no_scores(stored, tmp_path):
     assert not any(o.judged for o in given.log.outputs)
 
 
+@pytest.mark.slow
 def test_another_format_is_refused(stored, tmp_path):
     result = CliRunner().invoke(app, ["export-log", "tiny", "--out", str(tmp_path / "l"), "--format", "helm"])
     assert (result.exit_code, "inspect or lm-eval, not as 'helm'" in result.output) == (2, True)

@@ -59,6 +59,7 @@ def content(made):
     return made.path(Generations.ROWS).read_bytes()
 
 
+@pytest.mark.slow
 def test_answers_come_in_the_order_of_the_items_with_everything_about_them(run, experiment, adapter, items, tmp_path):
     base, sft = run(experiment, tmp_path / "a"), run(experiment, tmp_path / "b", adapter)
     rows = read_table(base.path(Generations.ROWS))
@@ -155,6 +156,7 @@ def test_what_the_gate_could_not_use_is_refused_with_every_reason(items, adapter
         assert all(line.startswith(f"- {reason}") for line, reason in zip(said, reasons, strict=True)), said
 
 
+@pytest.mark.slow
 def test_answers_of_another_configuration_are_thrown_away_with_a_word(run, experiment, adapter, tmp_path, caplog):
     work = tmp_path / "work"
     run(experiment, work)

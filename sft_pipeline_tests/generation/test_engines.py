@@ -132,6 +132,7 @@ def test_a_sample_depends_on_its_seed_and_on_nothing_before_it(engine):
     assert first != comparable(engine.answer(PROMPTS, DECODING))
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_replaced_in_its_folder_is_served_afresh(engine, adapters, tmp_path):
     shutil.copytree(adapters[0], tmp_path / "adapter")
     first = engine.answer(PROMPTS, DECODING, adapter=tmp_path / "adapter")

@@ -44,6 +44,7 @@ def word_count():
     del ASSETS["word_count"], STEPS["word_count"]
 
 
+@pytest.mark.slow
 def test_a_declared_asset_is_seen_everywhere(word_count, toy_project, materialize):
     graph = build_defs(root=toy_project, store=toy_project / "store").resolve_asset_graph()
     node = graph.get(dg.AssetKey(word_count))

@@ -51,6 +51,7 @@ def graph():
     return build_defs().resolve_asset_graph()
 
 
+@pytest.mark.slow
 def test_loading_imports_no_torch_and_no_other_heavy_library():
     code = "import sft_pipeline.definitions, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -53,6 +53,7 @@ def start(monkeypatch, tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_one_device_is_held_by_one_step_at_a_time_in_two_runs_and_seen_by_no_other(start, tmp_path):
     runs = [start(), start()]
     assert [run.wait(600) for run in runs] == [0, 0]
@@ -64,6 +65,7 @@ def test_one_device_is_held_by_one_step_at_a_time_in_two_runs_and_seen_by_no_oth
     assert len({line["pid"] for line in said}) == 8  # every step had a process of its own
 
 
+@pytest.mark.slow
 def test_two_devices_work_at_the_same_time(start, tmp_path, monkeypatch):
     monkeypatch.setenv(VISIBLE, "3,7")
     monkeypatch.setenv("PRETENDED_SECONDS", "60")
@@ -89,6 +91,7 @@ def first_holder(log):
     return next(line["pid"] for line in pretended.read(log) if line["event"] == "leased")
 
 
+@pytest.mark.slow
 def test_a_killed_step_gives_its_device_back(start, tmp_path, monkeypatch):
     monkeypatch.setenv("PRETENDED_SECONDS", "60")
     run = start()
@@ -99,6 +102,7 @@ def test_a_killed_step_gives_its_device_back(start, tmp_path, monkeypatch):
         assert taken == ("7",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [("STARTED", "FAILURE"), ("CANCELING", "CANCELED")])
 def test_a_run_whose_process_was_killed_ends_and_so_do_its_steps(start, tmp_path, monkeypatch, before, after):
     monkeypatch.setenv("PRETENDED_SECONDS", "60")

@@ -22,6 +22,7 @@ from sft_pipeline.lineage.launch import LENGTH, Bar, _follow, launch
 from sft_pipeline.training.callbacks.logging import line
 
 
+@pytest.mark.slow
 def test_a_selection_of_nothing_is_said_in_the_terminal(place, command):
     done = subprocess.run(
         command("run", "tiny", "--select", "sft_generatoins"), env=place, capture_output=True, text=True, timeout=600
@@ -45,6 +46,7 @@ def launched(instance, monkeypatch):
     return go
 
 
+@pytest.mark.slow
 def test_what_one_step_makes_is_selected_together_and_what_can_be_made_alone_is_not(launched):
     splits = {"train_split", "dev_split", "test_split"}
     assert launched("test_split")[0] == splits
@@ -52,6 +54,7 @@ def test_what_one_step_makes_is_selected_together_and_what_can_be_made_alone_is_
     assert launched("sft_generations")[0] == {"sft_generations"}
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_is_gone_is_ended_before_another_begins(launched, instance):
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED).run_id
     file = Path(instance.storage_directory()) / run / "process"
@@ -90,6 +93,7 @@ def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_a
     assert 10 <= len(lines) <= 14
 
 
+@pytest.mark.slow
 def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instance, monkeypatch):
     run = materialize(toy_project, "raw_dataset").result
     read, looks, done = [], [], threading.Event()

@@ -31,6 +31,7 @@ def test_a_header_from_data_holds_no_markup_and_adds_no_column():
     assert header == "| \\!\\[x\\](http://evil/x.png) a\\|b | after |"
 
 
+@pytest.mark.slow
 def test_a_gate_report_shows_verdict_reasons_and_two_small_pictures(tmp_path):
     def rows(name, right):
         path = tmp_path / f"{name}.jsonl"

@@ -89,6 +89,7 @@ def test_a_report_is_a_link_and_a_path_only_where_no_browser_reaches_the_store(m
         assert shown.url == "https://reports.example/gate_report/0a1b/files/a%20b.html"
 
 
+@pytest.mark.slow
 def test_a_misnamed_specification_is_named_and_the_others_still_load(toy_project):
     specs = toy_project / "specs"
     for name in ("my plan.yaml", "..yaml", "...yaml", "pläne.yaml", "-rf.yaml", "a\nb.yaml", "other.yml"):

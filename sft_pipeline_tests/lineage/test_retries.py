@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.definitions.dependency import NodeHandle
 
 from sft_pipeline.definitions import build_defs
@@ -21,6 +22,7 @@ def test_no_step_and_no_run_is_repeated_by_itself(tmp_path):
         assert not instance.run_retries_enabled and instance.run_retries_max_retries == 0
 
 
+@pytest.mark.slow
 def test_an_error_of_the_specification_or_the_data_is_not_repeated_even_under_a_retry_policy(toy_project, instance):
     spec = toy_project / "specs" / "toy.yaml"
     spec.write_text(spec.read_text().replace("{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: none}"))

@@ -82,6 +82,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 def test_hostile_text_in_data_stays_text(toy_project, materialize, monkeypatch):
     """Rows that would run, leave or load something if anything took them for more than text."""
     monkeypatch.chdir(toy_project)
@@ -170,6 +171,7 @@ def test_an_error_of_a_library_loses_the_credentials_of_its_urls(text, left):
     assert without_credentials(text) == left
 
 
+@pytest.mark.slow
 def test_no_code_hands_text_to_a_shell_an_interpreter_or_an_unescaped_template():
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -144,6 +144,7 @@ def fetched(*arguments) -> list:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_branch_is_resolved_to_its_commit_which_is_recorded(hub, tmp_path):
     unused = ("pytorch_model.bin", "modeling.py", "consolidated.safetensors", "fp16/model.safetensors")
     kind, address = hub(main=BASE | dict.fromkeys(unused, b"not to be taken"), later=BASE)
@@ -166,6 +167,7 @@ def test_for_a_source_that_cannot_move_nobody_is_asked(monkeypatch):
         assert snapshot.pinned(source) == source
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_fetches_no_complete_file_again(hub, tmp_path):
     shards = {f"{name}.safetensors": save({name: np.zeros((4, 4), np.float32)}) for name in ("first", "second")}
     index = json.dumps({"weight_map": {"first": "first.safetensors", "second": "second.safetensors"}}).encode()
@@ -191,6 +193,7 @@ def test_a_killed_fetch_fetches_no_complete_file_again(hub, tmp_path):
     assert {p.name: p.read_bytes() for p in out.iterdir()} == next(iter(kind.files.values()))
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_not_reached_or_says_nothing_is_an_error_that_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
     with socket.socket() as silent, socket.socket() as closed:
@@ -203,6 +206,7 @@ def test_a_hub_that_is_not_reached_or_says_nothing_is_an_error_that_says_so(tmp_
                 assert text.startswith(f"nobody/base@{revision} cannot be fetched") and "needs the network" in text
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_refused_before_any_weights_come(hub, tmp_path):
     weightless = {name: body for name, body in BASE.items() if name != "model.safetensors"}
     quantized = b'{"vocab_size": 3, "quantization_config": {"quant_method": "gptq"}}'

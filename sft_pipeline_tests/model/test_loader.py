@@ -17,6 +17,7 @@ PACKAGE = Path(loader.__file__).parent.parent
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
 
 
+@pytest.mark.slow
 def test_no_other_module_loads_a_model_or_a_tokenizer():
     offenders = []
     for path in PACKAGE.rglob("*.py"):
@@ -265,6 +266,7 @@ def test_a_damaged_cache_of_an_embedded_base_is_recognised(filled_cache, damage)
     assert not snapshot._as_built(kept)
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_of_an_embedded_base_is_built_again(filled_cache, toy_recipe, toy_base, tmp_path, caplog):
     cache, kept = filled_cache
     _other_weights(kept)

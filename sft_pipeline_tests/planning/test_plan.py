@@ -53,6 +53,7 @@ def blocking(made_plan):
     return {finding.rule: finding for finding in made_plan.blocking}
 
 
+@pytest.mark.slow
 def test_the_plan_of_the_record(toy, made):
     experiment = toy(
         data=RECORD,
@@ -407,6 +408,7 @@ def test_the_rows_that_several_processes_repeat_are_those_of_accelerate(toy, mad
     assert "rows_repeated" not in {f.rule for f in made(first, [(20, 10)] * rows).findings}
 
 
+@pytest.mark.slow
 @given(
     rows=st.integers(1, 50_000),
     batch=st.integers(1, 16),
@@ -481,6 +483,7 @@ def test_parameters_are_those_of_a_loaded_model(toy, made, kind, targets):
     assert result.trainable_parameters == get_peft_model(model, peft).get_nb_trainable_parameters()[0]
 
 
+@pytest.mark.slow
 def test_plan_says_what_each_benchmark_can_decide():
     experiment = load(SPECS / "baseline_7b.yaml")
     made = plan.compute(experiment, None, {"all": 500}, None, None)

@@ -93,6 +93,7 @@ def test_the_work_of_an_asset_begins_where_its_definition_says():
         assert modules <= counted(asset) | code.members(*LEFT_OUT) | borders(asset), asset
 
 
+@pytest.mark.slow
 def test_the_imports_of_the_real_modules_are_followed():
     """An independent walk over every statement and expression finds no module that is neither counted nor named."""
     for asset in ASSETS:

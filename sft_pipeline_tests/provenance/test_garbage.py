@@ -42,6 +42,7 @@ def texts(store, **how):
     return found
 
 
+@pytest.mark.slow
 def test_versions_beyond_the_kept_ones_are_shown_and_then_removed(store, make):
     for number in range(6):
         store.put("training_report", "tiny", make(store, f"text {number}"))
@@ -57,6 +58,7 @@ def test_versions_beyond_the_kept_ones_are_shown_and_then_removed(store, make):
     assert texts(store) == ["text 5"]
 
 
+@pytest.mark.slow
 def test_what_a_kept_artifact_was_made_from_is_kept(store, make):
     first = store.put("clean_dataset", "tiny", make(store, "old data"))
     store.put("training_report", "tiny", make(store, "report", upstream={"clean_dataset": first.version}))
@@ -88,6 +90,7 @@ print(*(garbage.kind for garbage in found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", [True, False])
 def test_a_store_that_may_only_be_read_is_shown_and_nothing_is_removed(local, make, lock):
     for text in ("first", "second"):
@@ -192,12 +195,14 @@ def test_a_damaged_object_that_was_replaced_is_removed(local, make, read):
     assert read(local) == "fine"
 
 
+@pytest.mark.slow
 def test_nothing_current_is_removed_while_somebody_writes(local, make, writer):
     # The same few contents come back, so that an object which nothing refers to is about to become current again.
     local.put("training_report", "tiny", make(local, "one 0"))
     assert _collect_beside(writer(local.root, "one", 150, cycle=4), local, NOW) > 10
 
 
+@pytest.mark.slow
 def test_nothing_current_is_removed_from_a_remote_store_while_another_machine_writes(
     s3, make, writer, tmp_path, monkeypatch
 ):

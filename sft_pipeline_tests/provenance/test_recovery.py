@@ -38,6 +38,7 @@ def fast_store():
         yield Store(Path(folder) / "store")
 
 
+@pytest.mark.slow
 def test_two_hundred_kills_at_random_moments_leave_a_whole_artifact_each_time(fast_store, make, read):
     store = fast_store
     context, random_moment, last = multiprocessing.get_context("fork"), random.Random(7), 0

@@ -38,6 +38,7 @@ def test_what_one_machine_stores_another_reads(store, elsewhere, make, read):
         elsewhere.get("training_report", "other", TrainingReport)
 
 
+@pytest.mark.slow
 def test_what_was_read_before_is_not_downloaded_again(s3, store, make, read):
     store.put("training_report", "tiny", make(store))
     (remote,) = (path for path in s3.fs.find("artifacts") if path.endswith("text.txt"))
@@ -54,6 +55,7 @@ def test_a_flipped_bit_in_the_cache_is_found_and_the_object_downloaded_again(sto
     assert read(store) == "fine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["text.txt", "artifact.json"])
 def test_a_flipped_bit_in_the_remote_object_is_named_and_storing_it_again_heals_it(
     s3, store, elsewhere, make, read, file
@@ -79,6 +81,7 @@ def test_a_damaged_remote_object_is_uploaded_again_from_a_sound_cache_once_it_wa
     assert not list(store.root.rglob("remote_is_damaged"))
 
 
+@pytest.mark.slow
 def test_handing_on_what_was_read_uploads_only_what_is_missing(s3, store, make, read):
     store.put("training_report", "tiny", make(store))
     kept = store.get("training_report", "tiny", TrainingReport)
@@ -92,6 +95,7 @@ def test_handing_on_what_was_read_uploads_only_what_is_missing(s3, store, make, 
     assert read(store, cached=False) == "fine"
 
 
+@pytest.mark.slow
 def test_of_two_writers_at_once_the_pointer_names_one_whole_and_both_objects_are_sound(
     s3, store, make, read, writer, tmp_path, monkeypatch
 ):
@@ -111,6 +115,7 @@ def test_of_two_writers_at_once_the_pointer_names_one_whole_and_both_objects_are
     assert texts == {f"{name} {number}" for name in ("one", "two") for number in range(8)}
 
 
+@pytest.mark.slow
 def test_two_readers_download_the_same_object_at_the_same_time(s3, store, make, elsewhere):
     store.put("training_report", "tiny", make(store, "hello"))
     code = (
@@ -134,6 +139,7 @@ def test_a_server_that_is_away_for_a_moment_is_tried_again(s3, store, make, read
     assert read(store, cached=False) == "hello"
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_an_error_and_nothing_is_lost_when_it_comes_back(s3, store, make, read, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     s3.fs.clear_instance_cache()
@@ -157,6 +163,7 @@ def test_a_missing_bucket_is_not_an_empty_store(s3):
         Store("s3://nothing/here").pointer("training_report", "tiny")
 
 
+@pytest.mark.slow
 def test_a_writer_killed_in_the_middle_of_an_upload_leaves_what_was_there(s3, store, make, read, writer):
     store.put("training_report", "tiny", make(store, "first"))
     for attempt in range(4):
@@ -194,6 +201,7 @@ def test_an_unknown_kind_of_url_says_so(tmp_path, monkeypatch):
         Store("nowhere://x").pointer("training_report", "tiny")
 
 
+@pytest.mark.slow
 def test_no_key_is_written_anywhere(s3, store, make, tmp_path):
     store.put("training_report", "tiny", make(store))
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

@@ -126,6 +126,7 @@ def _write_for_ever(root):
         store.put("training_report", "tiny", report(store, f"text {number} " * 2000))
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_a_whole_artifact(tmp_path):
     context = multiprocessing.get_context("fork")
     store = Store(tmp_path / "store")

@@ -17,6 +17,7 @@ from sft_pipeline_tests.release.conftest import SECRET, Lineage, experiment
 HOSTILE = "<script>alert(1)</script> | a `b` [c](javascript:d) \u202e {{ 7 * 7 }} **e**"
 
 
+@pytest.mark.slow
 def test_every_part_is_there_and_the_same_artifacts_give_the_same_bytes(passed, made, tmp_path):
     again = build(passed, experiment(), "made", tmp_path)
     files = {path.relative_to(made).as_posix(): path.read_bytes() for path in files_below(made)}
@@ -97,6 +98,7 @@ def test_the_bill_of_materials_holds_to_the_schema_of_cyclonedx(made):
     assert float(metrics[1]["value"]) == pytest.approx(250 / 300)
 
 
+@pytest.mark.slow
 def test_a_failed_gate_is_no_release_and_may_be_a_report(failed, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -36,6 +36,7 @@ def wrong(outputs, number):
     return dict.fromkeys(right, "wrongs")
 
 
+@pytest.mark.slow
 def test_the_same_answers_are_accepted_also_with_other_words_for_what_is_wrong(judged):
     same = judged(lambda sft, base: {})
     assert same.verdict == "accepted" and same.changed_share == 0 and (same.lost, same.won) == ((), ())

@@ -104,6 +104,7 @@ def test_what_the_release_wrote_itself_is_named_too_if_the_sums_fit(release, nam
     assert any(problem.startswith(f"{name}: is not the one") for problem in verify.check(str(release))[0])
 
 
+@pytest.mark.slow
 def test_the_report_of_another_run_is_named(release, failed):
     for file in ("gate.json", "gate.txt", "rates.png", "differences.png", "environment.json"):
         shutil.copy(failed["gate_report"].path(file), release / "reports" / file)

@@ -133,6 +133,7 @@ def recovered():
     return [sum(column) for column in zip(*held, strict=True)]
 
 
+@pytest.mark.slow
 def test_preference_position_bias_and_error_rate_are_recovered(recovered):
     assert len(recovered) == 6 and min(recovered) >= 94, recovered
 

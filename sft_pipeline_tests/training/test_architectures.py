@@ -78,6 +78,7 @@ def test_linear_modules_that_return_more_than_their_product_are_no_targets():
     assert adapter.adapt(model, Lora(target_modules=("q_proj", "v_proj"))).get_nb_trainable_parameters()[0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_what_is_held_in_memory_is_what_was_declared_or_refused(bases, kind):
     """Weights and bytes after loading; a mixture's experts and Falcon's own linear modules are the cases."""

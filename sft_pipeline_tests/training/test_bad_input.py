@@ -104,6 +104,7 @@ def blocking(experiment, lengths=((20, 10),) * 100, architecture=None):
     return {finding.rule: f"{finding.evidence}; {finding.remedy}" for finding in made.blocking}
 
 
+@pytest.mark.slow
 def test_modules_that_the_model_lacks_are_refused_in_the_plan_of_any_architecture(toy, tmp_path):
     experiment = toy(lora={"target_modules": ("c_attn", "q_porj")})
     found = blocking(experiment, architecture={"model_type": "gpt2"})
@@ -113,6 +114,7 @@ def test_modules_that_the_model_lacks_are_refused_in_the_plan_of_any_architectur
     assert not blocking(toy(), architecture={"model_type": "gpt2"})
 
 
+@pytest.mark.slow
 def test_modules_that_the_loaded_model_lacks_are_refused_before_an_adapter_is_made(toy, toy_base):
     model = load_model(toy_base.root, toy().model)
     adapter.require_targets(model, toy().training.lora)
@@ -141,6 +143,7 @@ def test_three_rows_are_too_few_for_a_batch_of_four(toy, prepared, tmp_path):
         trainer.train(*arguments.values())
 
 
+@pytest.mark.slow
 def test_a_handful_of_rows_with_a_batch_that_fits_trains(toy, prepared):
     arguments = prepared(toy(batch_size=1, epochs=1.0, save_steps=3), count=3)
     assert trainer.train(*arguments.values()).steps == 3

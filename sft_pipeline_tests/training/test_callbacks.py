@@ -150,6 +150,7 @@ def test_only_the_run_that_was_aborted_is_refused(tmp_path):
         watchdog.refuse_aborted(tmp_path, "a run")
 
 
+@pytest.mark.slow
 def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_started_again(toy, prepared, monkeypatch):
     arguments = prepared(toy(max_steps=24, save_steps=4, logging_steps=25, min_coverage=0.1))
     build = trainer.build
@@ -193,6 +194,7 @@ def test_a_gradient_of_exactly_0_is_counted_in_steps_and_the_run_is_not_started_
 # ------------------------------------------------------------------------------------------------------------------ rows
 
 
+@pytest.mark.slow
 def test_each_record_says_how_fast_how_much_memory_and_how_far_the_adapter_has_come(toy, prepared):
     arguments, seen = prepared(toy(epochs=2.0, logging_steps=5, save_steps=10)), []
     adapter = trainer.train(*arguments.values(), on_log=seen.append)

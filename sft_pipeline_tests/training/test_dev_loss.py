@@ -34,6 +34,7 @@ def trained(prepared, toy, tmp_path):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -51,6 +52,7 @@ def test_the_dev_loss_does_not_depend_on_batches(trained, options):
     assert last["eval_mean_token_accuracy"] == pytest.approx(accuracy, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_routers_auxiliary_loss_is_no_part_of_the_dev_loss(trained, toy_base, tmp_path):
     (tmp_path / "mixtral").mkdir()
     base = tiny("mixtral", toy_base.root, tmp_path / "mixtral", router_aux_loss_coef=0.5, output_router_logits=True)

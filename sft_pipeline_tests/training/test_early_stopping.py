@@ -56,6 +56,7 @@ def test_the_adapter_is_the_best_one_and_the_end_comes_early(overfitted):
     assert reported.items() <= json.loads(adapter.path("TRAINING_SUCCESS").read_text()).items()
 
 
+@pytest.mark.slow
 def test_an_early_end_within_a_pass_counts_the_rows_that_were_read(toy, prepared):
     rules = {"patience": 1, "min_delta": 100.0}  # the second evaluation ends it
     options = {"save_steps": 3, "adapter": "best", "early_stopping": rules, "keep_checkpoints": "last"}
@@ -69,6 +70,7 @@ def test_an_early_end_within_a_pass_counts_the_rows_that_were_read(toy, prepared
     assert checkpoints.newest(arguments["work"], fingerprint(arguments)).final
 
 
+@pytest.mark.slow
 def test_the_end_is_saved_and_evaluated_and_the_log_is_that_of_the_plan(toy, prepared):
     arguments = prepared(toy(max_steps=7, min_coverage=0.1, save_steps=5, logging_steps=3, adapter="best"))
     (planned,) = (f.evidence for f in arguments["plan"].findings if f.rule == "few_log_records")

@@ -161,6 +161,7 @@ def test_a_tracker_that_is_not_installed_stops_before_any_work(toy, prepared, mo
     assert not arguments["work"].exists()
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy, prepared, monkeypatch, caplog):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sec@ret-1@127.0.0.1:9/base?token=secret-2")
@@ -173,6 +174,7 @@ def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy,
     assert tensorboard(arguments["work"] / "tensorboard")["train/loss"]
 
 
+@pytest.mark.slow
 def test_credentials_of_a_place_that_works_are_in_no_file_and_no_log(toy, prepared, monkeypatch, tmp_path, caplog):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://me:secret-1@localhost{tmp_path}/runs")

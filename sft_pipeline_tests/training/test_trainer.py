@@ -19,6 +19,7 @@ def history_of(adapter):
     return json.loads(adapter.path("log_history.json").read_text())
 
 
+@pytest.mark.slow
 def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared, toy_base):
     experiment = toy(epochs=4.0, save_steps=15, lora={"dropout": 0.0})
     arguments, seen = prepared(experiment), []
@@ -56,6 +57,7 @@ def test_it_trains_and_leaves_everything_that_the_next_steps_need(toy, prepared,
     attach_adapter(load_model(toy_base.root, experiment.model), adapter.root / "adapter")
 
 
+@pytest.mark.slow
 def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
     experiment = toy(epochs=2.0, warmup_steps=3, schedule="linear", batching="grouped")
     arguments = prepared(experiment, count=39)
@@ -128,6 +130,7 @@ def test_gradients_on_a_4_bit_base_are_the_same_before_and_after_an_evaluation(t
     assert before and all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_the_loss_is_computed_in_tiles_as_the_plan_assumes(toy, prepared, monkeypatch):
     """The output layer is never called with a row's hidden states, which would give all logits at once."""
     from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE

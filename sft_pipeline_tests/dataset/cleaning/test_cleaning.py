@@ -209,6 +209,7 @@ def test_duplicates_are_listed_on_three_levels_with_what_was_kept_and_why(tmp_pa
     assert clusters(strict, "pair") == []
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(
@@ -284,6 +285,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert first.digest == second.digest
 
 
+@pytest.mark.slow
 def test_the_size_of_a_batch_changes_nothing(tmp_path, monkeypatch):
     values = [pair(f"Question {i % 40} of many?", f"Answer {i % 37}") for i in range(90)]
     values += [pair("empty", ""), pair(f"{STORY}.", TALE), pair(f"{STORY}!", TALE)]
@@ -321,6 +323,7 @@ HOSTILE = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.fixed_dictionaries({"instruction": HOSTILE, "response": HOSTILE}), min_size=1, max_size=40))
 def test_no_row_is_lost_whatever_stands_in_it(tmp_path, values):
@@ -383,6 +386,7 @@ def test_alpaca_loses_little_and_mostly_merged_or_missing_answers(real_data, tmp
     assert {r["source_row"] for r in rejected(found) if r["filter"] == "truncated"} == {680, 3237, 4515}
 
 
+@pytest.mark.slow
 def test_every_optional_filter_runs_and_names_its_library(tmp_path):
     for package in ("profanex", "presidio_analyzer"):
         pytest.importorskip(package)

@@ -158,6 +158,7 @@ ODD = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(SMALL)
 def test_what_goes_and_for_whom_is_what_a_look_at_all_pairs_says(rows):

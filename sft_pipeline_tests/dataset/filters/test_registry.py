@@ -43,6 +43,7 @@ def test_a_filter_that_is_off_is_absent():
     assert names(quality) == ["empty", "repetition"]
 
 
+@pytest.mark.slow
 def test_everything_that_is_asked_for_comes_with_the_dear_ones_last():
     pytest.importorskip("presidio_analyzer", reason="needs the extra personal-data")
     pytest.importorskip("profanex", reason="needs the extra toxicity")

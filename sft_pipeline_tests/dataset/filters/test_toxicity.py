@@ -108,6 +108,7 @@ def test_a_profane_word_is_found_in_either_field_and_shown(words, text):
     assert asked.reason.startswith("the instruction has the word") and text in asked.matched
 
 
+@pytest.mark.slow
 def test_the_classifier_finds_the_insult_and_names_label_and_probability(classifier, tmp_path):
     judge = toxicity(Toxicity(classifier=str(classifier), words=False), tmp_path)
     rows = [row(f"think {word}", f"you are a {word}") for word in PRAISE + INSULTS] + [row("", "")]

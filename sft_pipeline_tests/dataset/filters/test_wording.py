@@ -88,6 +88,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("judge", WORDING, ids=lambda judge: judge.__name__)
 def test_a_long_text_of_anything_is_filtered_soon(judge, name):

@@ -237,6 +237,7 @@ def standing(row: dict, grams: set[str], n: int) -> set[str]:
     return {gram for gram in grams if gram in whole or any(gram in ngrams(side, len(gram.split())) for side in sides)}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     train=ROWS,

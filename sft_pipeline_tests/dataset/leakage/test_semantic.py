@@ -64,6 +64,7 @@ DOG_AGAIN = "What is the number of legs of a dog?"
 OTHER = "Name the chemical symbol of gold."
 
 
+@pytest.mark.slow
 def test_embeddings_are_unit_vectors_and_close_where_the_meaning_is(embed):
     vectors = embed([DOG, DOG_AGAIN, OTHER, DOG])
     assert vectors.dtype == np.float32 and vectors.shape == (4, 384)
@@ -101,6 +102,7 @@ def test_the_nearest_row_is_found_across_blocks(embed):
     assert [p.train_id for p in found.nearest if p.tier == "semantic"] == ["train1500"]
 
 
+@pytest.mark.slow
 def test_where_it_decides_the_split_removes_rephrasings_of_test_items(embed, tmp_path):
     texts = [
         DOG, DOG_AGAIN, OTHER, "What chemical symbol does gold have?", "Who painted the Mona Lisa?",

@@ -71,6 +71,7 @@ def test_a_wrong_csv_record_costs_only_itself(read, rows, rejected):
         assert words in reasons[row], reasons[row]
 
 
+@pytest.mark.slow
 def test_a_huge_csv_field_or_an_endless_quote_does_not_swallow_the_rest(read, rows, rejected):
     huge = b"x" * (10 << 20)
     many = b"".join(b"row %d,answer\n" % n for n in range(100_000))
@@ -125,6 +126,7 @@ def test_a_line_of_fifty_megabytes_needs_little_memory_and_its_length_is_reporte
     assert peak < 8 << 20
 
 
+@pytest.mark.slow
 @given(st.lists(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)), max_size=20))
 def test_an_array_is_read_like_json_does_wherever_its_blocks_end(values):
     from sft_pipeline.dataset.source import json_text
@@ -137,6 +139,7 @@ def test_an_array_is_read_like_json_does_wherever_its_blocks_end(values):
         json_text._BLOCK = block
 
 
+@pytest.mark.slow
 def test_an_array_needs_memory_for_a_block_not_for_all(tmp_path):
     path = tmp_path / "x.json"
     path.write_text(json.dumps([{"instruction": f"{n} " * 50, "response": "b" * 300} for n in range(30_000)]))

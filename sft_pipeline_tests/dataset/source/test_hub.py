@@ -83,6 +83,7 @@ def load(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", CODE], cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_hub_dataset_is_read_at_its_commit(serve, tmp_path):
     good = [{"prompt": f"p{n}", "completion": "c"} for n in range(2)]
     content = "".join(json.dumps(row) + "\n" for row in (*good, {"prompt": "p", "completion": None}))
@@ -100,6 +101,7 @@ def test_a_hub_dataset_is_read_at_its_commit(serve, tmp_path):
     assert made["source"].endswith(f"(sha256 of the rows as JSON lines {hashlib.sha256(by_hand.encode()).hexdigest()})")
 
 
+@pytest.mark.slow
 def test_code_in_a_dataset_repository_is_not_run(serve, tmp_path):
     script = b"from pathlib import Path\nPath('ran').touch()\n"
     result = load(tmp_path, HF_ENDPOINT=serve({"nothing.py": script, "train.jsonl": b'{"prompt": "a"}\n'}))
@@ -107,6 +109,7 @@ def test_code_in_a_dataset_repository_is_not_run(serve, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_dataset_offline_says_that_it_needs_the_network(tmp_path):
     result = load(tmp_path, HF_HUB_OFFLINE="1")
     assert "DataError: data.source: the hub dataset nobody/nothing@0123" in result.stderr

@@ -44,6 +44,7 @@ def measure(ending_base, trained, items, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_every_checkpoint_answers_the_same_items_on_a_model_that_is_loaded_once(
     experiment, measure, ending_base, trained, items, monkeypatch
 ):
@@ -67,6 +68,7 @@ def test_every_checkpoint_answers_the_same_items_on_a_model_that_is_loaded_once(
     assert json.loads(report.path("series.json").read_text())["points"][1]["step"] == 5
 
 
+@pytest.mark.slow
 def test_a_killed_series_goes_on_where_it_stopped_and_ends_with_the_same_artifact(experiment, measure, monkeypatch):
     asked, real, experiment = [], module.open_engine, declaring(experiment)
 
@@ -102,12 +104,14 @@ def test_a_killed_series_goes_on_where_it_stopped_and_ends_with_the_same_artifac
     assert in_two_runs == len(asked) - in_two_runs + 1, "more than the batch in which it was killed was asked again"
 
 
+@pytest.mark.slow
 def test_a_series_on_the_test_split_says_what_that_costs(experiment, measure):
     report = measure(declaring(experiment, series={"split": "test", "best": "within_one_standard_error"}))
     assert (report.split, report.rule) == ("test", "within_one_standard_error")
     assert module.ON_TEST in report.notes and module.ON_TEST in report.path("series.md").read_text()
 
 
+@pytest.mark.slow
 def test_types_that_are_judged_in_pairs_only_leave_lengths_and_a_note(experiment, measure):
     options = {"base_url": "http://127.0.0.1:9/v1", "model": "none"}
     report = measure(declaring(experiment, scorers={"default": {"kind": "judge", "options": options}}))

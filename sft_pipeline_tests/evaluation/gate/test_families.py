@@ -107,6 +107,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", NOTHING)
 @pytest.mark.parametrize("side", ["base", "sft"])
 def test_a_model_that_says_nothing_is_refused(compare, how, side):
@@ -414,6 +415,7 @@ def test_an_alternative_is_no_answer(compare, offer):
     assert (verdict, "ambiguous" in ids) == ("refused", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("separator", [", ", "\n", " | ", "; "])
 def test_an_enumeration_is_no_answer(compare, separator):
     items = questions()

@@ -519,6 +519,7 @@ def test_an_answer_that_names_few_of_the_others_is_clear(decided):
     assert "several choices" not in {r.criterion for r in report.reasons}
 
 
+@pytest.mark.slow
 def test_a_megabyte_of_html_is_shown_escaped(decided):
     evil = "<script>alert(1)</script>" * 40_000
     base, sft = judged(rows(300, 20)), judged(rows(300, 200))

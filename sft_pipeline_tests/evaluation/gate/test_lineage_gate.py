@@ -13,6 +13,7 @@ def detail(report: GateReport, criterion: str) -> str:
     return next(reason.detail for reason in report.reasons if reason.criterion == criterion)
 
 
+@pytest.mark.slow
 def test_a_better_adapter_passes_and_every_file_is_there(case, outcomes):
     report = case.add("capital", 150, 10, 100).add("sum", 150, 10, 90).decide()
     assert report.verdict == "pass"
@@ -25,11 +26,13 @@ def test_a_better_adapter_passes_and_every_file_is_there(case, outcomes):
     assert set(outcomes(report).values()) == {"pass", "info"}
 
 
+@pytest.mark.slow
 def test_no_lift_fails(case):
     report = case.add("capital", 300, 50, 55).decide()
     assert (report.verdict, report.p > 0.01) == ("fail", True)
 
 
+@pytest.mark.slow
 def test_different_conditions_are_refused_and_named(case):
     case.add("capital", 300, 10, 200)
     case.sft_conditions |= {"decoding": '{"max_new_tokens":128}'}
@@ -41,6 +44,7 @@ def test_different_conditions_are_refused_and_named(case):
     assert "prompt" not in detail(report, "same conditions")
 
 
+@pytest.mark.slow
 def test_the_diagnosis_of_another_adapter_is_refused(case):
     case.add("capital", 300, 10, 200).diagnosed = "adapter 2"
     report = case.decide()
@@ -48,12 +52,14 @@ def test_the_diagnosis_of_another_adapter_is_refused(case):
     assert detail(report, "same origin") == "lora_adapter differs: adapter 1 (sft), adapter 2 (diagnosis)"
 
 
+@pytest.mark.slow
 def test_generations_without_conditions_are_refused(case):
     case.add("capital", 300, 10, 200)
     case.base_conditions, case.sft_conditions = {}, {}
     assert case.decide().verdict == "refused"
 
 
+@pytest.mark.slow
 def test_missing_extra_and_repeated_ids_are_refused_and_named(case):
     case.add("capital", 300, 10, 200)
     missing, repeated = case.items[0]["id"], case.items[1]["id"]
@@ -76,6 +82,7 @@ def test_nothing_in_common_is_refused_not_a_crash(case):
     assert (report.verdict, report.overall.n) == ("refused", 0)
 
 
+@pytest.mark.slow
 def test_a_leak_is_refused(case, outcomes):
     case.add("capital", 300, 10, 200).leaks = 2
     report = case.decide()
@@ -83,6 +90,7 @@ def test_a_leak_is_refused(case, outcomes):
     assert "2 exact" in detail(report, "leakage")
 
 
+@pytest.mark.slow
 def test_a_base_that_is_none_and_an_unhealthy_training_are_refused(case, outcomes):
     case.add("capital", 300, 10, 200).sentinel_passed = False
     case.findings = (
@@ -95,6 +103,7 @@ def test_a_base_that_is_none_and_an_unhealthy_training_are_refused(case, outcome
     assert detail(report, "training") == "zero_gradient: grad_norm 0.0 in 50 of 50 rows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "sft", "verdict", "model", "says"),
     [
@@ -110,6 +119,7 @@ def test_cut_answers_have_a_limit_for_each_model(case, base, sft, verdict, model
     assert says in detail(report, f"truncation: {model}")
 
 
+@pytest.mark.slow
 def test_answers_that_are_a_random_sample_are_refused(case):
     case.add("capital", 300, 10, 200)
     sampled = {"decoding": '{"max_new_tokens":64,"sampling":{"seed":11,"temperature":1.0,"top_k":null}}'}
@@ -120,6 +130,7 @@ def test_answers_that_are_a_random_sample_are_refused(case):
     assert "the base answers are a random sample (seed 11, temperature 1.0)" in detail(report, "decoding")
 
 
+@pytest.mark.slow
 def test_an_adapter_judged_on_another_precision_is_named(case, outcomes):
     case.add("capital", 300, 10, 200).trained_on = {"dtype": "bfloat16", "quantization": "nf4"}
     for conditions in (case.base_conditions, case.sft_conditions):
@@ -130,6 +141,7 @@ def test_an_adapter_judged_on_another_precision_is_named(case, outcomes):
     assert "dtype" not in detail(report, "precision")
 
 
+@pytest.mark.slow
 def test_human_labels_of_the_same_answers_are_part_of_the_verdict(case, outcomes):
     case.add("capital", 300, 10, 200)
     ids = [row["id"] for row in case.items]
@@ -142,11 +154,13 @@ def test_human_labels_of_the_same_answers_are_part_of_the_verdict(case, outcomes
     assert (report.verdict, outcomes(report)["human labels"]) == ("refused", "refused")
 
 
+@pytest.mark.slow
 def test_a_base_without_headroom_is_refused(case, outcomes):
     report = case.add("capital", 300, 290, 300).decide()
     assert (report.verdict, outcomes(report)["headroom"]) == ("refused", "refused")
 
 
+@pytest.mark.slow
 def test_a_violated_guarantee_fails_a_significant_lift(case, outcomes):
     case.gate = {"protected": [{"name": "safety", "types": ["refuse"], "margin": 0.1}]}
     report = case.add("capital", 250, 10, 200).add("refuse", 100, 100, 70).decide()
@@ -160,6 +174,7 @@ def test_a_type_without_a_scorer_stops_the_gate(case):
         case.decide()
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_files(case):
     case.add("capital", 40, 10, 30).add("sum", 20, 1, 2)
     first, second = case.decide("one"), case.decide("two")
@@ -167,6 +182,7 @@ def test_the_same_inputs_give_the_same_files(case):
     assert first.digest == second.digest
 
 
+@pytest.mark.slow
 def test_the_items_table_holds_both_answers_and_the_reasons(case):
     report = case.add("capital", 12, 3, 8).decide()
     rows = {row["id"]: row for row in read_table(report.path("items.parquet"))}
@@ -188,6 +204,7 @@ def test_the_items_table_holds_both_answers_and_the_reasons(case):
     assert sum(row["sft_success"] for row in rows.values()) == report.overall.sft_successes
 
 
+@pytest.mark.slow
 def test_gate_json_repeats_the_report_and_names_what_was_used(case, facts):
     report = case.add("capital", 40, 10, 30).decide()
     written = facts(report)
@@ -204,6 +221,7 @@ def test_gate_json_repeats_the_report_and_names_what_was_used(case, facts):
     assert written["power_curve"]["power"][-1] > written["power_curve"]["power"][0]
 
 
+@pytest.mark.slow
 def test_gate_json_leads_back_to_everything_and_the_environment_is_in_no_digest(case, facts, monkeypatch):
     case.add("capital", 40, 10, 30)
     report = case.decide("one")
@@ -220,6 +238,7 @@ def test_gate_json_leads_back_to_everything_and_the_environment_is_in_no_digest(
     assert (other.digest, other.version) == (report.digest, report.version)
 
 
+@pytest.mark.slow
 def test_several_samples_of_one_prompt_are_one_observation(case):
     case.add("capital", 300, 0, 150)
     for k, row in enumerate(case.items):
@@ -230,6 +249,7 @@ def test_several_samples_of_one_prompt_are_one_observation(case):
     assert "300 items without a group ask 6 different questions" in detail(report, "repeated questions")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("second", "rate", "verdict"), [("answer {}", 0.2, "fail"), ("{} mistakes", 0.0, "pass")])
 def test_the_flip_rate_is_of_the_judgements_and_not_of_the_texts(case, second, rate, verdict):
     case.add("capital", 300, 60, 120)

@@ -259,6 +259,7 @@ def test_the_rule_of_length_is_the_best_one():
 # -------------------------------------------------------------------------------------------------------------- mirrors
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("ab"), st.integers(0, 3)), max_size=40))
 def test_exchanging_the_models_mirrors_every_figure(table):

@@ -133,6 +133,7 @@ def test_the_words_of_other_engines_tell_of_cuts_and_unknown_ones_tell_nothing(w
     assert (row.cut, row.unknown_finish) == (cut, word if cut is None else None)
 
 
+@pytest.mark.slow
 def test_a_line_of_three_gigabytes_in_a_small_file_is_refused_in_little_memory(tmp_path):
     path = tmp_path / "bomb.jsonl.gz"
     part = gzip.compress(b" " * (64 << 20), 1)

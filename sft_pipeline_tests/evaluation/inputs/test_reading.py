@@ -379,6 +379,7 @@ def test_a_run_that_did_not_end_is_refused(tmp_path, status):
     assert "did not end" in refused(document)
 
 
+@pytest.mark.slow
 def test_a_log_without_scores_needs_scorers(tmp_path):
     samples = [inspect_sample(k, "C", scores={}) for k in range(5)]
     path = eval_log(tmp_path / "a.eval", samples)
@@ -549,6 +550,7 @@ def test_alpaca_eval_counts_preferences_beyond_the_middle(tmp_path):
 # -------------------------------------------------------------------------------------------------- scores, options
 
 
+@pytest.mark.slow
 def test_scores_need_a_threshold_in_the_gate_and_are_tested_as_they_are_by_compare(tmp_path):
     rows = [[{"id": k, "output": f"answer {k}", "score": 0.1 * (k % 7) + d} for k in range(40)] for d in (0.0, 0.05)]
     files = [str(lines(tmp_path / f"{n}.jsonl", r)) for n, r in zip(("a", "b"), rows)]

@@ -43,6 +43,7 @@ def test_code_is_found_in_the_answer(output):
     assert judge(output).success
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "label"),
     [
@@ -156,6 +157,7 @@ def forms(prompt, body, entry):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix",
     [

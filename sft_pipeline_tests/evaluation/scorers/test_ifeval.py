@@ -87,6 +87,7 @@ def test_the_mode_is_strict_or_loose():
         judge("x", ["punctuation:no_comma"], [{}], mode="medium")
 
 
+@pytest.mark.slow
 def test_neither_network_nor_torch_is_needed():
     # In a process of its own: here the modules are loaded and the tables written already.
     code = (

@@ -74,6 +74,7 @@ def test_no_text_makes_a_scorer_raise_and_a_reason_is_given_exactly_where_it_is_
     assert len(score.reason) < 300 and "\n" not in score.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scorer", "reference", "options"), SCORERS, ids=IDS)
 @pytest.mark.parametrize(
     "piece",

@@ -80,6 +80,7 @@ def test_a_reference_to_another_document_is_refused_and_nothing_is_fetched(judge
     assert visitors == []
 
 
+@pytest.mark.slow
 def test_patterns_depth_and_numbers_without_bounds_end(judge):
     score = judge(json_schema, '"' + "a" * 60 + '!"', schema={"pattern": "^(a+)+$"})
     assert (score.success, score.reason) == (None, "not decided: validating the answer took more than 2 s")

@@ -139,6 +139,7 @@ def test_a_solution_as_expected_answer_needs_its_final_answer_marked(judge):
         judge(math, "18", answer="$")
 
 
+@pytest.mark.slow
 def test_a_tower_of_powers_is_not_decided_and_the_next_answer_is(judge):
     score = judge(math, "$9^{9^{9^{9}}}$", answer="3")
     assert (score.success, score.reason) == (None, "not decided: the comparison took more than 3 s")

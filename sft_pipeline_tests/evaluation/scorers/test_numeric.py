@@ -39,6 +39,7 @@ def test_the_sign_before_decimals_is_seen_from_the_numbers_themselves(output, an
     assert read(output, answer).success
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "instruction", "answer"),
     [

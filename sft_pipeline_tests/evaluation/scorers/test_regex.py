@@ -17,6 +17,7 @@ def test_the_pattern_of_the_item_comes_before_the_option(judge):
     assert judge(regex, "b", options={"pattern": "b"}).success
 
 
+@pytest.mark.slow
 def test_a_pattern_that_backtracks_for_ever_is_not_decided_and_the_next_one_is(judge):
     score = judge(regex, "a" * 60 + "!", pattern="(a+)+")
     assert (score.success, score.reason) == (None, "not decided: the pattern '(a+)+' took more than 1 s")

@@ -63,6 +63,7 @@ def judge(scorer, output, response="", options=None, **reference):
     return scorer.score(Item("i1", "Do it.", response, "t", reference), output, options or {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", ALL, ids=lambda s: s.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("output", NASTY, ids=lambda s: ascii(s[:12]))
 def test_nasty_answers_fail_with_a_short_reason_and_soon(scorer, output):
@@ -422,6 +423,7 @@ def test_a_reference_that_cannot_be_used_is_an_error_that_names_item_and_field(s
         judge(scorer, "x", "", **reference)
 
 
+@pytest.mark.slow
 def test_words_are_looked_for_without_an_expression_for_each_of_them():
     """Compiling the classes of characters for every expected answer took two thirds of a gate over 1,450 of them."""
     rng = random.Random(5)

@@ -76,6 +76,7 @@ def test_options_that_are_none_are_named(judge, options):
         judge(think_answer, "x", "7", options)
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_compared_has_no_category(judge):
     score = judge(think_answer, "<think></think> <answer>$9^{9^{9^{9}}}$</answer>", "3")
     assert (score.success, score.labels) == (None, ())

@@ -74,6 +74,7 @@ def test_leaving_before_the_tests_are_through_is_no_success(code):
     assert not outcome(code).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", ["while True: pass", "import time\ntime.sleep(60)", "while True:\n    try: 1 / 0\n    except: 1"]
 )
@@ -173,6 +174,7 @@ def test_a_machine_without_a_fence_is_named(caplog, monkeypatch, tmp_path):
     assert [name for name in FENCES if f"fence around {name}" in caplog.text] == list(FENCES)
 
 
+@pytest.mark.slow
 def test_what_was_printed_before_an_exception_a_kill_or_the_end_of_time_is_kept():
     assert outcome("print('before')\nraise ValueError").output == "before\n"
     assert outcome(RIGHT, "print('tests')\nassert False").output == "tests\n"

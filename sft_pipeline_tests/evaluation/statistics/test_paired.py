@@ -175,6 +175,7 @@ def test_judged_gsm8k_solutions_reproduce(real_data: Path):
     assert worse.lift_interval[1] < 0
 
 
+@pytest.mark.slow
 @given(both=counts, lost=counts, won=counts, neither=counts)
 @settings(max_examples=300)
 def test_swapping_the_models_mirrors_everything(both, lost, won, neither):
@@ -192,6 +193,7 @@ def test_swapping_the_models_mirrors_everything(both, lost, won, neither):
     assert here.odds_ratio_interval[1] == (pytest.approx(1 / low) if low else None)
 
 
+@pytest.mark.slow
 @given(both=counts, lost=counts, won=counts, neither=counts)
 @settings(max_examples=300)
 def test_intervals_contain_the_estimate_and_stay_in_range(both, lost, won, neither):
@@ -260,6 +262,7 @@ def test_tango_covers_the_true_difference_as_often_as_it_says():
     assert 0.94 <= covered <= 0.97
 
 
+@pytest.mark.slow
 def test_the_exact_test_keeps_its_level():
     """No true effect, n = 300, alpha = 0.01: at most 1.2 % of 200,000 simulated gates find anything."""
     import numpy as np

@@ -49,6 +49,7 @@ def test_unchanged_data_start_nothing_and_are_hashed_once(data, tick, monkeypatc
     assert len(hashed) == 1
 
 
+@pytest.mark.slow
 def test_a_changed_file_starts_one_run_when_it_has_looked_the_same_twice(data, tick, toy_project):
     tick(), tick()
     write(data / "a.jsonl", COLUMNS[:10])
@@ -62,6 +63,7 @@ def test_a_changed_file_starts_one_run_when_it_has_looked_the_same_twice(data, t
     assert tick() == ([], "nothing has changed")
 
 
+@pytest.mark.slow
 def test_a_file_more_or_less_in_the_folder_is_a_change(data, tick, toy_project):
     tick(), tick()
     write(data / "b.jsonl", COLUMNS[:3])
@@ -71,6 +73,7 @@ def test_a_file_more_or_less_in_the_folder_is_a_change(data, tick, toy_project):
     assert (tick()[0], tick()[0]) == ([], ["toy"])
 
 
+@pytest.mark.slow
 def test_a_lost_cursor_a_touched_file_and_a_clock_that_jumps_back_start_nothing(data, tick):
     tick(), tick()
     tick.cursor = None
@@ -88,6 +91,7 @@ def test_another_content_of_the_same_size_and_time_is_found(data, tick):
     assert (tick()[0], tick()[0]) == ([], ["toy"])
 
 
+@pytest.mark.slow
 def test_a_test_file_and_a_benchmark_beside_embedded_data_are_watched(toy_project, ticks):
     spec = toy_project / "specs" / "toy.yaml"
     beside = """
@@ -114,6 +118,7 @@ def test_a_folder_that_is_gone_is_reported(data, tick):
     assert started == [] and "data.source.path" in why
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_never_materialized_is_not_started_by_its_data(data, ticks, toy_project):
     (toy_project / "specs" / "new.yaml").write_text((toy_project / "specs" / "toy.yaml").read_text())
     tick = ticks("run_on_new_data")

@@ -69,6 +69,7 @@ def sensor(project):
     return build_defs(root=project, store=project / "store").get_repository_def().get_sensor_def("notify_failures")
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_with_experiment_step_message_and_link_and_without_secrets(
     failed, toy_project, monkeypatch
 ):
@@ -91,6 +92,7 @@ def test_a_failed_run_is_reported_with_experiment_step_message_and_link_and_with
     assert "hunter2" not in json.dumps(told) and "tok-4711" not in json.dumps(told)
 
 
+@pytest.mark.slow
 def test_without_an_address_the_sensor_is_off_and_with_one_it_is_on(toy_project, failed, monkeypatch):
     monkeypatch.delenv("SFT_PIPELINE_WEBHOOK", raising=False)
     off = sensor(toy_project)
@@ -127,6 +129,7 @@ def test_an_address_that_cannot_be_reached_is_never_quoted(address):
     assert TOKEN not in str(caught.value) and caught.value.__context__ is None
 
 
+@pytest.mark.slow
 def test_a_failed_check_is_reported_with_what_it_found(instance, monkeypatch):
     @dg.asset
     def gate_report():
@@ -144,6 +147,7 @@ def test_a_failed_check_is_reported_with_what_it_found(instance, monkeypatch):
     assert told["message"].startswith("gate: verdict: refused\n") and told["experiment"] is None
 
 
+@pytest.mark.slow
 def test_a_step_that_was_asked_to_end_is_reported_in_words_by_the_notice_and_in_the_terminal(instance):
     @dg.op
     def training():

@@ -24,6 +24,7 @@ def test_what_is_there_at_the_first_tick_is_noted_and_not_run(tick):
     assert tick() == ([], "nothing has changed")
 
 
+@pytest.mark.slow
 def test_a_new_specification_starts_one_run_however_often_the_tick_is_repeated(tick, specs):
     tick()
     before = tick.cursor
@@ -50,6 +51,7 @@ def test_a_cursor_that_cannot_be_read_is_reported_and_what_is_there_is_noted(tic
     assert tick() == ([], "nothing has changed")
 
 
+@pytest.mark.slow
 def test_comments_and_layout_are_no_change_and_a_value_that_changes_back_is_one_each_time(tick, specs):
     tick()
     text = (specs / "toy.yaml").read_text()
@@ -93,6 +95,7 @@ def test_a_deleted_specification_is_reported_as_long_as_something_of_it_is_store
     assert tick() == ([], "nothing has changed")
 
 
+@pytest.mark.slow
 def test_a_change_while_a_run_is_under_way_waits_until_it_has_ended(tick, specs, instance):
     tick()
     run = create_run_for_test(instance, tags={"dagster/partition": "toy"}, status=dg.DagsterRunStatus.STARTED)

@@ -13,6 +13,7 @@ from sft_pipeline_tests.conftest import REPOSITORY
 PUBLISHED = REPOSITORY / "docs" / "reference" / "gate_report.schema.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [True, False])
 def test_a_written_report_keeps_the_schema(tmp_path, texts):
     def rows(name, right):

@@ -116,6 +116,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 def test_nothing_from_data_becomes_markup():
     page = a_page(a_report(name=EVIL), [EVIL] * 4)
     tags = Tags()
@@ -129,6 +130,7 @@ def test_nothing_from_data_becomes_markup():
     assert {row["data-type"] for row in rows} == {EVIL}
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_and_allows_its_own_script_only():
     page = a_page(a_report(), ["x"])
     tags = Tags()
@@ -151,6 +153,7 @@ def test_the_page_shows_verdict_reasons_types_and_items_with_the_lost_ones_first
     assert outcomes == ["lost", "lost", "won", "both fail", "both fail", "both succeed"]
 
 
+@pytest.mark.slow
 def test_a_huge_table_and_a_huge_answer_are_cut_with_a_note():
     page = a_page(a_report(), ["y" * 1_000_000] + ["x"] * gate_items.SHOWN)
     assert len(page) < 3_000_000
@@ -169,6 +172,7 @@ def test_every_outcome_is_shown_even_where_lost_ones_alone_would_fill_the_table(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_was_not_judged_has_an_outcome_of_its_own():
     page = a_page(a_report(), ["x"], base_success=None)
     tags = Tags()
@@ -176,6 +180,7 @@ def test_what_was_not_judged_has_an_outcome_of_its_own():
     assert [a["data-outcome"] for _, a in tags.found if "data-outcome" in a] == ["not judged"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "a\u200db", "\x1b", "\x00", "\ufeff", "\U000e0041", "\u2066"])
 def test_what_is_invisible_is_shown_as_a_sign_and_reaches_neither_browser_nor_terminal(hidden):
     character = hidden.strip("ab")
@@ -187,6 +192,7 @@ def test_what_is_invisible_is_shown_as_a_sign_and_reaches_neither_browser_nor_te
     assert character not in summary(a_report(name=f"type {hidden}"))
 
 
+@pytest.mark.slow
 def test_text_of_other_scripts_and_emoji_stay_as_they_are():
     for text in ("שלום עולם", "👩\u200d👩\u200d👧", "नमस्\u200dते"):
         assert text in a_page(a_report(), [text])
@@ -202,6 +208,7 @@ def test_a_long_answer_opens_on_demand_and_many_lines_do_not_fill_the_screen():
     assert gate_items.text("\n" * 4000) == '<p class="note">white space only: 4,000 characters</p>'
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_figures_of_the_answers_and_has_headers_and_alternative_texts():
     page = a_page(a_report(), ["x"] * 4)
     tags = Tags()
@@ -235,6 +242,7 @@ def test_points_have_a_sign_and_no_negative_zero():
     assert [points(x) for x in (0.1834, -0.05, 0.0, -0.0001)] == ["+18.3", "−5.0", "0.0", "0.0"]
 
 
+@pytest.mark.slow
 def test_pictures_are_reproducible_png_without_software_and_time():
     import io
 
@@ -254,6 +262,7 @@ def test_a_report_without_items_has_text_and_pictures():
     assert all(draw(empty) for draw in DRAW.values())
 
 
+@pytest.mark.slow
 def test_a_picture_of_very_many_types_shows_the_largest_of_them():
     import io
 

@@ -102,6 +102,7 @@ def test_a_split_without_samples_has_a_page_too(rows):
     assert "Every row is fully masked" in mask_html.page(an_audit(rows=rows, learned=0, samples=[]))
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_comes_back_once_the_signs_are_taken_away(text):
     (_, shown) = Page(mask_html.page(an_audit([token(text)]))).tokens[0]
