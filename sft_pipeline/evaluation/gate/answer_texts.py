@@ -20,7 +20,6 @@ _ERROR = re.compile(
     re.IGNORECASE,
 )
 """Words of failure, in the languages of those who run servers."""
-_DIGITS = re.compile(r"\S*\d\S*")
 _NEXT = re.compile(
     r"\n\s*(?:#+\s*|\*\*)?(?:question|problem|q|instruction|exercise|example|human|user)\b[^\n]{0,20}?[:.)]",
     re.IGNORECASE,
@@ -67,21 +66,30 @@ def says_nothing(text: str) -> bool:
     )  # fmt: skip
 
 
-def echoes(text: str, instruction: str) -> bool:
-    """Whether a text is its instruction, of at least five words, once or more often, and hardly anything more."""
-    said, asked = words(text), words(instruction)
+def echoes(said: list[str], asked: list[str]) -> bool:
+    """Whether the words of a text are its instruction's, five at least, once or more often, and hardly anything more."""
     if len(asked) < 5 or not 0.9 * len(asked) <= len(said):
         return False
     times = max(1, round(len(said) / len(asked)))
+    if len(set(asked).difference(said)) > 0.1 * len(asked):  # each of these words is missing at least once
+        return False
     shared = sum((Counter(said) & Counter(asked * times)).values())
     return shared >= 0.9 * max(len(said), times * len(asked))
 
 
+def _without_numbers(text: str) -> str:
+    """`text` with 0 for every word that holds a digit, and single spaces."""
+    return " ".join("0" if not w.isalpha() and any(map(str.isdecimal, w)) else w for w in text.split())
+
+
 def error_messages(texts: Sequence[str]) -> list[bool]:
     """Which texts are messages of a server: a word of failure in a text that recurs but for its numbers."""
-    alike = [_DIGITS.sub("0", t) if len(t) <= ERROR_LENGTH and _ERROR.search(t) else "" for t in texts]
+    few = max(3, 0.02 * len(texts))
+    masked = [_without_numbers(t) if len(t) <= ERROR_LENGTH else "" for t in texts]
+    counts = Counter(masked)  # what does not recur need not be searched
+    alike = [m if counts[m] >= few and _ERROR.search(t) else "" for m, t in zip(masked, texts)]
     counts = Counter(alike)
-    return [bool(text) and counts[text] >= max(3, 0.02 * len(texts)) for text in alike]
+    return [bool(text) and counts[text] >= few for text in alike]
 
 
 def cut_without_notice(texts: Sequence[str], tokens: Sequence[int | None], expected: Sequence[str]) -> list[bool]:
@@ -99,7 +107,7 @@ def cut_without_notice(texts: Sequence[str], tokens: Sequence[int | None], expec
     open_ended = [
         size >= 8 and not _FINISHED.search(end) and not _CODE.search(end) for end, size in zip(ends, sizes, strict=True)
     ]
-    found = [size >= 8 and bool(_BREAKS_OFF.search(text)) for text, size in zip(stripped, sizes, strict=True)]
+    found = [size >= 8 and bool(_BREAKS_OFF.search(text[-16:])) for text, size in zip(stripped, sizes, strict=True)]
     few = max(3, len(texts) / 20)
     found = found if sum(found) > few else [False] * len(texts)
     whole = [
@@ -216,12 +224,11 @@ def hedges(text: str, choices: Sequence[str]) -> bool:
     return any(map(_MAY_BE.search, around)) and not any(map(_RULED_OUT.search, around))
 
 
-def same_but_for_addition(texts: Sequence[tuple[str, str]]) -> list[bool]:
-    """Which pairs of texts are one text: equal words, or one is the other with an addition that recurs.
+def same_but_for_addition(plain: Sequence[tuple[str, str]]) -> list[bool]:
+    """Which pairs of texts, given as their words, are one text: equal, or one is the other with an addition that recurs.
 
     An addition recurs where five pairs or more have it, but for numbers, before, behind, or around.
     """
-    plain = [(" ".join(words(a)), " ".join(words(b))) for a, b in texts]
     added = [_added(*pair) for pair in plain]
     counts = Counter(addition for addition in added if addition)
     return [bool(a) and (a == b or counts[addition] >= 5) for (a, b), addition in zip(plain, added)]
@@ -230,5 +237,5 @@ def same_but_for_addition(texts: Sequence[tuple[str, str]]) -> list[bool]:
 def _added(a: str, b: str) -> str:
     short, long = sorted((a, b), key=len)
     before, found, after = f" {long} ".partition(f" {short} ")
-    added = _DIGITS.sub("0", f"{before} … {after}")
+    added = _without_numbers(f"{before} … {after}")
     return added if short and found and any(c.isalpha() for c in added) else ""

@@ -191,21 +191,29 @@ class Comparison:
         """
 
         def degenerate(p: Pair, a: Answer) -> bool:
-            by_nature = (p.verified and a.success and not p.looks_for) or _tabular(a.output or "")
-            return not by_nature and repetitive(a.output or "") and not repetitive(p.expected)
+            text = a.output or ""
+            right = p.verified and a.success and not p.looks_for
+            return not right and repetitive(text) and not repetitive(p.expected) and not _tabular(text)
 
         return self.column(degenerate, bool)
+
+    @cached_property
+    def words(self) -> dict[str, list[str]]:
+        """The words of each answer, with a space between them."""
+        return {m: [" ".join(answer_texts.words(t)) for t in texts] for m, texts in self.texts.items()}
 
     @cached_property
     def void(self) -> dict[str, Column]:
         """Answers that say nothing: blank, special tokens, runs of a sign, echoes, server messages, one text for all."""
         found = {}
         asked_for = self.column(lambda p, a: bool(p.verified and a.success and not p.looks_for), bool)
+        asked = [answer_texts.words(p.instruction) for p in self.pairs]
         for m, texts in self.texts.items():
             void = np.array([answer_texts.says_nothing(t) for t in texts], dtype=bool)
             echoes = [
-                answer_texts.echoes(t, p.instruction) and not answer_texts.echoes(p.expected, p.instruction)
-                for t, p in zip(texts, self.pairs)
+                answer_texts.echoes(said.split(), words)
+                and not answer_texts.echoes(answer_texts.words(p.expected), words)
+                for said, words, p in zip(self.words[m], asked, self.pairs)
             ]
             void |= np.array(echoes, dtype=bool) | np.array(answer_texts.error_messages(texts), dtype=bool)
             found[m] = void & ~asked_for[m] | self._one_for_all(m)
@@ -219,6 +227,8 @@ class Comparison:
         """
         plain = [bare(t) for t in self.texts[m]]
         [(most, count)] = Counter(plain).most_common(1) or [("", 0)]
+        if 2 * count <= len(plain):
+            return np.zeros(len(plain), bool)
         given = np.array([t == most for t in plain], dtype=bool)
         right = given & (self.success[m] == 1)
         expected = [bare(p.expected) for p in self.pairs]
@@ -226,9 +236,7 @@ class Comparison:
         answer = met.most_common(1)[0][0] if met else None
         other = np.array([answer is None or e != answer for e in expected], dtype=bool)
         n, wrong = len(plain), int((given & other).sum())
-        asked_for = (
-            2 * count <= n or wrong <= max(other.sum() / 2, n / 10) or (m == "base" and 20 * right.sum() >= count)
-        )
+        asked_for = wrong <= max(other.sum() / 2, n / 10) or (m == "base" and 20 * right.sum() >= count)
         return np.zeros(n, bool) if asked_for else given
 
     @cached_property
@@ -314,9 +322,9 @@ class Comparison:
     @cached_property
     def same_text(self) -> Mask:
         """Pairs of one text; where no verifier judged also if only case, punctuation or a recurring addition differ."""
-        texts = list(zip(self.texts["base"], self.texts["sft"]))
-        equal = np.array([bool(a) and a == b for a, b in texts], dtype=bool)
-        return equal | ((self.verified < 1) & np.array(answer_texts.same_but_for_addition(texts), dtype=bool))
+        equal = np.array([bool(a) and a == b for a, b in zip(self.texts["base"], self.texts["sft"])], dtype=bool)
+        words = list(zip(self.words["base"], self.words["sft"]))
+        return equal | ((self.verified < 1) & np.array(answer_texts.same_but_for_addition(words), dtype=bool))
 
     @cached_property
     def readable(self) -> dict[str, Column]:
