@@ -1,9 +1,9 @@
 """How steps run: each in its own process, CUDA steps on a device of their own.
 
-`cuda_executor` is Dagster's multiprocess executor, configured, and a record of the process that executes the run, see
-run_process.py. A step's own process means that the memory of its device is free when it ends. Processes are forked from a
-server that has the code location loaded already (a spawned one would spend seconds on importing it) and that sees no CUDA
-device: a step which is tagged for one takes a lease on it before it imports torch, see devices.py and step.py. The tag's
+`cuda_executor` is Dagster's multiprocess executor, configured. It records the process that executes the run
+(run_process.py) and enters the run as one of the UI's code location. A step's own process means that the memory of its device is free when it ends. Processes are forked from a
+server that has the code location loaded already, and the model's libraries where that is safe (a spawned one would spend
+seconds on importing them), and that sees no CUDA device: a step which is tagged for one takes a lease on it before it imports torch, see devices.py and step.py. The tag's
 limit keeps a run from starting more of them than there are devices; the lease holds across runs, whoever starts them.
 
 With SFT_PIPELINE_EXECUTOR=k8s every step is a Kubernetes job instead: the same op tag says what its pod asks for.
@@ -45,11 +45,11 @@ EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 PRELOADED = ("lineage.processes.hide_cuda", "lineage.processes.orphans", "definitions", "lineage.launch")
 """Modules that the server of the step processes imports."""
 
+LIBRARIES = "lineage.processes.libraries"
+"""What that server imports besides, where steps will load the model and there is no CUDA device."""
+
 LOCATION = "sft_pipeline"
 """The name under which workspace.yaml and pyproject.toml load this code location."""
-
-LIBRARIES = "lineage.processes.libraries"
-"""What it imports besides where steps will load the model, and there is no CUDA device."""
 
 
 def step_executor() -> dg.ExecutorDefinition:
@@ -71,7 +71,7 @@ def step_executor() -> dg.ExecutorDefinition:
 
 
 class _Held(dg.Executor):
-    """An executor that records its process before it runs the first step.
+    """An executor that records its process, and the code location of its run, before it runs the first step.
 
     Args:
         inner: the executor inside.

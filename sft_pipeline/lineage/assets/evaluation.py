@@ -160,11 +160,15 @@ def _measuring(experiment: "Experiment", root: Path) -> dict[str, Any]:
     return {**decoding(experiment), **judged_by, "series": evaluation.series}
 
 
-def _fit_for_series(work: Work, lora_adapter: AdapterSnapshot, **given: Any) -> None:
+def _fit_to_answer(work: Work, lora_adapter: AdapterSnapshot, items: InstructionDataset) -> None:
     from sft_pipeline.generation.answers import check
 
     guard, training = work.stored("base_model_guard", GuardReport), work.stored("training_report", TrainingReport)
-    check(given[f"{work.experiment.evaluation.series.split}_split"], guard, training, lora_adapter)
+    check(items, guard, training, lora_adapter)
+
+
+def _fit_for_series(work: Work, lora_adapter: AdapterSnapshot, **given: Any) -> None:
+    _fit_to_answer(work, lora_adapter, given[f"{work.experiment.evaluation.series.split}_split"])
 
 
 @step(
@@ -195,10 +199,7 @@ def checkpoint_series(
 
 
 def _fit_for_benchmarks(work: Work, lora_adapter: AdapterSnapshot, dev_split: InstructionDataset, **_: Any) -> None:
-    from sft_pipeline.generation.answers import check
-
-    guard, training = work.stored("base_model_guard", GuardReport), work.stored("training_report", TrainingReport)
-    check(dev_split, guard, training, lora_adapter)
+    _fit_to_answer(work, lora_adapter, dev_split)
 
 
 @step(

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.tags import PARTITION
-from sft_pipeline.specification import load, plan_only, specifications
+from sft_pipeline.specification import load, specifications
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
@@ -70,12 +70,13 @@ class Tick:
         for problem in problems:
             self.log(problem)
         for name in names:
-            if plan_only(name, root):
-                continue
             try:
-                found[name] = load(root / "specs" / f"{name}.yaml")
+                experiment = load(root / "specs" / f"{name}.yaml")
             except SpecificationError as error:
                 self.log(str(error))
+                continue
+            if not experiment.plan_only:
+                found[name] = experiment
         return found
 
     def busy(self, experiment: str) -> bool:
