@@ -109,6 +109,7 @@ def test_the_imports_of_the_real_modules_are_followed():
     gate = {"report/templates/gate.html.j2", "report/templates/gate.js", "report/templates/layout.css"}
     gate |= {"evaluation/gate/criteria/criteria.yaml", "evaluation/gate/criteria/stress.py"}
     assert gate <= counted("gate_report")
+    assert {"capabilities/benchmarks.yaml", "capabilities/world.yaml"} <= counted("capability_report")
     assert not any(module.startswith("diagnosis/rules/") for module in counted("lora_adapter"))
 
 
