@@ -174,7 +174,7 @@ def _preference(key: ReviewKey, judged: Sequence[Judged], fit: rater_model.Fit |
         lost=lost,
         tied=len(score) - won - lost,
         net=net,
-        p=statistics.sign_flip_p(weighted),
+        p=statistics.sign_test_p(weighted),
         p_unweighted=mcnemar(lost, won).exact,
         corrected=corrected,
     )

@@ -1,9 +1,13 @@
 """The paired test of scores that are no booleans, such as F1 or a grade from 1 to 10."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft_pipeline.evaluation.statistics.paired import LEVEL
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 FLIPS = 9999
 """Random exchanges of the models beyond `EXACT` clusters: the smallest p is 0.0001."""
@@ -28,10 +32,7 @@ def paired_scores(
 ) -> PairedScores:
     """Sign-flip test and bootstrap of the mean difference, over whole clusters.
 
-    Under no difference the sum of a cluster's differences is as likely as its negative, so the total is compared with those
-    of exchanged models: all of them, or `FLIPS` random ones, of which the observed one counts as one. Nothing is assumed of the
-    scale. Source: E. S. Edgington and P. Onghena, Randomization Tests (2007), chapters 3 and 5. The interval is the percentile
-    interval of a bootstrap that draws clusters (Davison and Hinkley 1997, section 3.8).
+    The interval is the percentile interval of a bootstrap that draws clusters (Davison and Hinkley 1997, section 3.8).
 
     Args:
         base: scores of the baseline, by item.
@@ -52,6 +53,29 @@ def paired_scores(
     order = np.lexsort((sizes, sums))
     sums, sizes = sums[order], sizes[order]
     rng = np.random.default_rng(seed)
+    p = sign_flip_p(sums, rng)
+    drawn = []
+    for start in range(0, samples, max(1, _BLOCK // n)):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(max(1, _BLOCK // n), samples - start))
+        drawn.append((weights @ sums) / (weights @ sizes))
+    low, high = (float(q) for q in np.quantile(np.concatenate(drawn), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]))
+    return PairedScores(float(differences.mean()), (low, high), p, n)
+
+
+def sign_flip_p(sums: "npt.NDArray[Any]", rng: "np.random.Generator") -> float:
+    """Two-sided p-value of no difference: each sum is as likely as its negative.
+
+    The total is compared with those of exchanged models: all of them, or `FLIPS` random ones, of which the observed one counts
+    as one. Nothing is assumed of the scale. Source: E. S. Edgington and P. Onghena, Randomization Tests (2007), chapters 3
+    and 5.
+
+    Args:
+        sums: differences, one for each independent unit, shape (n,).
+        rng: draws the exchanges where there are too many to try all.
+    """
+    import numpy as np
+
+    n = len(sums)
     if n <= EXACT:
         up = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(float)
         totals, added = 2 * (up @ sums) - sums.sum(), 0
@@ -65,9 +89,4 @@ def paired_scores(
         totals, added = np.concatenate(blocks), 1
     tolerance = 1e-9 * float(np.abs(sums).sum())  # equal totals that were added in another order
     reached = int((np.abs(totals) >= abs(float(sums.sum())) - tolerance).sum())
-    drawn = []
-    for start in range(0, samples, max(1, _BLOCK // n)):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(max(1, _BLOCK // n), samples - start))
-        drawn.append((weights @ sums) / (weights @ sizes))
-    low, high = (float(q) for q in np.quantile(np.concatenate(drawn), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]))
-    return PairedScores(float(differences.mean()), (low, high), (reached + added) / (len(totals) + added), n)
+    return (reached + added) / (len(totals) + added)
