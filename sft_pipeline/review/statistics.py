@@ -34,7 +34,8 @@ def net_preference(scores: Mapping[str, Sequence[float]], population: Mapping[st
 
     Strata without a judged item are left out, and the others stand for them. A stratum of one item takes the spread of
     all. W. G. Cochran, Sampling Techniques (1977), sections 5.2 to 5.4, without the correction for a finite population: the
-    items stand for others like them.
+    items stand for others like them. Where all of a stratum are alike, in each of them, the spread is unknown and not zero: then
+    Tango's intervals of the strata are combined (G. Y. Zou and A. Donner, Statistics in Medicine 27, 2008, 1693-1702).
 
     Args:
         scores: of the judged items, by stratum.
@@ -48,19 +49,20 @@ def net_preference(scores: Mapping[str, Sequence[float]], population: Mapping[st
     n = len(everything)
     if n < 2:
         return Estimate(value=everything[0] if everything else 0.0, interval=(-1.0, 1.0), n=n)
-    pooled, value, parts = float(np.var(everything, ddof=1)), 0.0, []
+    pooled, value = float(np.var(everything, ddof=1)), 0.0
+    parts, alike = [], []
     for name, values in scores.items():
         if values:
-            part, m = population[name] / total, len(values)
-            value += part * float(np.mean(values))
+            part, m, mean = population[name] / total, len(values), float(np.mean(values))
+            value += part * mean
+            # Tango's bounds where all are -1, 0 or 1, and in proportion between them.
+            alike.append(part * tango(0, 0, m)[1] * np.array([1 + mean, 1 - mean]))
             parts.append((part**2 * (float(np.var(values, ddof=1)) if m > 1 else pooled) / m, max(1, m - 1)))
     variance = sum(v for v, _ in parts)
     freedom = variance**2 / sum(v**2 / d for v, d in parts) if variance else 1.0  # Satterthwaite's
     half = float(t.ppf(0.975, freedom)) * variance**0.5
-    low, high = value - half, value + half
-    if variance == 0:  # all alike: the spread is unknown, not zero
-        low, high = tango(sum(s < 0 for s in everything), sum(s > 0 for s in everything), n)
-    return Estimate(value=value, interval=(max(-1.0, min(low, value)), min(1.0, max(high, value))), n=n)
+    below, above = (half, half) if variance else map(float, np.hypot.reduce(alike))
+    return Estimate(value=value, interval=(max(-1.0, value - below), min(1.0, value + above)), n=n)
 
 
 def sign_test_p(scores: Sequence[float]) -> float:
