@@ -70,10 +70,7 @@ def server(store: Path, port: int = PORT) -> ThreadingHTTPServer:
             elif page:
                 self.reply(page.read_bytes())
 
-    try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Pages)
-    except OSError as error:
-        raise taken(port, "the stored pages", error, "sft-pipeline ui --pages-port 3002") from error
+    return listen(Pages, port, "the stored pages", "sft-pipeline ui --pages-port 3002")
 
 
 class LocalHandler(BaseHTTPRequestHandler):
@@ -99,12 +96,25 @@ class LocalHandler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def taken(port: int, what: str, error: OSError, instead: str) -> StoreError:
-    """The error of a port that cannot be opened."""
-    return StoreError(
-        f"port {port} of this machine, which serves {what}, cannot be opened: {error.strerror}. End what uses it, or choose "
-        f"another one: {instead}"
-    )
+def listen(handler: type[LocalHandler], port: int, what: str, instead: str) -> ThreadingHTTPServer:
+    """A server on the loopback interface.
+
+    Args:
+        handler: answers the requests.
+        port: 0 for any that is free.
+        what: is served, for the error.
+        instead: a command with another port, for the error.
+
+    Raises:
+        StoreError: the port is taken.
+    """
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise StoreError(
+            f"port {port} of this machine, which serves {what}, cannot be opened: {error.strerror}. End what uses it, or choose "
+            f"another one: {instead}"
+        ) from error
 
 
 def _page(store: Path, token: str, path: str) -> Path | None:

@@ -20,7 +20,7 @@ DATABASE = "answers.sqlite"
 """Beside them: what `sft-pipeline review serve` stored."""
 
 LARGEST = 32 << 20
-"""Bytes of a returned file: a page of 10,000 pairs with the longest notes."""
+"""Bytes of a returned file: more than 5,000 pairs with notes of 2,000 characters, the most that a page takes."""
 
 
 class TaskAnswer(Frozen):
@@ -85,16 +85,15 @@ def served(key: ReviewKey, path: Path) -> dict[str, Returned]:
     found: dict[str, Returned] = {}
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as database:
-            for rater, page, saved in database.execute(
-                "SELECT rater, page, MAX(at) FROM answers JOIN pages USING (request, rater) WHERE request = ? GROUP BY rater",
-                (key.request,),
-            ).fetchall():
+            for rater, page in key.pages.items():
                 rows = database.execute(
-                    "SELECT task, answer FROM answers WHERE (request, rater) = (?, ?)", (key.request, rater)
-                )
-                answers = {task: TaskAnswer.model_validate_json(answer) for task, answer in rows}
-                given = {"request": key.request, "rater": rater, "page": page, "session": "server", "saved": saved}
-                found[rater] = fits(key, Returned(**given, answers=answers, source=f"{path.name} ({rater})"))
+                    "SELECT task, answer, at FROM answers WHERE (request, rater) = (?, ?)", (key.request, rater)
+                ).fetchall()
+                if rows:
+                    answers = {task: TaskAnswer.model_validate_json(answer) for task, answer, _ in rows}
+                    saved = max(at for *_, at in rows)
+                    given = {"request": key.request, "rater": rater, "page": page, "session": "server", "saved": saved}
+                    found[rater] = fits(key, Returned(**given, answers=answers, source=f"{path.name} ({rater})"))
     except (sqlite3.Error, ValidationError) as error:
         raise DataError(f"{path}: cannot be read: {_short(error)}") from None
     return found

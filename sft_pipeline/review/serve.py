@@ -14,18 +14,16 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from sft_pipeline.artifacts import ReviewKey
-from sft_pipeline.provenance.page_server import LocalHandler, taken
+from sft_pipeline.provenance.page_server import LocalHandler, listen
 from sft_pipeline.report.review import html
 from sft_pipeline.review.make import texts_of
 from sft_pipeline.review.returned import DATABASE, TaskAnswer, served
 
-PORT = 3002
 LARGEST = 64 << 10
 """Bytes of one answer: a note of 4,000 characters, however they are encoded."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS links (rater TEXT PRIMARY KEY, token TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS pages (request TEXT, rater TEXT, page TEXT, PRIMARY KEY (request, rater));
 CREATE TABLE IF NOT EXISTS answers (
   request TEXT, rater TEXT, task TEXT, answer TEXT, at TEXT, PRIMARY KEY (request, rater, task));
 """
@@ -37,13 +35,13 @@ def links(key: ReviewKey, folder: Path) -> dict[str, str]:
     with closing(sqlite3.connect(folder / DATABASE)) as database, database:
         database.executescript(_TABLES)
         (folder / DATABASE).chmod(0o600)
-        for rater, page in key.pages.items():
+        for rater in key.tasks:
             database.execute("INSERT OR IGNORE INTO links VALUES (?, ?)", (rater, secrets.token_urlsafe(18)))
-            database.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", (key.request, rater, page))
-        return dict(database.execute("SELECT rater, token FROM links WHERE rater IN (SELECT rater FROM pages)"))
+        stored = dict(database.execute("SELECT rater, token FROM links"))
+    return {rater: stored[rater] for rater in key.tasks}
 
 
-def server(key: ReviewKey, folder: Path, port: int = PORT) -> ThreadingHTTPServer:
+def server(key: ReviewKey, folder: Path, port: int) -> ThreadingHTTPServer:
     """A server of the pages, bound to the loopback interface; `serve_forever` runs it.
 
     Args:
@@ -93,10 +91,7 @@ def server(key: ReviewKey, folder: Path, port: int = PORT) -> ThreadingHTTPServe
             _store(path, key.request, rater, task, text)
             self.reply(b"stored")
 
-    try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Pages)
-    except OSError as error:
-        raise taken(port, "the review", error, "sft-pipeline review serve DIR --port 3003") from error
+    return listen(Pages, port, "the review", "sft-pipeline review serve DIR --port 3003")
 
 
 def _rater(tokens: dict[str, str], path: str) -> str | None:

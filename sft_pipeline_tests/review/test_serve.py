@@ -47,6 +47,13 @@ def test_each_rater_has_a_link_and_answers_are_read_like_files(small, served, tm
     assert (tmp_path / DATABASE).stat().st_mode & 0o077 == 0
 
 
+def test_a_rater_of_another_review_in_the_folder_has_no_link_to_this_one(small, tmp_path):
+    key, *_ = small
+    third = {"tasks": key.tasks | {"rater-3": key.tasks["rater-1"]}, "pages": key.pages | {"rater-3": "0" * 64}}
+    both = links(key.model_copy(update={"request": "another", **third}), tmp_path)
+    assert links(key, tmp_path) == {rater: both[rater] for rater in key.tasks}
+
+
 def test_others_get_nothing_and_store_nothing(small, served, tmp_path):
     key, *_ = small
     address, tokens = served
