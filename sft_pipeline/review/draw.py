@@ -140,7 +140,7 @@ def _tasks(
     for item in catches:
         base_first = bool(items[item].base.strip()) and (random.random() < 0.5 or not items[item].sft.strip())
         page.insert(random.randint(0, len(page)), ("catch", item, base_first))
-    names = Counter()  # type: Counter[str]
+    names: Counter[str] = Counter()
     made = []
     for kind, item, base_first in page:
         names[item] += 1

@@ -17,6 +17,8 @@ from sft_pipeline.specification import expand_path
 NONE = "none.txt"
 """What stands in the place of a review that the specification does not declare."""
 
+WHY = "The specification declares no review (evaluation.review).\n"
+
 
 def request(
     test: InstructionDataset,
@@ -38,7 +40,7 @@ def request(
     """
     review = experiment.evaluation.review
     if review is None:
-        (out / NONE).write_text("The specification declares no review (evaluation.review).\n", "utf-8")
+        (out / NONE).write_text(WHY, "utf-8")
         return ReviewRequest.finalize(out, declared=False)
     answers = [
         {r["id"]: r["output"] or "" for r in read_table(g.path(Generations.ROWS), ["id", "output"])}
@@ -73,7 +75,7 @@ def result(request: ReviewRequest, experiment: Experiment, root: Path, out: Path
     """What raters returned for the request; empty where no review is declared."""
     review = experiment.evaluation.review
     if review is None:
-        (out / NONE).write_text("The specification declares no review (evaluation.review).\n", "utf-8")
+        (out / NONE).write_text(WHY, "utf-8")
         return HumanReview.finalize(out)
     return read(read_key(request.path(ReviewRequest.KEY)), expand_path(review.returned, root), out)
 

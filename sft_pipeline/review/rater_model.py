@@ -41,11 +41,12 @@ class Fit(NamedTuple):
 def fit(
     responses: Sequence[Response], strata: Sequence[int], shares: Sequence[float], known: Sequence[bool], raters: int
 ) -> Fit | None:
-    """Maximum likelihood with one observation added to each distribution, in equal parts to its classes (Perks' prior), so
-    that no probability is 0 and without spread.
+    """Fit the model by penalized maximum likelihood, with Wald intervals.
 
-    Intervals are by the curvature of the likelihood and Student's t, with the pairs less the parameters as degrees of freedom, on the logit scale for error rates and by Fisher's z for the net
-    preference, so that they stay within what is possible.
+    One observation is added to each distribution, in equal parts to its classes (Perks' prior), so that no probability is 0
+    and without spread. The intervals follow from the observed information and Student's t, whose degrees of freedom are the
+    pairs less the parameters. They are symmetric on the logit scale for error rates and on Fisher's z for the net preference,
+    so that they stay within what is possible.
 
     Args:
         responses: all choices.

@@ -5,7 +5,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
-from sft_pipeline.artifacts import HumanReview, Preference, RaterResult, ReviewKey, ReviewTask, Success, Unsettled
+from sft_pipeline.artifacts import (
+    Estimate,
+    HumanReview,
+    Preference,
+    RaterResult,
+    ReviewKey,
+    ReviewTask,
+    Success,
+    Unsettled,
+)
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
 from sft_pipeline.evaluation.statistics.paired import mcnemar
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
@@ -89,8 +98,8 @@ def read(
     review = HumanReview(root=out, **fields)
     _lines(out / HumanReview.LABELS, labels)
     _lines(out / "disagreements.jsonl", [u.model_dump() | {"success": None} for u in open_])
-    shown_fields = {"files", "upstream", "measurements", "key"}
-    (out / "review.json").write_text(review.model_dump_json(indent=2, exclude=shown_fields) + "\n", "utf-8")
+    of_the_store = {"files", "upstream", "measurements", "key"}
+    (out / "review.json").write_text(review.model_dump_json(indent=2, exclude=of_the_store) + "\n", "utf-8")
     (out / "review.txt").write_text(text.summary(review), "utf-8")
     return HumanReview.finalize(out, **fields)
 
@@ -136,13 +145,8 @@ def _labels(
     open_ = []
     for (id, output), by_rater in said.items():
         yes, no = (sum(value == wanted for value in by_rater.values()) for wanted in ("yes", "no"))
-        success = (
-            None
-            if not yes + no
-            else (yes > no)
-            if not yes or not no or 2 * max(yes, no) > max(2, len(by_rater))
-            else None
-        )
+        clear = min(yes, no) == 0 or 2 * max(yes, no) > len(by_rater)
+        success = yes > no if yes + no and clear else None
         if (id, output) in settled:
             success = settled[id, output]
         elif yes and no and success is None:
@@ -166,7 +170,7 @@ def _preference(key: ReviewKey, judged: Sequence[Judged], fit: rater_model.Fit |
     weighted = [s * key.population[name] / len(values) for name, values in scores.items() for s in values]
     won, lost = (sum(s * sign > 0 for s in score.values()) for sign in (1, -1))
     net = statistics.net_preference(scores, key.population)
-    corrected = fit and statistics.Estimate(value=fit.net[0], interval=fit.net[1], n=len(score))
+    corrected = fit and Estimate(value=fit.net[0], interval=fit.net[1], n=len(score))
     return Preference(
         answers={id: hash_value([key.items[id].base, key.items[id].sft]) for id in sorted(score)},
         n=len(score),
@@ -222,8 +226,7 @@ def _rater(
         position=statistics.position([str(j.answer.better) for j in real]),
         self_agreement=statistics.share(alike, len(repeats)),
         catch_failed=statistics.share(failed, len(catches)),
-        error_rate=fit
-        and statistics.Estimate(value=fit.errors[number][0], interval=fit.errors[number][1], n=len(judged)),
+        error_rate=fit and Estimate(value=fit.errors[number][0], interval=fit.errors[number][1], n=len(judged)),
         seconds=median(times) if times else None,
     )
     return result.model_copy(update={"problems": tuple(_problems(key, result, judged))})

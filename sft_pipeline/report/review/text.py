@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sft_pipeline.artifacts import Estimate, HumanReview
 from sft_pipeline.report.excerpt import visible
+from sft_pipeline.report.gate.text import points
 
 
 def summary(review: HumanReview) -> str:
@@ -25,12 +26,11 @@ def _lines(review: HumanReview) -> Iterator[str]:
         if p.corrected:
             yield f"  without the raters' errors: net {_points(p.corrected)}"
     for a in review.agreement:
-        what = "success" if a.question == "success" else "preference"
         if a.value is None or a.interval is None:
             value = "none, all say the same thing"
         else:
             value = f"{a.value:.2f} ({a.interval[0]:.2f} to {a.interval[1]:.2f})"
-        yield f"agreement on {what}: {a.agreed} of {a.n}, {a.measure} {value}"
+        yield f"agreement on {a.question}: {a.agreed} of {a.n}, {a.measure} {value}"
     for r in review.raters:
         yield (
             f"{r.rater} ({r.source}): {r.answered} of {r.asked} pairs; repeats alike {_share(r.self_agreement)}, catch trials "
@@ -47,7 +47,7 @@ def _lines(review: HumanReview) -> Iterator[str]:
 
 def _points(e: Estimate) -> str:
     low, high = e.interval
-    return f"{100 * e.value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})".replace("-", "−")
+    return f"{points(e.value)} points ({points(low)} to {points(high)})"
 
 
 def _percent(e: Estimate) -> str:
