@@ -36,6 +36,7 @@ def make(
     Send `pages/`, and nothing else, to the raters; put what they return into `returned/`. An experiment that declares
     a review has its request in the lineage: that one is written.
     """
+    from sft_pipeline.dataset.table import read_table
     from sft_pipeline.review.make import PAGES, RETURNED, rows_of_files
     from sft_pipeline.review.make import make as write
 
@@ -56,19 +57,15 @@ def make(
                     shutil.copyfile(stored.path(name), target)
                 request, tasks = stored.request, stored.tasks
             else:
-                evaluation = load_by_name(experiment, project_root()).evaluation if experiment else None
-                root = project_root()
-                if evaluation is None:
+                review = Review(returned=RETURNED)
+                if stored:
+                    rows = read_table(stored.path("items.parquet"))
+                else:
                     assert base and sft  # checked above
                     evaluation, root = evaluation_of(spec) if spec else (Evaluation(scorers={}), Path.cwd())
                     rows = rows_of_files(base, sft, items, evaluation, root)
-                else:
-                    from sft_pipeline.dataset.table import read_table
-
-                    assert stored is not None  # of an experiment
-                    rows = read_table(stored.path("items.parquet"))
-                review = (evaluation.review or Review(returned=RETURNED)).model_copy(update=changed)
-                key = write(rows, review, experiment or f"{base} and {sft}", folder)
+                    review = evaluation.review or review
+                key = write(rows, review.model_copy(update=changed), experiment or f"{base} and {sft}", folder)
                 request, tasks = key.request, {rater: len(page) for rater, page in key.tasks.items()}
     for rater, count in tasks.items():
         typer.echo(f"{rater}: {count} pairs → {shown(out / PAGES / f'{rater}.html')}")
