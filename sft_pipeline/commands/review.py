@@ -123,6 +123,7 @@ def read(
     """
     from sft_pipeline.report.review.text import summary
     from sft_pipeline.review.make import RETURNED
+    from sft_pipeline.review.results import LEFT_OUT
     from sft_pipeline.review.results import read as joined
     from sft_pipeline.review.returned import read_key
 
@@ -135,4 +136,4 @@ def read(
         typer.echo(summary(review).rstrip())
         if out:
             typer.echo(f"written to {shown(out)}")
-    raise typer.Exit(1 if review.rejected else 0)
+    raise typer.Exit(1 if set(review.rejected.values()) - {LEFT_OUT} else 0)

@@ -28,6 +28,8 @@ FASTEST = 1000
 """Words a minute beyond which nobody reads: four times the mean of silent reading, 238 (M. Brysbaert, Journal of Memory and
 Language 109, 2019)."""
 
+LEFT_OUT = "left out as asked"
+
 SCORE = {"base": -1.0, "tie": 0.0, "sft": 1.0}
 
 
@@ -66,7 +68,7 @@ def read(
     used, rejected = read_returned(key, returned)
     for rater in without:
         if rater in used:
-            rejected[used.pop(rater).source] = "left out as asked"
+            rejected[used.pop(rater).source] = LEFT_OUT
     judged = [
         Judged(rater, task, answer)
         for rater, r in used.items()

@@ -68,6 +68,8 @@ def test_make_and_read(files):
         "review.json",
         "review.txt",
     }
+    without = run("read", out, "--without", "rater-2")
+    assert without.exit_code == 0 and "rater-2.json: left out as asked" in without.output
     (out / "returned" / "broken.json").write_text("{")
     again = run("read", out)
     assert again.exit_code == 1 and "not used: broken.json" in again.output
