@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sft_pipeline.artifacts import BenchmarkResult, CapabilityReport
+from sft_pipeline.report import excerpt
 from sft_pipeline.report.capabilities import text
 from sft_pipeline.report.gate import plots
 from sft_pipeline.report.gate.text import points
 from sft_pipeline.report.rendering import render
 
 CHANGED = 20
-"""Most items per metric that the page shows of those that only one model got right."""
+"""Most items per metric that the page shows of those that only the reference got right."""
+
+EXCERPT = 600
+"""Characters of an answer."""
 
 
 def page(report: CapabilityReport, rows: Sequence[Mapping[str, Any]], picture: bytes | None) -> str:
@@ -24,12 +28,13 @@ def page(report: CapabilityReport, rows: Sequence[Mapping[str, Any]], picture: b
     """
     return render(
         "capabilities.html.j2",
-        {"points": points},
+        {"points": points, "excerpt": lambda text: excerpt.shown(excerpt.cut(text, longest=EXCERPT))},
         report=report,
         headline=text.headline(report),
         reference=text.reference(report),
         perplexity=text.perplexity(report) if report.perplexity else "",
         changed=_changed(report, rows),
+        most=CHANGED,
         picture=base64.b64encode(picture).decode() if picture else "",
     )
 
