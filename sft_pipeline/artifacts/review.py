@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from sft_pipeline.artifacts.artifact import Artifact, Frozen
+from sft_pipeline.provenance.hashing import hash_value
 
 Choice = Literal["first", "second", "tie"]
 Success = Literal["yes", "no", "unsure"]
@@ -108,6 +109,11 @@ class Preference(Frozen):
     corrected: Estimate | None = Field(
         None, description="The net preference without the raters' errors, by a model of them."
     )
+
+    @staticmethod
+    def of_texts(base: str | None, sft: str | None) -> str:
+        """What `answers` holds of two answers."""
+        return hash_value([base, sft])
 
 
 class Unsettled(Frozen):

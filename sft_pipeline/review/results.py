@@ -17,7 +17,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
 from sft_pipeline.evaluation.statistics.paired import mcnemar
-from sft_pipeline.provenance.hashing import canonical_json, hash_value
+from sft_pipeline.provenance.hashing import canonical_json
 from sft_pipeline.report.review import text
 from sft_pipeline.review import rater_model, statistics
 from sft_pipeline.review.draw import IDENTICAL, STRATA, shown
@@ -174,7 +174,7 @@ def _preference(key: ReviewKey, judged: Sequence[Judged], fit: rater_model.Fit |
     net = statistics.net_preference(scores, key.population)
     corrected = fit and Estimate(value=fit.net[0], interval=fit.net[1], n=len(score))
     return Preference(
-        answers={id: hash_value([key.items[id].base, key.items[id].sft]) for id in sorted(score)},
+        answers={id: Preference.of_texts(key.items[id].base, key.items[id].sft) for id in sorted(score)},
         n=len(score),
         won=won,
         lost=lost,

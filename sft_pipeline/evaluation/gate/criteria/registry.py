@@ -7,21 +7,13 @@ from typing import Any, Literal
 import yaml
 
 from sft_pipeline.artifacts import Reason
-from sft_pipeline.evaluation.gate.criteria import (
-    human_labels,
-    length,
-    non_inferiority,
-    people,
-    sanity,
-    statistic,
-    stress,
-)
+from sft_pipeline.evaluation.gate.criteria import human_labels, length, non_inferiority, sanity, statistic, stress
 from sft_pipeline.evaluation.gate.criteria.criterion import Criterion, Finding
 
 # Imported by name, so that the gate's code version counts them.
 _CHECKS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (human_labels, length, non_inferiority, people, sanity, statistic, stress)
+    for module in (human_labels, length, non_inferiority, sanity, statistic, stress)
 }
 
 _TABLE = yaml.safe_load(files(__package__).joinpath("criteria.yaml").read_text("utf-8"))
