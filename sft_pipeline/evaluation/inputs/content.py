@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 
-from sft_pipeline.dataset.source.formats import opened, read_file, suffix_of
+from sft_pipeline.dataset.source.formats import SUFFIXES, opened, read_file, suffix_of
 from sft_pipeline.dataset.source.items import JsonReader, Unreadable, kind
 from sft_pipeline.dataset.source.json_text import is_document, read_document
 from sft_pipeline.errors import DataError
@@ -23,7 +23,7 @@ DOCUMENT = 512 << 20
 """Bytes of a JSON document once decompressed. It is held in memory as a whole, several times over."""
 
 _HEAD = 1 << 16
-_TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xlsm", ".xls", ".ods")
+_TABLES = {*SUFFIXES} - {".jsonl", ".ndjson", ".json"}
 
 
 class Content:
@@ -41,17 +41,21 @@ class Content:
             return stream.read(_HEAD)
 
     @property
+    def _start(self) -> bytes:
+        """The first bytes without byte-order mark and blanks."""
+        return self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+    @property
     def is_archive(self) -> bool:
-        """Whether it is a ZIP archive."""
-        return self.head.startswith(b"PK\x03\x04")
+        """Whether it is a ZIP archive, and no spreadsheet, which is one inside."""
+        return self.head.startswith(b"PK\x03\x04") and not self.is_table
 
     @cached_property
     def is_table(self) -> bool:
         """Whether it is CSV, Parquet or a spreadsheet, whose rows are named columns."""
         if self.head.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
             return True
-        start = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
-        return suffix_of(self.path.name) in _TABLES and not start.startswith((b"{", b"[{"))
+        return suffix_of(self.path.name) in _TABLES and not self._start.startswith((b"{", b"[{"))
 
     @cached_property
     def first(self) -> dict[str, Any]:
@@ -61,7 +65,7 @@ class Content:
     @property
     def is_text(self) -> bool:
         """Whether it is neither a table nor JSON."""
-        start = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = self._start
         return bool(start) and not (self.is_table or self.is_archive or start.startswith((b"{", b"[")))
 
     def objects(self, *, nan: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -100,7 +104,7 @@ class Content:
                     yield number, reader.value(line)
 
     def _is_document(self) -> bool:
-        start = self.head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").lstrip()
+        start = self._start.decode("utf-8", "replace")
         if start.startswith("{") and suffix_of(self.path.name) in (".jsonl", ".ndjson"):
             return False
         return start.startswith(("{", "[")) and is_document(start, self._stream, lines=False)

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
@@ -604,5 +605,6 @@ def test_an_array_and_a_table_are_read_as_rows(tmp_path):
     rows = [{"id": k, "output": "a", "success": k < 2} for k in range(3)]
     (tmp_path / "a.json").write_text(json.dumps(rows))
     (tmp_path / "b.csv").write_text("id,output,success\n0,a,true\n1,a,1\n2,a,false\n")
-    given = read_logs([tmp_path / "a.json", tmp_path / "b.csv"])
-    assert [[o.success for o in g.log.outputs] for g in given] == [[True, True, False]] * 2
+    pd.DataFrame(rows).to_excel(tmp_path / "c.xlsx", index=False)  # an archive by its first bytes
+    given = read_logs([tmp_path / name for name in ("a.json", "b.csv", "c.xlsx")])
+    assert [[o.success for o in g.log.outputs] for g in given] == [[True, True, False]] * 3
