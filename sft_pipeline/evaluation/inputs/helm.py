@@ -59,8 +59,6 @@ def read(contents: Sequence[Content], side: Side) -> Log:
         output = Output(
             id=id if trial == 0 else f"{id} (trial {trial})",
             row=place,
-            judged=False,
-            success=None,
             **_texts(state),
             item=item_of(
                 type=f"{group} {split}".strip() if len(splits) > 1 else group,

@@ -20,7 +20,7 @@ from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
 from sft_pipeline.evaluation.inputs.log import Format, Log, Side, count, digest, names
-from sft_pipeline.evaluation.inputs.outputs import Output, item_of, once, was_cut
+from sft_pipeline.evaluation.inputs.outputs import Output, ending, item_of, once
 from sft_pipeline.evaluation.inputs.rows import Row
 
 SAMPLE = 256 << 20
@@ -178,12 +178,9 @@ def _output(
         Output(
             id=str(sample["id"]) if epoch == 1 else f"{sample['id']} (epoch {epoch})",
             row=place,
-            judged=False,
-            success=None,
             output=None if error and not text else printable(_attached(text, attached)),
             tokens=count((output.get("usage") or {}).get("output_tokens")),
-            cut=was_cut(finish),
-            unknown_finish=finish if finish and was_cut(finish) is None else None,
+            **ending(finish),
             item=item_of(
                 type=str(spec.get("task") or "all").rpartition("/")[2],
                 instruction=asked + lettered,

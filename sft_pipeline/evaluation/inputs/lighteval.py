@@ -72,8 +72,6 @@ def _current(place: int, task: str, row: Mapping[str, Any]) -> Output:
     return Output(
         id=str(doc["id"]),
         row=place,
-        judged=False,
-        success=None,
         output=None if answer is None else printable(answer),
         tokens=lengths[0] if texts and lengths else None,
         item=item_of(
@@ -94,8 +92,6 @@ def _former(place: int, task: str, row: Mapping[str, Any]) -> Output:
     return Output(
         id=str(place),
         row=place,
-        judged=False,
-        success=None,
         output=printable(answer) if isinstance(answer, str) else None,
         item=item_of(
             type=task,

@@ -128,8 +128,6 @@ def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str
         Output(
             id=str(sample["doc_id"]),
             row=place,
-            judged=False,
-            success=None,
             output=None if answer is None else printable(answer),
             item=item_of(type=task, instruction=question, answer=target),
             asked={"document": canonical_json(printable(json.dumps(doc, sort_keys=True, default=str)))},

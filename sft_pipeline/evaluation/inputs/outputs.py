@@ -56,9 +56,9 @@ class Output:
 
     id: str
     row: int
-    judged: bool
-    success: bool | None
-    output: str | None
+    judged: bool = False
+    success: bool | None = None
+    output: str | None = None
     tokens: int | None = None
     cut: bool | None = None
     unknown_finish: str | None = None
@@ -118,7 +118,6 @@ def _output(row: Row) -> Output:
         fields = ", ".join(list(row.values)[:12])
         raise row.wrong("output", f"is missing, and so is success (fields: {fields}){hint}")
     finish = row.text("finish_reason")
-    cut = was_cut(finish)
     return Output(
         id=id,
         row=row.number,
@@ -127,8 +126,7 @@ def _output(row: Row) -> Output:
         scores={"score": score} if "score" in row.values and "success" not in row.values else {},
         output=row.text("output"),
         tokens=row.tokens(),
-        cut=cut,
-        unknown_finish=finish if cut is None else None,
+        **ending(finish),
         prompt=_prompt(row),
         item=row.item(),
         asked=row.asked(),
@@ -167,6 +165,12 @@ def was_cut(finish: str | None) -> bool | None:
         return None
     word = re.sub(r"[^a-z]+", "_", finish.lower().rpartition(".")[2]).strip("_").removeprefix("finish_reason_")
     return True if word in _CUT else False if word in _ENDED else None
+
+
+def ending(finish: str | None) -> dict[str, Any]:
+    """What a finish_reason says, as fields of `Output`."""
+    cut = was_cut(finish)
+    return {"cut": cut, "unknown_finish": finish if cut is None else None}
 
 
 def once(path: Path, ids: list[tuple[str, int]]) -> None:

@@ -16,7 +16,7 @@ def _judgement(id: str, place: int, won: bool | None, tie: bool, **fields: Any) 
     """An answer that a judge compared with another one: a tie is a success of neither."""
     labels = ("tie",) if tie else ()
     scores = {"preferred": None if won is None else float(won)}
-    return Output(id=id, row=place, judged=False, success=None, scores=scores, labels=labels, **fields)
+    return Output(id=id, row=place, scores=scores, labels=labels, **fields)
 
 
 # --------------------------------------------------------------------------------------------------- alpaca_eval
@@ -159,8 +159,6 @@ def _read_grades(contents: Sequence[Content], side: Side) -> Log:
             Output(
                 id=_turn(row),
                 row=place,
-                judged=False,
-                success=None,
                 output=_answer(row.get("user_prompt"), ""),
                 item=item_of(
                     type=f"turn {row.get('turn', 1)}",
@@ -194,8 +192,6 @@ def _read_llmbar(contents: Sequence[Content], side: Side) -> Log:
                 Output(
                     id=f"{place} ({order})",
                     row=place,
-                    judged=False,
-                    success=None,
                     output=str(winner),
                     item=item_of(type=order, instruction=str(row["input"]), group=str(place), answer=str(row["label"])),
                     asked={"outputs": digest([row["output_1"], row["output_2"]])},

@@ -8,7 +8,7 @@ from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
 from sft_pipeline.evaluation.inputs.log import Format, Log, Side, count, digest, names, number
-from sft_pipeline.evaluation.inputs.outputs import Output, item_of, once, was_cut
+from sft_pipeline.evaluation.inputs.outputs import Output, ending, item_of, once
 from sft_pipeline.evaluation.inputs.rows import Row
 from sft_pipeline.provenance.hashing import canonical_json
 
@@ -32,12 +32,9 @@ def _read_batch(contents: Sequence[Content], side: Side) -> Log:
                 Output(
                     id=str(row["custom_id"]),
                     row=place,
-                    judged=False,
-                    success=None,
                     output=None if text is None else printable(text),
                     tokens=count(tokens),
-                    cut=was_cut(finish),
-                    unknown_finish=finish if finish and was_cut(finish) is None else None,
+                    **ending(finish),
                     settings=Row(content.path, place, {"model": body.get("model")}).settings(),
                     failure=failed or ("" if text is not None else "the response holds no text"),
                 )
@@ -122,11 +119,9 @@ def _read_promptfoo(contents: Sequence[Content], side: Side) -> Log:
             Output(
                 id=f"{row.get('testIdx', place)}" + (f" (prompt {_template(row)[:40]})" if len(prompts) > 1 else ""),
                 row=place,
-                judged=False,
-                success=None,
                 output=None if text is None or failed else printable(text),
                 tokens=count(usage.get("completion")),
-                cut=was_cut(finish),
+                **ending(finish),
                 item=item_of(type="all", instruction=_prompt(row), group=test if tests[test] > 1 else None),
                 asked={"vars": canonical_json(row.get("vars"))},
                 settings=Row(content.path, place, {"model": model}).settings(),

@@ -510,6 +510,17 @@ def test_one_promptfoo_file_holds_both_models(tmp_path):
     assert "holds the answers of 2 models ('one', 'two'); say which one is meant" in refused(path)
 
 
+def test_a_finish_reason_that_is_no_known_word_is_named_of_every_format(tmp_path):
+    response = {"output": "a", "finishReason": "melted"}
+    paths = [
+        promptfoo(tmp_path / "a.json", ["one"], response=response),
+        lines(tmp_path / "b.jsonl", [{"id": 1, "output": "a", "success": True, "finish_reason": "melted"}]),
+    ]
+    for path in paths:
+        [given] = read_logs([path])
+        assert {(o.cut, o.unknown_finish) for o in given.log.outputs} == {(None, "melted")}
+
+
 def test_promptfoos_errors_are_no_failures_and_tests_without_assertions_are_not_judged(tmp_path):
     path = promptfoo(tmp_path / "a.json", ["one"], failureReason=2, error="timeout", success=False)
     assert set(outcomes(path).values()) == {None}
