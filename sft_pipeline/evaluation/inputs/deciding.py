@@ -62,16 +62,16 @@ def _metric(
 
     A log that lacks the task has other items, and is refused for that.
     """
-    known = [names(o.scores for o in side) for side in sides if side]
-    common = [m for m in known[0] if all(m in other for other in known)]
+    known = [(path, names(o.scores for o in side)) for path, side in zip(paths, sides, strict=True) if side]
+    common = [m for m in known[0][1] if all(m in other for _, other in known)]
     of_task = f" of task {task}" if task not in (None, "all") else ""
-    listed = "; ".join(f"{path}: {', '.join(found) or 'none'}" for path, found in zip(paths, known))
+    listed = "; ".join(f"{path}: {', '.join(found) or 'none'}" for path, found in known)
     if wanted is not None:
         like = [m for m in common if m == wanted] or [m for m in common if wanted in re.split("[,/]", m)]
         if not like:
             raise DataError(f"--metric {wanted!r} is not a score{of_task} in all files: {listed}")
         return like[0]
-    if any(known) and not common:
+    if any(found for _, found in known) and not common:
         raise DataError(f"the files have no score{of_task} in common: {listed}")
     return next((m for m in common if not _fractional(sides, m)), next(iter(common), None))
 

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
-from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names, number
+from sft_pipeline.evaluation.inputs.log import Format, Log, Side, by_task, digest, names, number
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of
 
 
@@ -22,28 +21,26 @@ def read(contents: Sequence[Content], side: Side) -> Log:
     """The answers of all tasks.
 
     Raises:
-        DataError: a row is not of the layout, or an item stands twice.
+        DataError: an item stands twice.
     """
     found: dict[tuple[str, str], Output] = {}
     for content in contents:
         task = content.path.name.removeprefix("details_").partition("_20")[0]
         for place, row in content.objects():
             fields = {name: _parsed(value) for name, value in row.items()}
-            try:
-                output = _current(place, task, fields) if "doc" in fields else _former(place, task, fields)
-            except (KeyError, TypeError, IndexError, AttributeError) as error:
-                raise DataError(f"{content.path}, row {place}: is no row of LightEval's details: {error!r}") from error
+            output = _current(place, task, fields) if "doc" in fields else _former(place, task, fields)
             if (output.item["type"], output.id) in found:
                 raise DataError(
                     f"{content.path}, row {place}: item {output.id} of {output.item['type']} stands more than once"
                 )
             found[output.item["type"], output.id] = output
-    several = len({task for task, _ in found}) > 1
-    outputs = [replace(o, id=f"{task}/{o.id}") if several else o for (task, _), o in found.items()]
+    outputs = by_task(found)
     return Log(outputs, names(o.scores for o in outputs))
 
 
-FORMAT = Format("lighteval", "LightEval's details (--save-details)", recognises, read, ("details_*.parquet",))
+FORMAT = Format(
+    "lighteval", "LightEval's details (--save-details)", recognises, read, ("details_*.parquet",), several=True
+)
 
 
 def _parsed(value: Any) -> Any:
@@ -99,7 +96,7 @@ def _former(place: int, task: str, row: Mapping[str, Any]) -> Output:
             answer=golds[0] if len(golds) == 1 else None,
         ),
         scores=_scores(row["metrics"]),
-        key=f"{task} {hashes.get('hash_example') or hashes.get('example') or digest(row['full_prompt'])}",
+        key=hashes.get("hash_example") or hashes.get("example") or digest(row["full_prompt"]),
         identity={"prompt": digest(row["full_prompt"]), "target": digest(golds)},
     )
 

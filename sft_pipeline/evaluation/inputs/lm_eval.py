@@ -13,7 +13,7 @@ from typing import Any
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
-from sft_pipeline.evaluation.inputs.log import Format, Log, Side, digest, names, number
+from sft_pipeline.evaluation.inputs.log import Format, Log, Side, by_task, digest, names, number
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of
 from sft_pipeline.evaluation.inputs.rows import Row
 from sft_pipeline.provenance.hashing import canonical_json
@@ -74,9 +74,7 @@ def read(contents: Sequence[Content], side: Side) -> Log:
                     before, scores={**before.scores, **output.scores}, chosen={**before.chosen, **output.chosen}
                 )
             found[task, output.id] = output
-    tasks = {task for task, _ in found}
-    several = len(tasks) > 1
-    outputs = [replace(o, id=f"{t}/{o.id}", key=f"{t} {o.key}") if several else o for (t, _), o in found.items()]
+    outputs = by_task(found)
     notes = [f"scores that are lists are not read: {', '.join(sorted(skipped))}"] if skipped else []
     return Log(outputs, names(o.scores for o in outputs), tuple(notes))
 
@@ -87,6 +85,7 @@ FORMAT = Format(
     recognises,
     read,
     ("samples_*.jsonl", "samples_*.json"),
+    several=True,
 )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class Format:
         files: patterns of its files in a folder of results; empty where it has none.
         recognises: whether a file is of it.
         read: the answers in the files of one run, most often one.
+        several: whether a run may have more than one file.
+        own_ids: whether a person gave the ids, so that they join files of different formats.
     """
 
     name: str
@@ -81,6 +83,18 @@ class Format:
     recognises: Callable[[Content], bool]
     read: Callable[[Sequence[Content], Side], Log]
     files: tuple[str, ...] = ()
+    several: bool = False
+    own_ids: bool = False
+
+
+def by_task(found: Mapping[tuple[str, str], Output]) -> list[Output]:
+    """The answers, given by task and id; of several tasks the id and the key name the task."""
+    if len({task for task, _ in found}) < 2:
+        return list(found.values())
+    return [
+        replace(o, id=f"{task}/{o.id}", key=None if o.key is None else f"{task} {o.key}")
+        for (task, _), o in found.items()
+    ]
 
 
 def digest(value: Any) -> str:

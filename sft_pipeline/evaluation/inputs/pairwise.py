@@ -184,9 +184,8 @@ def _read_llmbar(contents: Sequence[Content], side: Side) -> Log:
     [content] = contents
     outputs = []
     for place, row in content.objects():
-        for order, verdict in row["results"][
-            -1
-        ].items():  # the last one is the final one, after a synthesis of both orders
+        final = row["results"][-1]  # after a synthesis of both orders
+        for order, verdict in final.items():
             winner = verdict.get("winner")
             outputs.append(
                 Output(
@@ -209,5 +208,5 @@ def _read_llmbar(contents: Sequence[Content], side: Side) -> Log:
 
 ALPACA = Format("alpaca-eval", "alpaca_eval's annotations", _is_alpaca, _read_alpaca)
 PAIRS = Format("mt-bench-pair", "MT-Bench's judgements of pairs (FastChat)", _is_pair, _read_pairs)
-GRADES = Format("mt-bench-single", "MT-Bench's grades (FastChat)", _is_grades, _read_grades)
+GRADES = Format("mt-bench-single", "MT-Bench's grades (FastChat)", _is_grades, _read_grades, several=True)
 LLMBAR = Format("llmbar", "LLMBar's judgements against gold labels", _is_llmbar, _read_llmbar)

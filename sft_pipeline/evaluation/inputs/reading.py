@@ -32,7 +32,11 @@ def _read_rows(contents: Sequence[Content], side: Side) -> Log:
 
 
 ROWS = Format(
-    "rows", "rows with id, output and success or score (JSONL, a JSON array, CSV, Parquet)", _is_rows, _read_rows
+    "rows",
+    "rows with id, output and success or score (JSONL, a JSON array, CSV, Parquet, a spreadsheet)",
+    _is_rows,
+    _read_rows,
+    own_ids=True,
 )
 
 
@@ -63,7 +67,7 @@ def _read_gate_report(contents: Sequence[Content], side: Side) -> Log:
     return Log(outputs)
 
 
-GATE_REPORT = Format("gate-report", "items.parquet of a gate report", _is_gate_report, _read_gate_report)
+GATE_REPORT = Format("gate-report", "items.parquet of a gate report", _is_gate_report, _read_gate_report, own_ids=True)
 
 FORMATS: dict[str, Format] = {
     format.name: format
@@ -187,10 +191,10 @@ def _recognised(path: Path, name: str | None) -> tuple[list[Content], Format]:
 def _in_folder(path: Path, name: str | None) -> tuple[list[Content], Format]:
     """All files of one format in a folder and those below it, or those that a pattern matches."""
     if not path.is_dir():
-        matched = sorted(map(Path, glob.glob(str(path), recursive=True)))
-        formats = {_recognised(p, name)[1].name for p in matched}
+        matched = [_recognised(p, name) for p in sorted(map(Path, glob.glob(str(path), recursive=True)))]
+        formats = {format.name for _, format in matched}
         if len(formats) == 1:
-            return [Content(p) for p in matched], FORMATS[formats.pop()]
+            return [content for contents, _ in matched for content in contents], FORMATS[formats.pop()]
         raise DataError(
             f"{path}: no file matches" if not matched else f"{path}: matches files of {len(formats)} formats"
         )
@@ -203,7 +207,7 @@ def _in_folder(path: Path, name: str | None) -> tuple[list[Content], Format]:
 
 
 def _read(format: Format, contents: list[Content], side: Side) -> Log:
-    if len(contents) > 1 and format.name not in ("lm-eval", "lighteval", "openai-batch", "mt-bench-single"):
+    if len(contents) > 1 and not format.several:
         raise DataError(
             f"{contents[0].path} and {len(contents) - 1} more: {format.title} are read one at a time; name one"
         )
@@ -257,9 +261,7 @@ def _hash(contents: Sequence[Content]) -> str:
 
 def _mixed(formats: Sequence[tuple[Path, Format]]) -> str | None:
     """Why files of different formats cannot be joined; None where they can: by ids that a person gave to both."""
-    joinable = {"rows", "openai-batch", "gate-report"}
-    names = {format.name for _, format in formats}
-    if len(names) == 1 or names <= joinable:
+    if len({format.name for _, format in formats}) == 1 or all(format.own_ids for _, format in formats):
         return None
     listed = "; ".join(f"{path} is {format.title}" for path, format in formats)
     return (

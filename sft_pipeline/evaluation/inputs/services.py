@@ -81,7 +81,9 @@ def _parts(content: Any) -> str | None:
     return None if content is None else str(content)
 
 
-BATCH = Format("openai-batch", "output files of OpenAI-style batches", _is_batch, _read_batch)
+BATCH = Format(
+    "openai-batch", "output files of OpenAI-style batches", _is_batch, _read_batch, several=True, own_ids=True
+)
 
 
 def _results(content: Content) -> list[dict[str, Any]]:

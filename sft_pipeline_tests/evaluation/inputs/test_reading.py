@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -280,6 +281,7 @@ def test_a_folder_holds_the_tasks_of_one_run(tmp_path):
         lines(tmp_path / f"samples_{task}_2026-01-01T00-00-00.jsonl", [lm_sample(0, 1.0), lm_sample(1, 0.0)])
     assert outcomes(tmp_path) == {"a/0": True, "a/1": False, "b/0": True, "b/1": False}
     assert outcomes(tmp_path / "samples_a*.jsonl") == {"0": True, "1": False}
+    assert outcomes(tmp_path.parent / f"{tmp_path.name[:-1]}?") == outcomes(tmp_path)
     lines(tmp_path / "samples_a_2026-02-02T00-00-00.jsonl", [lm_sample(0, 1.0)])
     assert "two runs in one file or folder" in refused(tmp_path)
     assert "no file matches" in refused(tmp_path / "nothing*.jsonl")
@@ -293,6 +295,8 @@ def test_every_task_of_a_run_is_decided_by_its_own_score(tmp_path):
     [given] = read_logs([path])
     assert given.log.metric == "exact_match,none, acc,none"
     assert "'acc' is not a score in all files" in refused(path, metric="acc")
+    alone = lines(tmp_path / "alone.jsonl", rows[:1])
+    assert refused(alone, path, metric="exact_match").endswith(f"of task choice in all files: {path}: acc,none")
 
 
 def test_scores_that_are_lists_or_missing_are_reported(tmp_path):
@@ -300,6 +304,33 @@ def test_scores_that_are_lists_or_missing_are_reported(tmp_path):
     [given] = read_logs([lines(tmp_path / "s.jsonl", rows)])
     assert [o.success for o in given.log.outputs] == [None, True]
     assert given.log.notes[-1] == "scores that are lists are not read: pair"
+
+
+def lighteval(path: Path, order) -> Path:
+    """Details in the layout before 0.10."""
+    rows = [
+        {
+            "full_prompt": f"Q{k}",
+            "example": f"Q{k}",
+            "gold": ["yes"],
+            "predictions": ["yes" if k else "no"],
+            "metrics": {"em": float(k > 0)},
+            "hashes": {"hash_example": f"h{k}"},
+        }
+        for k in order
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def test_files_that_were_renamed_are_joined_by_the_hashes_of_their_items(tmp_path):
+    base = lighteval(tmp_path / "base.parquet", range(3))
+    given = read_logs([base, lighteval(tmp_path / "tuned.parquet", [2, 0, 1])])
+    assert [o.id for o in given[1].log.outputs] == ["3", "1", "2"]
+    assert {o.item["type"] for g in given for o in g.log.outputs} == {"base.parquet"}
+    odd = tmp_path / "odd.parquet"
+    pq.write_table(pa.Table.from_pylist([{"full_prompt": "Q", "predictions": ["a"], "metrics": 1.0}]), odd)
+    assert "odd.parquet, row 1: is not laid out as LightEval's details" in refused(odd)
 
 
 # ---------------------------------------------------------------------------------------------------------- inspect
