@@ -18,8 +18,8 @@ from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.inputs.outputs import Output
 from sft_pipeline.evaluation.inputs.reading import RECOGNISED, Given, Reading, read_logs
 from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of, question
-from sft_pipeline.evaluation.statistics.clusters import with_clusters
-from sft_pipeline.evaluation.statistics.paired import deciding_p, holm, paired, wilson
+from sft_pipeline.evaluation.statistics.clusters import clustered_p, with_clusters
+from sft_pipeline.evaluation.statistics.paired import holm, paired, wilson
 from sft_pipeline.evaluation.statistics.scores import paired_scores
 from sft_pipeline.experiment import Gate
 
@@ -68,8 +68,7 @@ def compare(
         )
         for b, model in pairs
     ]
-    # Where items stand together McNemar's test is too sure: exchanging whole clusters decides as well.
-    p_values = [max(deciding_p(result, gate.test), result.cluster_p or 0.0) for result in results]
+    p_values = [clustered_p(result, gate.test) for result in results]
     q, p = cochran_q([success[name] for name in names])
     return ComparisonReport(
         models=tuple(names),

@@ -17,7 +17,7 @@ from sft_pipeline.evaluation.scorers import numeric
 from sft_pipeline.evaluation.scorers.choice import SEVERAL
 from sft_pipeline.evaluation.scorers.item import Item
 from sft_pipeline.evaluation.scorers.text import bare, holds, repetitive
-from sft_pipeline.evaluation.statistics.clusters import cluster_p, with_clusters
+from sft_pipeline.evaluation.statistics.clusters import cluster_p, clustered_p, with_clusters
 from sft_pipeline.evaluation.statistics.paired import benjamini_hochberg, deciding_p, from_counts
 from sft_pipeline.evaluation.statistics.power import with_power
 from sft_pipeline.evaluation.statistics.sensitivity import sensitivity
@@ -108,7 +108,7 @@ class Comparison:
 
     def p(self, result: GroupResult) -> float:
         """p of the deciding test, also over whole clusters."""
-        return max(deciding_p(result, self.gate.test), result.cluster_p or 0.0)
+        return clustered_p(result, self.gate.test)
 
     def significant(self, result: GroupResult) -> bool:
         """Whether the fine-tuned model is found better."""

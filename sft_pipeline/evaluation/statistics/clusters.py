@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import GroupResult
-from sft_pipeline.evaluation.statistics.paired import LEVEL, tango
+from sft_pipeline.evaluation.statistics.paired import LEVEL, deciding_p, tango
 from sft_pipeline.experiment import Gate
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 BLOCK = 4_000_000
@@ -38,6 +39,11 @@ def with_clusters(
     interval = cluster_interval(base, sft, clusters, gate.bootstrap_samples, gate.bootstrap_seed)
     p = cluster_p(base, sft, clusters)
     return result.model_copy(update={"clusters": number, "cluster_interval": interval, "cluster_p": p})
+
+
+def clustered_p(result: GroupResult, test: str) -> float:
+    """p of the deciding test; where items share clusters, the larger one of it and of the exact test over whole clusters."""
+    return max(deciding_p(result, test), result.cluster_p or 0.0)
 
 
 def cluster_p(base: Sequence[bool], sft: Sequence[bool], clusters: Sequence[str | None]) -> float:
@@ -116,16 +122,47 @@ def cluster_interval(
     table, mirrored = _kinds(sizes, lifts), _kinds(sizes, -lifts)
     flipped = mirrored < table
     size, lift, count = np.array(min(table, mirrored)).T
-    rng = np.random.default_rng(seed)
-    block = max(1, BLOCK // len(count))
-    drawn = []
-    for start in range(0, samples, block):
-        weights = rng.multinomial(len(sizes), count / len(sizes), size=min(block, samples - start))
-        drawn.append((weights @ lift) / (weights @ size))
-    low, high = (float(q) for q in np.quantile(np.concatenate(drawn), [0.5 - level / 2, 0.5 + level / 2]))
+    low, high = bootstrap_interval(lift, size, count, samples, np.random.default_rng(seed), level)
     if mirrored == table:
         low, high = (low - high) / 2, (high - low) / 2
     return (-high, -low) if flipped else (low, high)
+
+
+def bootstrap_interval(
+    sums: "npt.NDArray[Any]",
+    sizes: "npt.NDArray[Any]",
+    counts: "npt.NDArray[Any]",
+    samples: int,
+    rng: "np.random.Generator",
+    level: float = LEVEL,
+) -> tuple[float, float]:
+    """Percentile interval of the mean over items, from `samples` draws of as many clusters as there are.
+
+    Args:
+        sums: of the items' values, by kind of cluster.
+        sizes: number of items, by kind of cluster.
+        counts: number of clusters of each kind.
+        samples: bootstrap samples.
+        rng: gives the random numbers.
+        level: confidence level.
+    """
+    import numpy as np
+
+    number, block, drawn = int(counts.sum()), max(1, BLOCK // len(counts)), []
+    for start in range(0, samples, block):
+        weights = rng.multinomial(number, counts / number, size=min(block, samples - start))
+        drawn.append((weights @ sums) / (weights @ sizes))
+    low, high = np.quantile(np.concatenate(drawn), [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+def numbered(clusters: Sequence[str | None]) -> tuple["npt.NDArray[Any]", int]:
+    """Number of each item's cluster, from 0, and how many clusters there are; None is a cluster of its own."""
+    import numpy as np
+
+    index: dict[str | int, int] = {}  # an item without a cluster has its number as key, which is equal to no name
+    found = [index.setdefault(k if c is None else c, len(index)) for k, c in enumerate(clusters)]
+    return np.array(found, dtype=int), len(index)
 
 
 def _totals(
@@ -134,11 +171,10 @@ def _totals(
     """By cluster its number of items, shape (clusters,), and its won and lost pairs, shape (2, clusters)."""
     import numpy as np
 
-    index: dict[str | int, int] = {}  # an item without a cluster has its number as key, which is equal to no name
-    members = np.array([index.setdefault(k if c is None else c, len(index)) for k, c in enumerate(clusters)], dtype=int)
+    members, number = numbered(clusters)
     before, after = np.asarray(base, dtype=bool), np.asarray(sft, dtype=bool)
-    sizes = np.bincount(members, minlength=len(index))
-    pairs = [np.bincount(members[which], minlength=len(index)) for which in (after & ~before, before & ~after)]
+    sizes = np.bincount(members, minlength=number)
+    pairs = [np.bincount(members[which], minlength=number) for which in (after & ~before, before & ~after)]
     return sizes, np.stack(pairs)
 
 

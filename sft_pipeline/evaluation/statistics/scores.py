@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sft_pipeline.evaluation.statistics.paired import LEVEL
+from sft_pipeline.evaluation.statistics.clusters import BLOCK, bootstrap_interval, numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,8 +14,6 @@ FLIPS = 9999
 
 EXACT = 13
 """Clusters up to which all exchanges are tried, fewer than `FLIPS`."""
-
-_BLOCK = 4_000_000
 
 
 class PairedScores(NamedTuple):
@@ -43,10 +41,8 @@ def paired_scores(
     """
     import numpy as np
 
-    index: dict[str | int, int] = {}
-    members = np.array([index.setdefault(k if c is None else c, len(index)) for k, c in enumerate(clusters)], dtype=int)
+    members, n = numbered(clusters)
     differences = np.asarray(model, dtype=float) - np.asarray(base, dtype=float)
-    n = len(index)
     if n < 2:
         return PairedScores(float(differences.mean()) if n else 0.0, (float("-inf"), float("inf")), 1.0, n)
     sums, sizes = np.bincount(members, differences, minlength=n), np.bincount(members, minlength=n)
@@ -54,12 +50,8 @@ def paired_scores(
     sums, sizes = sums[order], sizes[order]
     rng = np.random.default_rng(seed)
     p = sign_flip_p(sums, rng)
-    drawn = []
-    for start in range(0, samples, max(1, _BLOCK // n)):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(max(1, _BLOCK // n), samples - start))
-        drawn.append((weights @ sums) / (weights @ sizes))
-    low, high = (float(q) for q in np.quantile(np.concatenate(drawn), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]))
-    return PairedScores(float(differences.mean()), (low, high), p, n)
+    interval = bootstrap_interval(sums, sizes, np.ones(n), samples, rng)
+    return PairedScores(float(differences.mean()), interval, p, n)
 
 
 def sign_flip_p(sums: "npt.NDArray[Any]", rng: "np.random.Generator") -> float:
@@ -80,7 +72,7 @@ def sign_flip_p(sums: "npt.NDArray[Any]", rng: "np.random.Generator") -> float:
         up = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(float)
         totals, added = 2 * (up @ sums) - sums.sum(), 0
     else:
-        rows = max(1, _BLOCK // n)
+        rows = max(1, BLOCK // n)
         blocks = []
         for start in range(0, FLIPS, rows):
             count = min(rows, FLIPS - start)
