@@ -151,10 +151,6 @@ def export_log(
             typer.echo(shown(out / path))
 
 
-_FILES = (".jsonl", ".json", ".gz", ".eval", ".csv", ".tsv", ".parquet")
-"""Endings of what is a file also where it does not exist, so that a message names a missing file."""
-
-
 def _listed(names: str | None) -> list[str]:
     return [name.strip() for name in names.split(",")] if names is not None else []
 
@@ -162,11 +158,13 @@ def _listed(names: str | None) -> list[str]:
 def _judged(model: str) -> tuple[str, Path, str | None]:
     """Name, file of judged answers, and the model meant in it, of what an argument of `compare` names."""
     from sft_pipeline.artifacts import GateReport
+    from sft_pipeline.dataset.source.formats import SUFFIXES, suffix_of
     from sft_pipeline.provenance.store import Store, default_store
 
     source = model.removesuffix(":base")
     path, is_base = Path(source), source != model
-    if path.suffix in _FILES or path.exists() or path.name != source:
+    named_as_file = suffix_of(source) in (*SUFFIXES, ".eval")  # also where there is none, so that a message says so
+    if named_as_file or path.exists() or path.name != source:
         meant = "base" if is_base else "sft" if path.name == "items.parquet" else None
         return f"{path.stem}:base" if is_base else path.stem, path, meant
     stored = Store(default_store()).get("gate_report", source, GateReport)

@@ -152,7 +152,6 @@ def _inspect(name: str, run: Run, when: str, out: Path) -> list[Path]:
         "scorers": [scorer],
     }
     start = {"version": 2, "eval": spec, "plan": {"name": "plan", "steps": [], "config": {}}}
-    usage = {"input_tokens": 0, "output_tokens": sum(s.tokens for s in run.samples), "total_tokens": 0}
     header = start | {
         "status": "success",
         "results": {
@@ -174,13 +173,13 @@ def _inspect(name: str, run: Run, when: str, out: Path) -> list[Path]:
             if run.scored
             else [],
         },
-        "stats": {"started_at": when, "completed_at": when, "model_usage": {run.model: usage}},
+        "stats": {"started_at": when, "completed_at": when, "model_usage": _usage(run, run.samples)},
     }
     listed = ("id", "epoch", "uuid", "input", "target", "scores", "metadata", "model_usage")
     summaries = [{k: s[k] for k in listed} | {"completed": True, "message_count": len(s["messages"])} for s in samples]
-    members = {"_journal/start.json": start}
+    members: dict[str, Any] = {"_journal/start.json": start}
     members |= {f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in samples}
-    members |= {"_journal/summaries/1.json": summaries, "summaries.json": summaries, "header.json": header}  # type: ignore[dict-item]
+    members |= {"_journal/summaries/1.json": summaries, "summaries.json": summaries, "header.json": header}
     path = out / f"{name}.eval"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, value in members.items():
@@ -197,7 +196,7 @@ def _inspect_sample(run: Run, sample: Sample) -> dict[str, Any]:
         "explanation": sample.reason,
         "metadata": {"labels": sample.labels},
     }
-    usage = {"input_tokens": 0, "output_tokens": sample.tokens, "total_tokens": sample.tokens}
+    usage = _usage(run, [sample])
     stop = "max_tokens" if sample.finish_reason == "length" else "stop"
     return {
         "id": sample.id,
@@ -210,15 +209,21 @@ def _inspect_sample(run: Run, sample: Sample) -> dict[str, Any]:
             "model": run.model,
             "choices": [{"message": message, "stop_reason": stop}],
             "completion": sample.output,
-            "usage": usage,
+            "usage": usage[run.model],
         },
         "scores": {SCORER: score} if run.scored else {},
         "metadata": {"type": sample.type, "instruction": sample.instruction},
         "store": {},
         "events": [],
-        "model_usage": {run.model: usage},
+        "model_usage": usage,
         "attachments": {},
     }
+
+
+def _usage(run: Run, samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
+    """Tokens by model; those of the prompts are not stored."""
+    tokens = sum(s.tokens for s in samples)
+    return {run.model: {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}}
 
 
 def _id(run: Run, what: str) -> str:

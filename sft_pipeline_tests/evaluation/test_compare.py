@@ -220,6 +220,8 @@ def test_experiments_are_compared_by_their_stored_gate_reports(tmp_path, monkeyp
         assert CliRunner().invoke(app, ["compare", "tiny", second]).exit_code == 0
     missing = CliRunner().invoke(app, ["compare", "tiny", "nobody"])
     assert missing.exit_code == 2 and "gate_report of experiment nobody was never materialized" in missing.output
+    for name in ("no.xlsx", "no.jsonl.zst", "no.eval"):
+        assert "there is no such file" in CliRunner().invoke(app, ["compare", "tiny", name]).output
     wrong = store.get("gate_report", "mine", GateReport).root / "no.parquet"
     pq.write_table(pa.table({"id": ["a"]}), wrong)
     refused = CliRunner().invoke(app, ["compare", "tiny", str(wrong)])

@@ -55,6 +55,9 @@ def test_an_inspect_log_has_what_its_viewer_reads(stored, tmp_path):
     assert header["eval"]["model"] == "tiny/sft"
     assert header["results"]["scores"][0]["metrics"]["accuracy"]["value"] == pytest.approx(23 / 30)
     assert (len(summaries), header["results"]["total_samples"]) == (30, 30)
+    assert header["stats"]["model_usage"]["tiny/sft"]["total_tokens"] == sum(
+        s["model_usage"]["tiny/sft"]["total_tokens"] for s in summaries
+    )
     assert sample["scores"]["success"]["value"] in ("C", "I")
     assert sample["output"]["choices"][0]["message"]["content"] == sample["output"]["completion"]
 
