@@ -90,6 +90,8 @@ def check_chain(sums: dict[str, str], manifest: Any, lineage: Any, statement: An
     for name, digest in manifest["written"].items():
         if sums.get(name) != digest:
             problems.append(f"{name}: is not the one that was written with {MANIFEST}")
+    unknown = sums.keys() - manifest["origin"].keys() - manifest["written"].keys() - {MANIFEST}
+    problems += [f"{name}: was added, {MANIFEST} does not name it" for name in sorted(unknown)]
     if dict(manifest["artifacts"]) != versions:
         problems.append(f"{MANIFEST}: does not name the artifacts of {LINEAGE}")
     subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}

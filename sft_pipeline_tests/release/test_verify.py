@@ -79,6 +79,12 @@ def test_what_was_added_is_named(release, add, named):
     assert any(problem.startswith(named) for problem in verify.check(str(release))[0])
 
 
+def test_what_was_added_is_named_even_if_the_sums_fit(release):
+    (release / "modeling.py").write_text("x")
+    sums_again(release)
+    assert verify.check(str(release))[0] == ["modeling.py: was added, release.json does not name it"]
+
+
 def test_a_file_behind_a_link_is_no_file_even_if_its_bytes_are_right(release):
     shutil.move(release / "README.md", release.parent / "elsewhere.md")
     (release / "README.md").symlink_to(release.parent / "elsewhere.md")
