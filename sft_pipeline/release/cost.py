@@ -45,8 +45,8 @@ class Cost(Frozen):
 def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
     """The cost of the artifacts as it was measured while they were made.
 
-    A resumed training counts the time of all its processes. Of a result that was reused from another run the cost is that
-    of the run that made it.
+    A resumed training counts the time of all its processes, and its energy is not known; another step that was resumed
+    counts its last process alone. Of a result that was reused from another run the cost is that of the run that made it.
     """
     together: dict[str, list[str]] = {}  # what one step made has one key
     for asset, artifact in found.items():
@@ -59,9 +59,11 @@ def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
         if "step_seconds" not in m:
             missing += assets
             continue
-        seconds = float(m["step_seconds"])
+        seconds, joules = float(m["step_seconds"]), m.get("step_joules")
         if isinstance(artifact, AdapterSnapshot):
             seconds = max(seconds, float(m.get("seconds", 0)))
+            if m.get("resumed_at_step"):  # the energy of the processes before the last one was not kept
+                joules = None
         rate = m.get("step_price_per_hour", declared.price_per_hour)
         steps.append(
             StepCost(
@@ -69,7 +71,7 @@ def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
                 seconds=seconds,
                 device=str(m.get("step_device", "cpu")),
                 devices=int(m.get("step_devices", 0)),
-                joules=float(m["step_joules"]) if "step_joules" in m else None,
+                joules=None if joules is None else float(joules),
                 tokens=_tokens(artifact),
                 price=None if rate is None else round(float(rate) * seconds / 3600, 6),
             )

@@ -176,6 +176,8 @@ def test_the_cost_is_summed_once_for_each_step_and_says_what_it_does_not_know(pa
     on_device = measured(step_devices=2, step_device="H200", step_joules=7.2e6)
     assert on_device.device_hours == 2 and on_device.kwh == 2.0
     assert on_device.price is None, "the price of one step is not known"
+    resumed = measured(step_devices=2, step_device="H200", step_joules=7.2e6, resumed_at_step=40)
+    assert resumed.kwh is None, "the energy of the last process is not that of the training"
     unknown = {"gate_report": passed["gate_report"].model_copy(update={"measurements": {}})}
     assert cost.cost(unknown, experiment().release).not_measured == ("gate_report",)
     declared = experiment(release={"price_per_hour": 2.5}).release
