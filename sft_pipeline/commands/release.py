@@ -52,6 +52,8 @@ def release(
                 made = build(found, experiment, name, Path(again), kind)
                 if (Path(again) / "SHA256SUMS").read_bytes() != (out / "SHA256SUMS").read_bytes() or check(str(out))[0]:
                     raise DataError(f"{out} is there already and is not this {kind}; name another folder.")
+                if sign:  # it may have been written without
+                    signature.sign(out, sign)
             else:
                 with files.new_folder(out) as folder:
                     made = build(found, experiment, name, folder, kind)

@@ -245,3 +245,20 @@ def project(passed, tmp_path, monkeypatch) -> Path:
         shutil.copytree(artifact.root, folder, dirs_exist_ok=True)
         store.put(asset, "made", artifact.model_copy(update={"root": folder}))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory):
+    """Two pairs of key files; the first one signs."""
+    from cryptography.hazmat.primitives import serialization as to
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder, found = tmp_path_factory.mktemp("keys"), {}
+    for name in ("own", "other"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption())
+        public = key.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo)
+        for kind, content in (("key", private), ("pub", public)):
+            found[f"{name}.{kind}"] = folder / f"{name}.{kind}"
+            found[f"{name}.{kind}"].write_bytes(content)
+    return found

@@ -73,7 +73,7 @@ def test_a_damaged_artifact_is_not_released(project, run):
     assert code == 2 and "adapter_model.safetensors was changed" in text and not (project / "out").exists()
 
 
-def test_a_push_that_broke_off_resumes_with_the_folder_that_is_there(project, run, monkeypatch):
+def test_a_push_that_broke_off_resumes_with_the_folder_that_is_there(project, run, keys, monkeypatch):
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
@@ -89,6 +89,10 @@ def test_a_push_that_broke_off_resumes_with_the_folder_that_is_there(project, ru
     hub.fails = {}
     code, text = run("release", "made", "--out", out, "--push", "me/model")
     assert code == 0 and "published: " in text and "verify.py" in hub.branches["main"]
+    code, text = run("release", "made", "--out", out, "--push", "me/model", "--sign", keys["own.key"])
+    assert code == 0 and "model.sig" in hub.branches["main"]
+    code, text = run("verify", out, "--key", keys["own.pub"])
+    assert code == 0 and "signature: signed" in text
     (out / "README.md").write_text("edited")
     code, text = run("release", "made", "--out", out, "--push", "me/model")
     assert code == 2 and "is not this release" in text

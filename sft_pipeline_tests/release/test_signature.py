@@ -13,23 +13,6 @@ from sft_pipeline_tests.release.conftest import sums_again
 signing = pytest.importorskip("model_signing.signing")
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """Two pairs of key files; the first one signs."""
-    from cryptography.hazmat.primitives import serialization as to
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    folder, found = tmp_path_factory.mktemp("keys"), {}
-    for name in ("own", "other"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        private = key.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption())
-        public = key.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo)
-        for kind, content in (("key", private), ("pub", public)):
-            found[f"{name}.{kind}"] = folder / f"{name}.{kind}"
-            found[f"{name}.{kind}"].write_bytes(content)
-    return found
-
-
 def test_a_release_is_unsigned_until_it_is_signed_and_then_by_its_signer_alone(release, keys):
     assert state(release, keys["own.pub"])[0] == "unsigned"
     sign(release, keys["own.key"])
