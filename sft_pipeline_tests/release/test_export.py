@@ -114,7 +114,6 @@ def test_gguf_without_llama_cpp_prints_the_command_and_answers_made_elsewhere_ar
     exported, passed, tmp_path, monkeypatch
 ):
     monkeypatch.delenv(gguf.LLAMA_CPP, raising=False)
-    monkeypatch.setattr("sft_pipeline.release.export.exports.merge", lambda *given: None)
     (result,) = exported(kinds=["gguf"]).results
     assert result.verdict == "not_judged" and "convert_hf_to_gguf.py exports/merged --outfile" in result.detail
     (tmp_path / "out").rename(tmp_path / "first")
@@ -126,6 +125,7 @@ def test_gguf_without_llama_cpp_prints_the_command_and_answers_made_elsewhere_ar
     declared = {"kinds": ["gguf"], "outputs": {"gguf": "llama.jsonl"}}
     (result,) = exported(**declared).results
     assert result.verdict == "accepted" and result.engine == "answers of llama.jsonl"
+    assert result.files == () and "the file is not kept here" in result.detail
     assert supplied(experiment(export=declared), tmp_path)["gguf"]
     with pytest.raises(SpecificationError, match=r"export.outputs.gguf: there is no file"):
         supplied(experiment(export=declared | {"outputs": {"gguf": "none.jsonl"}}), tmp_path)
@@ -138,10 +138,12 @@ def test_llama_cpps_converter_is_called_where_it_is_at_hand(tmp_path, monkeypatc
     script = tool / "convert_hf_to_gguf.py"
     script.write_text("import sys; open(sys.argv[3], 'w').write(' '.join(sys.argv[4:]))")
     monkeypatch.setenv(gguf.LLAMA_CPP, str(tool))
-    assert gguf.convert(merged, out, "q8_0") == "" and (out / "model.gguf").read_text() == "--outtype q8_0"
+    assert gguf.converter() == script
+    gguf.convert(script, merged, out, "q8_0")
+    assert (out / "model.gguf").read_text() == "--outtype q8_0"
     script.write_text("raise SystemExit('no such architecture')")
     with pytest.raises(ModelError, match="converter failed: no such architecture"):
-        gguf.convert(merged, out, "q8_0")
+        gguf.convert(script, merged, out, "q8_0")
 
 
 @pytest.fixture(scope="module")

@@ -70,21 +70,21 @@ def export(
             remedy = "Find out why the training left it so (FSDP with torch.compile is one way), and train again."
             results.append(ExportResult(**shown, verdict="dead_adapter", detail=detail, remedy=remedy))
             continue
-        folder, todo = out / kind, ""
+        folder = out / kind
         folder.mkdir()
-        if kind == "gguf":
-            todo = _gguf(experiment, base, adapter, work, folder)
-        else:
+        converter = gguf.converter() if kind == "gguf" else None
+        if converter is not None:
+            _gguf(converter, experiment, base, adapter, work, folder)
+        elif kind != "gguf":
             merge(base, experiment.model, adapter.root / "adapter", kind, folder)
         if kind in declared.outputs:
             file = inside(declared.outputs[kind], root, f"export.outputs.{kind}")
             outputs, engine = {str(o.id): o.output or "" for o in read_outputs(file)}, f"answers of {file.name}"
         elif kind == "gguf":
-            detail = todo or "converted, but not answered: llama.cpp answers elsewhere"
+            done = "converted, but not answered: llama.cpp answers elsewhere"
+            detail = done if converter else gguf.by_hand(declared.gguf_type)
             remedy = "Let llama.cpp answer every test item greedily, and name the answers in export.outputs.gguf."
             results.append(ExportResult(**shown, verdict="not_judged", detail=detail, remedy=remedy))
-            if todo:
-                folder.rmdir()
             continue
         else:
             outputs, engine = answers(experiment, folder, kind, test, work / kind)
@@ -94,7 +94,8 @@ def export(
         )
         if result.verdict == "accepted":
             names = tuple(path.relative_to(out).as_posix() for path in files_below(folder))
-            result = result.model_copy(update={"files": names})
+            detail = result.detail if names else f"{result.detail}; converted elsewhere, the file is not kept here"
+            result = result.model_copy(update={"files": names, "detail": detail})
         else:
             shutil.rmtree(folder)
         log.info("export %s: %s: %s", kind, result.verdict, result.detail)
@@ -149,14 +150,16 @@ def answers(
     return {row["id"]: answer.text for row, answer in zip(rows, made, strict=True)}, name
 
 
-def _gguf(experiment: Experiment, base: ModelSnapshot, adapter: AdapterSnapshot, work: Path, folder: Path) -> str:
-    """Convert the merged model, where the converter is at hand; returns what is to be done otherwise."""
+def _gguf(
+    converter: Path, experiment: Experiment, base: ModelSnapshot, adapter: AdapterSnapshot, work: Path, folder: Path
+) -> None:
+    """Merge, and convert the merged model."""
     merged = work / "gguf"
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir(parents=True)
-    merge(base, experiment.model, adapter.root / "adapter", "merged", merged)
     try:
-        return gguf.convert(merged, folder, experiment.export.gguf_type)
+        merge(base, experiment.model, adapter.root / "adapter", "merged", merged)
+        gguf.convert(converter, merged, folder, experiment.export.gguf_type)
     finally:
         shutil.rmtree(merged, ignore_errors=True)
 

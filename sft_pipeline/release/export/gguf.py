@@ -1,4 +1,4 @@
-"""GGUF by llama.cpp, where it is at hand: its converter, and its server for the answers."""
+"""GGUF by the converter of llama.cpp, where that is at hand."""
 
 import os
 import shlex
@@ -21,27 +21,26 @@ def converter() -> Path | None:
     return script if named and script.is_file() else None
 
 
-def command(python: str, script: Path, merged: Path, out: Path, outtype: str) -> list[str]:
-    """The converter's command line."""
-    return [python, str(script), str(merged), "--outfile", str(out), "--outtype", outtype]
+def by_hand(outtype: str) -> str:
+    """What is to be done where the converter is not at hand."""
+    paths = Path("llama.cpp/convert_hf_to_gguf.py"), Path("exports/merged"), Path(f"exports/gguf/{FILE}")
+    return (
+        f"llama.cpp is not at hand ({LLAMA_CPP} names no folder with convert_hf_to_gguf.py). Convert the merged model: "
+        f"{shlex.join(_command('python', *paths, outtype))}; let llama.cpp answer the test items greedily with the "
+        "experiment's prompt, and name the answers in export.outputs.gguf"
+    )
 
 
-def convert(merged: Path, out: Path, outtype: str) -> str:
-    """Convert the merged model; returns what is to be done by hand, empty where it was converted.
+def convert(script: Path, merged: Path, out: Path, outtype: str) -> None:
+    """Convert the merged model.
 
     Raises:
         ModelError: the converter failed.
     """
-    script = converter()
-    if script is None:
-        by_hand = Path("llama.cpp/convert_hf_to_gguf.py"), Path("exports/merged"), Path(f"exports/gguf/{FILE}")
-        shown = shlex.join(command("python", *by_hand, outtype))
-        return (
-            f"llama.cpp is not at hand ({LLAMA_CPP} names no folder with convert_hf_to_gguf.py). Convert the merged model: "
-            f"{shown}; let llama.cpp answer the test items greedily with the experiment's prompt, and name the answers in "
-            "export.outputs.gguf"
-        )
-    ran = subprocess.run(command(sys.executable, script, merged, out / FILE, outtype), capture_output=True, text=True)
+    ran = subprocess.run(_command(sys.executable, script, merged, out / FILE, outtype), capture_output=True, text=True)
     if ran.returncode:
         raise ModelError(f"export gguf: llama.cpp's converter failed: {ran.stderr.strip()[-500:]}")
-    return ""
+
+
+def _command(python: str, script: Path, merged: Path, out: Path, outtype: str) -> list[str]:
+    return [python, str(script), str(merged), "--outfile", str(out), "--outtype", outtype]
