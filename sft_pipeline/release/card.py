@@ -217,9 +217,11 @@ def _rows(found: Mapping[str, Artifact], split: str) -> int:
 def _limits(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
     """What was declared, and what follows from what was looked at."""
     said = list(experiment.release.limits)
+    source = "the declared test file" if experiment.data.test else "the same source as the training rows"
+    decoding = "sampled answers" if experiment.generation.sampling else "greedy decoding"
     said.append(
-        f"Judged on {_rows(found, 'test'):,} test items of the same source as the training rows, with greedy decoding: "
-        "nothing is known of other tasks, prompts or languages."
+        f"Judged on {_rows(found, 'test'):,} test items of {source}, with {decoding}: nothing is known of other tasks, "
+        "prompts or languages."
     )
     if not _capabilities(found):
         said.append("General capabilities (MMLU and others) were not measured: what the model forgot is not known.")

@@ -51,6 +51,13 @@ def test_the_card_is_one_that_the_hub_reads_with_the_figures_of_the_artifacts(pa
     assert entry["value"] == round(overall.sft_rate, 6) and entry["dataset"]["id"] == "local/made"
 
 
+def test_the_card_says_how_and_on_what_was_judged(passed, made, tmp_path):
+    assert "of the same source as the training rows, with greedy decoding" in (made / "README.md").read_text()
+    data = {"source": {"kind": "embedded"}, "test": {"kind": "file", "path": "test.jsonl"}}
+    build(passed, experiment(data=data, generation={"sampling": {"seed": 1}}), "made", tmp_path, "report")
+    assert "of the declared test file, with sampled answers" in (tmp_path / "README.md").read_text()
+
+
 def test_foreign_text_has_no_effect_in_a_card(passed, tmp_path):
     release = {"name": HOSTILE, "limits": [HOSTILE], "license": "mit", "base_license": HOSTILE}
     build(passed, experiment(description=HOSTILE, release=release), "made", tmp_path)
