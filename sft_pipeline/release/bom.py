@@ -9,6 +9,7 @@ from typing import Any
 import sft_pipeline
 from sft_pipeline.artifacts import Artifact, GateReport, InstructionDataset, ModelSnapshot
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.environment import LIBRARIES
 from sft_pipeline.release.eligibility import part
 
 NAMESPACE = uuid.UUID("6f2b8f0e-5a0c-5d5e-9c1e-7d6c2f1b9a10")
@@ -85,12 +86,11 @@ def bom(
         for asset, artifact in found.items()
         if isinstance(artifact, InstructionDataset)
     ]
-    known = {"python", "platform", "machine", "cores", "commit", "device", "cuda", "threads", "instructions"}
     libraries = [
         component(ComponentType.LIBRARY, f"pkg:pypi/{library}@{version}", library, version=version,
                   purl=PackageURL("pypi", None, library, version))
         for library, version in sorted(training["environment"].items())
-        if library not in known
+        if library in LIBRARIES
     ]  # fmt: skip
     made = Bom(
         components=[parent, *data, *libraries],

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +82,7 @@ def build(
     data, croissant = card.data_card(found, experiment, title)
     _text(out / "data" / "README.md", data)
     _text(out / "data" / "croissant.json", croissant)
-    subjects = _subjects(out, kind)
+    subjects = _subjects(out, kind, origin)
     _text(out / "bom.cdx.json", bom.bom(found, subjects, experiment, title, training))
     _json(out / verify.LINEAGE, {"experiment": name, "artifacts": {a: _described(x) for a, x in found.items()}})
     _json(out / verify.STATEMENT, statement(found, subjects, specification, training))
@@ -136,13 +136,11 @@ def _copied(
     return origin
 
 
-def _subjects(out: Path, kind: str) -> dict[str, str]:
+def _subjects(out: Path, kind: str, origin: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """What is released: adapter, tokenizer and exports; of a report the gate's report."""
-    if kind == "report":
-        return {"reports/gate.json": hash_file(out / "reports" / "gate.json")}
-    own = {"README.md", "TRAINING_SUCCESS", "training_manifest.json", "baseline_metrics.json", "specification.yaml"}
-    names = [path.name for path in out.iterdir() if path.is_file() and path.name not in own]
-    names += [path.relative_to(out).as_posix() for path in files_below(out) if path.is_relative_to(out / "exports")]
+    names = ["reports/gate.json"]
+    if kind == "release":
+        names = [n for n, (_, file) in origin.items() if file.startswith("adapter/") or n.startswith("exports/")]
     return {name: hash_file(out / name) for name in sorted(names)}
 
 
