@@ -21,6 +21,7 @@ from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.hashing import files_below, hash_file
 from sft_pipeline.release import bom, card, cost, verify
+from sft_pipeline.release.data_card import data_card
 from sft_pipeline.release.eligibility import OPTIONAL, PARTS, part, problems
 from sft_pipeline.release.statement import statement
 
@@ -79,7 +80,7 @@ def build(
     _text(out / "README.md", readme)
     if kind == "release":
         _text(out / ".eval_results" / "results.yaml", yaml.safe_dump(results, sort_keys=False, allow_unicode=True))
-    data, croissant = card.data_card(found, experiment, title)
+    data, croissant = data_card(found, experiment, title)
     _text(out / "data" / "README.md", data)
     _text(out / "data" / "croissant.json", croissant)
     subjects = _subjects(out, kind, origin)

@@ -1,4 +1,4 @@
-"""The cards: README.md for the hub with `model-index`, `.eval_results/`, and the data card; filled from the artifacts."""
+"""The model card: README.md for the hub with `model-index`, and `.eval_results/`; filled from the artifacts."""
 
 import html
 import re
@@ -23,6 +23,15 @@ from sft_pipeline.release.eligibility import part
 from sft_pipeline.report.excerpt import HIDDEN, sign
 
 UNKNOWN = "not declared"
+
+DATASETS = {
+    "mmlu": "cais/mmlu",
+    "humaneval": "openai/openai_humaneval",
+    "gsm8k": "openai/gsm8k",
+    "truthfulqa": "truthfulqa/truthful_qa",
+    "hellaswag": "Rowan/hellaswag",
+}
+"""The hub's datasets of the benchmarks, by their names in evaluation.capabilities."""
 
 
 def plain(text: object) -> str:
@@ -127,51 +136,6 @@ def model_card(
     return card.content, eval_result_entries_to_yaml(entries)
 
 
-def data_card(found: Mapping[str, Artifact], experiment: Experiment, name: str) -> tuple[str, str]:
-    """data/README.md and data/croissant.json: what the data are, their quality and the leakage proof; no row of them."""
-    from sft_pipeline.dataset import croissant
-
-    raw, clean = (part(found, f"{stage}_dataset", InstructionDataset) for stage in ("raw", "clean"))
-    splits = {name: part(found, f"{name}_split", InstructionDataset) for name in ("train", "dev", "test")}
-    test = splits["test"]
-    text = [f"# Data of {plain(name)}", ""]
-    text += ["The rows are not part of the release; [croissant.json](croissant.json) names their files by hash.", ""]
-    text += _table(("source", "schema", "rows read", "rows kept", "duplicates and filtered"),
-                   [(plain(raw.source), plain(raw.source_schema), raw.rows + sum(raw.rejected.values()), clean.rows,
-                     sum(clean.rejected.values()))])  # fmt: skip
-    text += [
-        "## Splits",
-        "",
-        *_table(("split", "rows", "version"), [(p, d.rows, d.version) for p, d in splits.items()]),
-    ]
-    text += ["## Rejected rows", ""]
-    text += _table(("reason", "rows"), sorted((plain(k), v) for k, v in (raw.rejected | clean.rejected).items()))
-    text += ["## Quality", "", *_table(
-        ("figure", "value", "limit"),
-        [(plain(t.name), f"{t.value:.4g}", f"{t.direction} {t.limit:g}") for t in clean.thresholds],
-    )]  # fmt: skip
-    text += _table(("statistic", "value"), [(plain(k), f"{v:.6g}") for k, v in sorted(clean.statistics.items())])
-    if test.proof:
-        figures = test.proof.model_dump(mode="json", exclude={"leaks", "nearest"})
-        text += ["## Leakage proof of the test split", ""]
-        text += _table(("figure", "value"), [(k, plain(v)) for k, v in figures.items() if v not in ("", None, [])])
-    described = croissant.text(
-        name,
-        {name: split.path(split.ROWS) for name, split in splits.items()},
-        {name: f"{name}_split/{split.ROWS}" for name, split in splits.items()},
-        description=f"{experiment.description} Train, dev and test rows; the files are not part of this folder. Source: "
-        f"{raw.source}",
-    )
-    return "\n".join(text).rstrip() + "\n", described
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    if not rows:
-        return ["none", ""]
-    made = [head, ["---"] * len(head), *rows]
-    return [*("| " + " | ".join(map(str, row)) + " |" for row in made), ""]
-
-
 def _capabilities(found: Mapping[str, Artifact]) -> Sequence[BenchmarkResult]:
     report = found.get("capability_report")
     return report.results if isinstance(report, CapabilityReport) else ()
@@ -230,13 +194,3 @@ def _limits(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
     gate = part(found, "gate_report", GateReport)
     said += [f"{r.criterion}: {r.detail}" for r in gate.reasons if r.outcome == "info" and r.id == "worse_types"]
     return said
-
-
-DATASETS = {
-    "mmlu": "cais/mmlu",
-    "humaneval": "openai/openai_humaneval",
-    "gsm8k": "openai/gsm8k",
-    "truthfulqa": "truthfulqa/truthful_qa",
-    "hellaswag": "Rowan/hellaswag",
-}
-"""The hub's datasets of the benchmarks, by their names in evaluation.capabilities."""
