@@ -1,5 +1,6 @@
 """The data card: what the data are, their quality and the leakage proof; no row of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sft_pipeline.artifacts import Artifact, InstructionDataset
@@ -24,8 +25,11 @@ def data_card(found: Mapping[str, Artifact], experiment: Experiment, name: str) 
         "",
         *_table(("split", "rows", "version"), [(p, d.rows, d.version) for p, d in splits.items()]),
     ]
+    rejected: Counter[str] = Counter()
+    for dataset in (raw, clean, *splits.values()):
+        rejected.update(dataset.rejected)
     text += ["## Rejected rows", ""]
-    text += _table(("reason", "rows"), sorted((plain(k), v) for k, v in (raw.rejected | clean.rejected).items()))
+    text += _table(("reason", "rows"), sorted((plain(k), v) for k, v in rejected.items()))
     text += ["## Quality", "", *_table(
         ("figure", "value", "limit"),
         [(plain(t.name), f"{t.value:.4g}", f"{t.direction} {t.limit:g}") for t in clean.thresholds],

@@ -112,7 +112,7 @@ class Lineage:
             out,
             stage=stage,
             rows=n,
-            rejected={"empty": 3} if stage == "clean" else {},
+            rejected={"clean": {"empty": 3}, "train": {"leak": 2}}.get(stage, {}),
             source=f"made.jsonl (sha256 {'0' * 64}, 12 bytes)",
             unreadable=(SECRET,) if stage == "raw" else (),
             statistics={"median": 2.0},

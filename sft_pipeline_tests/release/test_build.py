@@ -51,6 +51,10 @@ def test_the_card_is_one_that_the_hub_reads_with_the_figures_of_the_artifacts(pa
     assert entry["value"] == round(overall.sft_rate, 6) and entry["dataset"]["id"] == "local/made"
 
 
+def test_the_data_card_counts_what_each_stage_rejected(made):
+    assert "| empty | 3 |\n| leak | 2 |\n" in (made / "data" / "README.md").read_text()
+
+
 def test_the_card_says_how_and_on_what_was_judged(passed, made, tmp_path):
     assert "of the same source as the training rows, with greedy decoding" in (made / "README.md").read_text()
     data = {"source": {"kind": "embedded"}, "test": {"kind": "file", "path": "test.jsonl"}}
