@@ -12,9 +12,17 @@ from sft_pipeline.errors import PreconditionError
 from sft_pipeline.provenance.hashing import files_below
 from sft_pipeline.release import cost
 from sft_pipeline.release.build import build
+from sft_pipeline.release.eligibility import OPTIONAL, PARTS
 from sft_pipeline_tests.release.conftest import SECRET, Lineage, experiment
 
 HOSTILE = "<script>alert(1)</script> | a `b` [c](javascript:d) \u202e {{ 7 * 7 }} **e**"
+
+
+def test_the_asset_takes_what_a_release_holds():
+    import sft_pipeline.lineage.assets.release  # noqa: F401 - it declares the asset
+    from sft_pipeline.lineage.asset import ASSETS
+
+    assert ASSETS["release"].consumes == (*PARTS, *OPTIONAL)
 
 
 @pytest.mark.slow
