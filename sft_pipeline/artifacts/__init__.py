@@ -97,7 +97,6 @@ __all__ = [
     "ModelComparison",
     "ModelRate",
     "ModelScore",
-    "ModelScore",
     "ModelSnapshot",
     "Perplexity",
     "PlannedBenchmark",

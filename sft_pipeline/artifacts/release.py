@@ -1,6 +1,6 @@
 """Exports of the gated adapter, and the release."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -30,8 +30,6 @@ class ExportResult(Frozen):
 
 class ExportReport(Artifact):
     """Exports in a folder each, `<kind>/`, with their answers (`<kind>.parquet`), and `exports.json`."""
-
-    VOLATILE: ClassVar[tuple[str, ...]] = ()
 
     results: tuple[ExportResult, ...] = ()
 

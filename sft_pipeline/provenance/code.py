@@ -48,8 +48,8 @@ def code_hash(*modules: str) -> str:
 def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
     """The named modules and every module of the package that they import, directly or through others.
 
-    An import within a function counts like any other. So does a template, a style or a script that a page names. What `importlib` imports by a name that is made at run time
-    cannot be seen.
+    An import within a function counts like any other. So does a template, a style, a script or a table that is named by its
+    file's name. What `importlib` imports by a name that is made at run time cannot be seen.
 
     Args:
         modules: as in `code_hash`.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 TIMEOUT = 60.0
 """Seconds without an answer to a question about the repository."""
 
-
 HUBS_OWN = ".gitattributes"
 """The hub's own file, which says which files are large: it makes and changes it."""
 
@@ -45,6 +44,7 @@ def push(folder: Path, repo: str, *, revision: str = "main", public: bool = Fals
         PushError: the hub refuses or does not answer, or lists other files afterwards.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.hf_api import RepoFile
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
@@ -62,8 +62,6 @@ def push(folder: Path, repo: str, *, revision: str = "main", public: bool = Fals
         added = [CommitOperationAdd(name, path) for name, path in names.items()]
         title = f"Release {folder.name}"
         commit = api.create_commit(repo, [*operations, *added], commit_message=title, revision=revision)
-        from huggingface_hub.hf_api import RepoFile
-
         entries = api.list_repo_tree(repo, recursive=True, revision=commit.oid)
         listed = {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and entry.path != HUBS_OWN}
     wrong = sorted(names.keys() ^ listed.keys())

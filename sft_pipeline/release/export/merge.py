@@ -29,8 +29,10 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
         out: empty folder.
 
     Raises:
-        ModelError: the adapter is for another base; there is nothing to dequantise, or the architecture cannot be dequantised; the merge gave NaN.
+        ModelError: the adapter is for another base, there is nothing to dequantise, the architecture cannot be dequantised,
+            or the merge gave NaN.
     """
+    import torch
     from torch.nn.utils.parametrize import ParametrizationList
 
     require_fit(adapter, base.root)
@@ -47,8 +49,7 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
             raise ModelError(
                 "export merged_dequantized: this architecture holds quantised stacks of experts: export merged"
             )
-        model = model.dequantize()
-        _to_declared(model, spec)
+        model = model.dequantize().to(getattr(torch, spec.dtype))
     try:
         merged = loader.attach_adapter(model, adapter).merge_and_unload(safe_merge=True)
     except ValueError as error:
@@ -68,9 +69,3 @@ def dead(weights: Path) -> bool:
     with safe_open(weights, framework="pt") as tensors:
         names = [name for name in tensors.keys() if "lora_B" in name]  # noqa: SIM118
         return not any(bool(tensors.get_tensor(name).any()) for name in names)
-
-
-def _to_declared(model: "PreTrainedModel", spec: BaseModelSpec) -> None:
-    import torch
-
-    model.to(getattr(torch, spec.dtype))
