@@ -1,11 +1,14 @@
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from sft_pipeline.artifacts import ReviewRequest
+from sft_pipeline.artifacts import GateReport, ReviewRequest
 from sft_pipeline.cli import app
+from sft_pipeline.evaluation.statistics.paired import from_counts
 from sft_pipeline.experiment import Review
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.review.make import make
@@ -99,9 +102,16 @@ def test_what_cannot_be_made_says_why(files, monkeypatch, arguments, said):
 def test_an_experiment_gives_its_stored_answers_or_the_request_that_it_declares(toy_project, small, tmp_path):
     made = run("make", "toy", "--out", tmp_path / "none")
     assert made.exit_code == 2 and "gate_report of experiment toy was never materialized" in made.output
+    store = Store(toy_project / "store")
+    judged = store.new_folder()
+    pq.write_table(pa.Table.from_pylist(simulated.rows(simulated.rng(3), 60)[0]), judged / "items.parquet")
+    verdict = {"verdict": "pass", "overall": from_counts("all", 20, 5, 15, 20), "test": "exact", "alpha": 0.01}
+    store.put("gate_report", "toy", GateReport.finalize(judged, **verdict, types=(), protected=(), reasons=()))
+    made = run("make", "toy", "--raters", 1, "--items-per-rater", 12, "--out", tmp_path / "undeclared")
+    assert made.exit_code == 0 and "rater-1: 12 pairs" in made.output
+    assert sum(read_key(tmp_path / "undeclared" / "key.json").population.values()) == 60
     specification = toy_project / "specs" / "toy.yaml"
     specification.write_text(specification.read_text() + "  review: {returned: back, items_per_rater: 20}\n")
-    store = Store(toy_project / "store")
     key, folder, _ = small
     fields = {"request": key.request, "tasks": {"rater-1": 20, "rater-2": 20}}
     copied = store.new_folder()
