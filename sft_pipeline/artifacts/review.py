@@ -26,7 +26,7 @@ class ReviewTask(Frozen):
     """An item on a rater's page."""
 
     task: str = Field(description="Its name on the page, which tells nothing of the item.")
-    item: str = Field(description="Place of the item in the key, by id.")
+    item: str = Field(description="Key of the item in `items`.")
     kind: Literal["item", "repeat", "catch"]
     base_first: bool = Field(description="Of a catch trial: whether the base's text is shown twice.")
 

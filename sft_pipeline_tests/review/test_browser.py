@@ -166,9 +166,7 @@ def test_a_page_of_100_real_pairs_opens_in_a_second(chromium, real_pairs, tmp_pa
     assert min(took) < 1000
 
 
-HOSTILE = '<script>document.title="owned"</script></div></section><img src=x onerror=alert(1)>\u202e\r\n\x00\ud83d {{ 7*7 }}'.replace(
-    "\ud83d", ""
-)
+HOSTILE = '<script>document.title="owned"</script></div></section><img src=x onerror=alert(1)>\u202e\r\n\x00 {{ 7*7 }}'
 
 
 @pytest.mark.slow

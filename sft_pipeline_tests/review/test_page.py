@@ -1,5 +1,3 @@
-import re
-
 from sft_pipeline.experiment import Review
 from sft_pipeline.report.rendering import about
 from sft_pipeline.report.review import html
@@ -51,7 +49,8 @@ def test_foreign_texts_are_escaped_and_what_hides_is_shown():
     rows = [row | {"instruction": HOSTILE, "base_output": f"{HOSTILE} {row['id']}"} for row in rows]
     key = draw(rows, Review(returned="x", guide=HOSTILE), "e")
     page = html.page(key, "rater-1", texts_of(key, "rater-1"), {"t1": {"note": HOSTILE}})
-    assert page.count("<script") == 2 and "<img" not in page and "49" not in re.findall(r"\{\{.*?\}\}", page)
+    assert page.count("<script") == 2 and "<img" not in page
+    assert "alert(1)&gt;{{ 7*7 }}" in page and "&gt;49" not in page
     assert "U+202E" in page and "\u202e" not in page and "\x00" not in page
     assert "connect-src 'self'" in page
     assert "connect-src" not in html.page(key, "rater-1", texts_of(key, "rater-1"))
