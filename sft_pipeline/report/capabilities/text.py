@@ -66,8 +66,10 @@ def difference(result: BenchmarkResult) -> str:
 
 def outcome(result: BenchmarkResult) -> str:
     """Verdict with its margin, and what would decide."""
-    if result.verdict is None or result.margin is None:
-        return "reported only" if result.margin is None else "–"
+    if result.margin is None:
+        return "reported only"
+    if result.verdict is None:
+        return "–"
     more = f"; {result.items_to_decide:,} items would decide" if result.items_to_decide else ""
     return f"{result.verdict} (margin {100 * result.margin:g}){more}"
 

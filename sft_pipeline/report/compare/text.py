@@ -43,8 +43,8 @@ def scores_summary(report: ScoreReport) -> str:
 def scores_notes(report: ScoreReport) -> list[str]:
     """What a reader must know besides the tables of scores, a sentence each."""
     found = [
-        f"The score {report.metric} is no boolean, and no threshold was declared: the scores themselves are compared. Whether more "
-        "is better, the harness says.",
+        f"The score {report.metric} is a number, and no threshold was declared: the scores themselves are compared. Whether higher "
+        "is better depends on the metric.",
         f"A difference is shown where p of the sign-flip test, adjusted by Holm over the {len(report.comparisons)} comparisons, is "
         f"at most {report.alpha:g}. Test and bootstrap interval exchange and draw whole clusters ({report.clusters}).",
     ]
