@@ -122,7 +122,8 @@ def model_card(
         guarantees=[[plain(p.name), p.verdict, f"{p.margin:g}", _lift(p.result), p.result.n] for p in gate.protected],
         capabilities=[_capability(result) for result in capabilities],
         exports=[
-            [plain(r.kind), r.verdict, _number(r.changed_share), _lift(r.overall.result) if r.overall else ""]
+            [plain(r.kind), r.verdict if r.files else f"{r.verdict}, not in this folder", _number(r.changed_share),
+             _lift(r.overall.result) if r.overall else ""]
             for r in (exports.results if isinstance(exports, ExportReport) else ())
         ],
         limits=[plain(limit) for limit in _limits(found, experiment)],

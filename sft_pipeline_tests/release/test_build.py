@@ -171,6 +171,7 @@ def test_a_refused_export_is_no_part_of_a_release_and_stops_it(passed, tmp_path)
     accepted.mkdir()
     made = build(found("accepted"), declared, "made", accepted)
     assert "exports/merged/model.safetensors" in made.files
+    assert "| merged | accepted |" in (accepted / "README.md").read_text()
     statement = json.loads((accepted / "provenance.intoto.json").read_text())
     assert "exports/merged/model.safetensors" in {s["name"] for s in statement["subject"]}
 

@@ -170,6 +170,30 @@ def small(tmp_path_factory):
     return base, folder / "adapter"
 
 
+@pytest.mark.slow
+def test_gguf_is_converted_from_the_merged_export_or_from_one_that_is_made_for_it(
+    exported, passed, small, tmp_path, monkeypatch
+):
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.write_text("import os, sys; print(sys.argv[1], *os.listdir(sys.argv[1]), file=open(sys.argv[3], 'w'))")
+    monkeypatch.setenv(gguf.LLAMA_CPP, str(tmp_path))
+    adapter = passed["lora_adapter"].model_copy(update={"root": small[1].parent})
+    found = passed | {"base_model": small[0], "lora_adapter": adapter}
+    answers = "".join(
+        json.dumps({"id": id, "output": text}) + "\n" for id, text in texts(passed["sft_generations"]).items()
+    )
+    (tmp_path / "merged.jsonl").write_text(answers)
+    first, second = exported(found, kinds=["merged", "gguf"], outputs={"merged": "merged.jsonl"}).results
+    assert (first.verdict, second.verdict) == ("accepted", "not_judged") and "converted" in second.detail
+    place, *files = (tmp_path / "out" / "gguf" / "model.gguf").read_text().split()
+    assert place == str(tmp_path / "out" / "merged") and "model.safetensors" in files
+    (tmp_path / "out").rename(tmp_path / "first")
+    (tmp_path / "work").rename(tmp_path / "first_work")
+    exported(found, kinds=["gguf"])
+    place, *files = (tmp_path / "out" / "gguf" / "model.gguf").read_text().split()
+    assert place == str(tmp_path / "work" / "gguf") and "model.safetensors" in files and not Path(place).exists()
+
+
 def logits(model):
     import torch
 

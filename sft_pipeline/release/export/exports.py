@@ -153,15 +153,16 @@ def answers(
 def _gguf(
     converter: Path, experiment: Experiment, base: ModelSnapshot, adapter: AdapterSnapshot, work: Path, folder: Path
 ) -> None:
-    """Merge, and convert the merged model."""
-    merged = work / "gguf"
-    shutil.rmtree(merged, ignore_errors=True)
-    merged.mkdir(parents=True)
+    """Convert the merged model: the export `merged` where it was accepted, otherwise one that is made for this."""
+    accepted, own = folder.parent / "merged", work / "gguf"
+    shutil.rmtree(own, ignore_errors=True)
     try:
-        merge(base, experiment.model, adapter.root / "adapter", "merged", merged)
-        gguf.convert(converter, merged, folder, experiment.export.gguf_type)
+        if not accepted.is_dir():
+            own.mkdir(parents=True)
+            merge(base, experiment.model, adapter.root / "adapter", "merged", own)
+        gguf.convert(converter, accepted if accepted.is_dir() else own, folder, experiment.export.gguf_type)
     finally:
-        shutil.rmtree(merged, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _write(outputs: dict[str, str], path: Path) -> None:
