@@ -10,7 +10,9 @@ _HASH = "sha256:"
 
 
 def require_fit(adapter: Path, base: Path, revision: str = "") -> None:
-    """Compare every adapted layer with the base's, and the base with that of the training where its manifest is there.
+    """Put the adapter on the base without its weights, and compare the base with that of the training where its manifest is there.
+
+    PEFT itself only warns of layers that the adapter does not have, and ignores those that the base does not have.
 
     Args:
         adapter: folder with adapter_config.json and adapter_model.safetensors; training_manifest.json lies in it, or beside it.
@@ -18,30 +20,27 @@ def require_fit(adapter: Path, base: Path, revision: str = "") -> None:
         revision: the base's, as a `ModelSnapshot` names it; empty: not compared.
 
     Raises:
-        ModelError: it adapts a layer that the base does not have, or one of another width, or was trained on other weights.
+        ModelError: it adapts other layers than those of the base, or layers of another width, or was trained on other weights.
     """
-    import torch
-    from safetensors import safe_open
+    from peft import PeftConfig, PeftModel
 
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (adapter / name).is_file():
+            raise ModelError(f"{adapter}: no adapter: {name} is missing.")
     try:
-        config = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        config = PeftConfig.from_pretrained(adapter)
+    except (OSError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{adapter}: no adapter: adapter_config.json: {error}") from error
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise ModelError(f"{adapter}: no adapter: adapter_model.safetensors is missing.")
-    layers = {name: m for name, m in meta_model(base).named_modules() if isinstance(m, torch.nn.Linear)}
-    with safe_open(adapter / "adapter_model.safetensors", "numpy") as weights:
-        names = [name for name in weights.keys() if ".lora_A." in name or ".lora_B." in name]  # noqa: SIM118
-        for name in names:
-            layer, part = name.removeprefix("base_model.model.").split(".lora_")
-            shape, found = tuple(weights.get_slice(name).get_shape()), layers.get(layer)
-            width = shape[1] if part.startswith("A") else shape[0]
-            if found is None or width != (found.in_features if part.startswith("A") else found.out_features):
-                own = "no such layer" if found is None else f"one of {found.in_features} to {found.out_features}"
-                raise ModelError(
-                    f"{adapter}: the adapter is for another base ({config.get('base_model_name_or_path') or 'which it does not name'}): "
-                    f"it changes {layer} at a width of {width}, and this base has {own}."
-                )
+    try:
+        model = PeftModel(meta_model(base), config, low_cpu_mem_usage=True)
+        keys = model.load_adapter(str(adapter), "default", torch_device="cpu", low_cpu_mem_usage=True)
+        unlike = [f"this base has no place for {key}" for key in keys.unexpected_keys]
+        unlike += [f"the adapter has no {key}, which it needs on this base" for key in keys.missing_keys]
+    except (RuntimeError, ValueError) as error:  # another shape; none of the layers
+        unlike = [line.strip() for line in str(error).splitlines() if "size mismatch" in line] or [str(error)]
+    if unlike:
+        named = config.base_model_name_or_path or "which it does not name"
+        raise ModelError(f"{adapter}: the adapter is for another base ({named}): {unlike[0]}")
     for manifest in (adapter / "training_manifest.json", adapter.parent / "training_manifest.json"):
         if not manifest.is_file():
             continue

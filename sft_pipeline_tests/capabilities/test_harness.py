@@ -155,9 +155,7 @@ def test_an_adapter_for_another_base_is_named(base, adapter, tmp_path):
     weights = load_file(adapter / "adapter_model.safetensors")
     name = next(name for name in weights if "q_proj.lora_A" in name)
     save_file(weights | {name: weights[name][:, :64].contiguous()}, tmp_path / "other" / "adapter_model.safetensors")
-    with pytest.raises(
-        ModelError, match=r"for another base .*q_proj at a width of 64, and this base has one of 128 to 128"
-    ):
+    with pytest.raises(ModelError, match=r"for another base .*size mismatch for .*q_proj.*\[4, 64\].*\[4, 128\]"):
         require_fit(tmp_path / "other", base.root)
     # The same shapes, and other weights: the manifest of the training tells.
     shutil.copytree(adapter, tmp_path / "run" / "adapter")
