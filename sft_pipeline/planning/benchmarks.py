@@ -36,7 +36,7 @@ def planned(
         items = min(count, benchmark.limit or count)
         shots = facts.shots if facts and benchmark.shots is None else benchmark.shots or 0
         per_item = facts.characters * (1 + shots) / (1 + facts.shots) if facts else 0
-        planned = PlannedBenchmark(
+        asked = PlannedBenchmark(
             name=name,
             items=items,
             margin=benchmark.margin,
@@ -45,14 +45,14 @@ def planned(
             tokens=round(items * per_item / CHARACTERS_PER_TOKEN),
             new_tokens=items * facts.new_tokens if facts else 0,
         )
-        found.append(planned)
-        if spec and planned.tolerable < 0:
+        found.append(asked)
+        if spec and asked.tolerable < 0:
             findings.append(
                 Finding(
                     rule="benchmark_undecidable",
                     severity="blocking" if spec.blocking == "undecided" else "warning",
                     evidence=f"benchmark {name}: even where no result changes, {items:,} items only rule out a loss of "
-                    f"{100 * planned.smallest_loss:.1f} points; tolerated are {100 * benchmark.margin:g}",
+                    f"{100 * asked.smallest_loss:.1f} points; tolerated are {100 * benchmark.margin:g}",
                     remedy=f"ask {items_to_decide(benchmark.margin):,} items or more, or tolerate more",
                 )
             )

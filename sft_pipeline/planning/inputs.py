@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
-from sft_pipeline.capabilities.measure import planned
+from sft_pipeline.capabilities.items import read as read_benchmark
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.evaluation.scoring.score import score_items
@@ -43,7 +43,8 @@ def plan_from_artifacts(
     with open_engine(experiment, base) as engine:
         headroom = successes(engine, experiment, dev, root)
     spec = experiment.evaluation.capabilities
-    counts = {name: len(found.items.items) for name, found in planned(spec, root).items()} if spec else None
+    declared = spec.benchmarks if spec else {}
+    counts = {name: len(read_benchmark(name, benchmark, root).items) for name, benchmark in declared.items()}
     return _measured(experiment, base, train, dev, test, engine.tokenizer, headroom, out, counts)
 
 

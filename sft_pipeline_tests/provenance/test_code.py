@@ -111,6 +111,10 @@ def test_the_imports_of_the_real_modules_are_followed():
     assert gate <= counted("gate_report")
     assert {"capabilities/benchmarks.yaml", "capabilities/world.yaml"} <= counted("capability_report")
     assert not any(module.startswith("diagnosis/rules/") for module in counted("lora_adapter"))
+    # A plan and the data need the items of a benchmark, not how they are asked, nor the page of their report.
+    items = {"capabilities/benchmarks.yaml", "capabilities/items.py"}
+    for asset in ("raw_dataset", "training_plan"):
+        assert {module for module in counted(asset) if "capabilities" in module} == items
 
 
 def test_what_is_left_out_is_there_and_would_be_counted():
