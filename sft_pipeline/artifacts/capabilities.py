@@ -58,14 +58,23 @@ class Perplexity(Frozen):
 
     rows: int
     tokens: int
-    base: float
-    sft: float | None = None
+    base: float | None = Field(
+        None, description="Of the base, or as the baseline records it; None where the baseline records none."
+    )
+    sft: float | None = Field(None, description="None where the base alone was measured.")
     limit: float = Field(description="Highest perplexity of the fine-tuned model, or of the base where it is alone.")
+
+    @property
+    def judged(self) -> float:
+        """The perplexity of the fine-tuned model, or of the base where it is alone."""
+        value = self.base if self.sft is None else self.sft
+        assert value is not None
+        return value
 
     @property
     def within(self) -> bool:
         """Whether the limit holds."""
-        return (self.base if self.sft is None else self.sft) <= self.limit
+        return self.judged <= self.limit
 
 
 class CapabilityReport(Artifact):

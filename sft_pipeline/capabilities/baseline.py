@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from sft_pipeline.artifacts import BenchmarkResult, CapabilityReport, Frozen, ModelScore
-from sft_pipeline.capabilities.harness import Scored
 from sft_pipeline.errors import DataError
 from sft_pipeline.specification import expand_path
 
@@ -40,10 +39,8 @@ class Baseline(Frozen):
     results: dict[str, BaselineMetric]
     conditions: dict[str, str] = {}
 
-    def reference(
-        self, name: str, facts: Mapping[str, Any], scored: Sequence[Scored], hashes: Mapping[str, str]
-    ) -> list[float]:
-        """The scores of a metric on the items that the other model was asked.
+    def reference(self, name: str, facts: Mapping[str, Any], items: int, hashes: Mapping[str, str]) -> list[float]:
+        """The scores of a metric on the `items` that the other model was asked.
 
         Raises:
             DataError: the baseline has no such metric, or was measured otherwise.
@@ -55,7 +52,7 @@ class Baseline(Frozen):
             )
         differing = [f for f in ("task", "version", "metric", "filter", "shots") if getattr(own, f) != facts[f]]
         differing += [f"{part}s" for part in hashes if own.hashes.get(part) != hashes[part]]
-        if differing or len(own.scores) != len(scored):
+        if differing or len(own.scores) != items:
             raise DataError(
                 f"the baseline's {name} was measured otherwise: {', '.join(differing) or 'items'} differ; ask the same items of the "
                 "same files with the same shots, limit, seed and version of the harness"
@@ -67,7 +64,7 @@ def load(written: str, root: Path) -> Baseline:
     """Read a baseline file.
 
     Raises:
-        DataError: it is none.
+        DataError: it cannot be read, or holds no results item by item.
     """
     path = expand_path(written, root)
     try:
@@ -91,13 +88,10 @@ def write(report: CapabilityReport, scores: Mapping[str, Sequence[float]], path:
         scores: that model's scores by metric and item.
         path: the file.
     """
-    perplexity = report.perplexity and (
-        report.perplexity.base if report.perplexity.sft is None else report.perplexity.sft
-    )
     own = ("benchmark", "task", "version", "metric", "filter", "shots", "n", "available", "hashes")
     baseline = Baseline(
         metrics={r.name: round(100 * _own(r).mean, 2) for r in report.results},
-        perplexity=perplexity,
+        perplexity=report.perplexity.judged if report.perplexity else None,
         results={
             r.name: BaselineMetric(**{f: getattr(r, f) for f in own}, score=_own(r), scores=tuple(scores[r.name]))
             for r in report.results

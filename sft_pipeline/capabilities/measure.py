@@ -219,7 +219,7 @@ class _Scores:
                     comparison.aligned(by_model[BASE], by_model[SFT], label)
                 scores = {m: [one.score for one in found] for m, found in by_model.items()}
                 if baseline:
-                    scores[BASE] = baseline.reference(label, facts, first, hashes)
+                    scores[BASE] = baseline.reference(label, facts, len(first), hashes)
                 own[label] = scores.get(SFT, scores[BASE])
                 margin = plan.benchmark.margin if decides else None
                 measured.append(comparison.Measured(facts, margin, scores[BASE], scores.get(SFT), hashes))
@@ -275,9 +275,8 @@ def _perplexity(
     if not tokens:
         raise DataError("the dev split has no response that the model can read: no perplexity can be taken")
     values = {model: math.exp(min(nats, 700.0)) for model, (_, _, nats) in found.items()}  # beyond that it is no float
-    if BASE not in values:
-        values[BASE] = baseline.perplexity if baseline and baseline.perplexity else values[SFT]
-    return Perplexity(rows=rows, tokens=tokens, base=values[BASE], sft=values.get(SFT), limit=limit)
+    base = baseline.perplexity if baseline else values[BASE]
+    return Perplexity(rows=rows, tokens=tokens, base=base, sft=values.get(SFT), limit=limit)
 
 
 def _judged(
@@ -286,8 +285,9 @@ def _judged(
     """Verdict and problems."""
     wrong = [f"{r.name} regressed: {_loss(r)}" for r in results if r.verdict == "regressed"]
     if perplexity and not perplexity.within:
-        value = perplexity.base if perplexity.sft is None else perplexity.sft
-        wrong.append(f"the perplexity of the dev split is {value:.4g}, above its limit of {perplexity.limit:g}")
+        wrong.append(
+            f"the perplexity of the dev split is {perplexity.judged:.4g}, above its limit of {perplexity.limit:g}"
+        )
     open_ = [f"{r.name} is undecided: {_loss(r)}{_needed(r)}" for r in results if r.verdict == "undecided"]
     if not compared:
         return {"verdict": None, "problems": tuple(wrong) if spec.blocking != "none" else ()}

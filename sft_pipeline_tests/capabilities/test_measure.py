@@ -1,6 +1,7 @@
 """The capability report: what it says, what it compares with, what blocks a release."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from jsonschema import Draft202012Validator
 
 from sft_pipeline.artifacts import CapabilityReport
 from sft_pipeline.capabilities import comparison, measure
+from sft_pipeline.capabilities.baseline import Baseline
 from sft_pipeline.capabilities.write_report import schema
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.statistics.paired import tango
 from sft_pipeline.experiment import Capabilities
+from sft_pipeline.report.capabilities import text
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,16 @@ def test_perplexity_over_its_limit_blocks_and_one_model_is_not_compared():
     assert measure._judged((), found, spec.model_copy(update={"blocking": "none"}), True)["problems"] == ()
     alone = measure._judged((), measure._perplexity({"base": (3, 9, 2.0)}, None, 20.0), spec, False)
     assert alone == {"verdict": None, "problems": ()}
+
+
+def test_a_baseline_without_perplexity_lends_the_base_none():
+    baseline = Baseline(metrics={}, results={})
+    found = measure._perplexity({"sft": (3, 9, 2.0)}, baseline, 20.0)
+    assert found.base is None and found.judged == found.sft and found.within
+    report = CapabilityReport(root=Path(), verdict=None, results=(), alpha=0.05, blocking="none", perplexity=found)
+    assert text.perplexity(report) == "7.389, within the limit of 20 (3 rows, 9 tokens)"
+    found = measure._perplexity({"sft": (3, 9, 2.0)}, baseline.model_copy(update={"perplexity": 5.0}), 20.0)
+    assert text.perplexity(report.model_copy(update={"perplexity": found})).startswith("5 → 7.389,")
 
 
 def test_without_a_declaration_nothing_is_measured_and_that_is_said(base, experiment_of, tmp_path):

@@ -78,6 +78,6 @@ def perplexity(report: CapabilityReport) -> str:
     """Both models' perplexity and the limit."""
     found = report.perplexity
     assert found is not None
-    both = f"{found.base:.4g}" if found.sft is None else f"{found.base:.4g} → {found.sft:.4g}"
+    both = " → ".join(f"{value:.4g}" for value in (found.base, found.sft) if value is not None)
     holds = "within" if found.within else "ABOVE"
     return f"{both}, {holds} the limit of {found.limit:g} ({found.rows:,} rows, {found.tokens:,} tokens)"
