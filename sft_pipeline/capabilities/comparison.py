@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import BenchmarkResult, CapabilityVerdict, ModelScore
-from sft_pipeline.capabilities.harness import Scored
+from sft_pipeline.capabilities.harness import ItemScore
 from sft_pipeline.evaluation.statistics.paired import holm, paired, tango, wilson
 from sft_pipeline.evaluation.statistics.power import best_lower_bound
 from sft_pipeline.evaluation.statistics.scores import PairedScores, paired_scores
@@ -138,7 +138,7 @@ def _items_to_decide(result: BenchmarkResult, one: Measured) -> int | None:
     return high
 
 
-def aligned(base: Sequence[Scored], sft: Sequence[Scored], name: str) -> None:
+def aligned(base: Sequence[ItemScore], sft: Sequence[ItemScore], name: str) -> None:
     """Make sure that both models were asked the same.
 
     Raises:
@@ -149,6 +149,6 @@ def aligned(base: Sequence[Scored], sft: Sequence[Scored], name: str) -> None:
             raise ValueError(f"{name}: the models were not asked the same item {first.position} of {first.task}")
 
 
-def digests(scored: Sequence[Scored]) -> dict[str, str]:
+def digests(scored: Sequence[ItemScore]) -> dict[str, str]:
     """SHA-256 over the harness's hashes of items, prompts and targets, in the order of the items."""
     return {part: hash_value([one.hashes[at] for one in scored]) for at, part in enumerate(("doc", "prompt", "target"))}

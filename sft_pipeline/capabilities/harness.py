@@ -8,8 +8,8 @@ import io
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +48,7 @@ SCORED = ("multiple_choice", "loglikelihood", "generate_until")
 """Kinds of tasks that score every item by itself."""
 
 
-class Scored(NamedTuple):
+class ItemScore(NamedTuple):
     """What one metric says of one item.
 
     Attributes:
@@ -106,7 +106,7 @@ def tasks(name: str, benchmark: Benchmark, items: Items, positions: Sequence[int
     return found
 
 
-def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict[tuple[str, str], list[Scored]]:
+def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict[tuple[str, str], list[ItemScore]]:
     """Ask `model` every item: the scores by metric and filter, in the order of the items.
 
     Args:
@@ -117,18 +117,9 @@ def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict
     model.file = file
     for task in tasks.values():
         task.task.set_fewshot_seed(EXAMPLES_SEED)
-    levels = {n: logging.getLogger(n).level for n in ("lm_eval", "lm_eval.api.task")}
-    for logger in levels:
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    try:
-        with redirect_stderr(io.StringIO()):  # a bar for each subject, whatever the terminal
-            found = evaluate(
-                model, {"tasks": {n: t.task for n, t in tasks.items()}}, bootstrap_iters=0, log_samples=True
-            )
-    finally:
-        for logger, level in levels.items():
-            logging.getLogger(logger).setLevel(level)
-    scores: dict[tuple[str, str], list[Scored]] = defaultdict(list)
+    with _errors_alone(), redirect_stderr(io.StringIO()):  # a bar for each subject, whatever the terminal
+        found = evaluate(model, {"tasks": {n: t.task for n, t in tasks.items()}}, bootstrap_iters=0, log_samples=True)
+    scores: dict[tuple[str, str], list[ItemScore]] = defaultdict(list)
     for name, task in tasks.items():
         generates = task.task.OUTPUT_TYPE == "generate_until"
         for sample in found["samples"][name]:
@@ -141,7 +132,7 @@ def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict
                         f"task {name}: its metric {metric} gives no single number per item, so it cannot be paired"
                     )
                 position = task.positions[sample["doc_id"]]
-                scores[metric, sample["filter"]].append(Scored(name, position, float(value), output, hashes))
+                scores[metric, sample["filter"]].append(ItemScore(name, position, float(value), output, hashes))
     return dict(scores)
 
 
@@ -247,7 +238,7 @@ class EngineModel(TemplateLM):
         self.cut += 1
         return context[len(context) + len(continuation) - limit :], continuation
 
-    def _kept(self, kind: str, asked: Any, order: list[int], compute: Any) -> list[Any]:
+    def _kept(self, kind: str, asked: Any, order: list[int], compute: Callable[[list[int]], list[Any]]) -> list[Any]:
         """Results in the order of the requests; those of an interrupted run are taken from where it kept them."""
 
         def timed(chunk: list[int]) -> list[Any]:
@@ -277,7 +268,7 @@ def _definitions(name: str, kind: str, root: Path) -> list[Path]:
 
 def _config(name: str, benchmark: Benchmark, path: Path) -> dict[str, Any]:
     """The definition in a task file, as it is asked here."""
-    code = path.parent.name == "humaneval"
+    code = kind_of(name, benchmark) == "humaneval"
     try:
         # HumanEval's own functions fetch a metric from the network, and run code in this process.
         config = dict(load_yaml(path, resolve_func=not code))
@@ -324,17 +315,27 @@ def _task(
     if "query" in items[0].fields:  # what the harness would make of HellaSwag's rows
         config["process_docs"] = None
     datasets.disable_progress_bars()
-    level = logging.getLogger("lm_eval").level
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     try:
-        return ConfigurableTask(config={**config, "custom_dataset": lambda **_: splits})
+        with _errors_alone():
+            return ConfigurableTask(config={**config, "custom_dataset": lambda **_: splits})
     except Exception as error:  # templates of any kind over rows of any kind
         raise DataError(
             f"{FIELD}.{name}: the rows do not fit the task {config['task']}: {type(error).__name__}: {error}. Give them the fields "
             "that its definition names"
         ) from error
+
+
+@contextmanager
+def _errors_alone() -> Iterator[None]:
+    """Keep the harness from logging what it does with every task."""
+    levels = {name: logging.getLogger(name).level for name in ("lm_eval", "lm_eval.api.task")}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
     finally:
-        logging.getLogger("lm_eval").setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _passes(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, int]:

@@ -168,10 +168,12 @@ def test_an_adapter_for_another_base_is_named(base, adapter, tmp_path):
 
 
 def test_tasks_that_cannot_be_asked_offline_are_refused(files, experiment_of, tmp_path):
-    def refused(message, text=None, **benchmark):
+    def refused(message, text=None, folder=".", **benchmark):
         if text is not None:
-            (tmp_path / "task.yaml").write_text(text)
-            benchmark |= {"task": str(tmp_path / "task.yaml")}
+            file = tmp_path / folder / "task.yaml"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+            benchmark |= {"task": str(file)}
         spec = experiment_of(benchmarks={"own": {"items": {"path": str(files / "gsm8k.jsonl")}, **benchmark}})
         (plan,) = planned(spec.evaluation.capabilities, tmp_path).values()
         with pytest.raises((SpecificationError, DataError), match=message):
@@ -182,6 +184,8 @@ def test_tasks_that_cannot_be_asked_offline_are_refused(files, experiment_of, tm
     refused("is one of multiple_choice", "task: own\noutput_type: loglikelihood_rolling\n")
     refused("the rows do not fit the task own", plain.replace("{{answer}}", "{{answer.split('#')[9]}}"))
     refused("runs what a model wrote in this process", plain + "unsafe_code: true\n")
+    # Whatever the name of its folder: it is not the published HumanEval, whose programs the sandbox runs.
+    refused("runs what a model wrote in this process", plain + "unsafe_code: true\n", folder="humaneval")
     refused("cannot be loaded: .*network", plain + "process_results: !function fetch.it\n") if (
         tmp_path / "fetch.py"
     ).write_text("raise OSError('the network is unreachable')\n") else None
