@@ -89,15 +89,21 @@ def write_benchmarks(benchmarks: Mapping[str, HeldOut], out: Path) -> tuple[dict
 
     Returns:
         The records of their files by field, and a note for each benchmark.
+
+    Raises:
+        DataError: one of `take_benchmarks` has the name.
     """
     records, notes = {}, []
     for name, benchmark in benchmarks.items():
         (out / _FOLDER).mkdir(exist_ok=True)
+        path = out / _FOLDER / f"{name}.parquet"
+        if path.exists():
+            raise DataError(f"data.leakage.benchmarks: the name {name!r} is that of {benchmark.field}; rename it")
         rows = [
             {"id": hash_value(text)[:16], "text": text, "source_file": file, "source_row": row}
             for text, file, row in benchmark.texts
         ]
-        table.write_table(rows, table.BENCHMARK, out / _FOLDER / f"{name}.parquet")
+        table.write_table(rows, table.BENCHMARK, path)
         if benchmark.record:
             records[benchmark.field] = benchmark.record
         notes.append(f"benchmark {name}: {benchmark.record or 'generated'}, {len(rows)} items")

@@ -7,6 +7,7 @@ import pytest
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset import source, table
 from sft_pipeline.dataset.source import read_items
+from sft_pipeline.dataset.source.held_out import HeldOut
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import BenchmarkFile, Columns, Conversations, EmbeddedData, FileData
 from sft_pipeline.provenance.hashing import hash_file
@@ -168,6 +169,19 @@ def test_benchmarks_whose_names_one_file_system_cannot_tell_apart_are_refused(re
     read.put("b.jsonl", lines({"text": "t"}))
     with pytest.raises(DataError, match="'a' and 'A' differ only in case"):
         read(lines(GOOD), benchmarks={n: BenchmarkFile(path="b.jsonl") for n in ("a", "A")})
+
+
+def test_a_benchmark_is_not_written_over_by_items_that_were_read_elsewhere(read, lines):
+    read.put("b.jsonl", lines({"text": "t"}))
+    other = HeldOut("evaluation.capabilities.benchmarks.gsm8k.items.path", [("u", "g.jsonl", 1)], None)
+    with pytest.raises(DataError, match="'capabilities.gsm8k' is that of evaluation.capabilities.benchmarks.gsm8k"):
+        source.read_external(
+            test=None,
+            benchmarks={"capabilities.gsm8k": BenchmarkFile(path="b.jsonl")},
+            held_out_items={"capabilities.gsm8k": other},
+            root=read.folder,
+            out=read.out(),
+        )
 
 
 def test_an_item_of_a_benchmark_is_its_question_without_the_system_message(read, lines):
