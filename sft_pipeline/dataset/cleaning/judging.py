@@ -104,7 +104,7 @@ class Judging:
         if self._criticise and unjudged:
             for row, verdicts in zip(unjudged, self._criticise(unjudged), strict=True):
                 row["critics"] = canonical_json(verdicts)
-        for row in rows:
-            for critic, verdict in json.loads(row["critics"] or "{}").items():
+        for critics in filter(None, (row["critics"] for row in rows)):
+            for critic, verdict in json.loads(critics).items():
                 self._judged[critic] += 1
                 self._accepted[critic] += verdict.get("is_good") is True

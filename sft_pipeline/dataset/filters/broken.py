@@ -13,11 +13,11 @@ def broken_characters(row: Row, quality: Quality, _: Continuations) -> Hit | Non
 
     Mojibake is what ftfy takes for it. Instructions about encodings are left alone.
     """
-    from ftfy.badness import is_bad
-
     fields = [field for field in ("instruction", "response") if not row[field].isascii()]
     if not quality.broken_characters or not fields or _ABOUT_ENCODINGS.search(row["instruction"][:2000]):
         return None
+    from ftfy.badness import is_bad
+
     for field in fields:
         text = row[field]
         if (at := text.find("\ufffd")) >= 0:

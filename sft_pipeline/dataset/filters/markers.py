@@ -21,7 +21,8 @@ def delimiter(row: Row, quality: Quality, _: Continuations) -> Hit | None:
     for field in ("instruction", "response"):
         text = row[field]
         for marker in quality.delimiters:
-            if (at := text.find(marker)) >= 0:
+            if marker in text:
+                at = text.find(marker)
                 return Hit(f"the {field} holds the delimiter {marker}", text[max(0, at - 100) : at + 100])
         if ("<" in text or "[/" in text) and (found := _CONTROL_TOKEN.search(text)):
             at = found.start()

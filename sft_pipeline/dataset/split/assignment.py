@@ -56,7 +56,6 @@ def assign(
     Args:
         columns: the rows.
         data: the specification's data section.
-        shared: what many rows have in common.
         unwanted: positions of rows that neither dev nor train may hold: they do not count towards the dev split's size.
         test: whether a test split is taken; without it the rows are divided into dev and train only.
         shared: what many rows have in common; None: it is learned from these.

@@ -288,9 +288,9 @@ def _write(
             if (item := items[normalise(columns.texts[position])]) != position:
                 reason = f"repeats the instruction of the row {columns.ids[item]}; a {side} item counts once"
                 gone[position] = Removal("repeated_instruction", reason, columns.texts[item])
-    stays = np.ones(len(sides), bool)
+    stays, assigned = np.ones(len(sides), bool), np.array(sides)
     stays[np.fromiter(gone, np.int64, len(gone))] = False
-    of_side = {side: stays & (np.array(sides) == side) for side in outs}
+    of_side = {side: stays & (assigned == side) for side in outs}
     with ExitStack() as stack:
         rows, rejected = (
             {side: stack.enter_context(table.Writer(out / name, schema)) for side, out in outs.items()}
