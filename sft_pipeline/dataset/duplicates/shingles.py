@@ -139,11 +139,12 @@ def runs_hashed(values: Hashes, starts: Positions | slice, ends: Positions | sli
     A polynomial in an odd base, modulo 2^64, by differences of running sums.
     """
     global _powers
-    if len(values) > len(_powers[0]):
-        powers = np.full((2, max(len(values), _BYTES + 2)), np.array(_BASES, np.uint64)[:, None])
-        powers[:, 0] = 1
-        _powers = np.multiply.accumulate(powers, axis=1)
-    powers, inverses = _powers
+    factors = _powers  # not read again below: another thread may put shorter ones there
+    if len(values) > len(factors[0]):
+        factors = np.full((2, max(len(values), _BYTES + 2)), np.array(_BASES, np.uint64)[:, None])
+        factors[:, 0] = 1
+        _powers = factors = np.multiply.accumulate(factors, axis=1)
+    powers, inverses = factors
     sums = bounds_of(values * powers[: len(values)], np.uint64)
     return (sums[ends] - sums[starts]) * inverses[starts]
 
