@@ -31,7 +31,7 @@ def test_gc_shows_first_and_removes_on_yes(run, store):
     assert shown.exit_code == 0 and f"objects/training_report/{oldest}" in shown.output
     assert "--yes removes them" in shown.output
     assert "removed" in run("gc", "--keep", 1, "--yes").output
-    assert run("gc", "--keep", 1).output == "nothing\n"
+    assert run("gc", "--keep", 1).output == "nothing to remove\n"
     listed = run("restore", "toy", "training_report").output.splitlines()
     assert len(listed) == 3 and listed[0].startswith("current") and listed[0].endswith("whole")
     assert "artifact.json: No such file" in listed[2]
