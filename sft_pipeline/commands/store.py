@@ -29,7 +29,11 @@ def gc(
     for garbage in found:
         typer.echo(f"{garbage.bytes:>15,}  {garbage.kind:13}  {garbage.name}")
     what = "removed" if yes else "nothing refers to these; --yes removes them"
-    typer.echo(f"{sum(garbage.bytes for garbage in found):>15,}  bytes in {len(found)}: {what}" if found else "nothing to remove")
+    typer.echo(
+        f"{sum(garbage.bytes for garbage in found):>15,}  bytes in {len(found)}: {what}"
+        if found
+        else "nothing to remove"
+    )
 
 
 def restore(
