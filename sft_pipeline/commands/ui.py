@@ -1,6 +1,7 @@
 """The Dagster UI with the stored pages beside it."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -39,7 +40,10 @@ def ui(
     workspace = project_root() / "workspace.yaml"
     target = ["-w", str(workspace)] if workspace.is_file() else ["-m", "sft_pipeline.definitions"]
     command = [str(Path(sys.executable).with_name("dagster")), "dev", *target]
+    # Dagster takes SIGTERM as it takes SIGINT, which a script's background jobs inherit as ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # `kill` and service managers tell this process alone
     while True:
         try:
             raise typer.Exit(process.wait())

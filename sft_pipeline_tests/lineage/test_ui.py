@@ -30,7 +30,8 @@ def status(url):
 
 
 @pytest.mark.slow
-def test_nothing_of_it_listens_beyond_this_machine_and_ctrl_c_ends_all_of_it(place, command, tmp_path):
+@pytest.mark.parametrize("ending", ["Ctrl-C", "kill"])
+def test_nothing_of_it_listens_beyond_this_machine_and_ctrl_c_or_kill_ends_all_of_it(place, command, tmp_path, ending):
     port, pages = free_port(), free_port()
     place = place | {"SFT_PIPELINE_STORE": str(tmp_path / "my own store")}
     page = tmp_path / "my own store" / "objects" / "gate_report" / "0a1b" / "files" / "gate.html"
@@ -44,7 +45,7 @@ def test_nothing_of_it_listens_beyond_this_machine_and_ctrl_c_ends_all_of_it(pla
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as in a script's background
         )
     try:
         until = time.monotonic() + 500
@@ -57,10 +58,13 @@ def test_nothing_of_it_listens_beyond_this_machine_and_ctrl_c_ends_all_of_it(pla
         assert status(f"http://127.0.0.1:{pages}/{token}/gate_report/0a1b/files/gate.html") == 200
         assert status(f"http://127.0.0.1:{pages}/gate_report/0a1b/files/gate.html") == 404
         assert not (tmp_path / "my").exists()
-        for process in tree:
-            process.send_signal(signal.SIGINT)  # as a terminal does at Ctrl-C
+        if ending == "kill":
+            ui.terminate()
+        else:
+            for process in tree:
+                process.send_signal(signal.SIGINT)  # as a terminal does at Ctrl-C
         ui.wait(300)
-        assert not any(process.is_running() and process.status() != "zombie" for process in tree)
+        assert psutil.wait_procs(tree, timeout=100)[1] == []
     finally:
         if ui.poll() is None:
             for process in psutil.Process(ui.pid).children(recursive=True):
