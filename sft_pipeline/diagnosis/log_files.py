@@ -28,6 +28,7 @@ _FIGURE = re.compile(
     r"(?:global[ _])?grad(?:ient)?[ _]norm|epoch)\s*[:=]?\s*(-?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf(?:inity)?))(?=[\s,;|)]|$)",
     re.IGNORECASE,
 )
+_JSON = re.compile(r"\s*(?:\{|\[\s*[\]{])")  # a line of text may begin with a time in brackets
 _PRINTED = re.compile(r"\{['\"][^{}]*\}")
 _NON_FINITE = re.compile(r"(?<=[:\s])(-?(?:nan|inf))(?=\s*[,}])")
 
@@ -107,27 +108,18 @@ def _json(file: Path, text: str) -> Any:
 def _records(file: Path, text: str) -> Records:
     """The records of a file, by its content: the ending of its name decides nothing that the content does not."""
     lines = text.splitlines()
-    like_json = text.lstrip()[:1] in ("{", "[")  # or a line of text that begins with a time in brackets
-    if like_json:
+    if _JSON.match(text):
         filled = [line for line in lines if line.strip()]
         if len(filled) > 1 and _is_object(filled[0]):
             return _json_lines(file, lines)
-        if _is_json(text):
+        if not _PRINTED.match(filled[0].strip()) or _is_object(filled[0]):
             return _from_json(file, _json(file, text))
     if found := max(_lines(lines), _printed(lines), key=len):
         return found
-    table = None if like_json else _csv(file, lines)
+    table = None if text.lstrip().startswith(("{", "[")) else _csv(file, lines)
     if table is None:
         raise DataError(f"{file}: no training log in a known format; {READABLE}")
     return table
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_object(line: str) -> bool:

@@ -167,6 +167,8 @@ def test_the_chart_of_one_run_is_read_and_that_of_several_is_refused(tmp_path):
         ("time,speed\n1,2\n", r"no record has a training loss \(loss, train_loss.*the keys are speed, time"),
         ("nothing to see here", "no training log in a known format; give a trainer_state"),
         ('{"speed": 1}', "no field log_history"),
+        ('{"log_history": [\n{"step": 1, "loss": 2.0},\n{"step": 2, "lo', r"not JSON \(Unterminated string"),
+        ('[\n{"step": 1, "loss": 2.0},\n{"step": 2, "lo', r"not JSON \(Unterminated string"),
         ("", "no training log"),
     ],
 )
