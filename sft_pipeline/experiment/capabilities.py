@@ -37,7 +37,7 @@ class Benchmark(Section):
         None, ge=0, description="Examples in the prompt; default: as many as the harness takes for the task."
     )
     limit: Positive | None = Field(
-        None, description="Ask only so many items, drawn by `seed`; of several subjects each in proportion."
+        None, description="Ask only so many items, drawn by `seed` from all of them, whatever their subject."
     )
     margin: float = Field(0.05, gt=0, lt=1, description="Largest tolerated loss, as a difference of mean scores.")
 
