@@ -81,57 +81,53 @@ def take(
     else:
         revision = _hub(source, work or out, out)
         name = source.name
-    config = check_files(out, name)
-    parameters = count_parameters(out, name)
-    hashes = _hashes(out, name)
-    return ModelSnapshot.finalize(
-        out,
-        hashes,
-        source=name,
-        revision=revision or "sha256:" + hash_value([hashes[file] for file in sorted(hashes)]),
-        architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
-        parameters=parameters,
-        vocabulary=config["vocab_size"],
-    )
+    hashes, facts = _described(out, [path.name for path in out.iterdir()], name)
+    return ModelSnapshot.finalize(out, hashes, **facts | ({"revision": revision} if revision else {}))
 
 
 def in_place(folder: Path) -> ModelSnapshot:
     """The model in `folder` where it lies, for commands that store nothing.
 
     Raises:
-        ModelError: it is not there, incomplete, or pickled.
+        ModelError: it is not there, incomplete, pickled, or holds NaN.
     """
     if not folder.is_dir():
         raise ModelError(
             f"{folder}: no such folder; name one with config.json, tokenizer.json and safetensors weights."
         )
-    config = check_files(folder, str(folder))
     names = [n for n in (*TAKEN, *weight_files(folder, str(folder))) if (folder / n).is_file()]
-    refs = {n: FileRef(path=n, sha256=hash_file(folder / n), bytes=(folder / n).stat().st_size) for n in names}
-    return ModelSnapshot(
-        root=folder.resolve(),
-        files=refs,
-        source=folder.name,
-        revision="sha256:" + hash_value([refs[name].sha256 for name in sorted(refs)]),
-        architecture=(config.get("architectures") or [config.get("model_type", "unknown")])[0],
-        parameters=count_parameters(folder, str(folder)),
-        vocabulary=config["vocab_size"],
-    )
+    hashes, facts = _described(folder, names, str(folder))
+    refs = {n: FileRef(path=n, sha256=hashes[n], bytes=(folder / n).stat().st_size) for n in names}
+    return ModelSnapshot(root=folder.resolve(), files=refs, **facts | {"source": folder.name})
 
 
-def _hashes(folder: Path, name: str) -> dict[str, str]:
-    """Hash of every file; the weights are looked at on the way.
+def _described(folder: Path, files: Sequence[str], name: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Hash of every file, and the fields of a `ModelSnapshot`; without another name its revision is the content's hash."""
+    config = check_files(folder, name)
+    parameters = count_parameters(folder, name)
+    hashes = _hashes(folder, files, name)
+    return hashes, {
+        "source": name,
+        "revision": "sha256:" + hash_value([hashes[file] for file in sorted(hashes)]),
+        "architecture": (config.get("architectures") or [config.get("model_type", "unknown")])[0],
+        "parameters": parameters,
+        "vocabulary": config["vocab_size"],
+    }
+
+
+def _hashes(folder: Path, files: Sequence[str], name: str) -> dict[str, str]:
+    """Hash of every one of `files`; the weights are looked at on the way.
 
     Raises:
         ModelError: a tensor holds a value that is NaN or infinite.
     """
     weights, found = weight_files(folder, name), {}
-    for path in folder.iterdir():
-        finite = FiniteWeights(path) if path.name in weights else None
-        found[path.name] = hash_file(path, finite)
+    for file in files:
+        finite = FiniteWeights(folder / file) if file in weights else None
+        found[file] = hash_file(folder / file, finite)
         if finite and finite.problem:
             raise ModelError(
-                f"{name}: tensor {finite.problem} in {path.name} holds values that are NaN or infinite: every answer of "
+                f"{name}: tensor {finite.problem} in {file} holds values that are NaN or infinite: every answer of "
                 "this model would be noise. Fetch it again, or use the checkpoint before it broke."
             )
     return found

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import FolderBase
 from sft_pipeline.model.finite_weights import FiniteWeights
-from sft_pipeline.model.snapshot import WEIGHTS, take
+from sft_pipeline.model.snapshot import WEIGHTS, in_place, take
 from sft_pipeline.provenance import hashing
 
 
@@ -54,8 +54,15 @@ def test_weights_that_are_no_numbers_are_refused_by_name(base, tmp_path, value):
     broken = sorted(weights)[-1]
     weights[broken].reshape(-1)[-1] = value
     save_file(weights, base / WEIGHTS)
-    with pytest.raises(ModelError, match=rf"tensor {broken} in {WEIGHTS} holds values that are NaN or infinite"):
-        taken(base, tmp_path / "out")
+    for describe in (lambda: taken(base, tmp_path / "out"), lambda: in_place(base)):
+        with pytest.raises(ModelError, match=rf"tensor {broken} in {WEIGHTS} holds values that are NaN or infinite"):
+            describe()
+
+
+def test_a_model_in_place_is_described_as_a_copy_of_it(base, tmp_path):
+    copy, own = taken(base, tmp_path / "out"), in_place(base)
+    assert own.files == copy.files
+    assert own.model_dump(exclude={"root", "files", "source"}) == copy.model_dump(exclude={"root", "files", "source"})
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
