@@ -86,8 +86,8 @@ def error_messages(texts: Sequence[str]) -> list[bool]:
     """Which texts are messages of a server: a word of failure in a text that recurs but for its numbers."""
     few = max(3, 0.02 * len(texts))
     masked = [_without_numbers(t) if len(t) <= ERROR_LENGTH else "" for t in texts]
-    counts = Counter(masked)  # what does not recur need not be searched
-    alike = [m if counts[m] >= few and _ERROR.search(t) else "" for m, t in zip(masked, texts)]
+    counts = Counter(masked)  # what is too long or does not recur need not be searched
+    alike = [m if m and counts[m] >= few and _ERROR.search(t) else "" for m, t in zip(masked, texts)]
     counts = Counter(alike)
     return [bool(text) and counts[text] >= few for text in alike]
 
