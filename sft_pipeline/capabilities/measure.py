@@ -320,11 +320,14 @@ def _needed(result: BenchmarkResult) -> str:
 def _unusual(results: Sequence[BenchmarkResult]) -> list[str]:
     """Figures outside the range in which base models lie: often a fault of prompt, shots or extraction."""
     usual = {
-        name: m.usual for facts in benchmark_items.known().values() for name, m in facts.metrics.items() if m.usual
+        (metric.task or kind, metric.metric, metric.filter): metric.usual
+        for kind, facts in benchmark_items.known().items()
+        for metric in facts.metrics.values()
+        if metric.usual
     }
     notes = []
     for result in results:
-        least, most = usual.get(result.name, (0.0, 1.0))
+        least, most = usual.get((result.task, result.metric, result.filter), (0.0, 1.0))
         scores = [f"{100 * s.mean:.1f} %" for s in (result.base, result.sft) if s and _outside(s.interval, least, most)]
         if scores:
             notes.append(

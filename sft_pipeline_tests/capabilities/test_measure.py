@@ -80,6 +80,11 @@ def test_a_later_model_is_compared_with_a_baseline_item_by_item(world, base, exp
         later()
 
 
+def _one(name, task, scores):
+    facts = {"name": name, "benchmark": name, "task": task, "version": "1", "metric": "acc", "filter": "none"}
+    return comparison.Measured({**facts, "shots": 0, "available": len(scores)}, 0.05, scores, scores, {})
+
+
 def judged(base, sft, margin=0.05, alpha=0.05):
     facts = {"name": "b", "benchmark": "b", "task": "b", "version": "1", "metric": "acc", "filter": "none", "shots": 0}
     hashes = dict.fromkeys(("doc", "prompt", "target"), "")
@@ -91,6 +96,15 @@ def judged(base, sft, margin=0.05, alpha=0.05):
 def binary(lost, won, both, neither=0):
     base = [1.0] * (lost + both) + [0.0] * (won + neither)
     return base, [0.0] * lost + [1.0] * (both + won) + [0.0] * neither
+
+
+def test_a_figure_outside_the_usual_range_is_noted_by_its_task_whatever_its_name():
+    (high,) = comparison.compare([_one("knowledge", "mmlu", [1.0] * 90 + [0.0] * 10)], Capabilities())
+    (note,) = measure._unusual([high])
+    assert note.startswith("knowledge: 90.0 % and 90.0 %; usual are 30 to 70 %.")
+    for name, task, successes in (("knowledge", "mmlu", 50), ("mmlu", "own.yaml", 90)):
+        (other,) = comparison.compare([_one(name, task, [1.0] * successes + [0.0] * (100 - successes))], Capabilities())
+        assert measure._unusual([other]) == []
 
 
 def test_verdicts_of_rates():
