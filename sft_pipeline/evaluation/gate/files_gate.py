@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft_pipeline.artifacts import GateReport, Reason
+from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
@@ -100,11 +101,12 @@ def examine(
     ]
     reasons += [_judgements(len(rows), len(supplied), evaluation), *bad_references(unusable, len(rows))]
     models = [
-        sorted({json.loads(m) for o in side.values() if (m := o.settings.get("model"))} - {None}) for side in sides
+        sorted({printable(str(json.loads(o.settings["model"]))) for o in side.values() if "model" in o.settings})
+        for side in sides
     ]
     facts: dict[str, Any] = {
         "sources": {
-            name: path.name + (f" ({', '.join(map(str, named[:2]))})" if named else "")
+            name: path.name + (f" ({', '.join(named[:2])})" if named else "")
             for name, path, named in zip(("base", "fine-tuned"), (base, sft), models, strict=True)
         }
         | ({"items": items.name} if items else {})

@@ -435,6 +435,13 @@ def test_items_of_one_instruction_with_their_question_elsewhere_are_no_cluster(d
     assert (report.verdict, report.overall.clusters) == ("pass", None)
 
 
+@pytest.mark.parametrize("model", [["a", "b"], 7, "\ud800"])
+def test_a_model_that_is_no_plain_name_is_named_in_the_refusal(decided, refused, model):
+    named = [[row | {"model": model if k % 2 else "z"} for k, row in enumerate(rows(30, n))] for n in (5, 20)]
+    report = decided(*map(judged, named))
+    assert "the rows of the base name 2 models" in refused(report)["same conditions"]
+
+
 def test_a_question_that_the_file_of_items_tells_is_clustered_and_a_declared_group_stands(decided):
     items = [{"id": k, "instruction": "Answer.", "input": f"text {k // 2}"} for k in range(300)]
     items = [item | ({"group": "declared"} if k < 10 else {}) for k, item in enumerate(items)]
