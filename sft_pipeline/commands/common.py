@@ -1,5 +1,6 @@
 """What the commands share: arguments, errors as messages, folders, and a bar for long work."""
 
+import logging
 import os
 import tempfile
 import traceback
@@ -15,6 +16,9 @@ from sft_pipeline.errors import PipelineError
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.provenance import files
 from sft_pipeline.specification import load, load_by_name, load_evaluation, project_root
+
+# bitsandbytes asks for a package that brings its AVX512-bf16 kernel; `loader._keep_backward` forbids that kernel.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 VERDICTS = {"pass": 0, "fail": 1, "refused": 2}
 """Exit codes of the verdicts."""

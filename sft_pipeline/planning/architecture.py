@@ -5,7 +5,6 @@ estimated that these libraries can say.
 """
 
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +20,6 @@ from sft_pipeline.specification import expand_path, project_root
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-# bitsandbytes asks for a package that brings its AVX512-bf16 kernel; `loader._keep_backward` forbids that kernel.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 TOKENS = 64
 """Tokens of the forward pass by which the kept tensors are measured: all of them grow in proportion to it."""
