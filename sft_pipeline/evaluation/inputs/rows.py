@@ -195,7 +195,11 @@ class Row:
             value = {"answer": value}
         if not isinstance(value, dict):
             raise self.wrong(given[0], f"must be text, a number or an object, is {shown(value)}")
-        return self.sound(given[0], canonical_json(value))
+        try:
+            text = canonical_json(value)
+        except (TypeError, ValueError) as error:  # a date of Parquet, a NaN
+            raise self.wrong(given[0], f"holds a value that JSON does not know: {error}") from error
+        return self.sound(given[0], text)
 
 
 def _neutral(name: str, value: Any) -> bool:

@@ -4,7 +4,10 @@ import gzip
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sft_pipeline.errors import DataError
@@ -106,6 +109,14 @@ def test_arrays_and_tables_hold_the_same_rows(tmp_path, name):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match="none.jsonl: there is no such file"):
         read_outputs(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=UTC), float("nan"), b"a"])
+def test_a_reference_that_is_no_json_is_named(tmp_path, value):
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.Table.from_pylist([{"id": 1, "reference": {"answer": value}}]), path)
+    with pytest.raises(DataError, match="row 1, field reference: holds a value that JSON does not know"):
+        read_item_rows(path)
 
 
 def test_references_of_items_are_objects_texts_or_numbers(written):
