@@ -228,7 +228,8 @@ def produce(
         work.folder = store.begin(first.name, experiment, result_key, context.log.info, names)
         try:
             again = context.run.tags.get(RECOMPUTE) == "true"
-            made = {} if again or not first.reusable(work.experiment) else _kept(work, assets, result_key)
+            reusable = first.reusable(work.experiment)
+            made = _kept(work, assets, result_key) if reusable and not again else {}
             if kept := bool(made):
                 context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
@@ -236,6 +237,12 @@ def produce(
                     made = _make(work, names, make)
                 made = {n: a.model_copy(update={"measurements": a.measurements | used}) for n, a in made.items()}
                 made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}
+                # What was looked at again and is the same, such as a base in a folder, is not stored a second time.
+                stored = {} if reusable or again else _kept(work, assets, result_key)
+                if stored and all(stored[name].version == artifact.version for name, artifact in made.items()):
+                    for artifact in made.values():
+                        shutil.rmtree(artifact.root, ignore_errors=True)
+                    made, kept = stored, True
         except BaseException:
             store.end(first.name, experiment, stored=False)
             raise

@@ -47,9 +47,10 @@ def test_two_machines_share_a_lineage_behind_a_url(s3, toy_project, toy_base, ma
     assert s3.fs.exists(f"{folder}/rows.parquet")
     monkeypatch.setenv("SFT_PIPELINE_WORK", str(tmp_path / "elsewhere"))
     second = make(toy_project, s3.url, "raw_dataset", "base_model", "clean_dataset")
-    # A base from a folder is always looked at again; it has not changed either.
-    assert second["raw_dataset"].metadata["reused"].value
+    # A base from a folder is always looked at again; it has not changed either, and is not stored twice.
+    assert second["raw_dataset"].metadata["reused"].value and second["base_model"].metadata["reused"].value
     assert second["base_model"].tags["dagster/data_version"] == first["base_model"].tags["dagster/data_version"]
+    assert len([path for path in s3.fs.find("artifacts") if path.endswith("model.safetensors")]) == 1
     problems, checked = verify_lineage(Store(s3.url), "toy")
     assert problems == [] and set(checked) == {"raw_dataset", "base_model", "clean_dataset"}
     damaged = s3.flip_a_bit("model.safetensors")
