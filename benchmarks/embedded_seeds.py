@@ -21,7 +21,7 @@ from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.answers import generate
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.model import guard, snapshot
-from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import inputs as plan_inputs
 from sft_pipeline.provenance.store import Store, default_store
 from sft_pipeline.specification import load_by_name, project_root

@@ -36,7 +36,8 @@ from sft_pipeline.dataset.table import ROW, row_id, write_table
 from sft_pipeline.embedded import base_model
 from sft_pipeline.embedded.corpus import documents
 from sft_pipeline.experiment import EmbeddedBase, Experiment
-from sft_pipeline.model.loader import load_model, load_tokenizer
+from sft_pipeline.model.loader import load_model
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.training import schedule, tokenization, trainer
 from sft_pipeline.training.adapter import lora_config

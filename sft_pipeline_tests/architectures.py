@@ -140,7 +140,7 @@ def lifecycle(base: ModelSnapshot, folder: Path, **options: Any) -> dict[str, An
     from sft_pipeline.experiment import Prompt
     from sft_pipeline.generation.engines.transformers_engine import TransformersEngine
     from sft_pipeline.model import guard as guards
-    from sft_pipeline.model.loader import load_tokenizer
+    from sft_pipeline.model.tokenizer import load_tokenizer
     from sft_pipeline.planning import plan
     from sft_pipeline.training import tokenization, trainer
     from sft_pipeline_tests.training.conftest import split, toy_experiment, toy_rows

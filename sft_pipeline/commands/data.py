@@ -380,7 +380,7 @@ def _models(
     spec: str | None, experiment: Experiment | None, tokenizer: Path | None
 ) -> "tuple[CountTokens | None, Criticise | None]":
     """What counts tokens and what criticises: from the base model that is at hand, if one is."""
-    from sft_pipeline.model.loader import load_tokenizer
+    from sft_pipeline.model.tokenizer import load_tokenizer
 
     snapshot, name = None, stored_name(spec) if spec else None
     if tokenizer is None and experiment:

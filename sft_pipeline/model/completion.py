@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sft_pipeline.errors import ModelError
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance.hashing import hash_value
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, Critic
 from sft_pipeline.model import guard, loader
+from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer, shipped_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,9 +41,9 @@ def critic(base: ModelSnapshot, spec: BaseModelSpec, rules: Critic) -> Criticise
         ModelError: a structural check of the guard fails, `good` and `bad` begin with the same token, or the model
             cannot be loaded.
     """
-    tokenizer = loader.load_tokenizer(base.root, spec)
+    tokenizer = load_tokenizer(base.root, spec)
     texts = [guard.PROBE, rules.instruction_prompt, rules.pair_prompt, rules.good, rules.bad]
-    checks = guard.structural_checks(tokenizer, texts, spec.allow_bos, loader.shipped_ids(base.root, texts))
+    checks = guard.structural_checks(tokenizer, texts, spec.allow_bos, shipped_ids(base.root, texts))
     if failed := [f"{name}: {problem}" for name, problem in checks.items() if problem]:
         raise ModelError(f"data.quality.critic: the base model does not pass its guard. {'; '.join(failed)}")
     first = _first_tokens(tokenizer, rules)
@@ -80,7 +81,7 @@ def verdict(logp_a: float, logp_b: float, confident_from: float) -> dict:
 
 def next_token_logps(
     model: "PreTrainedModel",
-    tokenizer: loader.CleanTokenizer,
+    tokenizer: CleanTokenizer,
     encoded: Mapping[int, list[int]],
     candidates: tuple[int, int],
 ) -> Iterator[tuple[int, tuple[float, float]]]:
@@ -116,7 +117,7 @@ def next_token_logps(
         yield from zip(batch, map(tuple, logps), strict=True)
 
 
-def _first_tokens(tokenizer: loader.CleanTokenizer, rules: Critic) -> tuple[int, int]:
+def _first_tokens(tokenizer: CleanTokenizer, rules: Critic) -> tuple[int, int]:
     good, bad = tokenizer.continuations([rules.good, rules.bad])
     if not good or not bad or good[0] == bad[0]:
         raise ModelError(
@@ -135,7 +136,7 @@ def _fill(template: str, row: Mapping) -> str:
     return head + row["instruction"] + tail.replace("{response}", row["response"])
 
 
-def _admissible(tokenizer: loader.CleanTokenizer, prompt: str, context: int | None) -> list[int]:
+def _admissible(tokenizer: CleanTokenizer, prompt: str, context: int | None) -> list[int]:
     """Token ids of the prompt; none where the model cannot or must not see it."""
     try:
         ids = tokenizer.encode(prompt)

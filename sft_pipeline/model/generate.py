@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sft_pipeline.experiment import Sampling
 from sft_pipeline.model.completion import Completion, context_length, finish, seed_of, token_budget
 from sft_pipeline.model.kv_cache import preallocated_cache
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 
 if TYPE_CHECKING:
     import torch

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot, SentinelResult
 from sft_pipeline.experiment import BaseModelSpec, Prompt, Sentinel
 from sft_pipeline.model import loader
+from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer, shipped_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +26,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
     """Run all checks on the snapshot and write `guard.json` and `guard.txt` to `out`."""
     from sft_pipeline.model.generate import complete
 
-    tokenizer = loader.load_tokenizer(base.root, spec)
+    tokenizer = load_tokenizer(base.root, spec)
     modes: dict[bool, tuple[Literal["raw", "format"], ...]] = {True: ("raw", "format"), False: ("raw",)}
     cases = [
         (sentinel, mode, sentinel.prompt if mode == "raw" else prompt.render(sentinel.prompt))
@@ -33,7 +34,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
         for mode in modes[sentinel.in_format]
     ]
     texts = [PROBE, *(text for _, _, text in cases)]
-    shipped = loader.shipped_ids(base.root, texts)
+    shipped = shipped_ids(base.root, texts)
     checks = structural_checks(tokenizer, texts, spec.allow_bos, shipped)
     results = []
     # Behaviour is only looked at when the input is clean: an answer to a contaminated prompt tells nothing.
@@ -55,7 +56,7 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
 
 
 def structural_checks(
-    tokenizer: loader.CleanTokenizer, texts: list[str], allow_bos: bool, shipped: list[list[int]] | None = None
+    tokenizer: CleanTokenizer, texts: list[str], allow_bos: bool, shipped: list[list[int]] | None = None
 ) -> dict[str, str]:
     """Template, token-id, end, delta and tokenizer check; an empty string means that the check passed.
 
@@ -100,7 +101,7 @@ def structural_checks(
     }
 
 
-def _tokenizer(tokenizer: loader.CleanTokenizer, shipped: list[list[int]] | None) -> dict[str, str]:
+def _tokenizer(tokenizer: CleanTokenizer, shipped: list[list[int]] | None) -> dict[str, str]:
     """What was looked at of the tokenizer, and whether it keeps a text: some drop line breaks, case or accents."""
     text = tokenizer.decode(tokenizer.inner(PROBE, add_special_tokens=False)["input_ids"], special=True)
     return {

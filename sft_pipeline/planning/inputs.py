@@ -10,7 +10,7 @@ from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.evaluation.scoring.score import score_items
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines.engine import Engine
-from sft_pipeline.model.loader import CleanTokenizer, load_tokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import test_items as plan_items
 from sft_pipeline.provenance.store import Store

@@ -13,7 +13,8 @@ from sft_pipeline.errors import DataError, ModelError
 from sft_pipeline.evaluation.scoring.score import PAIRWISE, score_items, scorer_for
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.model.completion import context_length
-from sft_pipeline.model.loader import CleanTokenizer, load_config
+from sft_pipeline.model.loader import load_config
+from sft_pipeline.model.tokenizer import CleanTokenizer
 
 ELSEWHERE = PAIRWISE | {"judgements"}
 """Scorers that ask another model or look up what exists only for answers."""

@@ -8,7 +8,7 @@ from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionData
 from sft_pipeline.dataset.leakage.training_data_hash import training_data_hash
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.experiment import HubBase
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance import journal
 from sft_pipeline.training import checkpoints, manifest, schedule
 from sft_pipeline.training.callbacks.logging import LOG, deterministic

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Training
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.report.mask_audit import html as mask_html
 from sft_pipeline.training import tokenization
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sft_pipeline.errors import ModelError, TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 
 IGNORED = -100
 """Label of a position without loss, as PyTorch's cross entropy has it."""

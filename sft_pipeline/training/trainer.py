@@ -22,7 +22,8 @@ from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.model import quantisation
-from sft_pipeline.model.loader import CleanTokenizer, load_model, load_tokenizer
+from sft_pipeline.model.loader import load_model
+from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer
 from sft_pipeline.provenance import files
 from sft_pipeline.training import (
     adapter,

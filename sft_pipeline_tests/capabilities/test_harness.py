@@ -42,11 +42,11 @@ def own_model(base, adapter):
     """The harness's own transformers model on the same files, with the same tokenizer."""
     from lm_eval.models.huggingface import HFLM
 
-    from sft_pipeline.model import loader
+    from sft_pipeline.model.tokenizer import load_tokenizer
 
     return HFLM(
         pretrained=str(base.root),
-        tokenizer=loader.load_tokenizer(base.root, SPEC).inner,
+        tokenizer=load_tokenizer(base.root, SPEC).inner,
         peft=str(adapter) if adapter else None,
         dtype="float32",
         device="cpu",

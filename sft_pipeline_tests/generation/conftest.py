@@ -29,11 +29,11 @@ def ending_base(toy_base, tmp_path_factory):
     """
     from safetensors.torch import load_file, save_file
 
-    from sft_pipeline.model import loader
+    from sft_pipeline.model.tokenizer import load_tokenizer
 
     folder = tmp_path_factory.mktemp("ending_base")
     shutil.copytree(toy_base.root, folder, dirs_exist_ok=True)
-    tokenizer = loader.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     weights = load_file(folder / "model.safetensors")
     table = weights["model.embed_tokens.weight"]
     table[tokenizer.end] = 1.05 * table[tokenizer.encode(",")[0]]

@@ -10,12 +10,13 @@ from sft_pipeline.experiment import BaseModelSpec, FolderBase, Sampling
 from sft_pipeline.model import loader
 from sft_pipeline.model.completion import finish
 from sft_pipeline.model.generate import ROUND, complete
+from sft_pipeline.model.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def loaded(toy_base):
     spec = BaseModelSpec(source=FolderBase(kind="folder", path="."))
-    return loader.load_model(toy_base.root, spec), loader.load_tokenizer(toy_base.root)
+    return loader.load_model(toy_base.root, spec), load_tokenizer(toy_base.root)
 
 
 PROMPTS = [
@@ -68,7 +69,7 @@ def test_no_prompt_is_led_past_the_context_by_a_batch(toy_base):
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    tokenizer = loader.load_tokenizer(toy_base.root)
+    tokenizer = load_tokenizer(toy_base.root)
     torch.manual_seed(0)
     size = {"vocab_size": len(tokenizer.inner), "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 1}
     model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=None, eos_token_id=tokenizer.end)).eval()

@@ -9,6 +9,7 @@ from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, Critic, FolderBase
 from sft_pipeline.model import loader
 from sft_pipeline.model.critic import critic, verdict
+from sft_pipeline.model.tokenizer import load_tokenizer
 
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
 RULES = Critic(instruction_prompt="Task: {instruction}\nLabel:", pair_prompt="Q: {instruction}\nA: {response}\nLabel:")
@@ -20,7 +21,7 @@ ROWS = [
 def plain(base, prompt, continuations):
     import torch
 
-    tokenizer = loader.load_tokenizer(base.root)
+    tokenizer = load_tokenizer(base.root)
     model = loader.load_model(base.root, SPEC)
     with torch.inference_mode():
         logps = model(torch.tensor([tokenizer.encode(prompt)])).logits[0, -1].float().log_softmax(-1)
@@ -30,7 +31,7 @@ def plain(base, prompt, continuations):
 @pytest.fixture(scope="module")
 def rules(toy_base):
     """Labels that the toy tokenizer keeps apart."""
-    tokenizer = loader.load_tokenizer(toy_base.root)
+    tokenizer = load_tokenizer(toy_base.root)
     good, bad = tokenizer.encode_all(["A", "B"])
     assert good[0] != bad[0]
     return RULES.model_copy(update={"good": "A", "bad": "B"})
@@ -76,7 +77,7 @@ def test_a_prompt_beyond_the_context_gets_no_verdict_and_the_others_do(toy_base,
 def test_a_base_with_template_tokens_in_the_prompt_is_refused_and_in_a_row_not_judged(toy_base, rules, tmp_path):
     folder = tmp_path / "instruct"
     shutil.copytree(toy_base.root, folder)
-    tokenizer = loader.load_tokenizer(folder).inner
+    tokenizer = load_tokenizer(folder).inner
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     tokenizer.save_pretrained(folder)
     base = toy_base.model_copy(update={"root": folder})

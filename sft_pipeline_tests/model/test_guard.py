@@ -9,6 +9,7 @@ from sft_pipeline.artifacts import GuardReport
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase, Prompt, Sentinel
 from sft_pipeline.model import guard, loader, snapshot
+from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer
 
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
 FAILS = Sentinel(name="list_generation_should_fail", prompt="List three primes:", expect="fails", matches="^2, 3, 5$")
@@ -30,7 +31,7 @@ def inspected(toy_base, tmp_path):
 
 
 def templated(folder, **tokens):
-    tokenizer = loader.load_tokenizer(folder).inner
+    tokenizer = load_tokenizer(folder).inner
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"], **tokens})
     tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     tokenizer.save_pretrained(folder)
@@ -109,10 +110,10 @@ def test_a_chat_template_that_is_still_in_force_stops_the_guard(toy_base):
             return f"[INST]{conversation[0]['content']}[/INST]"
 
     def checked(inner):
-        tokenizer = loader.CleanTokenizer(inner, {}, had_template=False)
+        tokenizer = CleanTokenizer(inner, {}, had_template=False)
         return guard.structural_checks(tokenizer, [guard.PROBE], False)["chat_template_disabled"]
 
-    clean = loader.load_tokenizer(toy_base.root).inner
+    clean = load_tokenizer(toy_base.root).inner
     assert checked(clean) == ""
     assert "becomes '[INST]x[/INST]'" in checked(Mistrals.from_pretrained(toy_base.root))
     clean.chat_template = "{{ messages }}"
@@ -135,7 +136,7 @@ def test_special_tokens_that_replace_others_are_a_delta_too(toy_base):
 
         eos_token_id = 0
 
-    tokenizer = loader.CleanTokenizer(Replacing(), {}, had_template=False)
+    tokenizer = CleanTokenizer(Replacing(), {}, had_template=False)
     assert (
         "with special tokens (added: ['9'])"
         in guard.structural_checks(tokenizer, ["x"], False)["no_special_token_delta"]

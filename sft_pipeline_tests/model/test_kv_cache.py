@@ -4,6 +4,7 @@ import pytest
 
 from sft_pipeline.experiment import BaseModelSpec
 from sft_pipeline.model import generate, kv_cache, loader
+from sft_pipeline.model.tokenizer import load_tokenizer
 
 PROMPTS = ["The", "The capital of France", "2 + 2 = ", "one two three four five six seven eight nine ten"]
 
@@ -16,7 +17,7 @@ def model(toy_base, toy_recipe):
 def test_the_answers_are_the_librarys_own_to_the_last_bit(model, toy_base, monkeypatch):
     def answers():
         return generate.complete(
-            model, loader.load_tokenizer(toy_base.root), PROMPTS, max_new_tokens=80, batch_size=3, logprobs=True
+            model, load_tokenizer(toy_base.root), PROMPTS, max_new_tokens=80, batch_size=3, logprobs=True
         )
 
     assert kv_cache.preallocated_cache(model) is not None

@@ -12,6 +12,7 @@ from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase, Prompt, Sentinel
 from sft_pipeline.model import guard, loader, snapshot
 from sft_pipeline.model.generate import complete
+from sft_pipeline.model.tokenizer import load_tokenizer, shipped_ids
 
 PACKAGE = Path(loader.__file__).parent.parent
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
@@ -29,7 +30,7 @@ def test_no_other_module_loads_a_model_or_a_tokenizer():
             "model/adapter_fit.py",
             "lineage/processes/libraries.py",
         )
-        if path.relative_to(PACKAGE).as_posix() in ("model/loader.py", *others):
+        if path.relative_to(PACKAGE).as_posix() in ("model/loader.py", "model/tokenizer.py", *others):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = (
@@ -52,7 +53,7 @@ def with_template(toy_base, tmp_path):
     """The toy base with ChatML tokens and a chat template, as an instruct model ships it."""
     folder = tmp_path / "instruct"
     shutil.copytree(toy_base.root, folder)
-    tokenizer = loader.load_tokenizer(folder).inner
+    tokenizer = load_tokenizer(folder).inner
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     tokenizer.save_pretrained(folder)
@@ -60,7 +61,7 @@ def with_template(toy_base, tmp_path):
 
 
 def test_the_chat_template_is_removed_and_its_tokens_are_refused(with_template):
-    tokenizer = loader.load_tokenizer(with_template)
+    tokenizer = load_tokenizer(with_template)
     assert tokenizer.had_template and tokenizer.inner.chat_template is None
     assert set(tokenizer.template_tokens.values()) == {"<|im_start|>", "<|im_end|>"}
     with pytest.raises(ModelError, match="im_start"):
@@ -69,7 +70,7 @@ def test_the_chat_template_is_removed_and_its_tokens_are_refused(with_template):
 
 
 def test_the_guard_stops_on_a_template_token_in_the_format(with_template):
-    tokenizer = loader.load_tokenizer(with_template)
+    tokenizer = load_tokenizer(with_template)
     checks = guard.structural_checks(tokenizer, ["<|im_start|>hi<|im_end|>"], allow_bos=False)
     assert "<|im_start|>" in checks["no_template_token_ids"]
     assert not checks["chat_template_disabled"] and not checks["no_special_token_delta"]
@@ -80,19 +81,19 @@ def test_a_token_added_on_the_way_is_a_delta(toy_base, tmp_path):
 
     folder = tmp_path / "bos"
     shutil.copytree(toy_base.root, folder)
-    inner = loader.load_tokenizer(folder).inner
+    inner = load_tokenizer(folder).inner
     end = inner.eos_token
     inner.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{end} $A", special_tokens=[(end, inner.eos_token_id)]
     )
     inner.save_pretrained(folder)
-    tokenizer = loader.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     assert "without and" in guard.structural_checks(tokenizer, ["hello"], allow_bos=False)["no_special_token_delta"]
 
 
 def test_a_text_has_the_tokens_that_the_shipped_file_gives_it(toy_base):
-    tokenizer = loader.load_tokenizer(toy_base.root)
-    shipped = loader.shipped_ids(toy_base.root, [guard.PROBE])
+    tokenizer = load_tokenizer(toy_base.root)
+    shipped = shipped_ids(toy_base.root, [guard.PROBE])
     assert [tokenizer.encode(guard.PROBE)] == shipped
     assert not any(guard.structural_checks(tokenizer, [guard.PROBE], False, shipped).values())
 
@@ -100,23 +101,23 @@ def test_a_text_has_the_tokens_that_the_shipped_file_gives_it(toy_base):
 def test_a_replaced_pre_tokenizer_stops_the_guard(toy_base):
     from tokenizers import pre_tokenizers
 
-    tokenizer = loader.load_tokenizer(toy_base.root)
+    tokenizer = load_tokenizer(toy_base.root)
     digits = pre_tokenizers.Digits(individual_digits=True)
     parts = [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
     tokenizer.inner.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)
-    shipped = loader.shipped_ids(toy_base.root, [guard.PROBE])
+    shipped = shipped_ids(toy_base.root, [guard.PROBE])
     problem = guard.structural_checks(tokenizer, [guard.PROBE], False, shipped)["tokenizer_as_shipped"]
     assert "otherwise than tokenizer.json says" in problem
 
 
 def test_a_folder_that_is_missing_is_said_to_be(tmp_path):
     with pytest.raises(ModelError, match="none: there is no such folder"):
-        loader.load_tokenizer(tmp_path / "none")
+        load_tokenizer(tmp_path / "none")
 
 
 @pytest.mark.real_data
 def test_a_llama_tokenizer_needs_the_declared_exception(real_data):
-    tokenizer = loader.load_tokenizer(real_data / "stories260K-hf")
+    tokenizer = load_tokenizer(real_data / "stories260K-hf")
     assert "allow_bos" in guard.structural_checks(tokenizer, ["Once"], allow_bos=False)["no_special_token_delta"]
     assert not any(guard.structural_checks(tokenizer, ["Once"], allow_bos=True).values())
     assert tokenizer.encode("Once upon")[0] != tokenizer.inner.bos_token_id
@@ -345,5 +346,5 @@ def test_quantised_bases_load_and_answer_on_the_cpu(toy_base, quantization):
     model = loader.load_model(toy_base.root, spec)
     kinds = {type(m).__name__ for m in model.modules()}
     assert {"nf4": "Linear4bit", "int8": "Linear8bitLt"}[quantization] in kinds
-    answers = complete(model, loader.load_tokenizer(toy_base.root), ["The", "One drum, two"], max_new_tokens=4)
+    answers = complete(model, load_tokenizer(toy_base.root), ["The", "One drum, two"], max_new_tokens=4)
     assert len(answers) == 2 and all(a.tokens <= 4 for a in answers)

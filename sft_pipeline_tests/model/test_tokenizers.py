@@ -6,7 +6,8 @@ import pytest
 
 from sft_pipeline.errors import ModelError, TrainingError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase, Prompt, Sentinel
-from sft_pipeline.model import guard, loader
+from sft_pipeline.model import guard
+from sft_pipeline.model.tokenizer import load_tokenizer, shipped_ids
 from sft_pipeline.training import tokenization
 from sft_pipeline_tests.training.conftest import toy_experiment, toy_rows
 
@@ -75,7 +76,7 @@ def test_line_breaks_and_spaces_that_a_template_writes_are_no_template_tokens(tm
     tokenizer.add_special_tokens(["<start_of_turn>", "<end_of_turn>", "<start_of_image>"])
     template = TURNS + "<start_of_image>model"
     save(tokenizer, tmp_path, eos_token="</s>", bos_token="<s>", chat_template=template)
-    loaded = loader.load_tokenizer(tmp_path)
+    loaded = load_tokenizer(tmp_path)
     assert set(loaded.template_tokens.values()) == {"<start_of_turn>", "<end_of_turn>", "<start_of_image>"}
     assert loaded.encode("Q: a model\n\nA:") and loaded.encode("<h1>\n")
     with pytest.raises(ModelError, match="<end_of_turn>"):
@@ -94,15 +95,15 @@ def test_markers_of_ones_own_format_are_allowed_by_declaration(tmp_path, byte_le
     save(tokenizer, tmp_path, eos_token="<|endoftext|>", chat_template=template)
     text = "2 + 2 <think>two and two</think> 4"
     with pytest.raises(ModelError, match=r"</think>, <think>.*declare model.allowed_template_tokens"):
-        loader.load_tokenizer(tmp_path).encode(text)
+        load_tokenizer(tmp_path).encode(text)
     spec = SPEC.model_copy(update={"allowed_template_tokens": ("<think>", "</think>")})
-    allowed = loader.load_tokenizer(tmp_path, spec)
+    allowed = load_tokenizer(tmp_path, spec)
     # They are text in an answer too, which its scorer must see; the end of sequence is not.
     assert allowed.decode([*allowed.encode(text), allowed.end]) == text
     assert set(allowed.template_tokens.values()) == {"<tool_call>", "<|im_start|>", "<|im_end|>"}
     assert not guard.structural_checks(allowed, [text], allow_bos=False)["no_template_token_ids"]
     with pytest.raises(ModelError, match="the tokenizer has no token <thought>"):
-        loader.load_tokenizer(tmp_path, SPEC.model_copy(update={"allowed_template_tokens": ("<thought>",)}))
+        load_tokenizer(tmp_path, SPEC.model_copy(update={"allowed_template_tokens": ("<thought>",)}))
 
 
 def test_a_token_without_an_embedding_is_refused_in_a_text_and_is_no_padding(tmp_path, byte_level):
@@ -113,16 +114,16 @@ def test_a_token_without_an_embedding_is_refused_in_a_text_and_is_no_padding(tmp
     tokenizer.add_special_tokens(["<pad>", "<new>"])
     save(tokenizer, tmp_path, eos_token="<|endoftext|>", pad_token="<pad>")
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
-    loaded = loader.load_tokenizer(tmp_path)
+    loaded = load_tokenizer(tmp_path)
     assert loaded.encode("a text") and loaded.inner.pad_token == "<|endoftext|>"
     with pytest.raises(ModelError, match=r"token <new> in the input .* no row for it .*same revision"):
         loaded.encode("a <new> text")
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows + 2}))
-    assert loader.load_tokenizer(tmp_path).inner.pad_token == "<pad>"
+    assert load_tokenizer(tmp_path).inner.pad_token == "<pad>"
     save(tokenizer, tmp_path, eos_token="<new>")
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": rows}))
     with pytest.raises(ModelError, match="end-of-sequence token <new> has no row"):
-        loader.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_an_end_that_the_tokenizer_appends_is_no_beginning_to_declare(tmp_path, byte_level):
@@ -132,7 +133,7 @@ def test_an_end_that_the_tokenizer_appends_is_no_beginning_to_declare(tmp_path, 
     end = [("<|endoftext|>", tokenizer.token_to_id("<|endoftext|>"))]
     tokenizer.post_processor = processors.TemplateProcessing(single="$A <|endoftext|>", special_tokens=end)
     save(tokenizer, tmp_path, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
-    delta = guard.structural_checks(loader.load_tokenizer(tmp_path), ["a"], allow_bos=True)["no_special_token_delta"]
+    delta = guard.structural_checks(load_tokenizer(tmp_path), ["a"], allow_bos=True)["no_special_token_delta"]
     assert "take what adds them out of tokenizer.json (post_processor)" in delta and "model.bos" not in delta
 
 
@@ -161,7 +162,7 @@ def test_saved_padding_and_truncation_are_no_other_pre_tokenizer(tmp_path, byte_
     (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
     texts = [guard.PROBE, "a"]
     checks = guard.structural_checks(
-        loader.load_tokenizer(tmp_path), texts, allow_bos=False, shipped=loader.shipped_ids(tmp_path, texts)
+        load_tokenizer(tmp_path), texts, allow_bos=False, shipped=shipped_ids(tmp_path, texts)
     )
     assert not any(checks.values()), checks
 
@@ -178,7 +179,7 @@ def test_vocabulary_and_merges_are_a_tokenizer_too(tmp_path, byte_level, toy_bas
     byte_level.model.save(str(folder))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
     snapshot.take(FolderBase(kind="folder", path="base"), tmp_path, tmp_path / "cache", out)
-    ids = loader.load_tokenizer(out).encode("Q: What kind")
+    ids = load_tokenizer(out).encode("Q: What kind")
     assert ids == byte_level.encode("Q: What kind").ids
     (tmp_path / "guard").mkdir()
     report = guard.inspect(toy_base.model_copy(update={"root": out}), SPEC, Prompt(), tmp_path / "guard")
@@ -189,8 +190,8 @@ def test_vocabulary_and_merges_are_a_tokenizer_too(tmp_path, byte_level, toy_bas
 
 
 def test_every_prompt_begins_with_the_beginning_of_sequence_where_that_is_declared(llama, tmp_path):
-    always = loader.load_tokenizer(llama, SPEC.model_copy(update={"bos": "always"}))
-    never = loader.load_tokenizer(llama)
+    always = load_tokenizer(llama, SPEC.model_copy(update={"bos": "always"}))
+    never = load_tokenizer(llama)
     assert always.encode("Q: a") == [1, *never.encode("Q: a")]
     rows = toy_rows(4)
     experiment = toy_experiment(model={"bos": "always"})
@@ -212,7 +213,7 @@ def test_every_prompt_begins_with_the_beginning_of_sequence_where_that_is_declar
 def test_a_tokenizer_without_a_beginning_cannot_always_begin_with_it(tmp_path, byte_level):
     save(byte_level, tmp_path, eos_token="<|endoftext|>")
     with pytest.raises(ModelError, match="no bos_token. Declare bos: none"):
-        loader.load_tokenizer(tmp_path, SPEC.model_copy(update={"bos": "always"}))
+        load_tokenizer(tmp_path, SPEC.model_copy(update={"bos": "always"}))
 
 
 def test_the_guard_runs_its_sentinels_under_the_declared_beginning(toy_base, tmp_path):
@@ -234,12 +235,12 @@ def test_the_end_of_sequence_inside_an_instruction_is_refused_with_its_row(llama
     rows = toy_rows(3)
     rows[1]["instruction"] = "What is </s> here?"
     with pytest.raises(ModelError, match=rf"row {rows[1]['id']} \(toy.jsonl, row 2\): end-of-sequence token </s>"):
-        tokenization.encode(toy_experiment(), loader.load_tokenizer(llama), rows)
+        tokenization.encode(toy_experiment(), load_tokenizer(llama), rows)
 
 
 @pytest.mark.parametrize(("template", "prefix"), [("Q: {instruction}\nA: ", ""), ("Q: {instruction}\nA:", " ")])
 def test_no_second_space_is_trained_at_the_border(llama, template, prefix):
-    tokenizer = loader.load_tokenizer(llama)
+    tokenizer = load_tokenizer(llama)
     experiment = toy_experiment().model_copy(update={"prompt": Prompt(template=template, response_prefix=prefix)})
     rows = toy_rows(40)
     encoded = tokenization.encode(experiment, tokenizer, rows)
@@ -263,4 +264,4 @@ def test_a_border_without_any_faithful_encoding_is_refused_with_the_remedy(tmp_p
         update={"prompt": Prompt(template="{instruction} A: ", response_prefix="")}
     )
     with pytest.raises(TrainingError, match=r"toy.jsonl, row 1\).* End prompt.template without a space"):
-        tokenization.encode(experiment, loader.load_tokenizer(tmp_path), toy_rows(2))
+        tokenization.encode(experiment, load_tokenizer(tmp_path), toy_rows(2))

@@ -6,7 +6,7 @@ import pytest
 
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Evaluation
-from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import test_items as plan_items
 
 

@@ -204,7 +204,7 @@ def toy() -> Callable[..., Experiment]:
 
 def prepare(folder: Path, base: ModelSnapshot, experiment: Experiment, count: int = 40) -> dict[str, Any]:
     """All arguments of `trainer.train` for a specification, by name and in order; their files are below `folder`."""
-    from sft_pipeline.model.loader import load_tokenizer
+    from sft_pipeline.model.tokenizer import load_tokenizer
     from sft_pipeline.planning import plan
     from sft_pipeline.training import tokenization
 

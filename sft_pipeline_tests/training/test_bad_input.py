@@ -21,7 +21,8 @@ from sft_pipeline.errors import (
     TrainingError,
 )
 from sft_pipeline.experiment import Evaluation, Experiment, Lora
-from sft_pipeline.model.loader import load_model, load_tokenizer
+from sft_pipeline.model.loader import load_model
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import inputs as plan_inputs
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import test_items as plan_items

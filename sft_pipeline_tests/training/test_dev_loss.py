@@ -8,7 +8,7 @@ import json
 import pytest
 
 from sft_pipeline.dataset.table import read_table
-from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.training import tokenization, trainer
 from sft_pipeline_tests.architectures import tiny, token_loss
 from sft_pipeline_tests.training.conftest import split, toy_rows

@@ -12,7 +12,7 @@ import pytest
 
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
-from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.training import checkpoints, distributed, tokenization, trainer
 from sft_pipeline_tests.architectures import token_loss
 from sft_pipeline_tests.sockets import beyond_loopback

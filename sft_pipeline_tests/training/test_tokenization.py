@@ -3,7 +3,7 @@
 import pytest
 
 from sft_pipeline.errors import TrainingError
-from sft_pipeline.model.loader import load_tokenizer
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.training import mask_audit, tokenization
 
 

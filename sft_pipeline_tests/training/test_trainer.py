@@ -10,7 +10,8 @@ import pytest
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
-from sft_pipeline.model.loader import attach_adapter, load_model, load_tokenizer
+from sft_pipeline.model.loader import attach_adapter, load_model
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import memory
 from sft_pipeline.training import adapter, export, manifest, schedule, tokenization, trainer
 

@@ -10,8 +10,8 @@ from typing import ClassVar, Self
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import Generation
 from sft_pipeline.model.completion import Completion
-from sft_pipeline.model.loader import CleanTokenizer
 from sft_pipeline.model.score import Scored
+from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance.hashing import hash_file, hash_value
 
 

@@ -8,6 +8,7 @@ from sft_pipeline.experiment import BaseModelSpec, Generation
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
 from sft_pipeline.model import generate, loader, score
 from sft_pipeline.model.completion import Completion, context_length
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.provenance.environment import library_versions
 
 
@@ -18,7 +19,7 @@ class TransformersEngine(Engine):
     by_length = True
 
     def __init__(self, base: ModelSnapshot, spec: BaseModelSpec):
-        self.tokenizer = loader.load_tokenizer(base.root, spec)
+        self.tokenizer = load_tokenizer(base.root, spec)
         self._model = loader.load_model(base.root, spec)
         self._content: str | None = None
 

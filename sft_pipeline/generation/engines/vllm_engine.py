@@ -21,6 +21,7 @@ from sft_pipeline.generation.engines.vllm_process import VllmProcess
 from sft_pipeline.model import loader
 from sft_pipeline.model.completion import Completion, context_length, finish, seed_of, token_budget
 from sft_pipeline.model.score import Scored, finite
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.provenance.environment import library_versions
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class VllmEngine(Engine):
 
     def __init__(self, base: ModelSnapshot, spec: BaseModelSpec, max_rank: int):
         loader.require_device(spec.device)
-        self.tokenizer = loader.load_tokenizer(base.root, spec)
+        self.tokenizer = load_tokenizer(base.root, spec)
         self._config = loader.load_config(base.root)
         self._options = _options(base, spec, max_rank)
         self._cpu = spec.device == "cpu"

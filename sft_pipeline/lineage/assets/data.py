@@ -126,7 +126,7 @@ def raw_dataset(work: Work) -> InstructionDataset:
     InstructionDataset,
     group=DATA,
     docs="docs/how-to/data.md",
-    code=["dataset/cleaning/clean.py", "model/critic.py", "model/loader.py"],
+    code=["dataset/cleaning/clean.py", "model/critic.py", "model/tokenizer.py"],
     borders={"dataset/source": "refuses rows that could not be read; those that could are an input"},
     depends=_cleaning,
     metadata=metadata.dataset,
@@ -141,7 +141,7 @@ def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: Model
     """
     from sft_pipeline.dataset import cleaning, source
     from sft_pipeline.model.critic import critic
-    from sft_pipeline.model.loader import load_tokenizer
+    from sft_pipeline.model.tokenizer import load_tokenizer
 
     rules = work.experiment.data.quality.critic
     source.require_readable(raw_dataset)

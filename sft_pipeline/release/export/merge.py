@@ -13,6 +13,7 @@ from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec
 from sft_pipeline.model import loader
 from sft_pipeline.model.adapter_fit import require_fit
+from sft_pipeline.model.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,7 +60,7 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
         del merged.config._pre_quantization_dtype
     del merged.config.quantization_config
     merged.save_pretrained(out, safe_serialization=True)
-    loader.load_tokenizer(base.root, spec).inner.save_pretrained(out)
+    load_tokenizer(base.root, spec).inner.save_pretrained(out)
 
 
 def dead(weights: Path) -> bool:

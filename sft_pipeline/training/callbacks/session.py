@@ -10,7 +10,7 @@ from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.training import checkpoints
 from sft_pipeline.training.callbacks.checkpointing import checkpointing
 from sft_pipeline.training.callbacks.early_stopping import Ending, early_stopping

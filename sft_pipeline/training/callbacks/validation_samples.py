@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.model.loader import CleanTokenizer
+from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance.journal import Journal
 
 if TYPE_CHECKING:
