@@ -99,7 +99,7 @@ def _report(name: str) -> int:
     from sft_pipeline.artifacts import GateReport
     from sft_pipeline.experiment import Release
     from sft_pipeline.provenance.store import Store, default_store
-    from sft_pipeline.release import cost
+    from sft_pipeline.report.experiment import cost
     from sft_pipeline.report.gate.text import summary
 
     with user_errors():

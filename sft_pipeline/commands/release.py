@@ -35,11 +35,12 @@ def release(
     """
     from sft_pipeline.provenance.store import Store, default_store
     from sft_pipeline.provenance.verification import read_lineage
-    from sft_pipeline.release import cost, signature
     from sft_pipeline.release import push as hub
+    from sft_pipeline.release import signature
     from sft_pipeline.release.build import build
     from sft_pipeline.release.eligibility import OPTIONAL, PARTS
     from sft_pipeline.release.verify import check
+    from sft_pipeline.report.experiment import cost
 
     with user_errors():
         experiment = load_by_name(name, project_root())

@@ -12,8 +12,8 @@ import typer
 
 from sft_pipeline.commands.common import user_errors
 from sft_pipeline.commands.dagster_home import dagster_home
-from sft_pipeline.provenance.page_server import PORT, address, server
 from sft_pipeline.provenance.store import Store, default_store
+from sft_pipeline.report.page_server import PORT, address, server
 from sft_pipeline.specification import project_root
 
 STORE_URL = "SFT_PIPELINE_STORE_URL"

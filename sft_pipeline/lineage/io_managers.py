@@ -9,8 +9,8 @@ import dagster as dg
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.resources import Project, user_errors
-from sft_pipeline.provenance.page_server import address
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.report.page_server import address
 
 STORE_URL = "SFT_PIPELINE_STORE_URL"
 """Variable with the address at which a browser reaches the store's `objects/`, where `sft-pipeline ui` is not it."""

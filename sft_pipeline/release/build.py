@@ -20,10 +20,11 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.hashing import files_below, hash_file
-from sft_pipeline.release import bom, card, cost, verify
+from sft_pipeline.release import bom, card, verify
 from sft_pipeline.release.data_card import data_card
 from sft_pipeline.release.eligibility import OPTIONAL, PARTS, part, problems
 from sft_pipeline.release.statement import statement
+from sft_pipeline.report.experiment import cost
 
 FILES = (
     ("lora_adapter", "", ("TRAINING_SUCCESS", "training_manifest.json")),

@@ -18,9 +18,9 @@ from sft_pipeline.artifacts import (
     ModelSnapshot,
 )
 from sft_pipeline.experiment import Experiment, HubBase, HubData
-from sft_pipeline.release.cost import Cost, lines
 from sft_pipeline.release.eligibility import part
 from sft_pipeline.report.excerpt import HIDDEN, sign
+from sft_pipeline.report.experiment.cost import Cost, lines
 
 UNKNOWN = "not declared"
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from sft_pipeline.artifacts import ReviewKey
-from sft_pipeline.provenance.page_server import LocalHandler, listen
+from sft_pipeline.report.page_server import LocalHandler, listen
 from sft_pipeline.report.review import html
 from sft_pipeline.review.make import texts_of
 from sft_pipeline.review.returned import DATABASE, TaskAnswer, served

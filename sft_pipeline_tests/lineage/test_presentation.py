@@ -12,8 +12,8 @@ from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.io_managers import STORE_URL, report_page
 from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS
-from sft_pipeline.provenance.page_server import address
 from sft_pipeline.provenance.store import Store
+from sft_pipeline.report.page_server import address
 from sft_pipeline.specification import project_root
 
 FOLDER = "/somewhere/store/objects/gate_report/0a1b/files"

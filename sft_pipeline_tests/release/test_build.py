@@ -10,9 +10,9 @@ from huggingface_hub import ModelCard
 from sft_pipeline.artifacts import ExportReport, ExportResult, TrainingReport
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.provenance.hashing import files_below
-from sft_pipeline.release import cost
 from sft_pipeline.release.build import build
 from sft_pipeline.release.eligibility import OPTIONAL, PARTS
+from sft_pipeline.report.experiment import cost
 from sft_pipeline_tests.release.conftest import SECRET, Lineage, experiment
 
 HOSTILE = "<script>alert(1)</script> | a `b` [c](javascript:d) \u202e {{ 7 * 7 }} **e**"

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from sft_pipeline.errors import StoreError
-from sft_pipeline.provenance.page_server import TOKEN, address, server
+from sft_pipeline.report.page_server import TOKEN, address, server
 
 
 @pytest.fixture
