@@ -3,11 +3,16 @@
 Load it with `dagster dev -w workspace.yaml` or `-m sft_pipeline.definitions`.
 """
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
+# Dagster's objects live as long as the process: without this, each full collection would walk over all of them, the first one
+# while the modules below are loaded.
+gc.freeze()
 
 from sft_pipeline.lineage.asset_checks import build_checks
 from sft_pipeline.lineage.automation import (

@@ -42,7 +42,7 @@ def code_hash(*modules: str) -> str:
     Returns:
         The first 12 hexadecimal digits: it is read by people in the Dagster UI.
     """
-    return hash_value({_name(path): _source(path).meaning for path in _files(modules)})[:12]
+    return hash_value({name: _source(PACKAGE, name).meaning for name in members(*modules)})[:12]
 
 
 def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
@@ -55,53 +55,52 @@ def with_imports(*modules: str, stop: Collection[str] = ()) -> set[str]:
         modules: as in `code_hash`.
         stop: modules, or folders, that are neither taken nor looked into.
     """
-    stopped = set(_files(stop))
-    found, waiting = set(), _files(modules)
+    stopped = members(*stop)
+    found: set[str] = set()
+    waiting = list(members(*modules))
     while waiting:
-        path = waiting.pop()
-        if path not in found and path not in stopped:
-            found.add(path)
-            waiting += _imported(PACKAGE, path)
-            places = (PACKAGE / "report/templates", path.parent)
-            named = (place / name for name in _source(path).data for place in places)
-            waiting += [file for file in named if file.is_file()]
-    return {_name(path) for path in found}
+        name = waiting.pop()
+        if name not in found and name not in stopped:
+            found.add(name)
+            waiting += _named(PACKAGE, name)
+    return found
 
 
 def members(*modules: str) -> set[str]:
     """The named modules, with all those below a folder in its place."""
-    return {_name(path) for path in _files(modules)}
+    return {name for module in modules for name in _below(PACKAGE, module)}
 
 
-def _files(modules: Collection[str]) -> list[Path]:
-    return [file for module in modules for file in _below(PACKAGE / module)]
-
-
-@cache
-def _below(path: Path) -> tuple[Path, ...]:
-    return tuple(sorted(path.rglob("*.py"))) if path.is_dir() else (path,)
-
-
-def _name(path: Path) -> str:
-    return path.as_posix()[len(PACKAGE.as_posix()) + 1 :]
+# These take the package, so that what is kept of one is not taken for another. Names are joined as text: loading the code
+# location looks for thousands of files, and a Path for each would take longer than all the rest.
 
 
 @cache
-def _imported(package: Path, path: Path) -> tuple[Path, ...]:
-    """The files of the package that the module at `path` imports."""
-    return tuple(file for name in _source(path).imports for file in _modules(package, name))
+def _files(package: Path) -> frozenset[str]:
+    """Names of all files of the package."""
+    start = len(f"{package}/")
+    return frozenset(f"{folder}/{name}"[start:] for folder, _, names in os.walk(package) for name in names)
 
 
 @cache
-def _modules(package: Path, name: str) -> tuple[Path, ...]:
-    """The file of the module or package `name`; none where it names something in a module."""
-    # Many names are looked for, and a Path for each would take longer.
-    place = os.path.join(package, *name.split(".")[1:])
-    return tuple(Path(file) for file in (f"{place}.py", f"{place}/__init__.py") if os.path.isfile(file))
+def _below(package: Path, module: str) -> tuple[str, ...]:
+    inside = sorted(name for name in _files(package) if name.startswith(f"{module}/") and name.endswith(".py"))
+    return tuple(inside) or (module,)
 
 
 @cache
-def _source(path: Path) -> _Source:
+def _named(package: Path, name: str) -> tuple[str, ...]:
+    """The files of the package that the one called `name` imports or names."""
+    source, files = _source(package, name), _files(package)
+    places = [module.partition(".")[2].replace(".", "/") for module in source.imports]
+    found = [file for place in places for file in (f"{place}.py", os.path.join(place, "__init__.py"))]
+    found += [os.path.join(folder, data) for data in source.data for folder in ("report/templates", os.path.dirname(name))]
+    return tuple(file for file in found if file in files)
+
+
+@cache
+def _source(package: Path, name: str) -> _Source:
+    path = package / name
     text = path.read_text(encoding="utf-8")
     data = frozenset(re.findall(r'"(\w+\.(?:html\.j2|md\.j2|css|js|yaml))"', text))
     if path.suffix != ".py":
@@ -110,7 +109,7 @@ def _source(path: Path) -> _Source:
     # loading the code location costs.
     code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
     assert code is not None  # the loader of a file finds that file's code
-    own = rf"({PACKAGE.name}[\w.]*)"
+    own = rf"({package.name}[\w.]*)"
     imports = set(re.findall(rf"^[ ]*import {own}", text, re.MULTILINE))
     for module, names in re.findall(rf"^[ ]*from {own} import (\([^)]*\)|[^\n#]*)", text, re.MULTILINE):
         imports |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}

@@ -14,12 +14,15 @@ from sft_pipeline.provenance import code
 def package(tmp_path, monkeypatch):
     """Writes a package of its own, files by path, and gives the version of its module `start.py`."""
 
-    def version(stop=(), **files):
+    def version(stop=(), templates=(), **files):
         folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "it"
         (folder / "deep").mkdir(parents=True)
         monkeypatch.setattr(code, "PACKAGE", folder)
         for name, text in files.items():
             (folder / f"{name.replace('__', '/')}.py").write_text(text)
+        (folder / "report/templates").mkdir(parents=True)
+        for name, text in templates:
+            (folder / "report/templates" / name).write_text(text)
         return code.code_hash(*sorted(code.with_imports("start.py", stop=stop)))
 
     return version
@@ -71,18 +74,11 @@ def test_what_is_not_imported_does_not_count(package):
     assert package(start="import os", other="a = 1") == package(start="import os", other="a = 2")
 
 
-def test_the_template_of_a_page_counts_with_what_it_includes(package, tmp_path):
-    def version(style):
-        files = {"start": 'render("page.html.j2")'}
-        first = package(**files)
-        templates = code.PACKAGE / "report/templates"
-        templates.mkdir(parents=True)
-        (templates / "page.html.j2").write_text('<style>{{ file("page.css") }}</style>')
-        (templates / "page.css").write_text(style)
-        return first, code.code_hash(*sorted(code.with_imports("start.py")))
-
-    (without, red), (_, blue) = version("a { color: red }"), version("a { color: blue }")
-    assert len({without, red, blue}) == 3
+def test_the_template_of_a_page_counts_with_what_it_includes(package):
+    start, page = 'render("page.html.j2")', ("page.html.j2", '<style>{{ file("page.css") }}</style>')
+    styles = ("page.css", "a { color: red }"), ("page.css", "a { color: blue }")
+    versions = [package(templates=templates, start=start) for templates in ((), *((page, style) for style in styles))]
+    assert len(set(versions)) == 3
 
 
 def test_the_work_of_an_asset_begins_where_its_definition_says():
