@@ -94,7 +94,8 @@ def _named(package: Path, name: str) -> tuple[str, ...]:
     source, files = _source(package, name), _files(package)
     places = [module.partition(".")[2].replace(".", "/") for module in source.imports]
     found = [file for place in places for file in (f"{place}.py", os.path.join(place, "__init__.py"))]
-    found += [os.path.join(folder, data) for data in source.data for folder in ("report/templates", os.path.dirname(name))]
+    beside = "report/templates", os.path.dirname(name)
+    found += [os.path.join(folder, data) for data in source.data for folder in beside]
     return tuple(file for file in found if file in files)
 
 
