@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from sft_pipeline.experiment import Data, EarlyStopping, EmbeddedData, Gate, Generation, Lora, SuccessCriteria, Training
 
-BASIS = {"epochs": 1.0, "adapter": "best", "processes": 2}
+BASIS = {"epochs": 1.0, "adapter": "best", "processes": 2, "schedule": "polynomial"}
 
 CACHE_KEY = {
     # the weights
@@ -16,6 +16,7 @@ CACHE_KEY = {
     "gradient_accumulation": 3,
     "learning_rate": 1e-3,
     "schedule": "linear",
+    "schedule_options": {"power": 2.0},
     "warmup_ratio": 0.5,
     "warmup_steps": 3,
     "weight_decay": 0.1,

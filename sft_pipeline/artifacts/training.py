@@ -41,11 +41,12 @@ class TrainingPlan(Artifact):
     masked_rows: int = Field(
         0, description="Fully masked rows of it, whose prompt alone reaches the limit: they are left out."
     )
-    effective_batch: int
+    effective_batch: int = Field(description="Sequences per step; of a batch that grows, the largest.")
     steps: int
     warmup_steps: int
     coverage: float = Field(description="Passes over the rows that are trained on.")
     learning_rates: tuple[float, ...] = Field(description="Learning rate at 0, 10, …, 100 % of the steps.")
+    batches: tuple[int, ...] = Field((), description="Sequences per step there, of a batch that grows.")
     tokens_per_epoch: int
     padding_share: float = Field(description="Expected share of padding in the batches.")
     cut_rows: int = Field(0, description="Rows longer than the sequence limit.")
@@ -70,7 +71,8 @@ class TrainingPlan(Artifact):
     @property
     def identity(self) -> list[Any]:
         """Only what the training rests on: another gate makes another plan, but no other adapter."""
-        return [self.train_rows, self.effective_batch, self.steps, self.warmup_steps, self.learning_rates]
+        batch = self.batches or self.effective_batch
+        return [self.train_rows, batch, self.steps, self.warmup_steps, self.learning_rates]
 
     @property
     def trained_rows(self) -> int:

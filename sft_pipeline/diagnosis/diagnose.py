@@ -77,6 +77,8 @@ def judge(
         *gradient.not_finite(log),
         *gradient.zero(log),
         *gradient.exploding(log),
+        *gradient.idle_modules(log),
+        *gradient.clipped(log),
         *learning_rate.out_of_range(log),
         *learning_rate.spent(log),
         *learning_rate.plateau(log),
@@ -139,6 +141,8 @@ def _metrics(log: Log) -> dict[str, float]:
     norms = [value for _, value in log.norm if math.isfinite(value)]
     if norms:
         metrics["grad_norm_median"] = median(norms)
+    if (share := gradient.clipped_share(log)) is not None:
+        metrics["clipped_share"] = share
     rates = [value for _, value in log.rate if math.isfinite(value)]
     if rates:
         metrics |= {"learning_rate_peak": max(rates), "learning_rate_last": rates[-1]}

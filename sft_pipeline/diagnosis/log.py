@@ -55,6 +55,8 @@ class Log:
         dev: dev loss; the mean over the evaluation sets where there are several and no plain `eval_loss`.
         norm: gradient norm.
         rate: learning rate.
+        module_norms: gradient norms by adapted module, where logged.
+        clipped: share of the steps since the last record whose gradient was clipped.
         accuracy: token accuracy in training.
         epoch: passes over the data.
         dev_sets: the dev losses of each evaluation set, where the dev loss is their mean.
@@ -73,6 +75,8 @@ class Log:
     rate: Series
     accuracy: Series
     epoch: Series
+    module_norms: dict[str, Series] = field(default_factory=dict)
+    clipped: Series = field(default_factory=list)
     dev_sets: tuple[Series, ...] = ()
     rewards: bool = False
     pairs: bool = False
@@ -211,6 +215,8 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         rate=series("learning_rate"),
         accuracy=series("mean_token_accuracy"),
         epoch=series("epoch"),
+        module_norms={key.partition("/")[2]: figures(key) for key in keys if key.startswith("grad_norm/")},
+        clipped=figures("clipped_share"),
         dev_sets=tuple(sets),
         rewards=any(key in keys for key in REWARD_KEYS),
         pairs=PAIR_KEY in keys,

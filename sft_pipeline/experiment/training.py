@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from sft_pipeline.experiment.section import Positive, Section, Seed, Share, once
 
@@ -34,6 +34,35 @@ class EarlyStopping(Section):
 
     patience: Positive = Field(3, description="Evaluations without an improvement after which the training stops.")
     min_delta: float = Field(0.0, ge=0, description="Fall of the dev loss (nats) that counts as an improvement.")
+
+
+class ScheduleOptions(Section):
+    """What a schedule leaves open; each belongs to the schedules that its description names."""
+
+    min_lr_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Lowest rate as a share of the peak: of cosine_with_min_lr, polynomial and warmup_stable_decay.",
+    )
+    num_cycles: Positive = Field(1, description="Half cosines, each from the peak: of cosine_with_restarts.")
+    power: float = Field(1.0, gt=0, description="Exponent of polynomial; 1 is a straight line.")
+    decay_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2, description="Share of all steps in which warmup_stable_decay falls, at the end."
+    )
+    decay_type: Literal["linear", "cosine", "1-sqrt"] = Field(
+        "linear", description="Course of that fall of warmup_stable_decay."
+    )
+
+
+SCHEDULE_OPTIONS: dict[str, set[str]] = {
+    "cosine": set(),
+    "linear": set(),
+    "constant": set(),
+    "cosine_with_min_lr": {"min_lr_ratio"},
+    "cosine_with_restarts": {"num_cycles"},
+    "polynomial": {"min_lr_ratio", "power"},
+    "warmup_stable_decay": {"min_lr_ratio", "decay_ratio", "decay_type"},
+}
+"""Options of each schedule."""
 
 
 class SuccessCriteria(Section):
@@ -72,11 +101,22 @@ class Training(Section):
     eval_batch_size: Positive | None = Field(
         None, description="Sequences per device in the evaluations on the dev split; default: batch_size."
     )
-    gradient_accumulation: Positive = Field(1, description="Forward passes per optimiser step.")
-    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="Course of the learning rate after the warm-up."
+    gradient_accumulation: Positive | Annotated[dict[NonNegativeInt, Positive], Field(min_length=1)] = Field(
+        1,
+        description="Forward passes per optimiser step; or a batch that grows, as passes by the step from which they apply: "
+        "{0: 1, 200: 4}.",
     )
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
+    schedule: Literal[
+        "cosine",
+        "linear",
+        "constant",
+        "cosine_with_min_lr",
+        "cosine_with_restarts",
+        "polynomial",
+        "warmup_stable_decay",
+    ] = Field("cosine", description="Course of the learning rate after the warm-up, by its name in transformers.")
+    schedule_options: ScheduleOptions = Field(ScheduleOptions(), description="What the schedule leaves open.")
     warmup_ratio: Share = Field(
         0.03, description="Warm-up as a share of all steps; ignored when warmup_steps is given."
     )
@@ -141,6 +181,16 @@ class Training(Section):
                 f"the best checkpoint needs an evaluation at every checkpoint: save_steps ({self.save_steps}) must be a "
                 f"multiple of eval_steps ({self.eval_interval})"
             )
+        given = self.schedule_options.model_dump(exclude_defaults=True)
+        if unused := given.keys() - SCHEDULE_OPTIONS[self.schedule]:
+            raise ValueError(f"schedule {self.schedule} has no option {', '.join(sorted(unused))}")
+        if self.schedule == "cosine_with_min_lr" and not self.schedule_options.min_lr_ratio:
+            raise ValueError("cosine_with_min_lr falls to a floor: set schedule_options.min_lr_ratio")
+        if not isinstance(self.gradient_accumulation, int):
+            if min(self.gradient_accumulation) != 0:
+                raise ValueError("gradient_accumulation by step must begin with step 0")
+            if self.processes > 1:
+                raise ValueError("a batch that grows is trained in one process: give gradient_accumulation as a number")
         if self.fsdp and self.processes == 1:
             raise ValueError("fsdp shards over processes: set processes to the number of devices")
         return self
@@ -159,7 +209,21 @@ class Training(Section):
         """Steps between two evaluations on the dev split."""
         return self.eval_steps or self.save_steps
 
+    def batch_at(self, step: int) -> int:
+        """Sequences of the optimiser step with that 0-based index, over all processes."""
+        passes = self.gradient_accumulation
+        if not isinstance(passes, int):
+            passes = passes[max(first for first in passes if first <= step)]
+        return self.batch_size * passes * self.processes
+
+    @property
+    def grows(self) -> bool:
+        """Whether the batch depends on the step."""
+        return not isinstance(self.gradient_accumulation, int)
+
     @property
     def effective_batch(self) -> int:
-        """Sequences per optimiser step over all processes."""
-        return self.batch_size * self.gradient_accumulation * self.processes
+        """Sequences per optimiser step over all processes; of a batch that grows, the largest."""
+        passes = self.gradient_accumulation
+        most = passes if isinstance(passes, int) else max(passes.values())
+        return self.batch_size * most * self.processes

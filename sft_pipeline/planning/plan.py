@@ -117,6 +117,7 @@ def compute(
         warmup_steps=warmup,
         coverage=coverage,
         learning_rates=tuple(rates),
+        batches=tuple(training.batch_at(round(steps * k / 10)) for k in range(11)) if training.grows else (),
         negligible_from=negligible,
         tokens_per_epoch=rows.tokens,
         padding_share=rows.padding,

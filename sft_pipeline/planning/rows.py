@@ -134,7 +134,8 @@ def batches(rows: int, training: Training) -> list[Finding]:
     steps, seen = schedule.total_steps(rows, training), schedule.samples_seen(rows, training)
     coverage, per_epoch = seen / rows, schedule.steps_per_epoch(rows, training)
     batch = training.effective_batch
-    product = f"{steps:,} steps × {batch}" + ("" if seen == steps * batch else " (the last of each pass is smaller)")
+    size = f"{training.batch_at(0)} to {batch}" if training.grows else batch
+    product = f"{steps:,} steps × {size}" + ("" if seen == steps * batch else " (the last of each pass is smaller)")
     evidence = f"coverage {coverage:.3g} epochs: {product} = {seen:,} of {rows:,} rows"
     if coverage < training.min_coverage:
         needed = math.ceil(training.min_coverage * per_epoch)

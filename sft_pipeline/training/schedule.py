@@ -8,13 +8,35 @@ import math
 import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import count, islice, takewhile
+from typing import Any
 
 from sft_pipeline.diagnosis.rules.learning_rate import NEGLIGIBLE
 from sft_pipeline.experiment import Lora, Training
 
 
+def slices(rows: int, training: Training) -> Iterator[tuple[int, int, int]]:
+    """Pass, and the bounds in its order of rows, of what each step reads; without end. The last step of a pass is smaller.
+
+    For one process: with several, accelerate divides the rows.
+    """
+    step = 0
+    for epoch in count():
+        start = 0
+        while start < rows:
+            end = min(start + training.batch_at(step), rows)
+            yield epoch, start, end
+            start, step = end, step + 1
+
+
 def steps_per_epoch(rows: int, training: Training) -> int:
-    """Optimiser steps of one pass, as the Hugging Face trainer counts them: the last, smaller batch is kept."""
+    """Optimiser steps of one pass, as the Hugging Face trainer counts them: the last, smaller batch is kept.
+
+    Of a batch that grows, those of the first pass.
+    """
+    if training.grows:
+        return sum(1 for _ in takewhile(lambda part: part[0] == 0, slices(rows, training)))
+    assert isinstance(training.gradient_accumulation, int)
     batches = math.ceil(rows / (training.batch_size * training.processes))  # of each process
     return max(math.ceil(batches / training.gradient_accumulation), 1)
 
@@ -24,6 +46,9 @@ def total_steps(rows: int, training: Training) -> int:
     if training.max_steps is not None:
         return training.max_steps
     assert training.epochs is not None  # the schema asks for exactly one of the two
+    if training.grows:
+        wanted = training.epochs * rows
+        return 1 + sum(1 for _ in takewhile(lambda part: part[0] * rows + part[2] < wanted, slices(rows, training)))
     return math.ceil(training.epochs * steps_per_epoch(rows, training))
 
 
@@ -33,6 +58,8 @@ def samples_seen(rows: int, training: Training, steps: int | None = None) -> int
     A row counts once for each pass: those of `repeated_rows` are left out.
     """
     steps = total_steps(rows, training) if steps is None else steps
+    if training.grows:
+        return sum(end - start for _, start, end in islice(slices(rows, training), steps))
     passes, rest = divmod(steps, steps_per_epoch(rows, training))
     return passes * rows + min(rest * training.effective_batch, rows)
 
@@ -50,25 +77,67 @@ def warmup_steps(steps: int, training: Training) -> int:
 def learning_rate(step: int, steps: int, warmup: int, training: Training) -> float:
     """Learning rate of the update with 0-based index `step`; at `step == steps` the value that the schedule ends with.
 
-    The formulas of transformers.optimization: linear warm-up, then half a cosine, a straight line to 0, or a constant.
+    The formulas of transformers.optimization, see `lr_scheduler_kwargs`.
     """
+    return training.learning_rate * _factor(step, steps, warmup, training)
+
+
+def _factor(step: int, steps: int, warmup: int, training: Training) -> float:
+    options, kind = training.schedule_options, training.schedule
+    floor = options.min_lr_ratio
     if step < warmup:
-        return training.learning_rate * step / max(1, warmup)
-    if training.schedule == "constant":
-        return training.learning_rate
+        rising = step / max(1, warmup)
+        return floor + (1 - floor) * rising if kind == "warmup_stable_decay" else rising
+    if kind == "constant":
+        return 1.0
     progress = (step - warmup) / max(1, steps - warmup)
-    if training.schedule == "linear":
-        return training.learning_rate * max(0.0, 1.0 - progress)
-    return training.learning_rate * max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+    if kind == "cosine_with_restarts":
+        return 0.0 if progress >= 1 else _half_cosine(options.num_cycles * progress % 1)
+    if kind == "polynomial":
+        return floor + (1 - floor) * (1 - progress) ** options.power
+    if kind == "warmup_stable_decay":
+        decay = decay_steps(steps, warmup, training)
+        progress = max(0.0, (step - steps + decay) / decay)
+        falling = {"linear": 1 - progress, "cosine": _half_cosine(progress), "1-sqrt": 1 - math.sqrt(progress)}
+        return floor + (1 - floor) * falling[options.decay_type]
+    return floor + (1 - floor) * (max(0.0, 1 - progress) if kind == "linear" else max(0.0, _half_cosine(progress)))
+
+
+def _half_cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def decay_steps(steps: int, warmup: int, training: Training) -> int:
+    """Steps in which warmup_stable_decay falls: its share of all steps, but none of the warm-up's."""
+    return max(1, min(round(steps * training.schedule_options.decay_ratio), steps - warmup))
+
+
+def lr_scheduler_kwargs(steps: int, warmup: int, training: Training) -> dict[str, Any]:
+    """The declared options as transformers' scheduler of that name takes them."""
+    options = training.schedule_options
+    floor = options.min_lr_ratio
+    declared: dict[str, dict[str, Any]] = {
+        "cosine_with_min_lr": {"min_lr_rate": floor},
+        "cosine_with_restarts": {"num_cycles": options.num_cycles},
+        "polynomial": {"lr_end": floor * training.learning_rate, "power": options.power},
+        "warmup_stable_decay": {
+            "num_decay_steps": decay_steps(steps, warmup, training),
+            "decay_type": options.decay_type,
+            "min_lr_ratio": floor,
+        },
+    }
+    return declared.get(training.schedule, {})
 
 
 def negligible_from(steps: int, warmup: int, training: Training) -> int | None:
     """First step of the tail in which the learning rate is below 1 % of its peak; None where it never is."""
-    # After the warm-up no schedule rises again: the first step of the tail can be searched by halving.
+    # In its last cycle, and without restarts after the warm-up, no schedule rises again: search its tail by halving.
+    cycles = training.schedule_options.num_cycles
+    start = warmup + math.ceil((steps - warmup) * (cycles - 1) / cycles)
     low = bisect_left(
         range(steps),
         True,
-        lo=min(warmup, steps),
+        lo=min(start, steps),
         key=lambda step: learning_rate(step, steps, warmup, training) < NEGLIGIBLE * training.learning_rate,
     )
     return low if low < steps else None
@@ -124,6 +193,23 @@ def padding_share(lengths: Sequence[int], training: Training) -> float:
         batch = [lengths[i] for i in order[start : start + training.batch_size]]
         positions += len(batch) * max(batch)
     return 1.0 - sum(lengths) / positions if positions else 0.0
+
+
+class StepSampler:
+    """Batch sampler of a batch that grows: the rows of each optimiser step, from the first to the last of the run."""
+
+    def __init__(self, lengths: Sequence[int], training: Training, steps: int):
+        self.lengths, self.training, self.steps = lengths, training, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order, of = [], -1
+        for epoch, start, end in islice(slices(len(self.lengths), self.training), self.steps):
+            if epoch != of:
+                order, of = row_order(self.lengths, self.training, epoch), epoch
+            yield order[start:end]
 
 
 class RowSampler:

@@ -1,10 +1,12 @@
 """TRL's SFTTrainer with the planned order of rows and a dev loss that is weighted by tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.experiment import Training
 from sft_pipeline.training import schedule
+from sft_pipeline.training.callbacks.metrics import grad_norms
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
@@ -19,11 +21,14 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
 
     Args:
         lengths: tokens of each training row.
-        training: decides the order of the rows.
+        training: decides the order of the rows, and how many of them a step reads.
     """
     import torch
     from torch.nn.functional import pad
+    from torch.utils.data import DataLoader
     from trl import SFTTrainer
+
+    seen: list[int] = []  # rows that the steps until then have read, of a batch that grows
 
     class Trainer(SFTTrainer):
         """Reads the rows in the planned order and writes no model card into its checkpoints."""
@@ -31,16 +36,66 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
         sums: list[torch.Tensor]
         grad_norm: Any = None
         """Norm of the gradient of the step at hand, before it is clipped."""
+        norms: list[Any] = []
+        """Those of the steps since the last log record."""
+        module_norms: Mapping[str, Any] = {}
+        """Norms by adapted module of the step that is logged next."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> schedule.RowSampler:
             return schedule.RowSampler(lengths, training)
+
+        def get_train_dataloader(self) -> Any:
+            if not training.grows:
+                return super().get_train_dataloader()
+            steps = schedule.StepSampler(lengths, training, self.args.max_steps)
+            seen[:] = accumulate((len(step) for step in steps), initial=0)
+            rows = self._remove_unused_columns(self.train_dataset, description="training")
+
+            def parts(step: list[dict[str, Any]]) -> list[Any]:
+                """The batch of a step in forward passes of `batch_size` rows."""
+                starts = range(0, len(step), training.batch_size)
+                return [self.data_collator(step[start : start + training.batch_size]) for start in starts]
+
+            return self.accelerator.prepare(DataLoader(rows, batch_sampler=steps, collate_fn=parts))
+
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+            if training.grows:
+                batch_samples = [part for step in batch_samples for part in step]
+            return super()._get_num_items_in_batch(batch_samples, device)
+
+        def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+            if not training.grows:
+                return super().training_step(model, inputs, num_items_in_batch)
+            loss = torch.zeros((), device=self.args.device)
+            for part in inputs:
+                loss += super().training_step(model, part, num_items_in_batch)
+            return loss
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            parts = inputs if training.grows else [inputs]
+            return sum(super(Trainer, self).floating_point_ops(part) for part in parts)
+
+        def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            if training.grows:  # the trainer takes the whole run for one epoch
+                self.state.epoch = seen[self.state.global_step] / len(lengths)
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             pass
 
         def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
             self.grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+            self.norms.append(self.grad_norm)
             return self.grad_norm
+
+        def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+            step = self.state.global_step + 1
+            logged = step == self.args.max_steps or any(
+                step % every == 0 for every in (training.logging_steps, training.save_steps)
+            )
+            # Under FSDP a process holds but a part of each matrix.
+            self.module_norms = grad_norms(model) if logged and not training.fsdp else {}
+            return super()._clip_grad_norm(model)
 
         def prediction_step(
             self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any

@@ -4,6 +4,7 @@ from typing import Any
 
 from sft_pipeline.artifacts import TrainingPlan
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.training import schedule
 
 FSDP = {
     "fsdp": True,
@@ -35,9 +36,11 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool, packed: 
         "warmup_steps": plan.warmup_steps,
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
+        "lr_scheduler_kwargs": schedule.lr_scheduler_kwargs(plan.steps, plan.warmup_steps, training),
         "per_device_train_batch_size": training.batch_size,
         "per_device_eval_batch_size": training.eval_batch_size or training.batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation,
+        # A batch that grows comes whole: sft_trainer.py divides it into forward passes.
+        "gradient_accumulation_steps": 1 if training.grows else training.gradient_accumulation,
         "optim": optimizer,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,

@@ -230,6 +230,21 @@ def test_too_few_records_are_undecided_and_two_rows_can_still_be_unhealthy(tmp_p
     assert verdict(judge(run([2.0, 1.5], dev=[(10, 2.0), (20, 1.6), (30, 1.4)]))[0]) == "healthy"
 
 
+def test_a_module_without_a_gradient_and_steps_that_are_clipped_are_said():
+    log = run(falling(40), norms=[2.0] * 40)
+    for row in log[:40]:
+        row |= {
+            "grad_norm/q_proj": 2.0,
+            "grad_norm/v_proj": 0.0,
+            "clipped_share": float(row["step"] <= log[25]["step"]),
+        }
+    assert rules(log, "warning") == {"zero_gradient_of_a_module"} and rules(log, "info") == {"gradient_clipped"}
+    assert judge(log)[1]["clipped_share"] == pytest.approx(0.65, abs=0.03)
+    for row in log:
+        row |= {"grad_norm/v_proj": 0.1, "clipped_share": 0.5}
+    assert not rules(log, "warning") | rules(log, "info")
+
+
 def test_an_answer_without_reward_has_no_gradient_and_the_run_is_healthy():
     rows = [
         {"step": i, "loss": 0.0, "reward": 0.1, "grad_norm": 0.0 if i % 9 < 5 and i < 40 else 0.3} for i in range(90)

@@ -37,22 +37,81 @@ def test_the_record_has_1368_steps(toy):
     assert schedule.samples_seen(45000, toy(batch_size=8, max_steps=500).training) == 4000
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("cosine", {}),
+        ("linear", {}),
+        ("constant", {}),
+        ("cosine_with_min_lr", {"min_lr_ratio": 0.1}),
+        ("cosine_with_restarts", {"num_cycles": 3}),
+        ("polynomial", {"min_lr_ratio": 0.05, "power": 2.0}),
+        ("polynomial", {}),
+        ("warmup_stable_decay", {}),
+        ("warmup_stable_decay", {"min_lr_ratio": 0.1, "decay_ratio": 0.5, "decay_type": "1-sqrt"}),
+        ("warmup_stable_decay", {"decay_ratio": 1.0, "decay_type": "cosine"}),
+    ],
+)
 @pytest.mark.parametrize("warmup", [0, 7])
-def test_learning_rates_are_those_of_transformers(toy, kind, warmup):
+def test_learning_rates_are_those_of_transformers(toy, kind, options, warmup):
     import torch
     from transformers import get_scheduler
 
-    training = toy(schedule=kind, warmup_steps=warmup, learning_rate=3e-4).training
+    training = toy(schedule=kind, schedule_options=options, warmup_steps=warmup, learning_rate=3e-4).training
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
     name = {"constant": "constant_with_warmup"}.get(kind, kind)
-    scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=50)
+    scheduler = get_scheduler(
+        name,
+        optimizer,
+        num_warmup_steps=warmup,
+        num_training_steps=50,
+        scheduler_specific_kwargs=schedule.lr_scheduler_kwargs(50, warmup, training),
+    )
     for step in range(51):
         assert schedule.learning_rate(step, 50, warmup, training) == pytest.approx(
             scheduler.get_last_lr()[0], abs=1e-15
         )
         optimizer.step()
         scheduler.step()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"schedule": "cosine", "schedule_options": {"power": 2}}, "schedule cosine has no option power"),
+        ({"schedule": "cosine_with_min_lr"}, "set schedule_options.min_lr_ratio"),
+        ({"gradient_accumulation": {5: 2}}, "must begin with step 0"),
+        ({"gradient_accumulation": {0: 1, 5: 2}, "processes": 2}, "in one process"),
+        ({"gradient_accumulation": {}}, "gradient_accumulation"),
+    ],
+)
+def test_what_a_schedule_does_not_know_is_refused(toy, given, message):
+    with pytest.raises(ValueError, match=message):
+        toy(**given)
+
+
+@given(
+    rows=st.integers(1, 60),
+    batch=st.integers(1, 4),
+    growth=st.dictionaries(st.integers(1, 30), st.integers(1, 5), max_size=3),
+    passes=st.floats(0.1, 4),
+)
+def test_a_batch_that_grows_reads_every_row_once_in_each_pass(rows, batch, growth, passes):
+    training = Training(batch_size=batch, gradient_accumulation={0: 1} | growth, epochs=passes, batching="plain")
+    steps = schedule.total_steps(rows, training)
+    read = list(schedule.StepSampler([1] * rows, training, steps))
+    assert len(read) == steps
+    assert sum(map(len, read)) == schedule.samples_seen(rows, training) >= passes * rows
+    assert schedule.samples_seen(rows, training, steps - 1) < passes * rows
+    assert all(len(rows) <= training.batch_at(step) for step, rows in enumerate(read))
+    seen = [row for step in read for row in step]
+    for start in range(0, len(seen), rows):
+        part = seen[start : start + rows]
+        assert len(set(part)) == len(part)
+    constant = training.model_copy(update={"gradient_accumulation": 2})
+    same = training.model_copy(update={"gradient_accumulation": {0: 2}})
+    assert schedule.samples_seen(rows, constant, steps) == schedule.samples_seen(rows, same, steps)
+    assert schedule.steps_per_epoch(rows, constant) == schedule.steps_per_epoch(rows, same)
 
 
 def test_a_cosine_has_65_percent_of_its_peak_after_200_of_500_steps(toy):

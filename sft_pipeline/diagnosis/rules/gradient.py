@@ -127,6 +127,35 @@ def exploding(log: Log) -> list[Finding]:
     return [Finding(rule="exploding_gradient", severity=severity, evidence=evidence, remedy=remedy)]
 
 
+def idle_modules(log: Log) -> list[Finding]:
+    """Adapted modules that never have a gradient, while others have: their adapters stay what they were."""
+    idle = [name for name, norms in log.module_norms.items() if not any(value for _, value in norms)]
+    if not idle or len(idle) == len(log.module_norms):
+        return []
+    evidence = f"the gradient norm of {', '.join(idle)} is exactly 0 in every log record, that of other modules is not"
+    remedy = "these modules take no part in the loss: leave them out of lora.target_modules, or find what detaches them"
+    return [Finding(rule="zero_gradient_of_a_module", severity="warning", evidence=evidence, remedy=remedy)]
+
+
+def clipped(log: Log) -> list[Finding]:
+    """Where most steps are clipped, the clip sets the length of the gradient that the optimiser averages."""
+    share = clipped_share(log)
+    if share is None or share <= 0.5:
+        return []
+    evidence = (
+        f"{share:.0%} of the steps had their gradient clipped: its norm says little, its direction is what is learned"
+    )
+    return [Finding(rule="gradient_clipped", severity="info", evidence=evidence)]
+
+
+def clipped_share(log: Log) -> float | None:
+    """Share of all steps whose gradient was clipped; None where the log does not say."""
+    if not log.clipped:
+        return None
+    before = [0.0, *(step for step, _ in log.clipped)]
+    return sum((step - last) * share for last, (step, share) in zip(before, log.clipped, strict=False)) / before[-1]
+
+
 def _warm_up(log: Log) -> int:
     """Log records before the learning rate reaches its peak."""
     rates = [value for _, value in log.rate if math.isfinite(value)]

@@ -149,5 +149,6 @@ def training_report(work: Work, lora_adapter: AdapterSnapshot, training_plan: Tr
     from sft_pipeline.diagnosis.diagnose import diagnose
 
     history = json.loads(lora_adapter.path("log_history.json").read_text())
-    rows, batch = training_plan.trained_rows, training_plan.effective_batch
-    return diagnose(history, work.out, train_rows=rows, effective_batch=batch, training=work.experiment.training)
+    training, rows = work.experiment.training, training_plan.trained_rows
+    batch = None if training.grows else training_plan.effective_batch  # then the log's own epochs are the coverage
+    return diagnose(history, work.out, train_rows=rows, effective_batch=batch, training=training)

@@ -31,6 +31,7 @@ def _run(plan: TrainingPlan) -> list[str]:
     )
     cut = f", {plan.cut_rows:,} rows cut" if plan.cut_rows else ""
     left_out = f" of {plan.train_rows:,}, the others are fully masked" if plan.masked_rows else ""
+    batch = f"{plan.batches[0]} to {plan.effective_batch}" if plan.batches else plan.effective_batch
     time = (
         f"about {_duration(plan.seconds)} by the declared tokens_per_second"
         if plan.seconds is not None
@@ -38,7 +39,7 @@ def _run(plan: TrainingPlan) -> list[str]:
     )
     return [
         f"rows            {plan.trained_rows:,}" + left_out,
-        f"steps           {plan.steps:,} of {plan.effective_batch} sequences, {plan.warmup_steps:,} of them warm-up",
+        f"steps           {plan.steps:,} of {batch} sequences, {plan.warmup_steps:,} of them warm-up",
         f"coverage        {plan.coverage:.3g} epochs",
         f"tokens          {tokens:,} per epoch ({tokens / plan.trained_rows:.1f} per row), "
         f"{round(tokens * plan.coverage):,} in all; {padding}{cut}",
@@ -70,6 +71,7 @@ def _rates(plan: TrainingPlan) -> list[str]:
         f"learning rate   at each tenth of the steps{end}:",
         "                " + " ".join(f"{step:>8,}" for step in steps),
         "                " + " ".join(f"{rate:8.1e}" for rate in plan.learning_rates),
+        *(["batch           " + " ".join(f"{size:>8,}" for size in plan.batches)] if plan.batches else []),
     ]
 
 

@@ -69,7 +69,11 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         {
             "loss": {"train": series("loss"), "dev": series("eval_loss")},
             "token accuracy": {"train": series("mean_token_accuracy"), "dev": series("eval_mean_token_accuracy")},
-            "gradient norm": {"train": series("grad_norm")},
+            "gradient norm": {"all": series("grad_norm")}
+            | {
+                key.partition("/")[2]: series(key)
+                for key in sorted({k for r in rows for k in r if k.startswith("grad_norm/")})
+            },
             "learning rate": {"train": series("learning_rate")},
         },
     )
@@ -142,7 +146,9 @@ def _panels(figure: "Figure", content: Mapping[str, Mapping[str, list[tuple[floa
         if not any(content[title].values()):
             axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="grey")
         elif len(content[title]) > 1:
-            axes.legend(loc="upper left", fontsize=8)
+            axes.legend(
+                loc="upper left", fontsize=8 if len(content[title]) < 4 else 6, ncols=1 + len(content[title]) // 5
+            )
         axes.set_title(title)
         axes.grid(alpha=0.3)
     for axes in list(made.values())[2:]:

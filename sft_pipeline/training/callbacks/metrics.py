@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch.nn import Module
     from transformers import TrainerCallback
     from trl import SFTTrainer
@@ -16,7 +17,8 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
 
     `seconds` and `tokens_per_second` are those of the steps since the last record, evaluations and checkpoints not counted;
     tokens are real ones, without padding. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
-    the process. `lora_norm_mean` and `lora_norm_max` go into the log history too: they do not depend on time.
+    the process. What does not depend on time goes into the log history too: `lora_norm_mean` and `lora_norm_max`,
+    `clipped_share` (share of the steps since the last record whose gradient was clipped), and `grad_norm/…` by adapted module.
     """
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -61,12 +63,27 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
             logs["tokens_per_second"] = round(tokens / self.seconds, 1) if self.seconds else 0.0
             logs["memory_bytes"], logs["peak_memory_bytes"] = memory(args.device.type)
             self.tokens, self.seconds = trainer._total_train_tokens, 0.0
-            if not args.fsdp:  # a process holds but a part of each matrix
-                norms = lora_norms(model)
-                logs.update(norms)
-                state.log_history[-1].update(norms)
+            figures = {} if args.fsdp else lora_norms(model)  # of which a process holds but a part of each matrix
+            figures |= {f"grad_norm/{name}": float(norm) for name, norm in trainer.module_norms.items()}
+            clipped = [float(norm) > args.max_grad_norm for norm in trainer.norms]
+            figures["clipped_share"] = sum(clipped) / max(len(clipped), 1)
+            trainer.norms.clear()
+            logs.update(figures)
+            state.log_history[-1].update(figures)
 
     return Metrics()
+
+
+def grad_norms(model: "Module") -> "dict[str, torch.Tensor]":
+    """Norm of the gradient of each kind of adapted module (such as `q_proj`), over all layers; before it is clipped."""
+    import torch
+
+    found: dict[str, list[torch.Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            module, adapter, _ = name.partition(".lora_")
+            found.setdefault(module.rpartition(".")[2] if adapter else "others", []).append(parameter.grad)
+    return {name: torch.stack(torch._foreach_norm(grads)).norm() for name, grads in sorted(found.items())}
 
 
 def lora_norms(model: "Module") -> dict[str, float]:
