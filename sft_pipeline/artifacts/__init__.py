@@ -43,6 +43,7 @@ from sft_pipeline.artifacts.evaluation import (
     ScoreComparison,
     ScoreReport,
     Sensitivity,
+    SeriesComparison,
     SeriesPoint,
     SeriesReport,
 )
@@ -116,6 +117,7 @@ __all__ = [
     "SentinelResult",
     "ScoreComparison",
     "ScoreReport",
+    "SeriesComparison",
     "SeriesPoint",
     "SeriesReport",
     "SourceFiles",

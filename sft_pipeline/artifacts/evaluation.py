@@ -46,31 +46,6 @@ class SeriesPoint(Frozen):
     truncated: int = Field(0, description="Answers cut at the limit of new tokens.")
 
 
-class SeriesReport(Artifact):
-    """Success at the base (step 0) and at each kept checkpoint, on the same items.
-
-    `answers.parquet` has every answer with its judgement, `series.md` and `series.png` are the table and the picture.
-    """
-
-    VOLATILE: ClassVar[tuple[str, ...]] = ("*.png",)
-
-    split: str
-    points: tuple[SeriesPoint, ...]
-    rule: str = Field("most_successes", description="The declared rule of the best checkpoint.")
-    notes: tuple[str, ...] = Field((), description="What a reader must know, such as a choice on the test split.")
-
-    @property
-    def best(self) -> SeriesPoint:
-        """The checkpoint that the declared rule chooses; the base is none."""
-        tuned = [p for p in self.points if p.step] or list(self.points)
-        most = max(tuned, key=lambda p: (p.successes / (p.n or 1), -p.step))
-        if self.rule == "most_successes" or not most.n:
-            return most
-        rate = most.successes / most.n
-        error = (rate * (1 - rate) / most.n) ** 0.5
-        return min((p for p in tuned if p.successes / (p.n or 1) >= rate - error), key=lambda p: p.step)
-
-
 class GroupResult(Frozen):
     """Paired results of a group of items (all, one type, one guarantee): see evaluation/statistics/paired.py."""
 
@@ -108,6 +83,41 @@ class GroupResult(Frozen):
     detectable: float | None = Field(
         None, description="Smallest true lift found with 80 % power, with these n and this share of discordant pairs."
     )
+
+
+class SeriesComparison(Frozen):
+    """Two checkpoints on the items that were judged at both; the earlier one of `steps` stands in the base's place."""
+
+    steps: tuple[int, int]
+    result: GroupResult
+
+
+class SeriesReport(Artifact):
+    """Success at the base (step 0) and at each kept checkpoint, on the same items.
+
+    `answers.parquet` has every answer with its judgement, `series.md` and `series.png` are the table and the picture.
+    """
+
+    VOLATILE: ClassVar[tuple[str, ...]] = ("*.png",)
+
+    split: str
+    points: tuple[SeriesPoint, ...]
+    rule: str = Field("most_successes", description="The declared rule of the best checkpoint.")
+    comparisons: tuple[SeriesComparison, ...] = Field(
+        (), description="Every later checkpoint against the base, and every other one against the best."
+    )
+    notes: tuple[str, ...] = Field((), description="What a reader must know, such as a choice on the test split.")
+
+    @property
+    def best(self) -> SeriesPoint:
+        """The checkpoint that the declared rule chooses; the base is none."""
+        tuned = [p for p in self.points if p.step] or list(self.points)
+        most = max(tuned, key=lambda p: (p.successes / (p.n or 1), -p.step))
+        if self.rule == "most_successes" or not most.n:
+            return most
+        rate = most.successes / most.n
+        error = (rate * (1 - rate) / most.n) ** 0.5
+        return min((p for p in tuned if p.successes / (p.n or 1) >= rate - error), key=lambda p: p.step)
 
 
 class ProtectedResult(Frozen):

@@ -11,10 +11,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot, SeriesPoint, SeriesReport
+from sft_pipeline.artifacts import (
+    AdapterSnapshot,
+    GroupResult,
+    InstructionDataset,
+    ModelSnapshot,
+    SeriesComparison,
+    SeriesPoint,
+    SeriesReport,
+)
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.evaluation.scoring.score import Judged, score_items
-from sft_pipeline.evaluation.statistics.paired import wilson
+from sft_pipeline.evaluation.statistics.paired import holm, paired, wilson
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.answers import conditions, resumed
 from sft_pipeline.generation.engines import open_engine
@@ -69,7 +77,8 @@ def series(
     rows = read_table(items.path(InstructionDataset.ROWS))
     prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
     table: list[dict[str, Any]] = []
-    points = []
+    points: list[SeriesPoint] = []
+    successes: dict[int, dict[str, bool]] = {}
     with open_engine(experiment, base) as engine:
         common = conditions(experiment, base, items, engine)
         for step, folder in sorted(folders.items()):
@@ -80,27 +89,62 @@ def series(
             outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
             judged = score_items(rows, outputs, experiment.evaluation, root)
             points.append(point(step, judged, answers))
+            successes[step] = {j.id: bool(j.success) for j in judged if j.success is not None}
             table += [_line(step, j, a) for j, a in zip(judged, answers, strict=True)]
     pq.write_table(pa.Table.from_pylist(table, _schema(pa)), out / "answers.parquet", compression="zstd")
-    report = SeriesReport(root=out, **described(experiment, points, len(rows)))
+    report = SeriesReport(root=out, **described(experiment, points, len(rows), successes))
     (out / "series.json").write_text(
         json.dumps({"best": report.best.step, **report.model_dump(mode="json", include=set(_FIELDS))}, indent=2) + "\n"
     )
     (out / "series.md").write_text(markdown(report), "utf-8")
-    (out / "series.png").write_bytes(plot(report))
+    history = json.loads(adapter.path("log_history.json").read_text()) if "log_history.json" in adapter.files else []
+    (out / "series.png").write_bytes(plot(report, history))
     return SeriesReport.finalize(out, **{name: getattr(report, name) for name in _FIELDS})
 
 
-_FIELDS = ("split", "rule", "points", "notes")
+_FIELDS = ("split", "rule", "points", "comparisons", "notes")
 
 
-def described(experiment: Experiment, points: Sequence[SeriesPoint], asked: int) -> dict[str, Any]:
-    """The fields of the report on these points, each of which was asked for so many answers."""
+def described(
+    experiment: Experiment, points: Sequence[SeriesPoint], asked: int, successes: Mapping[int, Mapping[str, bool]]
+) -> dict[str, Any]:
+    """The fields of the report on these points, each of which was asked for so many answers.
+
+    Args:
+        experiment: declares split and rule.
+        points: one for each checkpoint, the base first.
+        asked: items of the split.
+        successes: by step, whether each judged item succeeded, by its id.
+    """
     declared = experiment.evaluation.series
     notes = [ON_TEST] if declared.split == "test" else [SPLIT_OFF]
     if (least := min(p.n for p in points)) < asked:
         notes.append(PAIRS_ONLY.format(f"{asked - least:,}", f"{asked:,}"))
-    return {"split": declared.split, "rule": declared.best, "points": tuple(points), "notes": tuple(notes)}
+    fields = {"split": declared.split, "rule": declared.best, "points": tuple(points), "notes": tuple(notes)}
+    best = SeriesReport(root=Path(), **fields).best.step
+    return fields | {"comparisons": tuple(compared(successes, best))}
+
+
+def compared(successes: Mapping[int, Mapping[str, bool]], best: int) -> list[SeriesComparison]:
+    """Every later checkpoint against the first, and every other one against the best, paired on the items judged at both.
+
+    `p_adjusted` is Holm's over all of them, of the exact McNemar test.
+    """
+    first, *later = sorted(successes)
+    pairs = [(first, step) for step in later]
+    pairs += [(min(step, best), max(step, best)) for step in later if step != best]
+    found: dict[tuple[int, int], GroupResult] = {}
+    for early, late in pairs:
+        if not (common := [item for item in successes[early] if item in successes[late]]):
+            continue
+        name = f"step {late:,} against {f'step {early:,}' if early else 'the base'}"
+        before, after = ([successes[step][item] for item in common] for step in (early, late))
+        found[early, late] = paired(name, before, after)
+    adjusted = holm([result.p_exact for result in found.values()])
+    return [
+        SeriesComparison(steps=steps, result=result.model_copy(update={"p_adjusted": p}))
+        for (steps, result), p in zip(found.items(), adjusted, strict=True)
+    ]
 
 
 def point(step: int, judged: Sequence[Judged], answers: Sequence[Completion]) -> SeriesPoint:

@@ -256,7 +256,7 @@ def generations(made: a.Generations) -> dict[str, Any]:
 
 def series(report: a.SeriesReport) -> dict[str, Any]:
     """Of a `SeriesReport`: the series over the checkpoints and the best of them."""
-    from sft_pipeline.report.training.checkpoint_table import best, rows
+    from sft_pipeline.report.training.checkpoint_table import best, comparisons, rows
 
     shown = {
         "best step": report.best.step,
@@ -264,6 +264,7 @@ def series(report: a.SeriesReport) -> dict[str, Any]:
         "choice": best(report),
         "split": report.split,
         "series": table(rows(report)),
+        **({"pairs": table(comparisons(report))} if report.comparisons else {}),
     }
     if report.notes:
         shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note, 400)}" for note in report.notes))

@@ -26,6 +26,27 @@ def rows(report: SeriesReport) -> list[dict[str, Any]]:
     return [_row(p, report, formatted, types if len(types) > 1 and not formatted else []) for p in report.points]
 
 
+PAIRS = (
+    "p: exact McNemar test, by Holm for all of these pairs together. The best checkpoint was chosen on these very items: what "
+    "sets it apart from the others is overstated."
+)
+
+
+def comparisons(report: SeriesReport) -> list[dict[str, str]]:
+    """A row for each pair of checkpoints that was compared."""
+    return [
+        {
+            "pair": c.result.name,
+            "items": f"{c.result.n:,}",
+            "lost / won": f"{c.result.lost:,} / {c.result.won:,}",
+            "difference": f"{100 * c.result.lift:+.2f} points",
+            "95 % interval": "{:+.2f} to {:+.2f}".format(*(100 * bound for bound in c.result.lift_interval)),
+            "p (Holm)": f"{c.result.p_adjusted:.2g}",
+        }
+        for c in report.comparisons
+    ]
+
+
 def markdown(report: SeriesReport) -> str:
     """The table with its heading, the best checkpoint and the notes."""
     found = rows(report)
@@ -33,6 +54,12 @@ def markdown(report: SeriesReport) -> str:
     lines += ["| " + " | ".join(map(_cell, found[0])) + " |", "|" + "---|" * len(found[0])]
     lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in found]
     lines += ["", *(f"- {_cell(note)}" for note in (best(report), *report.notes))]
+    if report.comparisons:
+        lines += ["", "## Pairs of checkpoints on the same items", ""]
+        compared = comparisons(report)
+        lines += ["| " + " | ".join(map(_cell, compared[0])) + " |", "|" + "---|" * len(compared[0])]
+        lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in compared]
+        lines += ["", f"- {PAIRS}"]
     return "\n".join(lines) + "\n"
 
 

@@ -166,10 +166,23 @@ def _save(figure: "Figure", path: Path) -> None:
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def plot(report: SeriesReport) -> bytes:
-    """Accuracy with its Wilson 95 % interval over the training steps, and the shares of the format where judged, as PNG."""
+def plot(report: SeriesReport, log_history: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """Accuracy with its Wilson 95 % interval over the training steps, and the shares of the format where judged, as PNG.
+
+    Below it the losses of the log, where there is one.
+    """
     points = report.points
-    figure, axes = canvas(3.4)
+    figure, axes = canvas(5.4 if log_history else 3.4)
+    if log_history:
+        axes.remove()
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        for key, label, style, colour in (("loss", "training loss", "-", BASE), ("eval_loss", "dev loss", "o-", SFT)):
+            series = [(row["step"], float(row[key])) for row in log_history if row.get(key) is not None]
+            if series:
+                below.plot(*zip(*series, strict=True), style, color=colour, markersize=3, linewidth=1.2, label=label)
+        below.set_ylabel("nats per token", fontsize=9)
+        below.grid(color="#e3e5e8", linewidth=0.8)
+        below.legend(frameon=False, fontsize=8)
     steps = [p.step for p in points]
     rates = [100 * p.successes / p.n if p.n else float("nan") for p in points]
     errors = [
@@ -191,7 +204,7 @@ def plot(report: SeriesReport) -> bytes:
             axes.plot(steps, shares, style, color=colour, markersize=4, linewidth=1.2, label=title)
     if report.best.n and report.best.step:
         axes.axvline(report.best.step, color=BASE, linewidth=1, linestyle=(0, (3, 2)), label="best")
-    axes.set_xlabel("training step (0 = base)")
+    figure.axes[-1].set_xlabel("training step (0 = base)")
     axes.set_ylabel(f"share of {points[0].n:,} answers, {report.split} split", fontsize=9)
     axes.yaxis.set_major_formatter("{x:g} %")
     axes.set_ylim(bottom=0)

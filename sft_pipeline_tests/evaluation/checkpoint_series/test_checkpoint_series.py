@@ -19,6 +19,8 @@ def trained(adapters, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(adapters[0], folder / "checkpoints" / "5")
     shutil.copytree(adapters[1], folder / "adapter")
+    log = [{"step": step, "loss": 2.0 - step / 9, "eval_loss": 2.1 - step / 10} for step in (3, 6, 9)]
+    (folder / "log_history.json").write_text(json.dumps(log))
     figures = {"steps": 9, "step": 9, "epochs": 1.0, "trainable_parameters": 1, "loss_first": 2.0, "loss_last": 1.0}
     return AdapterSnapshot.finalize(folder, checkpoints=(5,), **figures)
 
@@ -66,6 +68,32 @@ def test_every_checkpoint_answers_the_same_items_on_a_model_that_is_loaded_once(
             assert point.types == {"plain": (point.successes, point.n)}
     assert {"answers.parquet", "series.json", "series.md", "series.png"} == set(report.files)
     assert json.loads(report.path("series.json").read_text())["points"][1]["step"] == 5
+
+    compared = report.comparisons
+    assert {c.steps for c in compared} == {(0, 5), (0, 9), (5, 9)} and len(compared) == 3
+    right = {(line["step"], line["id"]) for line in lines if line["success"]}
+    ids = {line["id"] for line in lines}
+    for early, late in (c.steps for c in compared):
+        (result,) = (c.result for c in compared if c.steps == (early, late))
+        assert result.won == sum((late, i) in right and (early, i) not in right for i in ids)
+        assert result.lost == sum((early, i) in right and (late, i) not in right for i in ids)
+        assert result.p_exact <= result.p_adjusted <= 1
+    assert "Pairs of checkpoints" in report.path("series.md").read_text()
+
+
+def test_the_pairs_of_a_series_are_adjusted_together_and_paired_on_common_items():
+    items = [str(i) for i in range(100)]
+    steps = {0: range(20), 10: range(50), 20: range(52), 30: range(45)}
+    successes = {step: {i: int(i) in right for i in items} for step, right in steps.items()}
+    del successes[30]["0"]  # not judged there
+    found = {c.steps: c.result for c in module.compared(successes, best=20)}
+    assert list(found) == [(0, 10), (0, 20), (0, 30), (10, 20), (20, 30)]
+    assert (found[20, 30].lost, found[20, 30].won, found[20, 30].n) == (7, 0, 99)
+    assert (found[0, 10].won, found[10, 20].won) == (30, 2)
+    smallest = min(found.values(), key=lambda result: result.p_exact)
+    assert smallest.p_adjusted == pytest.approx(5 * smallest.p_exact)
+    assert found[10, 20].p_adjusted == 0.5
+    assert module.compared({0: {}, 10: {}}, best=10) == []
 
 
 @pytest.mark.slow
