@@ -9,8 +9,8 @@ SECONDS = 10
 
 
 @contextmanager
-def time_limit() -> Iterator[None]:
-    """What is inside takes less than `SECONDS` of this process's time on the processor, whatever else the machine does."""
+def time_limit(seconds: float = SECONDS) -> Iterator[None]:
+    """What is inside takes less than this of the process's time on the processor, whatever else the machine does."""
     started = time.process_time()
     yield
-    assert time.process_time() - started < SECONDS
+    assert time.process_time() - started < seconds

@@ -152,10 +152,10 @@ def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanToke
     Raises:
         ModelError: there is no tokenizer, it has no end-of-sequence token, or not the tokens that `spec` declares.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     if not folder.is_dir():
         raise ModelError(f"{folder}: there is no such folder; it is to hold a tokenizer (tokenizer.json).")
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
     try:
         tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -1,38 +1,16 @@
 """A training that is killed resumes and ends with the same bytes."""
 
-import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from fnmatch import fnmatch
 
 import pytest
 
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.training import checkpoints, trainer
+from sft_pipeline_tests import forked
 from sft_pipeline_tests.training.conftest import fingerprint, prepare
-
-SCRIPT = """
-import json, os, signal, sys
-from pathlib import Path
-from sft_pipeline import artifacts
-from sft_pipeline.experiment import Experiment
-from sft_pipeline.training import trainer
-
-given = json.loads(Path(sys.argv[1]).read_text())
-kinds = {"base": "ModelSnapshot", "guard": "GuardReport", "plan": "TrainingPlan", "train": "InstructionDataset",
-         "dev": "InstructionDataset"}
-read = {name: getattr(artifacts, kind).model_validate(given[name]) for name, kind in kinds.items()}
-
-def kill(row):
-    if row["step"] == given["kill"] and "loss" in row:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-trainer.train(Experiment.model_validate_json(given["experiment"]), *read.values(), Path(given["work"]), Path(given["out"]),
-              on_log=kill)
-"""
-
 
 PARTS = ("experiment", "base", "plan", "train", "dev")
 
@@ -74,17 +52,14 @@ def work_of_a_killed_run(toy, toy_base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     experiment = toy(epochs=2.0, save_steps=4, logging_steps=5, batching="grouped", lora={"dropout": 0.1})
     arguments = prepare(folder, toy_base, experiment)
-    names = ("base", "guard", "plan", "train", "dev")
-    given = {name: {**arguments[name].model_dump(mode="json"), "root": str(arguments[name].root)} for name in names}
-    given |= {
-        "experiment": experiment.model_dump_json(),
-        "work": str(arguments["work"]),
-        "out": str(folder),
-        "kill": 15,
-    }
-    (folder / "given.json").write_text(json.dumps(given))
-    process = subprocess.run([sys.executable, "-c", SCRIPT, str(folder / "given.json")], capture_output=True, text=True)
-    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
+
+    def kill(row):
+        if row["step"] == 15 and "loss" in row:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = forked.start(lambda: trainer.train(*arguments.values(), on_log=kill), log=folder / "log")
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (folder / "log").read_text()[-2000:]
     return arguments
 
 

@@ -249,7 +249,7 @@ def _read(output: str, names: _Names) -> tuple[tuple[str, ...], list[str]]:
         return announced.pop(), named
     if announced:
         return (), named or sorted({choice for choices in announced for choice in choices})
-    alone = {found.choices for line in text.split("\n") if (found := _alone(line, names))}
+    alone = {found.choices for line in dict.fromkeys(text.split("\n")) if (found := _alone(line, names))}
     ends = {found for found in (_leading(text, names), _last_line(text, names)) if found} if len(alone) < 2 else set()
     if len(ends) == 1 and len(end := ends.pop()) == 1:
         return end, named
@@ -373,7 +373,7 @@ def _leading(text: str, names: _Names) -> tuple[str, ...]:
 
 def _other_lines(text: str, choices: tuple[str, ...], names: _Names) -> bool:
     """Whether a line behind the first begins with another choice, as those of a list do."""
-    for line in text.split("\n")[1:]:
+    for line in dict.fromkeys(text.split("\n")[1:]):  # some models repeat a line without end
         other = _begun(line, _end(_LINE_START, line, 0), names)
         if other and other.choices != choices and _AFTER_LEADING.match(line, other.end):
             return True
