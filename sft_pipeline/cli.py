@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from sft_pipeline.commands import capabilities, data, evaluation, lineage, release, review, store, training, ui
+from sft_pipeline.commands import capabilities, data, evaluation, lineage, release, review, search, store, training, ui
 
 app = typer.Typer(
     name="sft-pipeline",
@@ -41,6 +41,7 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
     evaluation.compare: ExitCodes("compared"),
     evaluation.export_log: ExitCodes("written"),
+    search.search: ExitCodes("a trial is better than the default", "none is", "no search is stored, or unusable input"),
     capabilities.capabilities: ExitCodes("measured, and nothing blocks a release", "a regression blocks a release"),
     release.release: ExitCodes("released", "", "refused, unusable input, or the hub does not take it"),
     release.verify: ExitCodes(

@@ -41,5 +41,9 @@ class TrainingError(PipelineError):
     """Training could not start or had to stop."""
 
 
+class TrainingInterrupted(TrainingError):
+    """A signal ended the training; it resumes when it is started again."""
+
+
 class NotificationError(PipelineError):
     """A notice could not be delivered."""

@@ -63,6 +63,7 @@ from sft_pipeline.artifacts.review import (
     Success,
     Unsettled,
 )
+from sft_pipeline.artifacts.search import Confirmation, SearchReport, SearchTrial
 from sft_pipeline.artifacts.training import AdapterSnapshot, Finding, PlannedBenchmark, TrainingPlan, TrainingReport
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "CapabilityVerdict",
     "Choice",
     "ComparisonReport",
+    "Confirmation",
     "DuplicateClusters",
     "ExportReport",
     "ExportResult",
@@ -114,6 +116,8 @@ __all__ = [
     "ReviewRequest",
     "ReviewTask",
     "Sensitivity",
+    "SearchReport",
+    "SearchTrial",
     "SentinelResult",
     "ScoreComparison",
     "ScoreReport",

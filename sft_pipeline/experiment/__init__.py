@@ -30,6 +30,7 @@ from sft_pipeline.experiment.experiment import Experiment
 from sft_pipeline.experiment.generation import Generation, Prompt, Sampling
 from sft_pipeline.experiment.model import Architecture, BaseModelSpec, EmbeddedBase, FolderBase, HubBase, Sentinel
 from sft_pipeline.experiment.release import Export, Release
+from sft_pipeline.experiment.search import Parameter, Search, SearchBudget
 from sft_pipeline.experiment.section import FileName, Positive, Section, Seed, Share
 from sft_pipeline.experiment.training import EarlyStopping, Lora, SuccessCriteria, Training
 
@@ -63,6 +64,7 @@ __all__ = [
     "HubData",
     "Leakage",
     "Lora",
+    "Parameter",
     "PersonalData",
     "Positive",
     "Prompt",
@@ -72,6 +74,8 @@ __all__ = [
     "Review",
     "Sampling",
     "ScorerSpec",
+    "Search",
+    "SearchBudget",
     "Section",
     "Seed",
     "Semantic",

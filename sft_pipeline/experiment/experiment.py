@@ -1,12 +1,17 @@
 """The whole of a specification: its sections, and what is asked of them together."""
 
-from pydantic import Field, model_validator
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
 
 from sft_pipeline.experiment.data import Data
 from sft_pipeline.experiment.evaluation import Evaluation
 from sft_pipeline.experiment.generation import Generation, Prompt
 from sft_pipeline.experiment.model import BaseModelSpec
 from sft_pipeline.experiment.release import Export, Release
+from sft_pipeline.experiment.search import Search, put
 from sft_pipeline.experiment.section import Section
 from sft_pipeline.experiment.training import Training
 
@@ -22,6 +27,7 @@ class Experiment(Section):
     data: Data = Field(description="From the raw source to the splits.")
     model: BaseModelSpec = Field(description="The base model.")
     training: Training = Field(description="The fine-tuning.")
+    search: Search | None = Field(None, description="A search over hyperparameters of the training; none by default.")
     generation: Generation = Field(Generation(), description="The decoding.")
     evaluation: Evaluation = Field(description="Scorers and gate.")
     export: Export = Field(Export(), description="Exports of the adapter.")
@@ -32,3 +38,27 @@ class Experiment(Section):
         if self.plan_only and self.data.expected is None:
             raise ValueError("plan_only needs data.expected: there will be no data to plan from")
         return self
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> "Experiment":
+        for path, parameter in self.search.parameters.items() if self.search else ():
+            for value in parameter.ends:
+                try:
+                    self.with_values({path: value})
+                except ValidationError as error:
+                    message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    raise ValueError(
+                        f"search.parameters.{path}: with {value!r} the training is none: {message}"
+                    ) from None
+        return self
+
+    def with_values(self, values: Mapping[str, Any]) -> "Experiment":
+        """The same experiment without its search and with other values, by the paths of their fields; None: the default.
+
+        Raises:
+            ValidationError: it does not hold with them.
+        """
+        document = self.model_dump(mode="json", exclude_unset=True, exclude={"search"})
+        for path, value in values.items():
+            put(document, path, value)
+        return Experiment.model_validate_json(json.dumps(document))

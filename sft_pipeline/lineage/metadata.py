@@ -238,6 +238,48 @@ def training(report: a.TrainingReport) -> dict[str, Any]:
     }
 
 
+def search(report: a.SearchReport) -> dict[str, Any]:
+    """Of a `SearchReport`: the verdict, the confirmed trials, all trials, and Optuna's plots."""
+    from sft_pipeline.report.search import text
+
+    if report.verdict is None:
+        return {"search": "none declared"}
+    shown: dict[str, Any] = {
+        "search": text.headline(report),
+        "optimism": text.optimism(report),
+        "confirmation": table(
+            [
+                {
+                    "trial": c.trial,
+                    "searched": text.figure(report, c.searched),
+                    "confirmed": text.figure(report, c.figure),
+                    "default": text.figure(report, report.default),
+                    "gain": text.difference(report, c.gain),
+                    "p Holm": text.p(c.p_adjusted),
+                    "parameters": text.parameters(c),
+                }
+                for c in report.confirmations
+            ]
+        ),
+        "trials": table(
+            [
+                {
+                    "trial": t.number,
+                    "outcome": t.state,
+                    "figure": text.figure(report, t.figure),
+                    "parameters": text.parameters(t),
+                    "reason": t.reason,
+                }
+                for t in report.trials
+            ],
+            limit=100,
+        ),
+    }
+    if report.notes:
+        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note, 400)}" for note in report.notes))
+    return shown | _pictures(report)
+
+
 def generations(made: a.Generations) -> dict[str, Any]:
     """Of a `Generations`: answers and the conditions under which they were made."""
     shown = {

@@ -102,7 +102,11 @@ class Work:
         op, experiment = self.context.op_execution_context.op, self.experiment
         if DEVICE not in op.tags or experiment.model.device != "cuda":
             return nullcontext()
-        return lease(experiment.training.processes if op.name == "lora_adapter" else 1, self.context.log.info)
+        trained = experiment.training.processes
+        if op.name == "search_report":
+            trained *= experiment.search.devices if experiment.search else 0
+        count = trained if op.name in ("lora_adapter", "search_report") else 1
+        return lease(count, self.context.log.info) if count else nullcontext()
 
 
 STEPS: dict[str, Callable[[dg.PartitionsDefinition], dg.AssetsDefinition]] = {}

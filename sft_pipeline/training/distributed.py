@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
-from sft_pipeline.errors import PreconditionError, TrainingError
+from sft_pipeline.errors import PreconditionError, TrainingError, TrainingInterrupted
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.journal import complete_lines
 from sft_pipeline.provenance.locks import lock
@@ -164,12 +164,12 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     if not any(rank.returncode for rank in ranks):
         return
     if received and (saved := checkpoints.newest(work, job.fingerprint)):
-        raise TrainingError(
+        raise TrainingInterrupted(
             f"interrupted by {received[0]}; the checkpoint of step {saved.step} of {job.plan.steps} is complete, materialize "
             f"again to resume there. What the processes wrote is in {work / LOG}"
         )
     if received:
-        raise TrainingError(f"interrupted by {received[0]} before a checkpoint was complete; materialize again")
+        raise TrainingInterrupted(f"interrupted by {received[0]} before a checkpoint was complete; materialize again")
     if (work / CAUSE).is_file():
         cause = (work / CAUSE).read_text(errors="replace")
     else:  # killed, or a library crashed

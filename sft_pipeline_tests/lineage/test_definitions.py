@@ -23,6 +23,7 @@ ASSETS = {
     "training_plan": "training",
     "lora_adapter": "training",
     "training_report": "training",
+    "search_report": "training",
     "base_generations": "evaluation",
     "sft_generations": "evaluation",
     "capability_report": "evaluation",
@@ -43,6 +44,7 @@ ON_THE_DEVICE = {
     "checkpoint_series",
     "model_exports",
     "capability_report",
+    "search_report",
 }
 
 

@@ -90,11 +90,16 @@ def frozen_heap() -> None:
 
 @pytest.fixture(scope="session")
 def toy_base(frozen_heap: None, tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
+    """See `make_toy_base`."""
+    return make_toy_base(tmp_path_factory.mktemp("base"))
+
+
+def make_toy_base(folder: Path) -> ModelSnapshot:
     """A Qwen2 of two layers with random weights and a byte-level BPE tokenizer trained on the toy rows."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    folder = tmp_path_factory.mktemp("base")
+    folder.mkdir(exist_ok=True)
     vocabulary = toy_tokenizer(folder)
     torch.manual_seed(0)
     config = Qwen2Config(

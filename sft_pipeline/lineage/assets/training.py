@@ -11,6 +11,7 @@ from sft_pipeline.artifacts import (
     GuardReport,
     InstructionDataset,
     ModelSnapshot,
+    SearchReport,
     TrainingPlan,
     TrainingReport,
 )
@@ -20,6 +21,7 @@ from sft_pipeline.lineage.asset import SCORERS, Check
 from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities
 from sft_pipeline.lineage.step import Work, step
 from sft_pipeline.lineage.tags import TRAINING
+from sft_pipeline.provenance.environment import library_versions
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
@@ -152,3 +154,51 @@ def training_report(work: Work, lora_adapter: AdapterSnapshot, training_plan: Tr
     training, rows = work.experiment.training, training_plan.trained_rows
     batch = None if training.grows else training_plan.effective_batch  # then the log's own epochs are the coverage
     return diagnose(history, work.out, train_rows=rows, effective_batch=batch, training=training)
+
+
+def _searching(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    if experiment.search is None:
+        return {"search": None}
+    judged_by = judging(experiment, root) if experiment.search.objective == "dev_success" else {}
+    divided = experiment.data.model_dump(mode="json", include={"split", "duplicates"})
+    used = library_versions("optuna", "numpy", "scipy")
+    return {
+        **decoding(experiment),
+        **judged_by,
+        **_learning(experiment, root),
+        "search": experiment.search,
+        "data": divided,
+        "libraries": used,
+    }
+
+
+def _searched(experiment: "Experiment") -> tuple[str, ...]:
+    return ("train_split", "dev_split", "base_model", "base_model_guard") if experiment.search else ()
+
+
+@step(
+    SearchReport,
+    group=TRAINING,
+    docs="docs/how-to/search.md",
+    code=["search/run.py", "generation/engines", *SCORERS],
+    depends=_searching,
+    inputs_of=_searched,
+    metadata=metadata.search,
+    kinds=["pytorch", "html"],
+    cuda=True,
+)
+def search_report(
+    work: Work,
+    train_split: InstructionDataset,
+    dev_split: InstructionDataset,
+    base_model: ModelSnapshot,
+    base_model_guard: GuardReport,
+) -> SearchReport:
+    """The declared search over hyperparameters, and whether its best is better than the default; empty where none is declared."""
+    from sft_pipeline.search import run
+
+    if work.experiment.search is None:
+        return run.none(work.out)
+    name, given = work.context.partition_key, (base_model, base_model_guard, train_split, dev_split)
+    inputs = run.Inputs(work.experiment, name, *given, work.root, work.folder)
+    return run.search(inputs, work.out, work.context.log.info)

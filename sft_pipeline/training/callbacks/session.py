@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset.table import read_table
-from sft_pipeline.errors import TrainingError
+from sft_pipeline.errors import TrainingError, TrainingInterrupted
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.training import checkpoints
@@ -50,7 +50,8 @@ def training_session(
         on_log: called with each log record as it comes.
 
     Raises:
-        TrainingError: the run was aborted or interrupted, or has run out of memory or of disk space.
+        TrainingInterrupted: a signal ended the run.
+        TrainingError: the run was aborted, or has run out of memory or of disk space.
     """
     training, after, ending = experiment.training, start.step if start else 0, Ending()
 
@@ -86,7 +87,7 @@ def training_session(
     if ending.aborted:
         raise TrainingError(record_abort(ending.aborted, trainer.state.log_history, work, run))
     if ending.interrupted:
-        raise TrainingError(
+        raise TrainingInterrupted(
             f"interrupted by {ending.signal or 'a signal'} at step {ending.interrupted_at} of {trainer.state.max_steps}, "
             "checkpoint saved; materialize again to resume there"
         )

@@ -1,0 +1,1 @@
+"""The page and the text of a search report."""

@@ -1,0 +1,16 @@
+"""Imports what every trial needs; the server that trials are forked from preloads it where there is no CUDA device.
+
+It takes seconds of processor time, which every trial would spend again. Import it nowhere else.
+"""
+
+import gc
+
+import matplotlib.figure  # noqa: F401
+import scipy.stats  # noqa: F401
+from trl import SFTConfig, SFTTrainer  # noqa: F401
+
+from sft_pipeline.search import trial  # noqa: F401
+from sft_pipeline.training import trainer  # noqa: F401
+
+gc.collect()
+gc.freeze()
