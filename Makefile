@@ -7,7 +7,7 @@ DEV := $(VENV)/installed-dev
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 export SFT_PIPELINE_STORE ?= $(CURDIR)/store
 
-.PHONY: help setup lineage test test-fast ui validate lint docs audit clean
+.PHONY: help setup lineage test test-fast ui validate lint docs benchmarks audit clean
 
 help:
 	@echo "make lineage   set up and materialize the embedded default (specs/tiny.yaml), then print the verdict"
@@ -18,6 +18,7 @@ help:
 	@echo "make validate  load the code location as Dagster does"
 	@echo "make lint      ruff, the import rules and types"
 	@echo "make docs      write the reference pages under docs/reference"
+	@echo "make benchmarks  measure times and memory again (half an hour) and write docs/reference/performance.md"
 	@echo "make audit     known vulnerabilities of the pinned packages (needs the network)"
 	@echo "make clean     remove .venv and caches; the store and Dagster's records stay"
 
@@ -59,6 +60,17 @@ lint: $(DEV)
 	$(BIN)/mypy
 
 docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+# Each writes its file in benchmarks/results. Nothing else should run meanwhile. Not here, for they need more than this checkout:
+# capabilities_speed.py (the published benchmark files) and gpu.py (a card).
+benchmarks: export RECORD = 1
+benchmarks: export OMP_NUM_THREADS = 1
+benchmarks: $(DEV)
+	$(BIN)/python benchmarks/startup.py load
+	$(BIN)/python benchmarks/training_speed.py throughput
+	$(BIN)/python benchmarks/training_speed.py overhead --rows 240 --save-steps 5 --repeats 2
+	$(BIN)/python benchmarks/generation_speed.py
 	$(BIN)/python docs/generate.py
 
 # In an environment of its own; it needs PyPI's advisory service.

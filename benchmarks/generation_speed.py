@@ -16,6 +16,9 @@ import tempfile
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
+
+from results import figure, record
 
 from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot
 from sft_pipeline.dataset.table import ROW, row_id, write_table
@@ -113,7 +116,7 @@ def child_seconds(engine) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def starts(bench: Bench) -> None:
+def starts(bench: Bench) -> list[dict[str, Any]]:
     """Base and adapter on one engine against an engine for each."""
     seconds = {"one": [], "two": []}
     for _ in range(2):
@@ -129,10 +132,12 @@ def starts(bench: Bench) -> None:
         seconds["two"].append(time.monotonic() - started)
     one, two = min(seconds["one"]), min(seconds["two"])
     print(f"start, base and adapter: one vLLM {one:.1f} s, two starts {two:.1f} s ({two / one:.2f} x)", flush=True)
+    return [figure("base and adapter on one vLLM", f"{one:.1f} s", "two starts", one / two)]
 
 
-def bare(bench: Bench) -> None:
+def bare(bench: Bench) -> list[dict[str, Any]]:
     """Tokens per second of the asset's code (rows in, Parquet out) against a bare `LLM.generate`."""
+    rows = []
     with open_engine(bench.experiment("vllm"), bench.base) as engine:
         bench.answers(engine, True)
         options = engine._options | {"max_model_len": engine._length, "kv_cache_memory_bytes": engine._cache_bytes()}
@@ -164,12 +169,15 @@ def bare(bench: Bench) -> None:
             pairs = [(bench.answers(engine, tuned), ask(tuned)) for _ in range(REPEATS)]
             for at, what in enumerate(("by the clock", "by processor time")):
                 ours, theirs = (statistics.median(rate[at] for rate in side) for side in zip(*pairs))
+                label = f"{'adapter' if tuned else 'base'} on vLLM, tokens per second {what}"
+                rows.append(figure(label, ours, "bare `LLM.generate`", ours / theirs, "≥ 0.97"))
                 print(
                     f"{'adapter' if tuned else 'base'}, {what}: asset {ours:,.0f} tokens/s, bare LLM.generate "
                     f"{theirs:,.0f} tokens/s: {ours / theirs:.3f} (medians of {REPEATS})",
                     flush=True,
                 )
         other.kill()
+    return rows
 
 
 def run_bare(path: Path) -> None:
@@ -199,7 +207,7 @@ def run_bare(path: Path) -> None:
         print(f"\nrate {tokens / seconds} {tokens / used}", flush=True)
 
 
-def batching(bench: Bench) -> None:
+def batching(bench: Bench) -> list[dict[str, Any]]:
     """transformers: batches of 64 by length against one prompt at a time."""
     with open_engine(bench.experiment("transformers"), bench.base) as engine:
         decoding = bench.experiment("transformers").generation
@@ -212,6 +220,7 @@ def batching(bench: Bench) -> None:
                 rates[size].append(sum(a.tokens for a in answers) / (time.monotonic() - started))
     many, one = (statistics.median(rates[size]) for size in (64, 1))
     print(f"transformers: batches of 64 {many:,.0f} tokens/s, one by one {one:,.0f} tokens/s: {many / one:.1f} x")
+    return [figure("transformers, batches of 64, tokens per second", many, "one prompt at a time", many / one, "≥ 6")]
 
 
 if __name__ == "__main__":
@@ -220,6 +229,5 @@ if __name__ == "__main__":
     else:
         with tempfile.TemporaryDirectory() as temporary:
             made = Bench(Path(temporary), int(sys.argv[1]) if sys.argv[1:] else 300)
-            batching(made)
-            bare(made)
-            starts(made)
+            found = [*batching(made), *bare(made), *starts(made)]
+            record("generation", "Generation", found, "A toy base, items of very different lengths, sides in turn.")

@@ -250,12 +250,36 @@ def filters() -> str:
     return "\n".join(lines) + "\n"
 
 
+def performance() -> str:
+    """Every figure of time and memory, from the results that the benchmarks have written."""
+    lines = [
+        "# Performance",
+        "",
+        "Every figure of time and memory, with its command and what it is compared with. A benchmark that is run with the variable",
+        "`RECORD=1` writes its file in `benchmarks/results`; `make benchmarks` runs those that need no card, and writes this page.",
+        "Ratios are of one run on one machine; absolute figures are of the machine that is named. Those of the data stage stand in",
+        "[data](../how-to/data.md#size-and-speed).",
+        "",
+        "**No GPU was at hand for this version.** `python benchmarks/gpu.py --out results` measures what needs one, in at most eight",
+        "minutes on one card; until it has been run this page has no section of it.",
+    ]
+    for file in sorted((REFERENCE.parents[1] / "benchmarks" / "results").glob("*.json")):
+        found = json.loads(file.read_text("utf-8"))
+        lines += ["", f"## {found['title']}", "", f"`{found['command']}`; {found['measured']}, {found['machine']}.", ""]
+        lines += [found["note"], ""] if found["note"] else []
+        lines += ["| | measured | against | ratio | aim |", "|---|---|---|---|---|"]
+        names = ("what", "value", "against", "ratio", "aim")
+        lines += [_table_row(*(row[name] for name in names)) for row in found["figures"]]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "specification.md": specification,
     "commands.md": commands,
     "scorers.md": scorers,
     "gate_criteria.md": gate_criteria,
     "filters.md": filters,
+    "performance.md": performance,
     "capability_report.schema.json": capability_report_schema,
     "gate_report.schema.json": gate_report_schema,
 }
