@@ -6,6 +6,7 @@ an `Engine`, which the caller opened, and which carries an adapter or does not.
 
 import io
 import logging
+import operator
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import lm_eval.tasks
+import lm_eval.utils
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.task import ConfigurableTask
@@ -117,7 +119,8 @@ def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict
     model.file = file
     for task in tasks.values():
         task.task.set_fewshot_seed(EXAMPLES_SEED)
-    with _errors_alone(), redirect_stderr(io.StringIO()):  # a bar for each subject, whatever the terminal
+    # A bar for each subject is written whatever the terminal.
+    with _errors_alone(), _templates_compiled_once(), redirect_stderr(io.StringIO()):
         found = evaluate(model, {"tasks": {n: t.task for n, t in tasks.items()}}, bootstrap_iters=0, log_samples=True)
     scores: dict[tuple[str, str], list[ItemScore]] = defaultdict(list)
     for name, task in tasks.items():
@@ -134,6 +137,19 @@ def measure(tasks: Mapping[str, Task], model: "EngineModel", file: Path) -> dict
                 position = task.positions[sample["doc_id"]]
                 scores[metric, sample["filter"]].append(ItemScore(name, position, float(value), output, hashes))
     return dict(scores)
+
+
+class _AskedTwice(ConfigurableTask):
+    """A task whose prompts are written once for both models."""
+
+    _instances: list[Instance] | None = None
+
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """The requests of the first time, without its answers."""
+        if not self._instances:
+            super().build_all_requests(**kwargs)
+        for request in self._instances or ():
+            request.resps, request.filtered_resps = [], {}
 
 
 class EngineModel(TemplateLM):
@@ -154,6 +170,7 @@ class EngineModel(TemplateLM):
         self.seconds, self.tokens, self.cut = 0.0, 0, 0
         self._engine, self._decoding, self._conditions = engine, decoding, dict(conditions)
         self._encode = lru_cache(4096)(self._encoded)  # the choices of an item share their context
+        self._read: tuple[list[Instance], list[Any]] = ([], [])
 
     @property
     def eot_token_id(self) -> int:
@@ -174,9 +191,18 @@ class EngineModel(TemplateLM):
         tokenizer = self._engine.tokenizer
         return (tokenizer.sequences if begins else tokenizer.continuations)([text])[0]
 
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-probabilities of the continuations; another model that is asked the same requests reads the same tokens."""
+        before, tokens = self._read
+        if tokens and len(requests) == len(before) and all(map(operator.is_, requests, before)):
+            return self._loglikelihood_tokens(tokens)
+        self._read = requests, []
+        return super().loglikelihood(requests, disable_tqdm)
+
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any
     ) -> list[tuple[float, bool]]:
+        self._read = self._read[0], requests
         rows = [self._fitting(context, continuation) for _, context, continuation in requests]
         order = sorted(range(len(rows)), key=lambda at: (-len(rows[at][0]) - len(rows[at][1]), *rows[at]))
 
@@ -317,7 +343,7 @@ def _task(
     datasets.disable_progress_bars()
     try:
         with _errors_alone():
-            return ConfigurableTask(config={**config, "custom_dataset": lambda **_: splits})
+            return _AskedTwice(config={**config, "custom_dataset": lambda **_: splits})
     except Exception as error:  # templates of any kind over rows of any kind
         raise DataError(
             f"{FIELD}.{name}: the rows do not fit the task {config['task']}: {type(error).__name__}: {error}. Give them the fields "
@@ -336,6 +362,17 @@ def _errors_alone() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _templates_compiled_once() -> Iterator[None]:
+    """Keep the harness from compiling a task's template again for every item, which takes longer than all else that it does."""
+    environment = lm_eval.utils.env
+    vars(environment)["from_string"] = lru_cache(1024)(environment.from_string)
+    try:
+        yield
+    finally:
+        del vars(environment)["from_string"]
 
 
 def _passes(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, int]:

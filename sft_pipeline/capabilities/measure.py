@@ -89,6 +89,7 @@ def report(
     models: dict[str, Path | None] = {SFT: adapter} if baseline else {BASE: None}
     if adapter is not None:
         models[SFT] = adapter
+    opening = time.monotonic()
     with open_engine(experiment, base) as engine:
         if adapter is not None:
             from sft_pipeline.model.adapter_fit import require_fit
@@ -116,7 +117,7 @@ def report(
     }
     measurements = {
         "seconds": round(time.monotonic() - started, 3),
-        "engine_start_seconds": round(opened - started, 3),
+        "engine_start_seconds": round(opened - opening, 3),
         "engine_seconds": round(scored.seconds, 3),
         "tokens": scored.tokens,
     }
