@@ -142,7 +142,14 @@ def test_llama_cpps_converter_is_called_where_it_is_at_hand(tmp_path, monkeypatc
     gguf.convert(script, merged, out, "q8_0")
     assert (out / "model.gguf").read_text() == "--outtype q8_0"
     script.write_text("raise SystemExit('no such architecture')")
-    with pytest.raises(ModelError, match="converter failed: no such architecture"):
+    with pytest.raises(ModelError, match="converter failed: no such architecture$"):
+        gguf.convert(script, merged, out, "q8_0")
+    script.write_text("import gguf_of_another_world")
+    with pytest.raises(ModelError, match="No module named .*Install that module"):
+        gguf.convert(script, merged, out, "q8_0")
+    # As llama.cpp's own converter ends for the embedded base.
+    script.write_text("raise NotImplementedError('BPE pre-tokenizer was not recognized - update get_vocab_base_pre()')")
+    with pytest.raises(ModelError, match="was not recognized.*leave gguf out of export.kinds"):
         gguf.convert(script, merged, out, "q8_0")
 
 

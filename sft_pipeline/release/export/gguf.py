@@ -13,6 +13,15 @@ LLAMA_CPP = "SFT_PIPELINE_LLAMA_CPP"
 
 FILE = "model.gguf"
 
+REMEDIES = {
+    "No module named": "Install that module into this environment.",
+    "pre-tokenizer was not recognized": (
+        "llama.cpp has a table of the tokenizers that it can apply, and this base's is not in it: leave gguf out of export.kinds, "
+        "or take a base whose tokenizer it knows."
+    ),
+}
+"""What llama.cpp's converter says → what to do."""
+
 
 def converter() -> Path | None:
     """llama.cpp's converter; None where it is not at hand."""
@@ -39,7 +48,9 @@ def convert(script: Path, merged: Path, out: Path, outtype: str) -> None:
     """
     ran = subprocess.run(_command(sys.executable, script, merged, out / FILE, outtype), capture_output=True, text=True)
     if ran.returncode:
-        raise ModelError(f"export gguf: llama.cpp's converter failed: {ran.stderr.strip()[-500:]}")
+        said = ran.stderr.strip()[-500:]
+        remedy = next((f". {remedy}" for words, remedy in REMEDIES.items() if words in said), "")
+        raise ModelError(f"export gguf: llama.cpp's converter failed: {said}{remedy}")
 
 
 def _command(python: str, script: Path, merged: Path, out: Path, outtype: str) -> list[str]:
