@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from sft_pipeline_tests.search.simulated import simulated
 
 ROOT = Path(__file__).resolve().parent.parent
+SEARCH = {"trials": 20, "devices": 2, "training": {"max_steps": 4, "save_steps": 1}}
 
 
 def noise() -> None:
@@ -45,12 +47,24 @@ def kills(folder: Path) -> None:
             search = subprocess.Popen(command, cwd=ROOT)
     if search.wait():
         sys.exit(f"the search failed after {killed}")
-    killed_trials = json.loads((folder / "trials.json").read_text())
-    numbers = [trial["number"] for trial in killed_trials]
-    folder = folder / "again"
-    subprocess.run([*command[:-1], str(folder)], cwd=ROOT, check=True)
-    same = killed_trials == json.loads((folder / "trials.json").read_text())
-    print(f"killed: {killed}; trials {numbers}; the same as in a search that was not killed: {same}")
+    trials = json.loads((folder / "trials.json").read_text())
+    print(f"killed: {killed}; trials {[trial['number'] for trial in trials]}")
+    print(f"as in a search that was not killed: {replayed(folder) == [trial['parameters'] for trial in trials]}")
+
+
+def replayed(folder: Path) -> list[dict[str, Any]]:
+    """The parameters that a search draws from the same figures without being killed."""
+    from sft_pipeline.search.study import Study
+    from sft_pipeline_tests.search import conftest as toy
+
+    (folder / "replayed").mkdir()
+    study, drawn = Study(folder / "replayed", toy.experiment(**SEARCH).search, "replayed"), []
+    for number in range(SEARCH["trials"]):
+        if number >= SEARCH["devices"]:
+            before = number - SEARCH["devices"]
+            study.tell(before, json.loads((folder / "work" / "trials" / f"{before:04d}" / "result.json").read_text()))
+        drawn.append(study.ask(number))
+    return drawn
 
 
 def search(folder: Path) -> None:
@@ -83,7 +97,7 @@ def search(folder: Path) -> None:
         InstructionDataset.finalize(folder / "made" / stage, stage=stage, rows=rows, proof=proof)
         for stage, rows in (("train", 24), ("dev", 40))
     ]
-    experiment = toy.experiment(trials=20, devices=2, training={"max_steps": 12, "save_steps": 2})
+    experiment = toy.experiment(**SEARCH)
     inputs = run.Inputs(experiment, "toy", base, training.passed(folder), *splits, ROOT, work)
     study = Study(work, inputs.search, run.fingerprint(inputs))
     rows = part(splits[1], halves(splits[1], experiment)[0], work / "search_rows")

@@ -52,7 +52,7 @@ class SearchReport(Artifact):
     (every confirming training, row by row), and `specification.yaml` where a trial is better than the default.
     """
 
-    VOLATILE: ClassVar[tuple[str, ...]] = ("search.html", "*.png", "study.journal")
+    VOLATILE: ClassVar[tuple[str, ...]] = ("search.html", "search.txt", "*.png", "study.journal")
     SPECIFICATION: ClassVar[str] = "specification.yaml"
 
     verdict: SearchVerdict | None = Field(None, description="None where the specification declares no search.")

@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.errors import TrainingError, TrainingInterrupted
+from sft_pipeline.errors import TrainingInterrupted
 from sft_pipeline.search import trial
 from sft_pipeline.training.callbacks.interruption import handled
 
@@ -17,7 +17,7 @@ POLL = 0.1
 """Seconds between two looks at the processes."""
 
 RESTARTS = 5
-"""Starts of one trial without a new checkpoint in between, after which it is given up."""
+"""Starts of one trial without a new checkpoint in between, after which it counts as failed."""
 
 Begin = Callable[[int], trial.Job | None]
 Done = Callable[[int, dict[str, Any]], None]
@@ -36,7 +36,6 @@ def run_all(count: int, at_a_time: int, begin: Begin, done: Done) -> None:
 
     Raises:
         TrainingInterrupted: a signal came; the jobs resume when they are run again.
-        TrainingError: a process ends again and again without a result.
     """
     running: dict[int, _Process] = {}
     received: list[str] = []
@@ -49,7 +48,7 @@ def run_all(count: int, at_a_time: int, begin: Begin, done: Done) -> None:
             if received:
                 raise TrainingInterrupted(f"interrupted by {received[0]}; materialize again to resume")
             time.sleep(POLL)
-        del running[number]
+        running.pop(number).join()  # its device must be free for the next one
         done(number, result)
 
     with handled(received.append):
@@ -91,19 +90,22 @@ class _Process:
         self._starts = 1 if reached != self._reached else self._starts + 1
         self._reached = reached
         if self._starts > RESTARTS:
-            log = self._job.folder / "process.log"
-            last = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
             code = self._process.exitcode if self._process else None
-            raise TrainingError(
-                "\n".join(
-                    [f"a trial's process ended {RESTARTS} times without a result, at last with {code}; {log}:", *last]
-                )
+            reason = (
+                f"its process ended {RESTARTS} times without a new checkpoint, the last time with {code}; -9 is mostly memory. "
+                f"What it wrote is in {self._job.folder / trial.LOG}"
             )
+            trial.leave(self._job, trial.made("failed", reason=reason))
+            return
         context = multiprocessing.get_context("forkserver")
         if self._job.experiment.model.device == "cpu":
             context.set_forkserver_preload(["sft_pipeline.search.libraries"])
         self._process = context.Process(target=trial.run, args=(self._job, self._visible, self._threads))
         self._process.start()
+
+    def join(self) -> None:
+        if self._process is not None:
+            self._process.join()
 
     def kill(self) -> None:
         if self._process is not None:

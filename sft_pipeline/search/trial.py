@@ -32,6 +32,7 @@ from sft_pipeline.provenance.locks import lock
 from sft_pipeline.training.tokenization import IGNORED, encode
 
 RESULT = "result.json"
+LOG = "process.log"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run(job: Job, visible: str | None, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search ends its trials itself
     if visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
-    with open(job.folder / "process.log", "a") as log:
+    with open(job.folder / LOG, "a") as log:
         lock(log)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -102,14 +103,19 @@ def run(job: Job, visible: str | None, threads: int) -> None:
         except Exception as error:
             traceback.print_exc()
             reason = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
-            result = _result("failed", reason=reason)
-        files.write(job.folder / RESULT, json.dumps(result))
-        for name in ("training", "adapter"):  # the result is all that is needed of them
-            shutil.rmtree(job.folder / name, ignore_errors=True)
+            result = made("failed", reason=reason)
+        leave(job, result)
+
+
+def leave(job: Job, result: Mapping[str, Any]) -> None:
+    """Write the result, and remove all that is not needed when it is there."""
+    files.write(job.folder / RESULT, json.dumps(result))
+    for name in ("training", "adapter"):
+        shutil.rmtree(job.folder / name, ignore_errors=True)
 
 
 def make(job: Job) -> dict[str, Any]:
-    """Plan, train and measure; returns the result, see `_result`."""
+    """Plan, train and measure; returns the result, see `made`."""
     started = time.monotonic()
     before = Journal(job.folder / "losses.jsonl")
     losses: dict[int, float] = dict(before.records)
@@ -131,7 +137,7 @@ def make(job: Job) -> dict[str, Any]:
         adapter = _train(job, on_log)
     except _Pruned:
         step = max(losses)
-        return _result(
+        return made(
             "pruned",
             figure=losses[step],
             steps=step,
@@ -145,11 +151,11 @@ def make(job: Job) -> dict[str, Any]:
     value = figure(found)
     if not math.isfinite(value):
         raise DataError(f"the {job.objective} of the trained adapter is not finite")
-    return _result(
+    return made(
         "complete",
         figure=value,
         steps=adapter.steps,
-        seconds=time.monotonic() - started,
+        seconds=max(time.monotonic() - started, float(adapter.measurements["seconds"])),  # of killed processes too
         reports=sorted(losses.items()),
         adapter=adapter_content(adapter.root / "adapter"),
         outcomes=found,
@@ -161,7 +167,10 @@ def figure(found: Sequence[Outcome]) -> float:
     return math.fsum(o.value * o.weight for o in found) / math.fsum(o.weight for o in found)
 
 
-def _result(state: str, **found: Any) -> dict[str, Any]:
+def made(state: str, **found: Any) -> dict[str, Any]:
+    """What became of a trial: state (complete, pruned or failed), figure, steps, seconds, dev losses by step, reason, hash of the
+    adapter, and outcomes by row.
+    """
     empty: dict[str, Any] = {
         "figure": None,
         "steps": 0,

@@ -10,7 +10,6 @@ from typing import Any
 from sft_pipeline.artifacts import Artifact, SearchReport
 from sft_pipeline.dataset.table import write_table
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.provenance.environment import commit
 from sft_pipeline.report.search import html, text
 from sft_pipeline.search.study import FILE, Study, pictures
 
@@ -65,16 +64,14 @@ def specification(experiment: Experiment, name: str, report: SearchReport, origi
     import yaml
 
     found = next(c for c in report.confirmations if c.trial == report.winner)
-    described = experiment.with_values({})
-    document = described.with_values(dict(found.parameters)).model_dump(mode="json", exclude_unset=True)
+    document = experiment.with_values(found.parameters).model_dump(mode="json", exclude_unset=True)
     lineage = {
         "experiment": name,
         "trial": f"{found.trial} of {len(report.trials)}",
         **{path: json.dumps(value) for path, value in found.parameters.items()},
-        "confirmed": text.confirmed(report, found),
+        "gain over the default": f"{found.gain} ({report.objective}, p {found.p_adjusted})",
         **origin,
         "optuna": version("optuna"),
-        "commit": commit(),
     }
     lines = [f"# {key}: {value}" for key, value in lineage.items()]
     head = ["# Written by a search that found these parameters better than the experiment's own.", *lines]

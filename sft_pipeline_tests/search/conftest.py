@@ -27,7 +27,7 @@ def specification(training: dict | None = None, **search) -> dict:
         "data": {"source": {"kind": "file", "path": "toy.jsonl"}, "duplicates": {"threshold": 1.0}},
         "model": {"source": {"kind": "folder", "path": "toy"}},
         "training": {
-            "max_steps": 2,
+            "max_steps": 3,
             "min_coverage": 0.01,
             "lora": {"r": 4, "alpha": 8},
             "batch_size": 4,

@@ -1,6 +1,7 @@
 """The search over artifacts: killed trials, and what a finished one writes."""
 
 import json
+import os
 import random
 import signal
 import threading
@@ -17,6 +18,7 @@ from sft_pipeline.errors import DataError, PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.search import run, trial
 from sft_pipeline.search.halves import halves, part
+from sft_pipeline.search.processes import run_all
 from sft_pipeline.search.study import Study
 from sft_pipeline_tests.training.conftest import split, toy_rows
 
@@ -54,7 +56,7 @@ def test_killed_trials_resume_and_none_is_lost_or_doubled(toy_base, inputs):
     run.run_trials(given, study, rows, told.append)
     assert len(killer.killed) == 2
     assert [t.number for t in study.finished()] == [0, 1, 2, 3] and len(told) == 4
-    assert {(t.state, t.steps) for t in study.finished()} == {("complete", 2)}
+    assert {(t.state, t.steps) for t in study.finished()} == {("complete", 3)}
     results = [json.loads(path.read_text()) for path in sorted(given.work.glob("trials/*/result.json"))]
     assert not list(given.work.glob("trials/*/training"))  # nothing but the results is kept
 
@@ -66,6 +68,25 @@ def test_killed_trials_resume_and_none_is_lost_or_doubled(toy_base, inputs):
         trial.Job(experiment, "dev_success", toy_base, given.guard, given.train, rows, rows, given.root, folder)
     )
     assert (made["adapter"], made["figure"]) == (results[0]["adapter"], results[0]["figure"])
+
+
+class Deadly:
+    """Ends the process that reads it."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_ends_again_and_again_counts_as_failed(inputs):
+    given = inputs()
+    folder = given.work / "trials" / "0000"
+    job = trial.Job(
+        given.experiment, "dev_loss", given.base, Deadly(), given.train, given.dev, given.dev, given.root, folder
+    )
+    results = []
+    run_all(1, 1, lambda number: job, lambda number, result: results.append(result))
+    assert results[0]["state"] == "failed" and "ended 5 times without a new checkpoint" in results[0]["reason"]
 
 
 def finished(given, gain, failed=()):
@@ -120,7 +141,7 @@ def test_a_gain_that_holds_becomes_a_specification_with_its_lineage(reported, tm
     text = report.path(report.SPECIFICATION).read_text()
     written = Experiment.model_validate_json(json.dumps(yaml.safe_load(text)))
     assert written.search is None and written.training.learning_rate == first.parameters["training.learning_rate"]
-    assert written.training.max_steps == 2 and "# trial: 5 of 6" in text
+    assert written.training.max_steps == 3 and "# trial: 5 of 6" in text
     assert all(version in text for version in (given.dev.version, given.train.version, given.base.version))
     assert not set(report.seeds) & {given.experiment.training.seed} and len(set(report.seeds)) == 2
     table = pq.read_table(report.path("outcomes.parquet"))

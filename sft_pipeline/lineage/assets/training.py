@@ -180,7 +180,12 @@ def _searched(experiment: "Experiment") -> tuple[str, ...]:
     SearchReport,
     group=TRAINING,
     docs="docs/how-to/search.md",
-    code=["search/run.py", "generation/engines", *SCORERS],
+    code=["search/run.py", "training/worker.py", "generation/engines", *SCORERS],
+    borders={
+        "diagnosis/diagnose.py": "words the message of an aborted trial",
+        "diagnosis/rules": "recognizes an aborted trial, which has no figure",
+        "report": "pages, texts and pictures, which are no part of the report's version",
+    },
     depends=_searching,
     inputs_of=_searched,
     metadata=metadata.search,
