@@ -1,12 +1,15 @@
 """What a specification may search, and what is refused."""
 
 import json
+from itertools import product
 
 import pytest
 import yaml
 
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.planning.plan import compute
+from sft_pipeline.search.run import of_trial
 from sft_pipeline.specification import load, project_root
 from sft_pipeline_tests.search.conftest import PARAMETERS, experiment, specification
 
@@ -84,6 +87,11 @@ def test_the_parameters_of_the_issue_hold():
     assert found is not None and found.parameters["training.learning_rate"].ends == (1e-5, 5e-4)
 
 
-def test_the_toy_twin_is_a_search_that_can_be_planned():
+def test_every_trial_of_the_toy_twin_can_be_planned():
     found = load(project_root() / "specs" / "tiny_search.yaml")
-    assert found.search is not None and found.with_values({}).training == found.training
+    assert found.search is not None
+    ends = [p.ends for p in found.search.parameters.values()]
+    for values in product(*ends):
+        trial = of_trial(found, dict(zip(found.search.parameters, values)))
+        planned = compute(trial, [(30, 10)] * 1000, {}, None, None, [(30, 10)] * 80)
+        assert planned.steps == 60 and not planned.blocking
