@@ -1,6 +1,7 @@
 """Fixtures that every part of the suite shares."""
 
 import os
+import shutil
 import urllib.request
 from pathlib import Path
 
@@ -126,3 +127,17 @@ def s3(tmp_path, monkeypatch):
     server.fs.mkdir("artifacts")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The system's Chromium, started once."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,8 +90,35 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
             signal.signal(number, handler)
 
 
-def report(name: Annotated[str, typer.Argument(help="Name of an experiment.")]) -> None:
-    """Print the summary of the stored gate report."""
+def report(
+    name: Annotated[str, typer.Argument(help="Name of an experiment.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File that ends in .html for the page of the experiment, or an empty folder for it and the pages of its stages.",
+        ),
+    ] = None,
+) -> None:
+    """Print the summary of the stored gate report; with --out write the page of the whole experiment first.
+
+    The page shows what is stored, of a refused, failed or unfinished experiment too. It quotes no row and no answer; the
+    pages of the stages do.
+    """
+    from sft_pipeline.provenance import files
+    from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.report.experiment import sheet
+
+    if out:
+        with user_errors():
+            store = Store(default_store())
+            if out.suffix == ".html":
+                files.write(out, sheet.page(sheet.read(store, name), {}).encode())
+            else:
+                with files.new_folder(out) as folder:
+                    sheet.folder(store, name, folder)
+                out /= "index.html"
+        typer.echo(f"page: {shown(out)}")
     raise typer.Exit(_report(name))
 
 
@@ -99,6 +127,7 @@ def _report(name: str) -> int:
     from sft_pipeline.artifacts import GateReport
     from sft_pipeline.experiment import Release
     from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.provenance.verification import read_lineage
     from sft_pipeline.report.experiment import cost
     from sft_pipeline.report.gate.text import summary
 
@@ -109,11 +138,12 @@ def _report(name: str) -> int:
             declared = load_by_name(name, project_root()).release
         except PipelineError:  # the report is about what was stored, whatever became of its specification
             declared = Release()
-        spent = cost.cost(cost.described(store, name), declared)
+        spent = cost.cost(read_lineage(store, name, checked=False)[0], declared)
     typer.echo("")
     typer.echo(summary(stored))
     typer.echo(f"\ncost: {'; '.join(cost.lines(spent))}")
     typer.echo(f"report: {shown(stored.path('gate.html'))}")
+    typer.echo(f"all of the experiment on one page: sft-pipeline report {name} --out {name}.html")
     return VERDICTS[stored.verdict]
 
 

@@ -36,6 +36,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         there = f"{store.objects.named(asset, stored.root.parent.name)}/files"
         with user_errors():
             pages = {n: report_page(ref.path, there, store) for n, ref in stored.files.items() if n.endswith(".html")}
+            if (pages or asset == "release") and (sheet := experiment_page(experiment, store)):
+                pages["experiment"] = sheet
         uri = there if "://" in there else Path(there).as_uri()
         context.add_output_metadata({"folder": dg.MetadataValue.path(there), "dagster/uri": uri, **pages})
 
@@ -64,6 +66,17 @@ def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
     if not os.environ.get(STORE_URL) and not store.remote:
         return dg.MetadataValue.url(f"{address(store.root)}/{quote(f'{within}/{path}')}")
     return link(STORE_URL, f"{within}/{path}", otherwise=f"{folder}/{path}")
+
+
+def experiment_page(experiment: str, store: Store) -> dg.MetadataValue | None:
+    """The page of the whole experiment, where `sft-pipeline ui` serves the pages: nothing else makes it on demand."""
+    named = os.environ.get(STORE_URL, "").rstrip("/")
+    if store.remote:
+        return None
+    own = address(store.root)
+    if named and not named.endswith(f"/{own.rpartition('/')[2]}"):
+        return None
+    return dg.MetadataValue.url(f"{named or own}/experiments/{quote(experiment)}.html")
 
 
 def link(variable: str, path: str, otherwise: str | None = None) -> dg.MetadataValue:

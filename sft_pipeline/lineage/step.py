@@ -25,6 +25,7 @@ from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.usage import measured
+from sft_pipeline.report.experiment.sheet import neighbours
 from sft_pipeline.report.rendering import about
 
 if TYPE_CHECKING:
@@ -237,7 +238,10 @@ def produce(
             if kept := bool(made):
                 context.log.info(f"{', '.join(names)}: was made from exactly this already, the stored result stands")
             else:
-                with work.on_devices() as devices, about(_facts(work, upstream)), measured(devices or ()) as used:
+                made_from = _made_from(upstream)
+                pages = neighbours(store, experiment, made_from, names)
+                header = about(_facts(work, made_from), pages)
+                with work.on_devices() as devices, header, measured(devices or ()) as used:
                     made = _make(work, names, make)
                 made = {n: a.model_copy(update={"measurements": a.measurements | used}) for n, a in made.items()}
                 made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}
@@ -268,10 +272,14 @@ def produce(
         )
 
 
-def _facts(work: Work, upstream: Mapping[str, Artifact]) -> dict[str, str]:
-    """What the pages of a step say of where they come from."""
+def _made_from(upstream: Mapping[str, Artifact]) -> dict[str, str]:
+    """Versions of the inputs, and of what these were made from, by asset."""
     made_from = {name: version for artifact in upstream.values() for name, version in artifact.upstream.items()}
-    made_from |= {name: artifact.version for name, artifact in upstream.items()}
+    return made_from | {name: artifact.version for name, artifact in upstream.items()}
+
+
+def _facts(work: Work, made_from: Mapping[str, str]) -> dict[str, str]:
+    """What the pages of a step say of where they come from."""
     source = work.experiment.model.source.model_dump(mode="json", include={"kind", "path", "repository", "revision"})
     base = " ".join(str(value) for value in (*source.values(), made_from.get("base_model", "")[:12]) if value)
     return {

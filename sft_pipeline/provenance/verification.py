@@ -23,7 +23,7 @@ def verify_lineage(store: Store, experiment: str) -> tuple[list[str], dict[str, 
 
 
 def read_lineage(
-    store: Store, experiment: str, assets: Collection[str] | None = None
+    store: Store, experiment: str, assets: Collection[str] | None = None, *, checked: bool = True
 ) -> tuple[dict[str, Artifact], dict[str, str]]:
     """The stored artifacts with every file checked, each after what it was made from, and what is wrong with the others.
 
@@ -31,6 +31,7 @@ def read_lineage(
         store: the store.
         experiment: the experiment.
         assets: the assets that are read, where they are stored; None: all.
+        checked: False reads their descriptions alone; files are neither fetched nor checked.
 
     Raises:
         StoreError: the store cannot be read.
@@ -40,7 +41,10 @@ def read_lineage(
     for asset in store.assets(experiment):
         if assets is None or asset in assets:
             try:
-                found[asset] = store.get(asset, experiment, Artifact, cached=False)
+                if checked:
+                    found[asset] = store.get(asset, experiment, Artifact, cached=False)
+                else:
+                    found[asset] = store.describe(asset, experiment, Artifact)
             except StoreError as error:
                 damaged[asset] = str(error)
     return {asset: found[asset] for asset in _in_order(found)}, damaged

@@ -24,7 +24,7 @@ from sft_pipeline.release import bom, card, verify
 from sft_pipeline.release.data_card import data_card
 from sft_pipeline.release.eligibility import OPTIONAL, PARTS, part, problems
 from sft_pipeline.release.statement import statement
-from sft_pipeline.report.experiment import cost
+from sft_pipeline.report.experiment import cost, sheet
 
 FILES = (
     ("lora_adapter", "", ("TRAINING_SUCCESS", "training_manifest.json")),
@@ -81,6 +81,10 @@ def build(
     _text(out / "README.md", readme)
     if kind == "release":
         _text(out / ".eval_results" / "results.yaml", yaml.safe_dump(results, sort_keys=False, allow_unicode=True))
+    lineage = sheet.Lineage(name, found, experiment=experiment, within=kind)
+    texts = {"gate": "gate.txt", "capabilities": "capabilities/capabilities.txt"}
+    there = {stage: file for stage, file in texts.items() if (out / "reports" / file).is_file()}
+    _text(out / "reports" / "experiment.html", sheet.page(lineage, there, "python3 -I verify.py"))
     data, croissant = data_card(found, experiment, title)
     _text(out / "data" / "README.md", data)
     _text(out / "data" / "croissant.json", croissant)

@@ -1,4 +1,4 @@
-"""Serves the stored pages, and nothing else, to browsers on this machine.
+"""Serves the stored pages and those of the experiments, and nothing else, to browsers on this machine.
 
 Other users of the machine reach a loopback port, too, while the store's folders may be closed to them; so every address
 holds a token that only the store's owner can read. Dagster's UI, which shows the links, should be as closed as the pages
@@ -14,6 +14,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sft_pipeline.errors import StoreError
+from sft_pipeline.provenance.store import Store
+from sft_pipeline.report.experiment import sheet
 
 PORT = 3001
 
@@ -30,7 +32,8 @@ HEADERS = {
 
 
 def address(store: Path, port: int = PORT) -> str:
-    """The address under which the pages of the local store lie, followed by `/<asset>/<address>/files/<page>`.
+    """The address under which the pages of the local store lie, followed by `/<asset>/<address>/files/<page>`,
+    or by `/experiments/<name>.html`.
 
     Raises:
         StoreError: the token can neither be read nor made.
@@ -64,11 +67,13 @@ def server(store: Path, port: int = PORT) -> ThreadingHTTPServer:
     class Pages(LocalHandler):
         def do_GET(self) -> None:
             """Send a page."""
-            page = self.from_here() and _page(store, token, self.path)
-            if page is None:
-                self.send_error(HTTPStatus.NOT_FOUND)
-            elif page:
-                self.reply(page.read_bytes())
+            if self.from_here():
+                path = _path(store, token, self.path)
+                page = path and sheet.served(Store(store), path)
+                if page:
+                    self.reply(page)
+                else:
+                    self.send_error(HTTPStatus.NOT_FOUND)
 
     return listen(Pages, port, "the stored pages", "sft-pipeline ui --pages-port 3002")
 
@@ -117,15 +122,18 @@ def listen(handler: type[LocalHandler], port: int, what: str, instead: str) -> T
         ) from error
 
 
-def _page(store: Path, token: str, path: str) -> Path | None:
-    """The page that a request names: `/<token>/<asset>/<address>/files/<page>.html`, a file of the store's own."""
+def _path(store: Path, token: str, path: str) -> list[str] | None:
+    """The page that a request names: `/<token>/experiments/<name>.html`, or `/<token>/<asset>/<address>/files/<page>.html`, a
+    file of the store's own."""
     given, *parts = unquote(urlsplit(path).path).removeprefix("/").split("/")
     if not hmac.compare_digest(given.encode(), token.encode()):
         return None
+    if len(parts) == 2 and parts[0] == "experiments" and parts[1].endswith(".html"):
+        return parts
     if len(parts) < 4 or parts[2] != "files" or not parts[-1].endswith(".html") or {"", ".", ".."} & set(parts):
         return None
     page = store.resolve().joinpath("objects", *parts)
     try:
-        return page if page.is_file() and page.resolve() == page else None
+        return parts if page.is_file() and page.resolve() == page else None
     except (OSError, ValueError):  # a name that the system does not take
         return None

@@ -2,22 +2,49 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-_about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+class Stage(NamedTuple):
+    """A stage of the lineage as the header of a page names it.
+
+    Attributes:
+        name: such as data.
+        address: of its page, relative to the page that names it; without one it cannot be opened from there.
+        state: how it came out, in a word or two.
+        outcome: class of that word: pass, fail, refused or nothing.
+        here: whether it is what the page is about.
+    """
+
+    name: str
+    address: str = ""
+    state: str = ""
+    outcome: str = ""
+    here: bool = False
+
+
+_about: ContextVar[tuple[Mapping[str, str], Sequence[Stage]]] = ContextVar("about", default=(MappingProxyType({}), ()))
 
 
 @contextmanager
-def about(facts: Mapping[str, str]) -> Iterator[None]:
-    """Every page that is rendered inside names these facts at its end, such as the experiment and the commit."""
-    token = _about.set(facts)
+def about(facts: Mapping[str, str], stages: Sequence[Stage] = ()) -> Iterator[None]:
+    """Every page that is rendered inside names these facts at its end, and these stages at its beginning.
+
+    Args:
+        facts: such as the experiment and the commit.
+        stages: what the page's own artifact was made from, as far as there are pages of it.
+    """
+    token = _about.set((facts, stages))
     try:
         yield
     finally:
@@ -32,6 +59,28 @@ def render(template: str, filters: Mapping[str, Any], **values: object) -> str:
         filters: functions that the template applies to values, by name.
         values: what the template shows; one that is missing is an error, one that is not `Markup` is escaped.
     """
+    facts, stages = _about.get()
+    environment = _environment()
+    environment.filters |= filters
+    return environment.get_template(template).render(**values, about=facts, lineage=_lineage(stages))
+
+
+def with_lineage(page: str, stages: Sequence[Stage]) -> str:
+    """A rendered page with other stages at its beginning: when it was stored, what came later was not there yet."""
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    return before + _lineage(stages) + after if begin and end else page
+
+
+_BEGIN, _END = "<!-- lineage -->", "<!-- /lineage -->"
+
+
+def _lineage(stages: Sequence[Stage]) -> Markup:
+    made = _environment().get_template("lineage.html.j2").render(stages=stages)
+    return Markup(_BEGIN + made + _END)
+
+
+def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -42,9 +91,8 @@ def render(template: str, filters: Mapping[str, Any], **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.globals["file"] = _file
-    environment.filters |= filters
     environment.filters["sha256"] = _sha256
-    return environment.get_template(template).render(**values, about=_about.get())
+    return environment
 
 
 def _file(name: str) -> Markup:

@@ -1,11 +1,7 @@
 """Two simulated raters fill in their pages in Chromium, by keyboard alone, and what they save is read."""
 
 import json
-import os
-import shutil
 import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +10,7 @@ from sft_pipeline.review import serve
 from sft_pipeline.review.make import make, rows_of_files
 from sft_pipeline.review.results import read
 from sft_pipeline.review.returned import read_returned
+from sft_pipeline_tests.browser import browser_page, violations
 from sft_pipeline_tests.review import simulated
 
 KEYS = {
@@ -21,33 +18,6 @@ KEYS = {
     "second": {"yes": "u", "no": "i", "unsure": "o"},
     "better": {"first": "1", "tie": "2", "second": "3"},
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """The system's Chromium, started once."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def browser_page(browser, **options):
-    """A page in a context of its own; an error on it is one of the test."""
-    page = browser.new_page(**options)
-    page.set_default_timeout(20_000)
-    problems = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    yield page
-    page.close()
-    assert not problems
 
 
 def write(path, rows):
@@ -240,15 +210,10 @@ def test_served_answers_are_stored_as_they_come(chromium, small, tmp_path):
 
 
 @pytest.mark.slow
-def test_axe_finds_nothing_serious(chromium, small):
-    script = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-    if not script.is_file():
-        pytest.skip("axe-core is not installed: npm install axe-core, or name axe.min.js in AXE_CORE")
+def test_axe_finds_nothing(chromium, small):
     with browser_page(chromium, bypass_csp=True) as page:
         page.goto((small[1] / "pages" / "rater-1.html").as_uri())
-        page.evaluate(script.read_text())
         for keys in ("", "qu1", "Enter"):
             for key in [keys] if keys == "Enter" else keys:
                 page.keyboard.press(key)
-            found = page.evaluate("axe.run()")["violations"]
-            assert not [(v["id"], v["impact"]) for v in found]
+            assert violations(page) == []

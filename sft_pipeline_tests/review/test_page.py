@@ -1,5 +1,5 @@
 from sft_pipeline.experiment import Review
-from sft_pipeline.report.rendering import about
+from sft_pipeline.report.rendering import Stage, about, with_lineage
 from sft_pipeline.report.review import html
 from sft_pipeline.review.draw import draw
 from sft_pipeline.review.make import texts_of
@@ -39,9 +39,10 @@ def test_a_page_is_the_same_whoever_s_answers_are_whose(small):
 
 def test_a_page_that_a_step_of_the_lineage_writes_does_not_say_what_was_trained(small):
     key, folder, _ = small
-    with about({"description": "Fine-tuned to answer in one word.", "adapter": "0123456789ab"}):
+    lineage = [Stage("experiment tiny", "experiment.html"), Stage("gate", "gate.html", "fail", "fail")]
+    with about({"description": "Fine-tuned to answer in one word.", "adapter": "0123456789ab"}, lineage):
         page = html.page(key, "rater-1", texts_of(key, "rater-1"))
-    assert page == (folder / "pages" / "rater-1.html").read_text()
+    assert page == (folder / "pages" / "rater-1.html").read_text() == with_lineage(page, lineage)
 
 
 def test_foreign_texts_are_escaped_and_what_hides_is_shown():

@@ -118,6 +118,19 @@ class Work:
             del _held[place]
             held.lock.close()
 
+    def unfinished(self, experiment: str) -> dict[str, bool]:
+        """Steps of an experiment that began on this machine and are not stored, and whether a process is at work on each.
+
+        Raises:
+            StoreError: the name is none.
+        """
+        check_names(experiment)
+        found: dict[str, bool] = {}
+        for place in sorted(self.root.glob(f"work/*/{experiment}")):
+            with suppress(OSError), os.fdopen(open_lock(lock_of(place))) as file:
+                found[place.parent.name] = not try_lock(file, shared=True)
+        return found
+
     def _remove_dead_scratch(self) -> None:
         """Remove what killed steps have left in `scratch/`; damaged objects stay there for whoever wants to look.
 

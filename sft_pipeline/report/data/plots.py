@@ -8,8 +8,8 @@ from sft_pipeline.artifacts import LengthDistribution
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BAR, TAIL, INK, MARK = "#1f6f8b", "#9dbfcb", "#333940", "#b3432b"
-"""Colours of a bar, of a bar that stands for more than it shows, of text and of the marked percentile."""
+BAR, TAIL, INK, MARK = "#75639c", "#c0b7d3", "#333940", "#b3432b"
+"""Not those of a model. Colours of a bar, of a bar that stands for more than it shows, of text and of the marked percentile."""
 
 
 def histogram(distribution: LengthDistribution) -> bytes:

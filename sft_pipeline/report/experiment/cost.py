@@ -1,12 +1,9 @@
 """What an experiment cost: time, devices, energy, tokens and money, by step and in all."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 from sft_pipeline.artifacts import AdapterSnapshot, Artifact, Frozen, Generations
-from sft_pipeline.errors import CorruptArtifactError
 from sft_pipeline.experiment import Release
-from sft_pipeline.provenance.store import Store
 
 KWH = 3.6e6
 """Joules of a kilowatt hour."""
@@ -89,19 +86,6 @@ def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
         currency=declared.currency,
         not_measured=tuple(missing),
     )
-
-
-def described(store: Store, experiment: str) -> dict[str, Artifact]:
-    """The stored artifacts by their descriptions alone; those that are damaged are left out.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
-    found: dict[str, Artifact] = {}
-    for asset in store.assets(experiment):
-        with suppress(CorruptArtifactError):
-            found[asset] = store.describe(asset, experiment, Artifact)
-    return found
 
 
 def lines(made: Cost) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sft_pipeline.artifacts import Estimate, HumanReview
+from sft_pipeline.artifacts import Estimate, HumanReview, Preference
 from sft_pipeline.report.excerpt import visible
 from sft_pipeline.report.gate.text import points
 
@@ -12,16 +12,19 @@ def summary(review: HumanReview) -> str:
     return visible("\n".join(_lines(review)) + "\n")
 
 
+def preferred(p: Preference) -> str:
+    """Which model people prefer, in one line."""
+    low, high = p.net.interval
+    who = "prefer the fine-tuned model" if low > 0 else "prefer the base" if high < 0 else "show no clear preference"
+    return f"people {who}: net {_points(p.net)} of all pairs, sign test p = {p.p:.3g}"
+
+
 def _lines(review: HumanReview) -> Iterator[str]:
     p = review.preference
     if p is None:
         yield "no ratings were returned yet"
     else:
-        low, high = p.net.interval
-        who = (
-            "prefer the fine-tuned model" if low > 0 else "prefer the base" if high < 0 else "show no clear preference"
-        )
-        yield f"people {who}: net {_points(p.net)} of all pairs, sign test p = {p.p:.3g}"
+        yield preferred(p)
         yield f"  of {p.n} pairs {p.won} are won, {p.lost} lost, {p.tied} tied (unweighted p = {p.p_unweighted:.3g})"
         if p.corrected:
             yield f"  without the raters' errors: net {_points(p.corrected)}"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _COLOURS = {"blocking": "tab:red", "warning": "tab:orange", "info": "tab:grey"}
 
+_LINES = {"train": SFT, "all": SFT, "dev": "#c98a00"}
+"""Colours of a training's series: the model that is trained has one colour everywhere."""
+
 _PANELS = {
     "gradient norm": ("gradient",),
     "learning rate": ("learning_rate", "rate_spent", "coverage"),
@@ -39,9 +42,9 @@ def schedule(
     figure = _figure(7, 3)
     axes = figure.add_subplot()
     steps, at = points[-1], dict(zip(points, rates, strict=True))
-    axes.plot(points, rates)
+    axes.plot(points, rates, color=SFT)
     tenths = [round(steps * k / 10) for k in range(11)]
-    axes.plot(tenths, [at[step] for step in tenths], "o", markersize=4, color="tab:blue", label="each tenth of the run")
+    axes.plot(tenths, [at[step] for step in tenths], "o", markersize=4, color=SFT, label="each tenth of the run")
     if warmup:
         axes.axvline(warmup, color="grey", linestyle=":", label=f"warm-up ends at step {warmup:,}")
     if negligible is not None and negligible < steps:
@@ -142,7 +145,7 @@ def _panels(figure: "Figure", content: Mapping[str, Mapping[str, list[tuple[floa
         for label, points in content[title].items():
             if points:
                 marker = "o" if label == "dev" or len(points) < 30 else None
-                axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
+                axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3, color=_LINES.get(label))
         if not any(content[title].values()):
             axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="grey")
         elif len(content[title]) > 1:
