@@ -69,7 +69,8 @@ def with_lineage(page: str, stages: Sequence[Stage]) -> str:
     """A rendered page with other stages at its beginning: when it was stored, what came later was not there yet."""
     before, begin, rest = page.partition(_BEGIN)
     _, end, after = rest.partition(_END)
-    return before + _lineage(stages) + after if begin and end else page
+    # As a str: a str that is added to Markup would be escaped.
+    return before + str(_lineage(stages)) + after if begin and end else page
 
 
 _BEGIN, _END = "<!-- lineage -->", "<!-- /lineage -->"

@@ -68,8 +68,12 @@ def test_every_link_of_a_served_page_opens_and_each_page_names_all_stages(toy_li
                 waiting += [urllib.parse.urldefrag(urllib.parse.urljoin(url, link))[0] for link in links(read[url])]
         names = {url.rpartition("/")[2] for url in read}
         assert names >= {"toy.html", "report.html", "mask_audit.html", "gate.html"}
-        header = read[next(url for url in read if url.endswith("gate.html"))].partition("</nav>")[0]
-        for stage in sheet.PLACES:
+        gate = read[next(url for url in read if url.endswith("gate.html"))]
+        (stored,) = toy_lineage.store.glob("objects/gate_report/*/files/gate.html")
+        assert [part.partition("</nav>")[2] for part in (gate, stored.read_text())] == [gate.partition("</nav>")[2]] * 2
+        header = gate.partition("</nav>")[0]
+        assert header.startswith("<!doctype html>")
+        for stage in set(sheet.PLACES) - {"search"}:
             assert f"<bdi>{stage}</bdi>" in header
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{base}/experiments/other.html")

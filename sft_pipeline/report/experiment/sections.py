@@ -11,6 +11,7 @@ from sft_pipeline.report.experiment.cost import Cost, lines
 from sft_pipeline.report.gate import text as gate_text
 from sft_pipeline.report.gate.text import points
 from sft_pipeline.report.review.text import preferred
+from sft_pipeline.report.search import text as search_text
 from sft_pipeline.report.training import checkpoint_table
 
 A = TypeVar("A", bound=a.Artifact)
@@ -96,8 +97,16 @@ def sections(found: Mapping[str, a.Artifact], experiment: Experiment | None, spe
         experiment: the specification; None where it cannot be read.
         spent: what they cost.
     """
-    made = [_data(found), _base(found), _plan(found), _training(found), _series(found), _answers(found), _gate(found)]
-    return [*made, _capabilities(found), _review(found), _release(found, experiment), _cost(spent)]
+    made = [
+        _data(found),
+        _base(found),
+        _plan(found),
+        *_search(found),
+        _training(found),
+        _series(found),
+        _answers(found),
+    ]
+    return [*made, _gate(found), _capabilities(found), _review(found), _release(found, experiment), _cost(spent)]
 
 
 def summary(made: Sequence[Section], spent: Cost) -> list[Figure]:
@@ -238,6 +247,23 @@ def _plan(found: Mapping[str, a.Artifact]) -> Section:
         section.figures.append(Figure("power of the gate", f"{power:.2f}", f"at the planned lift, with {items}"))
     section.remarks = _findings(plan.findings)
     return section
+
+
+def _search(found: Mapping[str, a.Artifact]) -> list[Section]:
+    report = _get(found, "search_report", a.SearchReport)
+    if not report or report.verdict is None:
+        return []
+    section = Section("search", "Search", ("search_report",))
+    section.state = "better found" if report.winner is not None else "no better"
+    section.text = f"{search_text.headline(report)}. {search_text.optimism(report)}."
+    tried = f"on {report.rows[0]:,} rows, by {str(report.objective).replace('_', ' ')}"
+    section.figures = [
+        Figure("trials", f"{len(report.trials):,}", tried),
+        Figure("confirmed on", f"{report.rows[1]:,} rows", f"with {len(report.seeds)} fresh seeds"),
+        Figure("default", search_text.figure(report, report.default), "on the rows of the confirmation"),
+    ]
+    section.remarks = [(Word("note"), note) for note in report.notes]
+    return [section]
 
 
 def _training(found: Mapping[str, a.Artifact]) -> Section:

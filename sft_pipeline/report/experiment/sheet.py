@@ -25,13 +25,14 @@ from sft_pipeline.specification import load_by_name, project_root
 
 PAGES = {
     "data": ("clean_dataset", "report.html"),
+    "search": ("search_report", "search.html"),
     "mask audit": ("lora_adapter", "mask_audit.html"),
     "gate": ("gate_report", "gate.html"),
     "capabilities": ("capability_report", "capabilities.html"),
 }
 """Asset and file of the stored pages, by the stage that they show."""
 
-PLACES = ("data", "base", "plan", "mask audit", "training", "gate", "capabilities", "review", "release")
+PLACES = ("data", "base", "plan", "search", "mask audit", "training", "gate", "capabilities", "review", "release")
 """The stages that the header of a page names."""
 
 
@@ -95,7 +96,7 @@ def page(lineage: Lineage, pages: Mapping[str, str], verify: str = "") -> str:
     if lineage.written:
         unseen.append("whether the specification was edited since: sft-pipeline run makes what an edit has outdated")
     unseen += [text for section in stages for text in section.unseen]
-    known = {asset for section in stages for asset in section.assets}
+    known = {asset for section in stages for asset in section.assets} | {"search_report"}
     other = sorted({*lineage.found, *lineage.damaged} - known)
     if other:
         unseen.append(f"{', '.join(other)}: stored, and not shown here")
@@ -111,7 +112,7 @@ def page(lineage: Lineage, pages: Mapping[str, str], verify: str = "") -> str:
         figures=summary(stages, spent),
         mixed=link_problems(lineage.found, lineage.name, lineage.damaged),
         sections=stages,
-        pages={key: pages[key] for key in ("data", "gate", "capabilities") if key in pages}
+        pages={key: pages[key] for key in ("data", "search", "gate", "capabilities") if key in pages}
         | ({"training": pages["mask audit"]} if "mask audit" in pages else {}),
         pictures={s.key: _picture(lineage.found, s.picture) for s in stages if s.picture},
         rows=ROWS,
@@ -131,11 +132,12 @@ def stages(lineage: Lineage, sheet: str, pages: Mapping[str, str], here: str = "
     made = {section.key: section for section in _sections(lineage, cost(lineage.found, Release()))}
     found = [Stage(f"experiment {lineage.name}", sheet)]
     for place in PLACES:
-        section = made["training" if place == "mask audit" else place]
-        state = ("", "") if place == "mask audit" else (section.state, section.outcome)
-        address = pages.get(place) or ("" if place == "mask audit" else f"{sheet}#{section.key}")
-        if place != "mask audit" or address:
-            found.append(Stage(place, address, *state, here=place == here))
+        section, address = made.get(place), pages.get(place)
+        if section:
+            address = address or f"{sheet}#{section.key}"
+            found.append(Stage(place, address, section.state, section.outcome, place == here))
+        elif address:  # the mask audit is a part of the training
+            found.append(Stage(place, address, here=place == here))
     return found
 
 
