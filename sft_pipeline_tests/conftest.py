@@ -89,6 +89,7 @@ generation:
   repeat_sample: 10
 evaluation:
   scorers: {default: {kind: exact}, json: {kind: json_record}, refuse: {kind: refusal}}
+  comparators: {few: {examples: 1}}
   gate: {alpha: 0.01, max_truncated_share: 1.0, max_base_truncated_share: 1.0, max_repetitive_share: 1.0}
 """
 

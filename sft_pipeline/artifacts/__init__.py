@@ -28,6 +28,8 @@ from sft_pipeline.artifacts.data import (
 )
 from sft_pipeline.artifacts.evaluation import (
     Agreement,
+    ComparatorGenerations,
+    ComparatorResult,
     ComparisonReport,
     Figures,
     GateReport,
@@ -38,6 +40,7 @@ from sft_pipeline.artifacts.evaluation import (
     MeanScore,
     ModelComparison,
     ModelRate,
+    PromptedAnswers,
     ProtectedResult,
     Reason,
     ScoreComparison,
@@ -46,6 +49,7 @@ from sft_pipeline.artifacts.evaluation import (
     SeriesComparison,
     SeriesPoint,
     SeriesReport,
+    TokenCost,
 )
 from sft_pipeline.artifacts.model import GuardReport, ModelSnapshot, SentinelResult
 from sft_pipeline.artifacts.release import ExportReport, ExportResult, ReleaseSnapshot
@@ -74,6 +78,8 @@ __all__ = [
     "CapabilityReport",
     "CapabilityVerdict",
     "Choice",
+    "ComparatorGenerations",
+    "ComparatorResult",
     "ComparisonReport",
     "Confirmation",
     "DuplicateClusters",
@@ -104,6 +110,7 @@ __all__ = [
     "Perplexity",
     "PlannedBenchmark",
     "Preference",
+    "PromptedAnswers",
     "ProtectedResult",
     "QualityManifest",
     "RaterAgreement",
@@ -127,6 +134,7 @@ __all__ = [
     "SourceFiles",
     "Success",
     "Threshold",
+    "TokenCost",
     "TrainingPlan",
     "TrainingReport",
     "Unsettled",

@@ -32,6 +32,30 @@ class Generations(Artifact):
     )
 
 
+class PromptedAnswers(Frozen):
+    """The answers of one comparator, in `NAME.parquet`: as those of `Generations`, with the tokens and examples of each prompt."""
+
+    label: str = Field(description="What it is, such as a prompt with 4 examples.")
+    conditions: dict[str, str] = Field(
+        description="As those of Generations; `prompt` and the stop strings are its own."
+    )
+    rows: int
+    unasked: tuple[str, ...] = Field((), description="Items whose prompt leaves no room for an answer.")
+    notes: tuple[str, ...] = ()
+    prompt_tokens: float = Field(description="Mean tokens of a prompt.")
+    mean_tokens: float = Field(description="Mean tokens of an answer.")
+    truncated_share: float
+
+
+class ComparatorGenerations(Artifact):
+    """Answers of the base with other prompts; `none.txt` where the specification declares none."""
+
+    comparators: dict[str, PromptedAnswers] = {}
+    prompt_tokens: float | None = Field(
+        None, description="Mean tokens of the prompts that base and fine-tuned model get."
+    )
+
+
 class SeriesPoint(Frozen):
     """One checkpoint on the items of the series."""
 
@@ -206,6 +230,47 @@ class LengthAdjusted(Frozen):
     slope_error: float
 
 
+class ModelComparison(Frozen):
+    """One of several models against another, on the same items."""
+
+    baseline: str
+    model: str
+    result: GroupResult = Field(
+        description="`base_…` is the baseline, `sft_…` the model, and the lift is that of the model."
+    )
+    p: float = Field(description="p-value of the deciding test, or of the test over whole clusters where it is larger.")
+    p_adjusted: float = Field(description="The same, adjusted by Holm over all comparisons of the report.")
+
+
+class ComparatorResult(Frozen):
+    """What a prompt alone, or another model, does on the same items beside the fine-tuned model."""
+
+    name: str
+    label: str = Field(description="What it is, such as a prompt with 4 examples.")
+    n: int = Field(description="Items of which its answer was judged by itself.")
+    successes: int
+    interval: tuple[float, float] = Field(description="Wilson's 95 % interval of the rate.")
+    types: dict[str, tuple[int, int]] = Field({}, description="Successes and judged answers by type of item.")
+    missing: int = Field(description="Items that it has no judged answer to; they are left out of its comparisons.")
+    finding: Literal["beaten", "same", "better", "undecided"] = Field(
+        description="beaten: the fine-tuned model is significantly better. better: the comparator is. same: neither is, and the "
+        "fine-tuned model is ahead by less than the planned lift, by the upper end of the 95 % interval. undecided: none of these."
+    )
+    decides_at: int | None = Field(
+        None,
+        description="About how many items would decide what is undecided, if the shares of won and lost ones stay.",
+    )
+    truncated: float | None = Field(None, description="Share of its answers cut at the limit of new tokens.")
+    notes: tuple[str, ...] = ()
+
+
+class TokenCost(Frozen):
+    """Mean tokens of an answer; null where they are not known."""
+
+    prompt: float | None
+    completion: float | None
+
+
 class GateReport(Artifact):
     """The verdict: `gate.json`, `gate.txt`, `gate.html`, `items.parquet`, `judgements.jsonl` where a judge was asked,
     `environment.json`, and pictures.
@@ -226,6 +291,13 @@ class GateReport(Artifact):
     labels: dict[str, dict[str, int]] = Field(
         {}, description="Answers by model (base, sft) and label of the scorer, such as format_failure."
     )
+    comparators: tuple[ComparatorResult, ...] = Field(
+        (), description="The prompted base, where some are declared or given."
+    )
+    comparisons: tuple[ModelComparison, ...] = Field(
+        (), description="Every pair of models with Holm over all of them; empty without comparators."
+    )
+    costs: dict[str, TokenCost] = Field({}, description="By model (base, sft, comparators); empty without comparators.")
 
     @property
     def p(self) -> float:
@@ -243,18 +315,6 @@ class ModelRate(Frozen):
     n: int
     successes: int
     interval: tuple[float, float] = Field(description="Wilson's 95 % interval of the rate.")
-
-
-class ModelComparison(Frozen):
-    """One of several models against another, on the same items."""
-
-    baseline: str
-    model: str
-    result: GroupResult = Field(
-        description="`base_…` is the baseline, `sft_…` the model, and the lift is that of the model."
-    )
-    p: float = Field(description="p-value of the deciding test, or of the test over whole clusters where it is larger.")
-    p_adjusted: float = Field(description="The same, adjusted by Holm over all comparisons of the report.")
 
 
 class ComparisonReport(Frozen):

@@ -1,5 +1,6 @@
 """Evaluation on its own: the gate over anybody's outputs."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,15 @@ def gate(
         str | None,
         typer.Option(help="Base and fine-tuned model by name, with a comma between, where a file holds several."),
     ] = None,
+    comparator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: outputs of the base with another prompt, or of another model; as often as needed."
+        ),
+    ] = None,
 ) -> None:
     """Decide over outputs from anywhere."""
+    from sft_pipeline.evaluation.gate.comparator_files import named
     from sft_pipeline.evaluation.gate.files_gate import decide_outputs
     from sft_pipeline.evaluation.inputs.reading import Reading
     from sft_pipeline.report.gate.text import summary
@@ -54,7 +62,7 @@ def gate(
         evaluation, root = evaluation_of(spec)
         with results(out) as folder:
             reading = Reading(_listed(format), metric, threshold, _listed(models))
-            made = decide_outputs(base, sft, items, evaluation, root, folder, reading)
+            made = decide_outputs(base, sft, items, evaluation, root, folder, reading, named(comparator or []))
         typer.echo(summary(made, verbose))
         if out:
             typer.echo(f"written to {shown(out)}")
@@ -66,7 +74,8 @@ def compare(
         list[str],
         typer.Argument(
             help="One per model: judged outputs (rows with id, success, type, or the log of a harness), an experiment whose gate "
-            "report is stored, or an items.parquet of one; the fine-tuned model of these, or with :base behind it the base."
+            "report is stored, or an items.parquet of one; the fine-tuned model of these, or with :base behind it the base, or with "
+            ":NAME a comparator."
         ),
     ],
     baseline: Annotated[
@@ -161,11 +170,13 @@ def _judged(model: str) -> tuple[str, Path, str | None]:
     from sft_pipeline.dataset.source.formats import SUFFIXES, suffix_of
     from sft_pipeline.provenance.store import Store, default_store
 
-    source = model.removesuffix(":base")
-    path, is_base = Path(source), source != model
+    source, colon, meant = model.rpartition(":")
+    if not colon or not re.fullmatch("[a-z][a-z0-9_]*", meant) or Path(model).exists():
+        source, meant = model, ""
+    path = Path(source)
     named_as_file = suffix_of(source) in (*SUFFIXES, ".eval")  # also where there is none, so that a message says so
     if named_as_file or path.exists() or path.name != source:
-        meant = "base" if is_base else "sft" if path.name == "items.parquet" else None
-        return f"{path.stem}:base" if is_base else path.stem, path, meant
+        known = meant or ("sft" if path.name == "items.parquet" else None)
+        return f"{path.stem}:{meant}" if meant else path.stem, path, known
     stored = Store(default_store()).get("gate_report", source, GateReport)
-    return model, stored.path("items.parquet"), "base" if is_base else "sft"
+    return model, stored.path("items.parquet"), meant or "sft"

@@ -25,7 +25,16 @@ from sft_pipeline.experiment.data import (
     TokenBounds,
     Toxicity,
 )
-from sft_pipeline.experiment.evaluation import Evaluation, EvaluationOnly, Gate, Protected, Review, ScorerSpec, Series
+from sft_pipeline.experiment.evaluation import (
+    Comparator,
+    Evaluation,
+    EvaluationOnly,
+    Gate,
+    Protected,
+    Review,
+    ScorerSpec,
+    Series,
+)
 from sft_pipeline.experiment.experiment import Experiment
 from sft_pipeline.experiment.generation import Generation, Prompt, Sampling
 from sft_pipeline.experiment.model import Architecture, BaseModelSpec, EmbeddedBase, FolderBase, HubBase, Sentinel
@@ -42,6 +51,7 @@ __all__ = [
     "BenchmarkSource",
     "Capabilities",
     "Columns",
+    "Comparator",
     "Conversations",
     "Critic",
     "Data",

@@ -1,6 +1,6 @@
 """How answers are judged and when the verdict is positive."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -43,6 +43,53 @@ class Protected(Section):
     def _types_once(self) -> "Protected":
         once(self.types, "types")
         return self
+
+
+class Comparator(Section):
+    """The base with another prompt, beside base and fine-tuned model: what could a prompt alone do?"""
+
+    examples: int = Field(
+        4, ge=0, description="Examples from the training split in front of each item; 0 is the template alone."
+    )
+    choose: Literal["seed", "nearest"] = Field(
+        "seed",
+        description="seed: the same examples for every item, drawn by `seed`. nearest: for each item those whose instructions "
+        "share most word shingles with it (data.duplicates.ngram), the most similar one last.",
+    )
+    seed: Seed = Field(11, description="Seed of the draw, and of the order among equally similar examples.")
+    template: str | None = Field(
+        None,
+        description="The whole prompt, with {instruction} once, and {examples} once where there are some. Nothing else in it is "
+        "interpreted. Default: the examples, then the experiment's own prompt.",
+    )
+    example: str | None = Field(
+        None,
+        description="An example, with {instruction} and {response} once each. Default: the experiment's own prompt with the "
+        "response.",
+    )
+    separator: str = Field("\n\n", min_length=1, description="What follows each example.")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        None,
+        description="Where an answer ends besides generation.stop. Default: where the base would go on with a further example, "
+        "which is `separator` with the text of `example` in front of its instruction.",
+    )
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "Comparator":
+        if not self.examples and self.template is None:
+            raise ValueError("without examples and without a template it is the base itself: set one of them")
+        wanted = {"template": ("instruction", *(["examples"] if self.examples else []))}
+        for field, names in (wanted | {"example": ("instruction", "response")}).items():
+            text = getattr(self, field)
+            for name in names if text is not None else ():
+                if text.count(f"{{{name}}}") != 1:
+                    raise ValueError(f"{field} must contain {{{name}}} exactly once")
+        if not self.examples and "{examples}" in (self.template or ""):
+            raise ValueError("template contains {examples}, but examples is 0")
+        return self
+
+
+ComparatorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]  # the name of a file and of columns
 
 
 class Gate(Section):
@@ -149,7 +196,14 @@ class Gate(Section):
     bootstrap_seed: Seed = Field(11, description="Seed of that bootstrap.")
     protected: tuple[Protected, ...] = Field((), description="Non-inferiority guarantees.")
     undecided: Literal["fails", "passes"] = Field(
-        "fails", description="What a guarantee that the items cannot decide does to the verdict."
+        "fails",
+        description="What a guarantee that the items cannot decide does to the verdict, and so under beat_comparators.",
+    )
+    beat_comparators: bool = Field(
+        False,
+        description="Whether the gate fails where a comparator does as well as the fine-tuned model. Off: the gate's question is "
+        "whether the adapter is better than its base, and a prompt that does the same has its price in every answer; the "
+        "headline and the costs in tokens say it. On where an adapter is only worth serving if no prompt does the same.",
     )
     expected_discordance: float = Field(
         0.2, gt=0, le=1, description="Share of discordant pairs that the power is planned for."
@@ -231,11 +285,24 @@ class Evaluation(Section):
     run_code: bool = Field(
         False, description="Let the scorer `code` run what a model wrote. Off by default: it is foreign code."
     )
+    comparators: dict[ComparatorName, Comparator] = Field(
+        {},
+        description="By name, prompts with which the base is compared besides: would a few examples in the prompt have done the "
+        "same? They are judged by the same scorers.",
+    )
     series: Series = Field(Series(), description="The checkpoint series.")
     gate: Gate = Field(Gate(), description="The decision.")
     capabilities: Capabilities | None = Field(
         None, description="What must not be forgotten: benchmarks of base and fine-tuned model. Default: not measured."
     )
+
+    @model_validator(mode="after")
+    def _comparators_are_others(self) -> "Evaluation":
+        if taken := {"base", "sft"} & self.comparators.keys():
+            raise ValueError(
+                f"comparators.{taken.pop()} is the name of a model that is compared anyway: take another one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _code_may_run(self) -> "Evaluation":

@@ -112,6 +112,7 @@ def resumed(
     adapter: Path | None,
     work: Path,
     header: Mapping[str, Any],
+    file: str = FILE,
 ) -> tuple[list[Completion], list[Completion]]:
     """All answers in the order of `prompts`, and those of them that were computed now; the others lay in `work`.
 
@@ -122,6 +123,7 @@ def resumed(
         adapter: folder of the adapter; None is the base model.
         work: the step's own folder.
         header: everything that the answers depend on; answers under another header are discarded.
+        file: name of the journal in `work`.
     """
     order = list(range(len(prompts)))
     if engine.by_length:
@@ -132,7 +134,7 @@ def resumed(
         asked = [prompts[i] for i in chunk]
         return [asdict(answer) for answer in engine.answer(asked, experiment.generation, adapter=adapter)]
 
-    found, kept = in_chunks(work / FILE, header, order, engine.chunk(experiment.generation), answer)
+    found, kept = in_chunks(work / file, header, order, engine.chunk(experiment.generation), answer)
     if kept:
         log.info("%d answers of an interrupted generation are kept", kept)
     answers = [Completion(**answer) for answer in found]

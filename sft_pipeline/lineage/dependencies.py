@@ -27,6 +27,14 @@ def decoding(experiment: "Experiment") -> dict:
     }
 
 
+def prompting(experiment: "Experiment", root: Path) -> dict:
+    """What the answers of comparators depend on besides model and splits: the search for examples, and decoding."""
+    comparators, data = experiment.evaluation.comparators, experiment.data
+    if not comparators:
+        return {"comparators": None}
+    return {**decoding(experiment), "comparators": comparators, "duplicates": data.duplicates, "leakage": data.leakage}
+
+
 def judging(experiment: "Experiment", root: Path) -> dict:
     """What the verdict depends on besides the answers; not on benchmarks, which are measured beside it."""
     evaluation = experiment.evaluation.model_dump(mode="json", exclude={"capabilities"})

@@ -162,7 +162,7 @@ def _line(entry: dg.EventLogEntry) -> str:
     if event.is_step_materialization:
         made = event.step_materialization_data.materialization
         reused = made.metadata.get("reused")
-        return f"{made.asset_key.path[-1]:22}{'unchanged' if reused and reused.value else 'made'}"
+        return f"{made.asset_key.path[-1]:23}{'unchanged' if reused and reused.value else 'made'}"
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         mark = "passed" if check.passed else f"FAILED  {check.description or ''}"
@@ -171,7 +171,7 @@ def _line(entry: dg.EventLogEntry) -> str:
         error = event.step_failure_data.error
         if error and error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check shows it
             return ""
-        return f"{event.step_key:22}STOPPED  {why(event)}"
+        return f"{event.step_key:23}STOPPED  {why(event)}"
     return ""
 
 

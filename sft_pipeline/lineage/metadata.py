@@ -296,6 +296,25 @@ def generations(made: a.Generations) -> dict[str, Any]:
     return shown
 
 
+def comparators(made: a.ComparatorGenerations) -> dict[str, Any]:
+    """Of a `ComparatorGenerations`: each comparator with its costs and what was left out."""
+    if not made.comparators:
+        return {"comparators": "none declared"}
+    rows = [
+        {
+            "comparator": name,
+            "what": answers.label,
+            "answers": answers.rows,
+            "not asked": len(answers.unasked),
+            "prompt tokens": answers.prompt_tokens,
+            "answer tokens": answers.mean_tokens,
+            "notes": "; ".join(answers.notes),
+        }
+        for name, answers in made.comparators.items()
+    ]
+    return {"comparators": table(rows, longest=400), "prompt tokens of base and fine-tuned": made.prompt_tokens}
+
+
 def series(report: a.SeriesReport) -> dict[str, Any]:
     """Of a `SeriesReport`: the series over the checkpoints and the best of them."""
     from sft_pipeline.report.training.checkpoint_table import best, comparisons, rows
@@ -335,7 +354,7 @@ def results(groups: Sequence[a.GroupResult]) -> dg.MetadataValue:
 
 def gate(report: a.GateReport) -> dict[str, Any]:
     """Of a `GateReport`: verdict, reasons and results."""
-    from sft_pipeline.report.gate.text import ordered
+    from sft_pipeline.report.gate.text import against_tuned, cost, headline, ordered
 
     low, high = report.overall.lift_interval
     shown = {
@@ -363,6 +382,24 @@ def gate(report: a.GateReport) -> dict[str, Any]:
             ]
         ),
     }
+    if report.comparators:
+        shown["headline"] = headline(report)
+        shown["prompted base"] = table(
+            [
+                {
+                    "comparator": c.name,
+                    "what": c.label,
+                    "%": _rate(c.successes / (c.n or 1), c.interval),
+                    "fine-tuned minus it": _rate(
+                        (r := against_tuned(report, c.name)).result.lift, r.result.lift_interval, "+"
+                    ),
+                    "p Holm": r.p_adjusted,
+                    "finding": c.finding,
+                    "prompt + completion tokens": cost(report, c.name),
+                }
+                for c in report.comparators
+            ]
+        )
     if report.missing:
         shown["not judged"] = report.missing
     if report.sensitivity:

@@ -97,6 +97,7 @@ def compute(
     findings = [
         *rows.findings,
         *planned_rows.batches(rows.count, training),
+        *planned_rows.comparators(rows.count + rows.masked, experiment.evaluation),
         *learning_rate.rates(steps, warmup, negligible, experiment, base),
         *learning_rate.intervals(steps, training, evaluated),
         *device.adapter(base, experiment, described),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.experiment import Evaluation, Experiment, Training
 from sft_pipeline.training import schedule
 
 WASTE = 0.3
@@ -125,6 +125,20 @@ def _waste(padding: float, lengths: Sequence[int], training: Training) -> list[F
             evidence=f"{padding:.0%} of all positions are padding with batching: plain; grouped by length it is {grouped:.0%}",
             remedy="set training.batching to grouped or packed",
         )
+    ]
+
+
+def comparators(rows: int, evaluation: Evaluation) -> list[Finding]:
+    """Comparators that want more examples than there are training rows: their answers would fail after the training."""
+    return [
+        Finding(
+            rule="comparator_examples",
+            severity="blocking",
+            evidence=f"evaluation.comparators.{name} wants {spec.examples:,} examples, but there are {rows:,} training rows",
+            remedy="ask for at most as many",
+        )
+        for name, spec in evaluation.comparators.items()
+        if spec.examples > rows
     ]
 
 

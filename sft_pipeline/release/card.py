@@ -21,6 +21,7 @@ from sft_pipeline.experiment import Experiment, HubBase, HubData
 from sft_pipeline.release.eligibility import part
 from sft_pipeline.report.excerpt import HIDDEN, sign
 from sft_pipeline.report.experiment.cost import Cost, lines
+from sft_pipeline.report.gate.text import against_tuned, cost
 
 UNKNOWN = "not declared"
 
@@ -120,6 +121,11 @@ def model_card(
         prompt="\n".join(f"    {line}" for line in experiment.prompt.render("{instruction}").splitlines()),
         results=[_result(group) for group in (overall, *gate.types)],
         guarantees=[[plain(p.name), p.verdict, f"{p.margin:g}", _lift(p.result), p.result.n] for p in gate.protected],
+        prompted=[
+            [plain(c.name), plain(c.label), f"{100 * c.successes / (c.n or 1):.1f} %", _lift((a := against_tuned(gate, c.name)).result),
+             _number(a.p_adjusted), c.finding, cost(gate, c.name)]
+            for c in gate.comparators
+        ],
         capabilities=[_capability(result) for result in capabilities],
         exports=[
             [plain(r.kind), r.verdict if r.files else f"{r.verdict}, not in this folder", _number(r.changed_share),

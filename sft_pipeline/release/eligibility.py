@@ -40,7 +40,14 @@ PARTS = (
 )
 """The assets that a release is made of, in the order in which data flows."""
 
-OPTIONAL = ("checkpoint_series", "capability_report", "review_request", "human_review", "model_exports")
+OPTIONAL = (
+    "comparator_generations",
+    "checkpoint_series",
+    "capability_report",
+    "review_request",
+    "human_review",
+    "model_exports",
+)
 """Assets that go into it where the lineage has them."""
 
 

@@ -1,5 +1,6 @@
 """The command, the executor and every process for real: the embedded default."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sft_pipeline.artifacts import GateReport, GuardReport, ReleaseSnapshot
+from sft_pipeline.dataset.table import read_table
+from sft_pipeline.evaluation.gate.files_gate import examine
+from sft_pipeline.experiment import Evaluation
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.lineage.tags import DEVICE
 from sft_pipeline.provenance.hashing import files_below, hash_file
@@ -17,6 +21,7 @@ from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import read_lineage
 from sft_pipeline.release.export.exports import answers
 from sft_pipeline.release.export.judge import compare
+from sft_pipeline.report.gate.text import headline
 from sft_pipeline.specification import load_by_name, project_root
 
 pytestmark = pytest.mark.slow
@@ -55,7 +60,7 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
 
     again = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert all(f"{asset:22}unchanged" in again.stdout for asset in ASSETS)
+    assert all(f"{asset:23}unchanged" in again.stdout for asset in ASSETS)
     verified = subprocess.run(command("verify", "tiny"), env=place, capture_output=True, text=True, timeout=600)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -71,6 +76,24 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
     assert {path.relative_to(out).as_posix() for path in files_below(out)} == set(asset.files)
 
     damaged_merges_are_found(store, tmp_path)
+    a_prompt_is_called_by_what_it_does(gate, tmp_path)
+
+
+def a_prompt_is_called_by_what_it_does(gate, tmp_path):
+    """Over all items no prompt does what the training did; on plain completions the bare text does the same."""
+    assert {c.name: c.finding for c in gate.comparators} == {"few_shot": "beaten", "bare": "beaten"}
+    assert headline(gate) == "PASS: the fine-tuned model is better than its base"
+    assert gate.costs["few_shot"].prompt > 3 * gate.costs["base"].prompt > gate.costs["bare"].prompt > 0
+    rows = [row for row in read_table(gate.path("items.parquet")) if row["type"] == "completion"]
+    files = {model: tmp_path / f"{model}.jsonl" for model in ("base", "sft", "few_shot", "bare")}
+    for model, path in files.items():
+        answers = ({"id": r["id"], "output": r[f"{model}_output"], "success": r[f"{model}_success"]} for r in rows)
+        path.write_text("".join(json.dumps(answer) + "\n" for answer in answers), "utf-8")
+    prompts = {"few_shot": files["few_shot"], "bare": files["bare"]}
+    evaluation = Evaluation(scorers={})
+    found = examine(files["base"], files["sft"], None, evaluation, tmp_path, comparators=prompts)
+    assert found.decision.overall.lift > 0 and found.decision.overall.p_exact < 0.01
+    assert {c.name: c.finding for c in found.prompted.results} == {"few_shot": "beaten", "bare": "same"}
 
 
 def damaged_merges_are_found(store, tmp_path):

@@ -79,18 +79,29 @@ EDITS = {
     "layers: 1": ("layers: 2", {"base_model", "base_model_guard", "training_plan"}),
     "learning_rate: 2e-2": ("learning_rate: 1e-2", {"training_plan", "lora_adapter", "training_report"}),
     "min_coverage: 0.01": ("min_coverage: 0.02", {"training_plan", "training_report"}),
-    "max_new_tokens: 6": ("max_new_tokens: 5", {"training_plan", "generations", "checkpoint_series"}),
+    "max_new_tokens: 6": (
+        "max_new_tokens: 5",
+        {"training_plan", "generations", "comparator_generations", "checkpoint_series"},
+    ),
     "{kind: refusal}": (
         "{kind: refusal, options: {refusals: [no]}}",
         {"training_plan", "checkpoint_series", "gate_report"},
     ),
     "alpha: 0.01": ("alpha: 0.02", {"training_plan", "gate_report"}),
+    "examples: 1": ("examples: 2", {"training_plan", "comparator_generations", "gate_report"}),
     "data:\n": (
         "prompt: {response_prefix: ' : '}\ndata:\n",
-        {"base_model_guard", "training_plan", "lora_adapter", "generations", "checkpoint_series"},
+        {
+            "base_model_guard",
+            "training_plan",
+            "lora_adapter",
+            "generations",
+            "comparator_generations",
+            "checkpoint_series",
+        },
     ),
 }
-"""Ten kinds of edits: what is edited, into what, and the steps whose part of the specification it is."""
+"""Eleven kinds of edits: what is edited, into what, and the steps whose part of the specification it is."""
 
 
 def test_an_edit_makes_stale_what_depends_on_it_and_a_revert_makes_it_fresh(
@@ -150,6 +161,12 @@ def test_the_lineage_is_made_again_only_where_something_changed(made_project, ma
     assert "decoding" in half.checks["generations_comparable"].description
     whole = materialize(toy_project, "base_generations,sft_generations+")
     assert whole.reused == {"sft_generations", "review_request"} and whole.checks["generations_comparable"].passed
+
+    # Other comparators: their answers and the gate, and no others.
+    edit(toy_project, "{examples: 1}", "{examples: 1, choose: nearest}")
+    prompted = materialize(toy_project, "comparator_generations,gate_report")
+    assert prompted.reused == set()
+    assert materialize(toy_project, "base_generations").reused == {"base_generations"}
 
     # Asked for explicitly, the work is done again, and gives the same adapter bit by bit.
     recomputed = materialize(toy_project, "lora_adapter", tags={"sft_pipeline/recompute": "true"})

@@ -146,7 +146,7 @@ def by_asset():
     functions = {node.name: imported(node) for node in nodes if isinstance(node, ast.FunctionDef)}
     made = {name: modules for name, modules in functions.items() if name in ASSETS}
     for step, outputs in {
-        "generations": ("base_generations", "sft_generations"),
+        "generations": ("base_generations", "sft_generations", "comparator_generations"),
         "splits": ("train_split", "dev_split", "test_split"),
     }.items():
         made |= dict.fromkeys(outputs, functions[step])

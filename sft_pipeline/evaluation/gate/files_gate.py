@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from sft_pipeline.artifacts import GateReport, Reason
 from sft_pipeline.dataset.source.items import printable
 from sft_pipeline.errors import DataError
+from sft_pipeline.evaluation.gate import comparator_files
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
 from sft_pipeline.evaluation.gate.lineage_gate import labelled, preferred, scorer_names
 from sft_pipeline.evaluation.gate.pairs import Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import bad_references, same_items
+from sft_pipeline.evaluation.gate.prompted import Prompts
 from sft_pipeline.evaluation.gate.verdict import Decision, verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.outputs import Output, read_item_rows
@@ -33,6 +35,7 @@ class Examined(NamedTuple):
     decision: Decision
     pairs: list[Pair]
     facts: dict[str, Any]
+    prompted: Prompts
 
 
 def decide_outputs(
@@ -43,6 +46,7 @@ def decide_outputs(
     root: Path,
     out: Path,
     reading: Reading = RECOGNISED,
+    comparators: Mapping[str, Path] = {},
 ) -> GateReport:
     """Decide over two files of outputs and write the report to `out`.
 
@@ -57,12 +61,14 @@ def decide_outputs(
         root: where relative files of the specification start.
         out: empty folder.
         reading: how the outputs are to be read.
+        comparators: by name, outputs of the base with another prompt, or of any other model.
 
     Raises:
-        DataError: a file cannot be used, ids are not the same everywhere, or an item is judged on one side only.
+        DataError: a file cannot be used, ids are not the same everywhere, an item is judged on one side only, or a
+            comparator's prompt holds a test item.
     """
-    found = examine(base, sft, items, evaluation, root, reading)
-    return write(found.decision, found.pairs, evaluation.gate, found.facts, out)
+    found = examine(base, sft, items, evaluation, root, reading, comparators)
+    return write(found.decision, found.pairs, evaluation.gate, found.facts, out, found.prompted)
 
 
 def examine(
@@ -72,10 +78,13 @@ def examine(
     evaluation: Evaluation,
     root: Path,
     reading: Reading = RECOGNISED,
+    comparators: Mapping[str, Path] = {},
 ) -> Examined:
     """Decide as `decide_outputs`, and write nothing."""
+    comparator_files.check_names(comparators)
     known = read_item_rows(items) if items else None
-    given = read_logs((base, sft), reading)
+    given = read_logs((base, sft, *comparators.values()), reading.widened(len(comparators)), len(comparators))
+    given, others = given[:2], dict(zip(comparators, given[2:], strict=True))
     _require_outcomes(given, evaluation)
     sides: Sides = ({o.id: o for o in given[0].log.outputs}, {o.id: o for o in given[1].log.outputs})
     tables = {} if known is None else {f"items {items}": list(known)}
@@ -93,13 +102,15 @@ def examine(
     reasons = [
         same,
         *_read_as(given),
-        _not_checked(sides),
+        _not_checked(sides, [name for name in evaluation.comparators if name not in comparators]),
         *_conditions(sides),
         *_prompts(sides),
         *_references(known, sides),
         *repeated,
     ]
     reasons += [_judgements(len(rows), len(supplied), evaluation), *bad_references(unusable, len(rows))]
+    prompted = comparator_files.compared(others, rows, supplied, sides, made, evaluation, root)
+    reasons += prompted.reasons
     models = [
         sorted({printable(str(json.loads(o.settings["model"]))) for o in side.values() if "model" in o.settings})
         for side in sides
@@ -120,9 +131,13 @@ def examine(
     said = [[o.cut for o in side.values() if o.cut is not None] for side in sides]
     if all(said):
         facts["truncation"] = {name: sum(cut) / len(cut) for name, cut in zip(("base", "sft"), said, strict=True)}
+    for name, other in others.items():
+        facts["sources"][name] = other.path.name
+        facts["inputs"][name] = other.sha256
     found = labelled(made, evaluation, root)
     preference = preferred(evaluation, root)
-    return Examined(verdict(made, reasons, evaluation.gate, agreement=found, preference=preference), made, facts)
+    decision = verdict(made, reasons, evaluation.gate, agreement=found, preference=preference)
+    return Examined(decision, made, facts, prompted)
 
 
 def _require_outcomes(given: Sequence[Given], evaluation: Evaluation) -> None:
@@ -331,8 +346,8 @@ def _references(known: Mapping[str, Mapping[str, str]] | None, sides: Sides) -> 
     ]
 
 
-def _not_checked(sides: Sides) -> Reason:
-    """What two files cannot tell, and what these do not."""
+def _not_checked(sides: Sides, unanswered: Sequence[str]) -> Reason:
+    """What two files cannot tell, and what these do not; `unanswered` are declared comparators without a file."""
     silent = [sum(o.cut is None for o in side.values()) for side in sides]
     detail = "guard, training and leakage are not known here"
     if not any(o.settings for side in sides for o in side.values()):
@@ -347,6 +362,10 @@ def _not_checked(sides: Sides) -> Reason:
     if unknown := sorted({o.unknown_finish for side in sides for o in side.values() if o.unknown_finish is not None}):
         words = ", ".join(f"{word!r:.40}" for word in unknown[:4])
         detail += f" (not known: {words}{', …' if unknown[4:] else ''}; length is a cut, stop is none)"
+    if unanswered:
+        detail += (
+            f"; the specification's comparators {', '.join(unanswered)} have no answers here (--comparator NAME=FILE)"
+        )
     return precondition("not_checked", "info", detail)
 
 

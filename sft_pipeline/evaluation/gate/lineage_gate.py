@@ -8,6 +8,7 @@ from typing import Any
 from sft_pipeline.artifacts import (
     Agreement,
     Artifact,
+    ComparatorGenerations,
     GateReport,
     Generations,
     GuardReport,
@@ -18,8 +19,9 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.gate.criteria.formatting import some
-from sft_pipeline.evaluation.gate.pairs import Answer, Pair
+from sft_pipeline.evaluation.gate.pairs import MODELS, Answer, Pair
 from sft_pipeline.evaluation.gate.preconditions import bad_references, preconditions, same_items
+from sft_pipeline.evaluation.gate.prompted import NONE, Prompted, Prompts, judge, prompts
 from sft_pipeline.evaluation.gate.verdict import verdict
 from sft_pipeline.evaluation.gate.write_report import write
 from sft_pipeline.evaluation.inputs.human_labels import read_labels
@@ -28,6 +30,7 @@ from sft_pipeline.evaluation.scoring.score import Judged, LeftOut, inside, left_
 from sft_pipeline.evaluation.statistics.kappa import agreement
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.provenance import environment
+from sft_pipeline.provenance.hashing import canonical_json
 
 
 def decide(
@@ -41,6 +44,7 @@ def decide(
     out: Path,
     work: Path | None = None,
     review: HumanReview | None = None,
+    comparators: ComparatorGenerations | None = None,
 ) -> GateReport:
     """Judge both models' answers, decide, and write the report to `out`; the same artifacts give the same files.
 
@@ -59,6 +63,7 @@ def decide(
         out: empty folder for the report.
         work: a folder that outlives a killed process; None keeps nothing for another one.
         review: what people said of these answers, where the specification declares a review.
+        comparators: the prompted base's answers, where the specification declares some.
     """
     from sft_pipeline.dataset.table import read_table
 
@@ -74,10 +79,12 @@ def decide(
     made, out_of_use = pairs(rows, by_id, evaluation, root, work)
     unusable = bad_references(out_of_use, len(rows))
     found = labelled(made, evaluation, root, review)
-    before = [same, *preconditions(test, base, sft, guard, training), *repeated, *unusable]
+    before = [same, *preconditions(test, base, sft, guard, training, comparators), *repeated, *unusable]
+    prompted = _prompted(comparators, rows, made, by_id, base, evaluation, root, work)
     flip_rates = {g.model: _flip_rate(g, rows, made, evaluation, root) for g in (base, sft)}
     flip_rate = max((rate for rate in flip_rates.values() if rate is not None), default=None)
     preference = review.preference if review else preferred(evaluation, root)
+    before += prompted.reasons
     decision = verdict(made, before, evaluation.gate, agreement=found, flip_rate=flip_rate, preference=preference)
     facts = {
         "sources": {"base": base.conditions.get("model", "the base"), "fine-tuned": "the base with its adapter"}
@@ -90,14 +97,62 @@ def decide(
             "base_model_guard": guard.version,
             "training_report": training.version,
         }
-        | ({"human_review": review.version} if review else {}),
-        "origin": _origin(test, base, sft, guard, training),
+        | ({"human_review": review.version} if review else {})
+        | ({"comparator_generations": comparators.version} if comparators else {}),
+        "origin": _origin(test, base, sft, guard, training, *([comparators] if comparators else [])),
         "conditions": base.conditions,
         "trained_on": sft.trained_on,
         "flip_rates": flip_rates,
     }
     (out / "environment.json").write_text(json.dumps(environment.record(), indent=2) + "\n", "utf-8")
-    return write(decision, made, evaluation.gate, facts, out)
+    return write(decision, made, evaluation.gate, facts, out, prompted)
+
+
+def _prompted(
+    comparators: ComparatorGenerations | None,
+    rows: Sequence[Mapping[str, Any]],
+    made: Sequence[Pair],
+    sides: Sequence[Mapping[str, Mapping[str, Any]]],
+    base: Generations,
+    evaluation: Evaluation,
+    root: Path,
+    work: Path | None,
+) -> Prompts:
+    """The comparators' answers, judged and compared with base and fine-tuned model."""
+    from sft_pipeline.dataset.table import read_table
+
+    if comparators is None:
+        return NONE
+    used = {pair.id for pair in made}
+    rows = [row for row in rows if row["id"] in used]
+    tables = {n: {r["id"]: r for r in read_table(comparators.path(f"{n}.parquet"))} for n in comparators.comparators}
+    by_model = {"base": sides[0], "sft": sides[1], **tables}
+    outputs = {model: {id: answer["output"] for id, answer in table.items()} for model, table in by_model.items()}
+    judged, in_pairs = judge(rows, outputs, evaluation, root, work)
+    expected = _but_stop(base.conditions)
+    found = [
+        Prompted(
+            name,
+            about.label,
+            {id: _answer(tables[name][id], judgement) for id, judgement in judged[name].items()},
+            about.prompt_tokens,
+            about.notes,
+            tuple(
+                f"{what} is {conditions.get(what, 'not recorded')}, of the base {expected.get(what, 'not recorded')}"
+                for what in sorted(expected.keys() | conditions.keys())
+                if what != "prompt" and expected.get(what) != conditions.get(what)
+            ),
+        )
+        for name, about in comparators.comparators.items()
+        for conditions in [_but_stop(about.conditions)]
+    ]
+    return prompts(made, found, evaluation.gate, dict.fromkeys(MODELS, comparators.prompt_tokens), in_pairs)
+
+
+def _but_stop(conditions: Mapping[str, str]) -> dict[str, str]:
+    """Conditions of generations without the stop strings, of which a comparator has one more."""
+    decoding = json.loads(conditions.get("decoding", "{}"))
+    return {**conditions, "decoding": canonical_json({k: v for k, v in decoding.items() if k != "stop"})}
 
 
 def pairs(

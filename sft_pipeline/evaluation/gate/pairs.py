@@ -170,15 +170,20 @@ class Pair:
         }
         row["cluster"] = self.cluster
         for name, answer in self.answers:
-            row |= {
-                f"{name}_output": answer.output or "",
-                f"{name}_success": answer.success,
-                f"{name}_reason": answer.reason,
-                f"{name}_labels": list(answer.labels),
-                f"{name}_tokens": answer.tokens,
-                f"{name}_cut": answer.cut,
-            }
+            row |= columns(name, answer) | {f"{name}_output": answer.output or ""}
         return row
+
+
+def columns(name: str, answer: Answer) -> dict[str, Any]:
+    """The columns of an answer in items.parquet."""
+    return {
+        f"{name}_output": answer.output,
+        f"{name}_success": answer.success,
+        f"{name}_reason": answer.reason,
+        f"{name}_labels": list(answer.labels),
+        f"{name}_tokens": answer.tokens,
+        f"{name}_cut": answer.cut,
+    }
 
 
 def _format_only(asked: Item, options: Mapping[str, Any]) -> bool:

@@ -4,7 +4,15 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sft_pipeline.artifacts import Artifact, Generations, GuardReport, InstructionDataset, Reason, TrainingReport
+from sft_pipeline.artifacts import (
+    Artifact,
+    ComparatorGenerations,
+    Generations,
+    GuardReport,
+    InstructionDataset,
+    Reason,
+    TrainingReport,
+)
 from sft_pipeline.artifacts.eligibility import split_problems
 from sft_pipeline.evaluation.gate.criteria.formatting import some
 from sft_pipeline.evaluation.gate.criteria.registry import precondition
@@ -17,6 +25,7 @@ def preconditions(
     sft: Generations,
     guard: GuardReport,
     training: TrainingReport,
+    comparators: ComparatorGenerations | None = None,
 ) -> list[Reason]:
     """Everything besides the items that must be in order before a comparison means anything.
 
@@ -40,7 +49,8 @@ def preconditions(
         f"{t.name} is {t.value:g}, {t.direction} {t.limit:g} is declared" for t in test.thresholds if not t.passed
     ]
     unhealthy = [f"{f.rule}: {f.evidence}" for f in training.findings if f.severity == "blocking"]
-    mixed = _mixed_origin({"test split": test, "base": base, "sft": sft, "guard": guard, "diagnosis": training})
+    used = {"test split": test, "base": base, "sft": sft, "guard": guard, "diagnosis": training}
+    mixed = _mixed_origin(used | ({"comparators": comparators} if comparators else {}))
     return [
         reason("same_origin", mixed, "all of it rests on the same base model, adapter and test split"),
         reason("same_conditions", roles + differing, f"{', '.join(sorted(base.conditions))} are the same for both models"),

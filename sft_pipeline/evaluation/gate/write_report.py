@@ -1,7 +1,7 @@
 """Writes the report of a decision: gate.json, items.parquet, the text, the page and the pictures."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from sft_pipeline.artifacts import GateReport
-from sft_pipeline.evaluation.gate.pairs import Answer, Pair
+from sft_pipeline.evaluation.gate.pairs import MODELS, Answer, Pair, columns
+from sft_pipeline.evaluation.gate.prompted import NONE, Prompts
 from sft_pipeline.evaluation.gate.verdict import Decision
 from sft_pipeline.evaluation.scorers.think_answer import CORRECT, FORMAT, WRONG
 from sft_pipeline.evaluation.statistics.power import power
@@ -30,6 +31,7 @@ def write(
     gate: Gate,
     facts: Mapping[str, Any],
     out: Path,
+    prompted: Prompts = NONE,
 ) -> GateReport:
     """Write the report of a decision to `out`.
 
@@ -39,6 +41,7 @@ def write(
         gate: the criteria.
         facts: what gate.json says besides: the inputs and how they were made, and the shares of cut answers.
         out: folder of the report; what stands there already is part of it.
+        prompted: the comparators, where there are some.
     """
     import pyarrow as pa
 
@@ -69,6 +72,9 @@ def write(
         "sensitivity": decision.sensitivity,
         "agreement": decision.agreement,
         "labels": _labels(made),
+        "comparators": prompted.results,
+        "comparisons": prompted.comparisons,
+        "costs": prompted.costs,
     }
     report = GateReport(root=out, **fields)
     extra = {
@@ -85,8 +91,12 @@ def write(
     figures = GateJson.of(report, extra)
     (out / "gate.json").write_text(figures.text(), "utf-8")
     (out / "gate.txt").write_text(gate_text.summary(report), "utf-8")
+    others = {c.name: c.answers for c in prompted.prompted}
     items = [m.row() for m in made]
-    write_table(items, _schema(pa), out / "items.parquet")
+    for row in items:
+        for name, answers in others.items():
+            row |= columns(name, answers.get(row["id"], Answer(None, None, "not asked")))
+    write_table(items, _schema(pa, others), out / "items.parquet")
     if evidence := [line for m in made for line in _evidence(m)]:
         (out / "judgements.jsonl").write_text("\n".join(evidence) + "\n", "utf-8")
     pictures = {
@@ -108,11 +118,11 @@ def _dump(value: BaseModel | None) -> dict[str, Any] | None:
     return None if value is None else value.model_dump(mode="json")
 
 
-def _schema(pa: Any) -> Any:
+def _schema(pa: Any, others: Iterable[str] = ()) -> Any:
     fields = [pa.field(name, pa.string(), nullable=False) for name in ("id", "type", "instruction")]
-    for name in ("base", "sft"):
+    for name in ("base", "sft", *others):
         fields += [
-            pa.field(f"{name}_output", pa.string(), nullable=False),
+            pa.field(f"{name}_output", pa.string(), nullable=name not in MODELS),  # null: it was not asked
             pa.field(f"{name}_success", pa.bool_()),  # null: it could not be judged
             pa.field(f"{name}_reason", pa.string(), nullable=False),
             pa.field(f"{name}_labels", pa.list_(pa.string()), nullable=False),

@@ -40,6 +40,7 @@ class Output:
         scores: what the harness measured, by metric; None for what it did not score.
         output: the model's answer; None where the row has none.
         tokens: generated tokens, where the row says it.
+        prompt_tokens: tokens of the prompt, where the row says it.
         cut: whether finish_reason says that the limit of tokens cut the answer; None where the row does not say it.
         unknown_finish: a finish_reason that is no known word, so that it tells nothing.
         prompt: what the model was given, as JSON; None where the row does not say it.
@@ -73,6 +74,7 @@ class Output:
     labels: tuple[str, ...] = ()
     compared: bool = False
     chosen: Mapping[str, str] = field(default_factory=dict)
+    prompt_tokens: int | None = None
 
     @property
     def type(self) -> str | None:
@@ -126,6 +128,7 @@ def _output(row: Row) -> Output:
         scores={"score": score} if "score" in row.values and "success" not in row.values else {},
         output=row.text("output"),
         tokens=row.tokens(),
+        prompt_tokens=row.tokens("prompt_tokens"),
         **ending(finish),
         prompt=_prompt(row),
         item=row.item(),

@@ -50,12 +50,16 @@ def _read_gate_report(contents: Sequence[Content], side: Side) -> Log:
     """The fine-tuned model's answers; the base's where they are named, or where the file is given for both, as the first."""
     [content] = contents
     model = side.model or ("base" if side.shared and side.place == 0 else "sft")
+    models = [name.removesuffix("_success") for name in content.first if name.endswith("_success")]
+    if model not in models:
+        raise DataError(f"{content.path}: holds no answers of {model!r}, but of {', '.join(models)}")
     outputs = [
         Output(
             id=row["id"],
             row=place,
             judged=True,
             success=row[f"{model}_success"],
+            failure="" if row[f"{model}_output"] is not None else "was not asked",
             output=row[f"{model}_output"],
             tokens=row[f"{model}_tokens"],
             cut=row[f"{model}_cut"],
@@ -114,10 +118,18 @@ class Reading:
         models: one name for each file that holds the answers of several.
     """
 
-    formats: Sequence[str] = ()
+    formats: Sequence[str | None] = ()
     metric: str | None = None
     threshold: str | None = None
     models: Sequence[str | None] = ()
+
+    def widened(self, more: int) -> "Reading":
+        """The same for so many further files, of which nothing is said where two files are named."""
+
+        def wide(named: Sequence[str | None]) -> Sequence[str | None]:
+            return [*named, *[None] * more] if len(named) == 2 else named
+
+        return replace(self, formats=wide(self.formats), models=wide(self.models))
 
 
 RECOGNISED = Reading()
@@ -143,8 +155,13 @@ class Given:
     scores: Mapping[str, float | None]
 
 
-def read_logs(paths: Sequence[Path], reading: Reading = RECOGNISED) -> list[Given]:
+def read_logs(paths: Sequence[Path], reading: Reading = RECOGNISED, other_prompts: int = 0) -> list[Given]:
     """The models' answers, joined by what identifies an item.
+
+    Args:
+        paths: a file for each model.
+        reading: how they are to be read.
+        other_prompts: so many of them, the last ones, were asked the same questions with other prompts.
 
     Raises:
         DataError: a file cannot be used, is of no known format, or is not about the same questions as the first one.
@@ -160,7 +177,8 @@ def read_logs(paths: Sequence[Path], reading: Reading = RECOGNISED) -> list[Give
         found.append((path, format, _read(format, contents, side), _hash(contents)))
     if (cause := _mixed([(path, format) for path, format, _, _ in found])) is not None:
         raise DataError(cause)
-    logs = judged(paths, _joined(paths, [log for _, _, log, _ in found]), reading.metric, reading.threshold)
+    joined = _joined(paths, [log for _, _, log, _ in found], len(paths) - other_prompts)
+    logs = judged(paths, joined, reading.metric, reading.threshold)
     return [
         Given(path, log, format, sha256, scores)
         for (path, format, _, sha256), (log, scores) in zip(found, logs, strict=True)
@@ -270,7 +288,7 @@ def _mixed(formats: Sequence[tuple[Path, Format]]) -> str | None:
     )
 
 
-def _joined(paths: Sequence[Path], logs: Sequence[Log]) -> list[Log]:
+def _joined(paths: Sequence[Path], logs: Sequence[Log], same_prompts: int) -> list[Log]:
     """The logs with the ids of the first one, where their harness identifies items by more than a number.
 
     Raises:
@@ -291,7 +309,7 @@ def _joined(paths: Sequence[Path], logs: Sequence[Log]) -> list[Log]:
         outputs = []
         for o in log.outputs:
             before = asked.get(o.id, o)
-            same = before.identity.keys() & o.identity.keys()
+            same = before.identity.keys() & o.identity.keys() - ({"prompt"} if k >= same_prompts else set())
             for name in same:
                 if before.identity[name] != o.identity[name]:
                     problems.setdefault(name, []).append(o.id)

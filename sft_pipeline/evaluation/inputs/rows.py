@@ -17,7 +17,7 @@ PROMPTS = ("prompt", "messages", "full_prompt", "rendered_prompt", "prompt_text"
 
 _KNOWN = {
     *("id", "type", "instruction", "group", "response", "reference", "answer"),
-    *("output", "success", "score", "reason", "labels", "tokens", "finish_reason", *PROMPTS),
+    *("output", "success", "score", "reason", "labels", "tokens", "prompt_tokens", "finish_reason", *PROMPTS),
 }
 """Fields of an item and of a model's answer to it that are no part of the question, or are read as what they are."""
 
@@ -125,9 +125,9 @@ class Row:
             raise self.wrong("score", f"must be a finite number, is {shown(value)}")
         return None if value is None or value != value else float(value)
 
-    def tokens(self) -> int | None:
-        """The field tokens, a whole number from 0; None where it is missing or null."""
-        value = self.values.get("tokens")
+    def tokens(self, name: str = "tokens") -> int | None:
+        """A field of a number of tokens, a whole number from 0; None where it is missing or null."""
+        value = self.values.get(name)
         whole = (
             isinstance(value, int | float)
             and not isinstance(value, bool)
@@ -135,7 +135,9 @@ class Row:
             and value == int(value)
         )
         if value is not None and not whole:
-            raise self.wrong("tokens", f"must be a whole number of generated tokens, is {shown(value)}")
+            raise self.wrong(
+                name, f"must be a whole number of {'generated ' if name == 'tokens' else ''}tokens, is {shown(value)}"
+            )
         return None if value is None else int(value)
 
     def sound(self, name: str, value: str) -> str:

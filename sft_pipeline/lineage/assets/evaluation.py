@@ -13,6 +13,7 @@ from sft_pipeline.artifacts import (
     AdapterSnapshot,
     Artifact,
     CapabilityReport,
+    ComparatorGenerations,
     GateReport,
     Generations,
     GuardReport,
@@ -26,7 +27,7 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage import asset_checks, metadata
 from sft_pipeline.lineage.asset import ASSETS, SCORERS, Asset, Check
-from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities, scoring_with
+from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities, prompting, scoring_with
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.step import STEPS, Work, produce, step
@@ -51,6 +52,7 @@ def _answers(
         docs="docs/how-to/generation.md",
         description=description,
         code=("generation/answers.py", "generation/engines"),
+        borders={"generation/comparators.py": "makes the prompted base's answers, another asset of the step"},
         depends=lambda experiment, root: decoding(experiment),
         consumes=consumes,
         deps=deps,
@@ -77,11 +79,35 @@ GENERATIONS = (
         (Check(asset_checks.generations_comparable),),
     ),
 )
-ASSETS |= {asset.name: asset for asset in GENERATIONS}
+COMPARATORS = Asset(
+    name="comparator_generations",
+    step="comparator_generations",  # its part of the specification: the other answers stand where it alone changes
+    type=ComparatorGenerations,
+    group=EVALUATION,
+    docs="docs/how-to/prompted_base.md",
+    description="The base's answers with examples in the prompt, or with another template; nothing where none is declared.",
+    code=("generation/comparators.py", "generation/engines"),
+    depends=prompting,
+    consumes=("base_model", "train_split", "test_split"),
+    deps=("base_model_guard", "training_plan"),
+    inputs_of=lambda experiment: _compared(experiment, "base_model", "train_split", "test_split"),
+    metadata=metadata.comparators,
+    source=(__file__, _answers.__code__.co_firstlineno),
+    kinds=frozenset({"pytorch"}),
+)
+ASSETS |= {asset.name: asset for asset in (*GENERATIONS, COMPARATORS)}
+
+
+def _compared(experiment: "Experiment", *inputs: str) -> tuple[str, ...]:
+    return inputs if experiment.evaluation.comparators else ()
+
+
+PARTS = ("generations", COMPARATORS.step)
+"""The parts of the specification that decide the answers."""
 
 
 def _generations(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    # Both are made in one step, so that the engine starts once. Adapter and diagnosis are no inputs of the step: it could
+    # All are made in one step, so that the engine starts once. Adapter and diagnosis are no inputs of the step: it could
     # then not answer with the base alone before there is an adapter.
     @dg.multi_asset(
         name="generations",
@@ -89,10 +115,10 @@ def _generations(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         group_name=EVALUATION,
         op_tags=CUDA,
         can_subset=True,
-        deps=["training_plan", "lora_adapter", "training_report", key("generations")],
-        outs={asset.name: asset.out(is_required=False) for asset in GENERATIONS},
+        deps=["training_plan", "lora_adapter", "training_report", "train_split", *map(key, PARTS)],
+        outs={asset.name: asset.out(is_required=False) for asset in (*GENERATIONS, COMPARATORS)},
         internal_asset_deps={
-            a.name: {key("generations"), *map(dg.AssetKey, (*a.consumes, *a.deps))} for a in GENERATIONS
+            a.name: {key(a.step), *map(dg.AssetKey, (*a.consumes, *a.deps))} for a in (*GENERATIONS, COMPARATORS)
         },
     )
     def generations(
@@ -103,6 +129,7 @@ def _generations(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         base_model_guard: GuardReport,
     ) -> Iterator[dg.MaterializeResult]:
         from sft_pipeline.generation.answers import check, generate
+        from sft_pipeline.generation.comparators import generate_comparators
         from sft_pipeline.generation.engines import open_engine
 
         work = Work(context, project)
@@ -142,6 +169,19 @@ def _generations(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                     adapter = work.stored("lora_adapter", AdapterSnapshot)
                     check(test_split, base_model_guard, work.stored("training_report", TrainingReport), adapter)
                 yield from made(sft, adapter)
+            if COMPARATORS.name in context.selected_output_names:
+                with user_errors():
+                    check(test_split, base_model_guard)
+                    train_split = work.stored("train_split", InstructionDataset)
+
+                def prompted(work: Work) -> dict[str, Artifact]:
+                    splits = train_split, test_split
+                    made = generate_comparators(work.experiment, base_model, *splits, engine, work.folder, work.out)
+                    return {COMPARATORS.name: made}
+
+                every = given | {"train_split": train_split}
+                upstream = {name: every[name] for name in COMPARATORS.inputs(work.experiment)}
+                yield from produce(work, [COMPARATORS], upstream, prompted)
 
     return generations
 
@@ -293,7 +333,7 @@ def human_review(work: Work, review_request: ReviewRequest) -> HumanReview:
 
 def _deciding(experiment: "Experiment") -> tuple[str, ...]:
     inputs = "test_split", "base_generations", "sft_generations", "base_model_guard", "training_report"
-    return inputs + _reviewed(experiment, "human_review")
+    return inputs + _reviewed(experiment, "human_review") + _compared(experiment, "comparator_generations")
 
 
 @step(
@@ -316,6 +356,7 @@ def gate_report(
     base_model_guard: GuardReport,
     training_report: TrainingReport,
     human_review: HumanReview,
+    comparator_generations: ComparatorGenerations,
 ) -> GateReport:
     """Is the adapter better than its base? Verdict, paired statistics and every reason."""
     from sft_pipeline.evaluation.gate.lineage_gate import decide
@@ -331,4 +372,5 @@ def gate_report(
         work.out,
         work.folder,
         human_review if work.experiment.evaluation.review else None,
+        comparator_generations if work.experiment.evaluation.comparators else None,
     )

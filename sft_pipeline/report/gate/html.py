@@ -9,7 +9,7 @@ from sft_pipeline.provenance.hashing import canonical_json
 from sft_pipeline.report import excerpt
 from sft_pipeline.report.gate import items as gate_items
 from sft_pipeline.report.gate.json import GateJson
-from sft_pipeline.report.gate.text import headline, points, sections
+from sft_pipeline.report.gate.text import cost, headline, models, points, said, sections
 from sft_pipeline.report.rendering import render
 
 PICTURES = {
@@ -36,6 +36,8 @@ def page(
     filters = {
         "count": lambda number: f"{number:,}",
         "odds": _odds,
+        "cost": lambda model: cost(report, model),
+        "said": lambda comparator: said(comparator, several=False),
         "percent": lambda count, n: "" if count is None else f"{100 * count / (n or 1):.1f} %",
         "points": points,
         "shown": lambda text: excerpt.shown(_cut(text)),
@@ -50,6 +52,7 @@ def page(
         figures=figures,
         sections=sections(report),
         headline=headline(report),
+        models=models(report),
         treatments=_treatments(figures),
         answers=_answers(figures),
         criteria=canonical_json(figures.gate.model_dump(mode="json")),

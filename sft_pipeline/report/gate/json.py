@@ -11,14 +11,17 @@ from pydantic import Field
 
 from sft_pipeline.artifacts import (
     Agreement,
+    ComparatorResult,
     Frozen,
     GateReport,
     GroupResult,
     LengthAdjusted,
     LengthRule,
+    ModelComparison,
     ProtectedResult,
     Reason,
     Sensitivity,
+    TokenCost,
 )
 from sft_pipeline.experiment import Gate
 
@@ -118,6 +121,13 @@ class GateJson(Frozen):
     sensitivity: tuple[Sensitivity, ...]
     agreement: Agreement | None = Field(description="With human labels, where there are some.")
     labels: dict[str, dict[str, int]] = Field(description="Answers by model (base, sft) and label of the scorer.")
+    comparators: tuple[ComparatorResult, ...] = Field(
+        (), description="The prompted base, or other models given beside it."
+    )
+    comparisons: tuple[ModelComparison, ...] = Field(
+        (), description="Every pair of models, with Holm over all of them; empty without comparators."
+    )
+    costs: dict[str, TokenCost] = Field({}, description="By model (base, sft, comparators); empty without comparators.")
     answers: dict[Literal["base", "sft"], AnswerStatistics]
     length: LengthCheck | None = Field(description="null where the answers are not known.")
     lengths: Lengths | None = Field(description="null where the answers are not known.")

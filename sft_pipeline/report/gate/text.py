@@ -3,7 +3,7 @@
 import textwrap
 from typing import NamedTuple
 
-from sft_pipeline.artifacts import GateReport, GroupResult, Reason
+from sft_pipeline.artifacts import ComparatorResult, GateReport, GroupResult, ModelComparison, Reason
 from sft_pipeline.report.excerpt import visible
 
 HEADLINE = {
@@ -15,9 +15,29 @@ HEADLINE = {
 
 
 def headline(report: GateReport) -> str:
-    """The verdict in one line, with the types that got significantly worse."""
+    """The verdict in one line, with the types that got significantly worse, and the prompts that do as well."""
     worse = [r for r in report.reasons if r.id == "worse_types"]
-    return HEADLINE[report.verdict] + ("; some types are significantly worse" if worse else "")
+    line = HEADLINE[report.verdict] + ("; some types are significantly worse" if worse else "")
+    if report.verdict == "refused":
+        return line
+    several = len(report.comparators) > 1
+    return line + "".join(f"; {said(c, several)}" for c in report.comparators if c.finding != "beaten")
+
+
+def said(comparator: ComparatorResult, several: bool) -> str:
+    """What a comparator shows, as a clause; with its name where there are several."""
+    what = comparator.label + (f" ({comparator.name})" if several and comparator.name not in comparator.label else "")
+    asked = comparator.n + comparator.missing
+    where = f" on {asked - comparator.missing} of {asked} items" if comparator.missing else ""
+    match comparator.finding:
+        case "same":
+            return f"{what} does the same{where}"
+        case "better":
+            return f"{what} does better{where}"
+        case "beaten":
+            return f"the fine-tuned model is better than {what}{where}"
+    items = f": about {comparator.decides_at:,} items would decide" if comparator.decides_at else ""
+    return f"whether the fine-tuned model is better than {what} is undecided{where}{items}"
 
 
 def summary(report: GateReport, verbose: bool = True) -> str:
@@ -45,6 +65,7 @@ def summary(report: GateReport, verbose: bool = True) -> str:
         f"mid-p {overall.p_midp:.3g}, corrected {overall.p_corrected:.3g}",
         f"Cohen's h     {overall.cohens_h:z.2f}",
         "",
+        *_prompted(report),
     ]
     for reason in parts.unchecked:
         lines += _wrapped(reason, reason.detail, verbose)
@@ -59,6 +80,48 @@ def summary(report: GateReport, verbose: bool = True) -> str:
             lines += ["", *_table(report)]
     # A name in the data must not command the terminal.
     return "\n".join(map(visible, lines)) + "\n"
+
+
+def _prompted(report: GateReport) -> list[str]:
+    """The comparators with their comparisons and costs; nothing without any."""
+    lines = []
+    for c in report.comparators:
+        lines += textwrap.wrap(
+            f"{c.name[:12]:<14}{rate(c.successes, c.n, c.interval)}: {c.label}", width=110, subsequent_indent=" " * 14
+        )
+        against = against_tuned(report, c.name)
+        result = against.result
+        lines.append(
+            f"{'':14}fine-tuned is {points(result.lift)} points (95 % interval {points(result.lift_interval[0])} to "
+            f"{points(result.lift_interval[1])}), {result.won} won, {result.lost} lost"
+        )
+        holm = (
+            f"p = {against.p_adjusted:.3g} (Holm over {len(report.comparisons)} comparisons): {said(c, several=False)}"
+        )
+        lines += textwrap.wrap(holm, width=110, initial_indent=" " * 14, subsequent_indent=" " * 14)
+    if lines:
+        costs = [f"{name} {cost(report, model)}" for model, name in models(report).items()]
+        tokens = f"tokens        {', '.join(costs)} (mean prompt + completion of an answer)"
+        lines += [*textwrap.wrap(tokens, width=110, subsequent_indent=" " * 14), ""]
+    return lines
+
+
+def models(report: GateReport) -> dict[str, str]:
+    """Names of all models for a reader, the comparators after base and fine-tuned model."""
+    return {"base": "base", "sft": "fine-tuned"} | {c.name: c.name for c in report.comparators}
+
+
+def against_tuned(report: GateReport, name: str) -> ModelComparison:
+    """The fine-tuned model against a comparator."""
+    return next(c for c in report.comparisons if (c.baseline, c.model) == (name, "sft"))
+
+
+def cost(report: GateReport, model: str) -> str:
+    """Mean tokens of prompt and completion."""
+    tokens = report.costs[model]
+    if tokens.prompt is tokens.completion is None:
+        return "not known"
+    return " + ".join("?" if part is None else f"{part:,.1f}" for part in (tokens.prompt, tokens.completion))
 
 
 class Sections(NamedTuple):

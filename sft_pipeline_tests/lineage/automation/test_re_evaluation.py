@@ -161,6 +161,7 @@ def test_the_schedule_asks_for_every_stored_adapter_once_a_week_and_has_the_work
             *(
                 "base_generations",
                 "sft_generations",
+                "comparator_generations",
                 "checkpoint_series",
                 "capability_report",
                 "review_request",

@@ -34,6 +34,8 @@ CRITERIA = tuple(_criterion(**row) for row in _TABLE["criteria"])
 _BY_ID = {criterion.id: criterion for criterion in CRITERIA}
 
 
-def precondition(id: str, outcome: Literal["pass", "refused", "info"], detail: str, remedy: str = "") -> Reason:
-    """A reason of a criterion that whoever reads the inputs checks."""
-    return _BY_ID[id].reason(Finding(detail, outcome, remedy=remedy))
+def precondition(
+    id: str, outcome: Literal["pass", "fail", "refused", "info"], detail: str, remedy: str = "", name: str = ""
+) -> Reason:
+    """A reason of a criterion that whoever reads the inputs checks; `name` is what it is about, where there are several."""
+    return _BY_ID[id].reason(Finding(detail, outcome, remedy=remedy, name=name))
