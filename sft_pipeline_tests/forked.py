@@ -13,6 +13,7 @@ CONTEXT = multiprocessing.get_context("fork")
 
 def start(work: Callable[..., Any], *arguments: Any, log: Path) -> BaseProcess:
     """Start `work` in a forked process, which writes its output and what it raises to `log`."""
+    log.touch()  # who looks into it need not wait for the process
     process = CONTEXT.Process(target=_run, args=(work, arguments, log), daemon=True)
     process.start()
     return process

@@ -4,7 +4,6 @@ import fcntl
 import re
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from sft_pipeline.planning import test_items as plan_items
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.specification import load
 from sft_pipeline.training import adapter, trainer
+from sft_pipeline_tests import forked
 
 SPEC = """\
 description: a training
@@ -277,18 +277,19 @@ def test_a_disk_with_one_megabyte_left_takes_no_half_adapter(tmp_path):
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-ONE_OF_TWO = """\
-import sys
-from pathlib import Path
-import dagster as dg
-from sft_pipeline.definitions import build_defs
-root = Path(sys.argv[1])
-with dg.DagsterInstance.ephemeral() as instance:
-    run = build_defs(root=root, store=root / "store").resolve_job_def("full_lineage").execute_in_process(
-        instance=instance, partition_key="toy", asset_selection=[dg.AssetKey("raw_dataset")])
-(event,) = run.get_asset_materialization_events()
-print(event.step_materialization_data.materialization.metadata["reused"].value)
-"""
+def make_raw_dataset(root):
+    """Materialize it, and say whether what another process had made was taken."""
+    import dagster as dg
+
+    from sft_pipeline.definitions import build_defs
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = build_defs(root=root, store=root / "store").resolve_job_def("full_lineage")
+        done = run.execute_in_process(
+            instance=instance, partition_key="toy", asset_selection=[dg.AssetKey("raw_dataset")]
+        )
+    (event,) = done.get_asset_materialization_events()
+    print("reused:", event.step_materialization_data.materialization.metadata["reused"].value)
 
 
 @pytest.mark.slow
@@ -299,18 +300,20 @@ def test_two_runs_of_the_same_experiment_at_once_make_it_once(toy_project):
     logs = [toy_project / f"{i}.log" for i in range(2)]
     with open(lock, "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        command = [sys.executable, "-c", ONE_OF_TWO, str(toy_project)]
-        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log.open("w"), text=True) for log in logs]
+        runs = [forked.start(make_raw_dataset, toy_project, log=log) for log in logs]
         try:
             deadline = time.monotonic() + 300
             while not all(
                 "another process is making raw_dataset of toy; waiting for it" in log.read_text() for log in logs
             ):
-                assert time.monotonic() < deadline and all(run.poll() is None for run in runs), logs[0].read_text()
+                assert time.monotonic() < deadline and all(run.is_alive() for run in runs), logs[0].read_text()
                 time.sleep(0.05)
         except BaseException:
             for run in runs:
                 run.kill()
             raise
-    assert sorted(run.communicate(timeout=300)[0].strip() for run in runs) == ["False", "True"]
+        fcntl.flock(held, fcntl.LOCK_UN)  # the forked processes hold the file open too
+    for run in runs:
+        run.join(300)
+    assert sorted(log.read_text().rpartition("reused: ")[2].strip() for log in logs) == ["False", "True"]
     assert len(list((toy_project / "store" / "objects" / "raw_dataset").iterdir())) == 1
