@@ -496,15 +496,12 @@ def section_leased_training(card: Card, folder: Path, number: str = "0") -> Iter
 
 def section_lineage(card: Card, folder: Path) -> Iterator[dict[str, Any]]:
     """The embedded default in a store and with records of its own."""
-    root = Path(sft_pipeline.__file__).parent.parent
-    fields = yaml.safe_load((root / "specs" / "tiny.yaml").read_text())
+    fields = yaml.safe_load((Path(__file__).parents[1] / "specs" / "tiny.yaml").read_text())
     fields["model"]["device"] = card.device
     (folder / "specs").mkdir()
     (folder / "specs" / "card.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
-    home = _new(folder, "dagster_home")
-    shutil.copy(root / "dagster_home" / "dagster.yaml", home)
     env = os.environ | {
-        "DAGSTER_HOME": str(home),
+        "DAGSTER_HOME": str(folder / "dagster_home"),
         "SFT_PIPELINE_STORE": str(folder / "store"),
         "SFT_PIPELINE_ROOT": str(folder),
     }
