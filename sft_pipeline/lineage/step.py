@@ -241,7 +241,7 @@ def produce(
                 made_from = _made_from(upstream)
                 pages = neighbours(store, experiment, made_from, names)
                 header = about(_facts(work, made_from), pages)
-                with work.on_devices() as devices, header, measured(devices or ()) as used:
+                with work.on_devices() as devices, header, measured(devices or (), work.folder) as used:
                     made = _make(work, names, make)
                 made = {n: a.model_copy(update={"measurements": a.measurements | used}) for n, a in made.items()}
                 made = {n: a.model_copy(update={"upstream": versions, "key": result_key}) for n, a in made.items()}

@@ -53,5 +53,5 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(mad
     assert done.returncode == 0, done.stdout + done.stderr
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot)
     assert adapter.measurements["resumed_at_step"] >= 30, done.stdout
-    assert adapter.steps == 200
+    assert adapter.steps == 200 and adapter.measurements["step_processes"] == 4
     assert "train_split           unchanged" in done.stdout and not list(work.rglob("checkpoint-*"))

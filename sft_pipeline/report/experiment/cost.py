@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sft_pipeline.artifacts import AdapterSnapshot, Artifact, Frozen, Generations
+from sft_pipeline.artifacts import Artifact, Frozen, Generations
 from sft_pipeline.experiment import Release
 
 KWH = 3.6e6
@@ -42,8 +42,8 @@ class Cost(Frozen):
 def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
     """The cost of the artifacts as it was measured while they were made.
 
-    A resumed training counts the time of all its processes, and its energy is not known; another step that was resumed
-    counts its last process alone. Of a result that was reused from another run the cost is that of the run that made it.
+    A resumed step counts all of its processes (provenance/usage.py). Of a result that was reused from another run the cost
+    is that of the run that made it.
     """
     together: dict[str, list[str]] = {}  # what one step made has one key
     for asset, artifact in found.items():
@@ -57,10 +57,9 @@ def cost(found: Mapping[str, Artifact], declared: Release) -> Cost:
             missing += assets
             continue
         seconds, joules = float(m["step_seconds"]), m.get("step_joules")
-        if isinstance(artifact, AdapterSnapshot):
+        if "step_processes" not in m:  # an earlier version knew the whole time of a training alone, and no energy of it
             seconds = max(seconds, float(m.get("seconds", 0)))
-            if m.get("resumed_at_step"):  # the energy of the processes before the last one was not kept
-                joules = None
+            joules = None if m.get("resumed_at_step") else joules
         rate = m.get("step_price_per_hour", declared.price_per_hour)
         steps.append(
             StepCost(
