@@ -35,10 +35,32 @@ def prompting(experiment: "Experiment", root: Path) -> dict:
     return {**decoding(experiment), "comparators": comparators, "duplicates": data.duplicates, "leakage": data.leakage}
 
 
+def scoring(experiment: "Experiment", root: Path) -> dict:
+    """What the success of an answer depends on besides the answer: scorers, their files as they are now, libraries.
+
+    Raises:
+        dagster.Failure: a file that the evaluation names is missing, one with labels or preferences too.
+    """
+    from sft_pipeline.evaluation.scoring.score import libraries, outside_files
+
+    evaluation = experiment.evaluation
+    with user_errors():
+        files = outside_files(evaluation, root)
+    return {
+        "scorers": {name: spec.model_dump(mode="json") for name, spec in evaluation.scorers.items()},
+        "run_code": evaluation.run_code,
+        "files": {field: content for field, content in files.items() if field.startswith("evaluation.scorers.")},
+        "libraries": libraries(evaluation) | library_versions("numpy", "scipy", "statsmodels"),
+    }
+
+
 def judging(experiment: "Experiment", root: Path) -> dict:
-    """What the verdict depends on besides the answers; not on benchmarks, which are measured beside it."""
-    evaluation = experiment.evaluation.model_dump(mode="json", exclude={"capabilities"})
-    return {"evaluation": evaluation, **scoring_with(experiment, root)}
+    """What the verdict depends on besides the answers; not on what is measured beside it."""
+    from sft_pipeline.evaluation.scoring.score import outside_files
+
+    elsewhere = {"capabilities", "series", "review"}  # assets of their own; a review is an input
+    evaluation = experiment.evaluation.model_dump(mode="json", exclude=elsewhere)
+    return {**scoring(experiment, root), "evaluation": evaluation, "files": outside_files(experiment.evaluation, root)}
 
 
 def measuring_capabilities(experiment: "Experiment", root: Path) -> dict:
@@ -58,13 +80,3 @@ def measuring_capabilities(experiment: "Experiment", root: Path) -> dict:
         "libraries": used,
         "max_length": experiment.training.max_length,
     }
-
-
-def scoring_with(experiment: "Experiment", root: Path) -> dict:
-    """What scorers and statistics go by besides the specification: files outside of the store as they are now, libraries."""
-    from sft_pipeline.evaluation.scoring.score import libraries, outside_files
-
-    with user_errors():
-        brought = outside_files(experiment.evaluation, root)
-    used = libraries(experiment.evaluation) | library_versions("numpy", "scipy", "statsmodels")
-    return {"outside_files": brought, "libraries": used}

@@ -8,13 +8,14 @@ import pytest
 
 from sft_pipeline.artifacts import InstructionDataset, TrainingReport
 from sft_pipeline.definitions import build_defs
+from sft_pipeline.lineage import dependencies
 from sft_pipeline.lineage.asset import ASSETS, Check, counted
 from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.lineage.step import STEPS, step
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import verify_lineage
-from sft_pipeline.specification import load_by_name
+from sft_pipeline.specification import load_by_name, project_root
 
 
 @pytest.fixture
@@ -84,3 +85,32 @@ def test_a_declared_asset_is_seen_everywhere(word_count, toy_project, materializ
     assert why() == {} and store.pointer(word_count, "toy").version == before
     shutil.rmtree(store.root / "pointers" / "raw_dataset")
     assert "no raw_dataset of toy is stored" in verify_lineage(store, "toy")[0][0]
+
+
+def test_a_plan_rests_on_how_many_benchmark_items_there_are_and_not_on_the_harness_or_on_labels(monkeypatch, tmp_path):
+    experiment = load_by_name("tiny", project_root())
+    declared = experiment.evaluation
+    assert declared.capabilities
+
+    def decided(evaluation, harness="1"):
+        changed = experiment.model_copy(update={"evaluation": evaluation})
+        versions = {"lm-eval": harness}
+        monkeypatch.setattr(dependencies, "library_versions", lambda *names: {n: versions.get(n, "1") for n in names})
+        return {
+            name: ASSETS[name].decided(changed, tmp_path)
+            for name in ("training_plan", "capability_report", "gate_report")
+        }
+
+    def differ(evaluation, harness="1"):
+        now, before = decided(evaluation, harness), decided(declared)
+        return {name for name in now if now[name] != before[name]}
+
+    def measured(**update):
+        return declared.model_copy(update={"capabilities": declared.capabilities.model_copy(update=update)})
+
+    assert differ(declared, harness="2") == {"capability_report"} == differ(measured(alpha=0.01))
+    assert differ(measured(blocking="undecided")) == {"training_plan", "capability_report"}
+    world = declared.capabilities.benchmarks["world"].model_copy(update={"limit": 50})
+    assert differ(measured(benchmarks={"world": world})) == {"training_plan", "capability_report"}
+    (tmp_path / "labels.jsonl").write_text("{}")
+    assert differ(declared.model_copy(update={"human_labels": "labels.jsonl"})) == {"gate_report"}

@@ -89,6 +89,7 @@ EDITS = {
     ),
     "alpha: 0.01": ("alpha: 0.02", {"training_plan", "gate_report"}),
     "examples: 1": ("examples: 2", {"training_plan", "comparator_generations", "gate_report"}),
+    "  gate: {": ("  series: {best: within_one_standard_error}\n  gate: {", {"checkpoint_series"}),
     "data:\n": (
         "prompt: {response_prefix: ' : '}\ndata:\n",
         {
@@ -101,7 +102,7 @@ EDITS = {
         },
     ),
 }
-"""Eleven kinds of edits: what is edited, into what, and the steps whose part of the specification it is."""
+"""Kinds of edits: what is edited, into what, and the steps whose part of the specification it is."""
 
 
 def test_an_edit_makes_stale_what_depends_on_it_and_a_revert_makes_it_fresh(

@@ -27,7 +27,7 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage import asset_checks, metadata
 from sft_pipeline.lineage.asset import ASSETS, SCORERS, Asset, Check
-from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities, prompting, scoring_with
+from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities, prompting, scoring
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.step import STEPS, Work, produce, step
@@ -194,10 +194,7 @@ def _series_inputs(experiment: "Experiment") -> tuple[str, ...]:
 
 
 def _measuring(experiment: "Experiment", root: Path) -> dict[str, Any]:
-    evaluation = experiment.evaluation
-    scorers = {name: spec.model_dump(mode="json") for name, spec in evaluation.scorers.items()}
-    judged_by = {"scorers": scorers, "run_code": evaluation.run_code, **scoring_with(experiment, root)}
-    return {**decoding(experiment), **judged_by, "series": evaluation.series}
+    return {**decoding(experiment), **scoring(experiment, root), "series": experiment.evaluation.series}
 
 
 def _fit_to_answer(work: Work, lora_adapter: AdapterSnapshot, items: InstructionDataset) -> None:

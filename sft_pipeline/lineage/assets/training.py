@@ -18,7 +18,7 @@ from sft_pipeline.artifacts import (
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage import asset_checks, metadata
 from sft_pipeline.lineage.asset import SCORERS, Check
-from sft_pipeline.lineage.dependencies import decoding, judging, measuring_capabilities
+from sft_pipeline.lineage.dependencies import decoding, scoring
 from sft_pipeline.lineage.step import Work, step
 from sft_pipeline.lineage.tags import TRAINING
 from sft_pipeline.provenance.environment import library_versions
@@ -50,9 +50,24 @@ def throttled(log: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
 
 
 def _planning(experiment: "Experiment", root: Path) -> dict[str, Any]:
+    evaluation, benchmarks = experiment.evaluation, _benchmarks(experiment, root)
+    asked = {"gate": evaluation.gate, "comparators": evaluation.comparators, "benchmarks": benchmarks}
     parts = {"model": experiment.model, "training": experiment.training}
-    benchmarks = {"capabilities": measuring_capabilities(experiment, root)}
-    return {**decoding(experiment), **judging(experiment, root), **parts, **benchmarks}
+    return {**decoding(experiment), **scoring(experiment, root), **parts, **asked}
+
+
+def _benchmarks(experiment: "Experiment", root: Path) -> dict[str, Any] | None:
+    """Of the capability report how many items there are and what they must decide; nothing is asked or scored here."""
+    from sft_pipeline.capabilities.items import content, paths
+
+    spec = experiment.evaluation.capabilities
+    if spec is None:
+        return None
+    files = content(spec, root)
+    return {
+        **spec.model_dump(mode="json", include={"benchmarks", "blocking"}),
+        "files": {field: files[field] for field in paths(spec)},
+    }
 
 
 def _learning(experiment: "Experiment", root: Path) -> dict[str, Any]:
