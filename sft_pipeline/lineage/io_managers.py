@@ -1,16 +1,18 @@
 """How artifacts are stored and read back between assets, and how their pages are linked."""
 
 import os
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
 from sft_pipeline.artifacts import Artifact
-from sft_pipeline.errors import SpecificationError
+from sft_pipeline.errors import SpecificationError, StoreError
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.report.page_server import address
+from sft_pipeline.report.page_server import address, server
 
 STORE_URL = "SFT_PIPELINE_STORE_URL"
 """Variable with the address at which a browser reaches the store's `objects/`, where `sft-pipeline ui` is not it."""
@@ -46,6 +48,28 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         asset = context.asset_key.path[-1]
         with user_errors():
             return self.project.artifacts().get(asset, context.asset_partition_key, context.dagster_type.typing_type)
+
+
+def serve_pages(store: Store) -> str:
+    """Serve a local store's pages from this process, where nobody does and no address is set, so that their links open.
+
+    `sft-pipeline ui` sets one and serves them itself; a code server that was started in any other way serves them from here.
+
+    Returns:
+        Why they are not served; empty where they are, or where the links lead elsewhere.
+    """
+    if os.environ.get(STORE_URL) or store.remote or store.root in _serving:
+        return ""
+    try:
+        pages = server(store.root)
+    except StoreError as error:
+        return str(error)
+    threading.Thread(target=pages.serve_forever, name="stored pages", daemon=True).start()
+    _serving[store.root] = pages
+    return ""
+
+
+_serving: dict[Path, ThreadingHTTPServer] = {}
 
 
 def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:

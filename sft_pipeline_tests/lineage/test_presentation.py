@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import dagster as dg
@@ -9,11 +10,12 @@ import pytest
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
+from sft_pipeline.lineage import io_managers
 from sft_pipeline.lineage.asset import ASSETS
-from sft_pipeline.lineage.io_managers import STORE_URL, report_page
+from sft_pipeline.lineage.io_managers import STORE_URL, report_page, serve_pages
 from sft_pipeline.lineage.presentation import DOCS_URL, OWNERS
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.report.page_server import address
+from sft_pipeline.report.page_server import address, server
 from sft_pipeline.specification import project_root
 
 FOLDER = "/somewhere/store/objects/gate_report/0a1b/files"
@@ -87,6 +89,25 @@ def test_a_report_is_a_link_and_a_path_only_where_no_browser_reaches_the_store(m
     for store in (local, remote):
         shown = report_page("a b.html", FOLDER, store)
         assert shown.url == "https://reports.example/gate_report/0a1b/files/a%20b.html"
+
+
+def test_a_code_server_serves_the_pages_once_where_nobody_does_and_says_when_it_cannot(monkeypatch, tmp_path):
+    monkeypatch.delenv(STORE_URL, raising=False)
+    opened, port = [], 0
+    monkeypatch.setattr(io_managers, "server", lambda root: opened.append(server(root, port)) or opened[-1])
+    stores = [Store(tmp_path / name) for name in ("one", "two")]
+    page = stores[0].root / "objects" / "gate_report" / "0a1b" / "files" / "gate.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("verdict")
+    assert serve_pages(stores[0]) == "" == serve_pages(stores[0]) and len(opened) == 1
+    port = opened[0].server_port
+    link = f"{address(stores[0].root, port)}/gate_report/0a1b/files/gate.html"
+    assert urllib.request.urlopen(link, timeout=10).read() == b"verdict"
+    assert f"port {port} of this machine" in serve_pages(stores[1])
+    opened[0].shutdown()
+    opened[0].server_close()
+    monkeypatch.setenv(STORE_URL, "https://reports.example/")
+    assert serve_pages(stores[1]) == "" and len(opened) == 1
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from sft_pipeline.lineage.automation.sensor_tick import Tick
+from sft_pipeline.lineage.io_managers import serve_pages
 from sft_pipeline.lineage.resources import Project
 from sft_pipeline.lineage.specifications import observe
 from sft_pipeline.provenance.hashing import hash_value
@@ -61,11 +62,13 @@ def build_observer() -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Records what each specification says when it has changed; the assets that it decides show as stale. "
-        "Starts nothing.",
+        "Starts no run. Serves the stored pages on this machine where nobody else does.",
     )
     def specifications(context: dg.SensorEvaluationContext, project: Project) -> dg.SensorResult:
         tick, root = Tick(context, OBSERVER), Path(project.root)
         seen, now = tick.remembered(str) or {}, {}
+        if problem := serve_pages(project.artifacts()):
+            tick.log(problem)
         for name, experiment in tick.experiments(root).items():
             now[name] = hash_value(experiment.model_dump(mode="json"))
             if seen.get(name) != now[name] and (changed := observe(context.instance, name, experiment, root)):
