@@ -6,16 +6,12 @@ DAGSTER_HOME; only the terminal shows less.
 
 import argparse
 import logging
-import re
-import shutil
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
@@ -23,17 +19,18 @@ from sft_pipeline.lineage.asset_checks import FAILED
 from sft_pipeline.lineage.failure_text import cause, why
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline.lineage.specifications import observe
-from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE
+from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE, STAGE
 from sft_pipeline.specification import load_by_name, project_root
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+    from rich.progress import TaskID
+
 POLL = 0.5
 """Seconds between two looks at the event log."""
 
-LENGTH = 24
-"""Length of the progress bar in characters."""
+ENDS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE)
 
 
 def full_lineage() -> dg.JobDefinition:
@@ -107,50 +104,59 @@ def _progress(instance: dg.DagsterInstance, run: str) -> Iterator[None]:
 
 
 def _follow(instance: dg.DagsterInstance, run: str, done: threading.Event) -> None:
-    started, cursor, last_look, drawn = time.monotonic(), None, False, False
-    bar = Bar()
-    while not last_look:
-        last_look = done.wait(POLL)
-        new = instance.get_records_for_run(run, cursor)
-        cursor = new.cursor
-        for record in new.records:
-            if line := _line(record.event_log_entry):
-                now = time.monotonic() - started
-                text = f"{now:7.1f} s  {line}"
-                if sys.stdout.isatty() and (shown := bar.draw(text, now, shutil.get_terminal_size().columns)):
-                    print(f"\r{shown}\x1b[K", end="", flush=True)  # over the last one; the rest of the line goes
-                    drawn = True
-                else:
-                    print(f"\n{text}" if drawn else text, flush=True)
-                    drawn = False
-    if drawn:
-        print(flush=True)
+    """Print the events of the run until `done`; on a terminal, bars of the stages under way stand below them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    started, cursor, last_look, console = time.monotonic(), None, False, Console()
+    columns = TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(
+        *columns,
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not console.is_terminal,
+    ) as bars:
+        tasks: dict[tuple[str | None, str], TaskID] = {}
+        while not last_look:
+            last_look = done.wait(POLL)
+            new = instance.get_records_for_run(run, cursor)
+            cursor = new.cursor
+            for record in new.records:
+                entry = record.event_log_entry
+                stage = _stage(entry)
+                if stage is not None:
+                    name = entry.step_key, stage.name
+                    if name not in tasks:
+                        tasks[name] = bars.add_task(stage.name, completed=stage.done, total=stage.total, figures="")
+                    bars.update(tasks[name], completed=stage.done, total=stage.total, figures=stage.figures)
+                elif entry.dagster_event and entry.dagster_event.event_type in ENDS:
+                    for name in [name for name in tasks if name[0] == entry.step_key]:
+                        bars.remove_task(tasks.pop(name))
+                drawn = console.is_terminal and stage is not None and stage.done != stage.total
+                if (line := _line(entry)) and not drawn:
+                    console.out(f"{time.monotonic() - started:7.1f} s  {line}", highlight=False)
+            bars.refresh()
 
 
-class Bar:
-    """The progress bar of a training, with the time that is left at the pace since its first log record."""
+class Stage(NamedTuple):
+    """What a progress event says (step.py)."""
 
-    def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+    name: str
+    done: int
+    total: int | None
+    figures: str
 
-    def draw(self, text: str, now: float, width: int) -> str:
-        """A bar in place of the step of a training's log record; nothing for any other line.
 
-        Args:
-            text: the line.
-            now: seconds.
-            width: characters of the terminal.
-        """
-        row = re.fullmatch(r"(.*)  training (\d+)/(\d+)  (.*)", text)
-        if row is None:
-            return ""
-        before, step, steps, figures = row[1], int(row[2]), int(row[3]), row[4]
-        if self._first is None or step < self._first[1]:
-            self._first = now, step
-        took, made = now - self._first[0], step - self._first[1]
-        left = f"  {timedelta(seconds=round(took / made * (steps - step)))} left" if made and step < steps else ""
-        done = LENGTH * step // steps
-        return f"{before}  {'█' * done}{'░' * (LENGTH - done)} {step}/{steps}{left}  {figures}"[: width - 1]
+def _stage(entry: dg.EventLogEntry) -> Stage | None:
+    event = entry.dagster_event
+    if event is None or event.event_type != dg.DagsterEventType.ENGINE_EVENT:
+        return None
+    values: dict[str, Any] = {name: value.value for name, value in event.engine_event_data.metadata.items()}
+    return Stage(values[STAGE], values["done"], values.get("total"), values["figures"]) if STAGE in values else None
 
 
 def _line(entry: dg.EventLogEntry) -> str:
@@ -167,6 +173,8 @@ def _line(entry: dg.EventLogEntry) -> str:
         check = event.asset_check_evaluation_data
         mark = "passed" if check.passed else f"FAILED  {check.description or ''}"
         return f"  check {check.check_name:25}{mark}".replace("\n", "\n" + " " * 44)
+    if _stage(entry) is not None:
+        return f"  {event.message}"
     if event.is_step_failure:
         error = event.step_failure_data.error
         if error and error.cls_name == "DagsterAssetCheckFailedError":  # the line of the check shows it

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
+from dagster._core.events import DagsterEvent, EngineEventData
 
 from sft_pipeline.artifacts import Artifact, GateReport
 from sft_pipeline.errors import StoreError
@@ -20,7 +21,7 @@ from sft_pipeline.lineage.metadata import describe
 from sft_pipeline.lineage.processes.devices import lease
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.specifications import key
-from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICATION, VERDICT
+from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICATION, STAGE, VERDICT
 from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
@@ -80,9 +81,23 @@ class Work:
         """
         return self.store.get(asset, self.context.partition_key, kind)
 
+    def progressed(self, stage: str, done: int, total: int | None, text: str, figures: str = "") -> None:
+        """Record how far a stage is as an event of the run, whose values the terminal draws as a bar.
+
+        Args:
+            stage: what is under way.
+            done: what is done of it.
+            total: all of it, where that is known.
+            text: the line of the log.
+            figures: what stands behind the bar.
+        """
+        values: dict[str, Any] = {STAGE: stage, "done": done, "figures": figures}
+        values |= {} if total is None else {"total": total}
+        DagsterEvent.engine_event(self.context.get_step_execution_context(), text, EngineEventData(values))
+
     @property
     def progress(self) -> "Progress":
-        """Progress of long work in the event log: at most one line of a stage in ten seconds, none for short work."""
+        """Progress of long work in the event log: at most one event of a stage in ten seconds, none for short work."""
         began: dict[str, float] = {}
         last: dict[str, float] = {}
 
@@ -94,7 +109,7 @@ class Work:
                 if total and done:
                     seconds = round((now - began[stage]) / done * (total - done))
                     of, left = f" of {total:,}", f", {timedelta(seconds=seconds)} left"
-                self.context.log.info(f"{stage}: {done:,}{of} rows{left}")
+                self.progressed(stage, done, total, f"{stage}: {done:,}{of} rows{left}", "rows")
 
         return progress
 
@@ -225,9 +240,10 @@ def produce(
     context, store, experiment = work.context, work.store, work.context.partition_key
     versions = {name: artifact.version for name, artifact in upstream.items()}
     first, names = assets[0], [asset.name for asset in assets]
+    content = hash_value(work.experiment.model_dump(mode="json"))[:12]
+    tags = {COMMIT: commit()[:63], SPECIFICATION: content}
     if COMMIT not in context.run.tags:
-        content = hash_value(work.experiment.model_dump(mode="json"))[:12]
-        context.instance.add_run_tags(context.run_id, {COMMIT: commit()[:63], SPECIFICATION: content})
+        context.instance.add_run_tags(context.run.run_id, tags)
     with user_errors():
         result_key = first.key(work.experiment, work.root, versions)
         work.folder = store.begin(first.name, experiment, result_key, context.log.info, names)
@@ -258,11 +274,12 @@ def produce(
     for asset in assets:
         artifact = made[asset.name]
         if isinstance(artifact, GateReport):
-            context.instance.add_run_tags(context.run_id, {VERDICT: artifact.verdict})
+            context.instance.add_run_tags(context.run.run_id, {VERDICT: artifact.verdict})
         yield dg.MaterializeResult(
             asset_key=asset.name,
             value=artifact,
             data_version=dg.DataVersion(artifact.version),
+            tags=tags,
             metadata={
                 **describe(artifact, asset.metadata),
                 "reused": kept,

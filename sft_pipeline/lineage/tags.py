@@ -1,4 +1,4 @@
-"""Tags of steps and assets; nothing else, and no import: everything in `lineage/` may use it.
+"""Tags of steps, runs and events; nothing else, and no import: everything in `lineage/` may use it.
 
 Op tags reach the step: an executor reads them to limit how many steps of a kind run at once, or to ask Kubernetes for a
 GPU. See https://docs.dagster.io/guides/operate/managing-concurrency.
@@ -25,11 +25,14 @@ PARTITION = "dagster/partition"
 the partitions that the code location had when it was loaded; a run's process loads it again and knows new ones."""
 
 COMMIT, SPECIFICATION, VERDICT = "sft_pipeline/commit", "sft_pipeline/specification", "sft_pipeline/verdict"
-"""Run tags that the steps set: the code's commit, the beginning of the hash of what the specification says, and the gate's
-verdict."""
+"""Tags that the steps set: the code's commit and the beginning of the hash of what the specification says, of runs and
+materializations; the gate's verdict, of runs."""
 
 RECOMPUTE = "sft_pipeline/recompute"
 """Run tag: with the value `true` a step does its work again even where nothing that it depends on has changed."""
+
+STAGE = "sft_pipeline/stage"
+"""What a progress event of a step is about; beside it stand `done`, `total` and `figures`."""
 
 DATA, MODEL, TRAINING, EVALUATION, RELEASE = "data", "model", "training", "evaluation", "release"
 """Asset groups, in the order in which data flows."""

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -18,8 +20,10 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 
 from sft_pipeline.lineage import launch as launching
 from sft_pipeline.lineage.assets import training
-from sft_pipeline.lineage.launch import LENGTH, Bar, _follow, launch
-from sft_pipeline.training.callbacks.logging import line
+from sft_pipeline.lineage.launch import _follow, launch
+from sft_pipeline.lineage.step import Work
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.mark.slow
@@ -64,25 +68,67 @@ def test_a_run_whose_process_is_gone_is_ended_before_another_begins(launched, in
     assert instance.get_run_by_id(run).is_failure
 
 
-def test_a_log_row_of_a_training_becomes_a_bar_that_fits_into_the_terminal():
-    row = {"step": 50, "steps": 200, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 0.4, "tokens_per_second": 1800.0}
-    text = f"   12.3 s    {line(row)}"
-    bar = Bar()
-    drawn = bar.draw(text, 10.0, 200)
-    assert drawn.count("█") == LENGTH // 4 and drawn.count("░") == LENGTH * 3 // 4
-    assert "50/200  loss 1.5000" in drawn and "1,800/s" in drawn
-    assert len(bar.draw(text, 10.0, 60)) == 59
-    later = bar.draw(f"1 s  {line(row | {'step': 100})}", 35.0, 200)
-    assert "100/200  0:00:50 left  loss" in later  # 50 steps in 25 s
-    assert "left" not in bar.draw(f"1 s  {line(row | {'step': 200})}", 80.0, 200)
-    for other in ({"step": 50, "steps": 200, "eval_loss": 1.7}, {"step": 200, "steps": 200, "train_runtime": 9.0}):
-        assert bar.draw(f"   12.3 s    {line(other)}", 90.0, 200) == ""
+ROW = {"step": 50, "steps": 200, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 0.4, "tokens_per_second": 1800.0}
+
+
+@pytest.mark.parametrize("terminal", ["1", "0"])
+def test_progress_events_are_a_bar_on_a_terminal_and_lines_elsewhere(terminal, instance, monkeypatch):
+    """What the terminal draws comes from the values of the events, whatever their text says."""
+
+    @dg.asset
+    def adapter(context: dg.AssetExecutionContext) -> None:
+        on_log = training.throttled(Work(context, None))
+        on_log(ROW)
+        on_log({"step": 50, "steps": 200, "eval_loss": 1.7})
+        context.log.info("training 199/200  loss 9.9999")  # a text that looks like a record is none
+
+    @dg.asset(deps=[adapter])
+    def report(context: dg.AssetExecutionContext) -> None:
+        Work(context, None).progressed("rows", 7, None, "rows: 7")
+
+    run, done = dg.materialize([adapter, report], instance=instance), threading.Event()
+    done.set()
+    monkeypatch.setenv("TTY_COMPATIBLE", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        _follow(instance, run.run_id, done)
+    lines = [ANSI.sub("", line).strip() for line in shown.getvalue().split("\n")]
+    assert sum("dev 50/200  loss 1.7000" in line for line in lines) == 1
+    assert sum("training 199/200  loss 9.9999" in line for line in lines) == 1
+    assert sum("training 50/200  loss 1.5000" in line for line in lines) == (terminal == "0")
+    assert ("\x1b[" in shown.getvalue()) == (terminal == "1")
+
+
+def test_a_bar_shows_stage_steps_and_figures_until_its_step_ends(instance, monkeypatch):
+    drawn = []
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "150")
+
+    @dg.asset
+    def adapter(context: dg.AssetExecutionContext) -> None:
+        on_log = training.throttled(Work(context, None))
+        for step in (50, 200):
+            on_log(ROW | {"step": step})
+            with contextlib.redirect_stdout(io.StringIO()) as shown:
+                _follow(instance, context.run.run_id, done)
+            drawn.append(ANSI.sub("", shown.getvalue()))
+
+    done = threading.Event()
+    done.set()
+    run = dg.materialize([adapter], instance=instance)
+    assert re.search(r"training [━╺╸]+ +50/200 .* loss 1\.5000  rate 1\.00e-04  gradient 0\.4  1,800/s", drawn[0])
+    assert "  training 200/200  loss 1.5000" in drawn[1] and "training 50/200  loss" not in drawn[1]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        _follow(instance, run.run_id, done)
+    assert "━" not in shown.getvalue().split("\x1b[2K")[-1]  # what is drawn last
 
 
 def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_always(monkeypatch):
     now, lines = 0.0, []
     monkeypatch.setattr(training.time, "monotonic", lambda: now)
-    on_log = training.throttled(lines.append)
+    monkeypatch.setattr(Work, "progressed", lambda self, stage, done, total, text, figures: lines.append(text))
+    on_log = training.throttled(Work(SimpleNamespace(log=SimpleNamespace(info=lines.append)), None))
     for step in range(1, 1001):
         now += training.EVERY / 100
         on_log({"step": step, "steps": 1000, "loss": 1.0})

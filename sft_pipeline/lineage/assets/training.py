@@ -30,21 +30,24 @@ EVERY = 5.0
 """Seconds between two training records, and between two dev records, in the event log."""
 
 
-def throttled(log: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
+def throttled(work: Work) -> Callable[[dict[str, Any]], None]:
     """Takes log records and logs the first and the last of each kind, and between them one in `EVERY` seconds.
 
     The event log is a database row and more for each line; the artifact's own log has all of them.
     """
-    from sft_pipeline.training.callbacks.logging import line
+    from sft_pipeline.training.callbacks.logging import figures, line
 
     logged: dict[bool, float] = {}
 
     def on_log(row: dict[str, Any]) -> None:
-        now, kind = time.monotonic(), "eval_loss" in row
-        due = kind not in logged or now - logged[kind] >= EVERY or row["step"] == row["steps"]
+        now, kind, step, steps = time.monotonic(), "eval_loss" in row, row["step"], row["steps"]
+        due = kind not in logged or now - logged[kind] >= EVERY or step == steps
         if due and (text := line(row)):
             logged[kind] = now
-            log(text)
+            if kind:
+                work.context.log.info(text)
+            else:
+                work.progressed("training", step, steps, text, figures(row))
 
     return on_log
 
@@ -147,7 +150,7 @@ def lora_adapter(
         dev_split,
         work.folder,
         work.out,
-        on_log=throttled(work.context.log.info),
+        on_log=throttled(work),
     )
 
 

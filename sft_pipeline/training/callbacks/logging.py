@@ -69,11 +69,18 @@ def reporting(
 
 def line(record: Mapping[str, Any]) -> str:
     """A log record for people, such as `training 130/1368  loss 0.5321  rate 9.9e-05  …`; empty for the last summary."""
+    kind = "training" if "loss" in record else "dev"
+    shown = figures(record)
+    return f"{kind} {record['step']}/{record['steps']}  {shown}" if shown else ""
+
+
+def figures(record: Mapping[str, Any]) -> str:
+    """The figures of a log record for people; empty for the last summary."""
     if "loss" not in record and "eval_loss" not in record:
         return ""
-    kind, prefix = ("training", "") if "loss" in record else ("dev", "eval_")
-    parts = [f"{kind} {record['step']}/{record['steps']}", f"loss {record[prefix + 'loss']:.4f}"]
+    prefix = "" if "loss" in record else "eval_"
     formats = {
+        prefix + "loss": "loss {:.4f}",
         "learning_rate": "rate {:.2e}",
         "grad_norm": "gradient {:.3g}",
         prefix + "mean_token_accuracy": "accuracy {:.1%}",
@@ -83,9 +90,8 @@ def line(record: Mapping[str, Any]) -> str:
         "memory_bytes": "{:,.1f} GB",
         "lora_norm_max": "update {:.3g}",
     }
-    parts += [
+    return "  ".join(
         text.format(record[name] / 1e9 if name == "memory_bytes" else record[name])
         for name, text in formats.items()
         if name in record
-    ]
-    return "  ".join(parts)
+    )
