@@ -6,6 +6,7 @@ while they are of modest size.
 
 import base64
 import html
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ PICTURE = 120_000
 """Bytes up to which a picture is embedded."""
 
 _MARKDOWN = re.compile(r"[\\|\[\]!*_~$]")  # a link or a picture from a data row must stay text
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 PREVIEW = 5
 """Rows of a preview."""
@@ -32,15 +33,14 @@ def describe(artifact: a.Artifact, show: Callable[[Any], Mapping[str, Any]]) -> 
 
 
 def table(rows: Sequence[Mapping[str, Any]], limit: int = 40, longest: int = 160) -> dg.MetadataValue:
-    """A Markdown table; every cell, the headers too, is escaped and shortened to `longest` characters."""
+    """A table of the UI: at most `limit` rows under the names of the first, texts shortened to `longest` characters."""
     if not rows:
-        return dg.MetadataValue.md("nothing")
+        return dg.MetadataValue.text("nothing")
     names = list(rows[0])
-    lines = ["| " + " | ".join(_cell(name, longest) for name in names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name], longest) for name in names) + " |" for row in rows[:limit]]
+    records = [{name: _cell(row[name], longest) for name in names} for row in rows[:limit]]
     if len(rows) > limit:
-        lines.append(f"\n… and {len(rows) - limit} more")
-    return dg.MetadataValue.md("\n".join(lines))
+        records.append(dict.fromkeys(names) | {names[0]: f"… and {len(rows) - limit} more"})
+    return dg.MetadataValue.table([dg.TableRecord(record) for record in records])
 
 
 def picture(path: Path) -> dg.MetadataValue:
@@ -52,13 +52,27 @@ def picture(path: Path) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{base64.b64encode(data).decode()})")
 
 
-def _cell(value: Any, longest: int = 160) -> str:
+def _cell(value: Any, longest: int) -> str | int | float | bool | None:
+    """A value as the UI shows it, which takes texts as they are: four digits, and what JSON does not know as its name."""
     if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value)
-    text = text if len(text) <= longest else text[: longest - 1] + "…"
-    text = _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split("\r"))).replace("`", "'"))
-    return _CONTROL.sub("\ufffd", text.replace("\n", "<br>"))
+        return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, int):
+        return value
+    return _CONTROL.sub("\ufffd", _short(str(value), longest))
+
+
+def notes(texts: Sequence[str], longest: int = 400) -> dg.MetadataValue:
+    """Sentences as a list of Markdown, each escaped and shortened."""
+
+    def line(text: str) -> str:
+        plain = _MARKDOWN.sub(r"\\\g<0>", html.escape(_short(text, longest).replace("\r", " ")).replace("`", "'"))
+        return _CONTROL.sub("\ufffd", plain.replace("\n", "<br>"))
+
+    return dg.MetadataValue.md("\n".join(f"- {line(text)}" for text in texts) or "nothing")
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _rate(rate: float, interval: tuple[float, float], sign: str = "") -> str:
@@ -88,7 +102,7 @@ def dataset(data: a.InstructionDataset) -> dict[str, Any]:
     if data.proof:
         shown |= leakage(data.proof)
     if data.notes:
-        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note)}" for note in data.notes))
+        shown["notes"] = notes(data.notes)
     return shown | _pictures(data)
 
 
@@ -144,9 +158,7 @@ def leakage(proof: a.LeakageProof) -> dict[str, Any]:
 
     return {
         f"leakage {proof.against}": table([{"figure": k, "value": v} for k, v in figures.items()]),
-        "not compared": dg.MetadataValue.md(
-            "\n".join(f"- {_cell(what, 400)}" for what in proof.not_compared) or "nothing"
-        ),
+        "not compared": notes(proof.not_compared),
         "nearest pairs": pairs(proof.nearest),
     } | ({"leaks": pairs(proof.leaks)} if proof.leaks else {})
 
@@ -199,6 +211,8 @@ def plan(plan: a.TrainingPlan) -> dict[str, Any]:
         "coverage": plan.coverage,
         "fully masked rows": plan.masked_rows,
         "effective batch": plan.effective_batch,
+        "learning rate": max(plan.learning_rates),
+        "warmup steps": plan.warmup_steps,
         "tokens per epoch": plan.tokens_per_epoch,
         "padding share": plan.padding_share,
         "trainable parameters": plan.trainable_parameters,
@@ -225,7 +239,15 @@ def adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
     }
     if adapter.dev_loss is not None:
         shown["dev loss"] = adapter.dev_loss
-    return shown | _pictures(adapter)
+    return shown | _hyperparameters(adapter) | _pictures(adapter)
+
+
+def _hyperparameters(adapter: a.AdapterSnapshot) -> dict[str, float]:
+    """The declared figures of the training, as numbers that the UI plots over the materializations."""
+    declared = json.loads(adapter.path("training_manifest.json").read_bytes())["hyperparameters"]
+    rows = declared["batch_size"] * declared["gradient_accumulation"] * declared["processes"]
+    lora = {f"LoRA {name}": declared["lora"][name] for name in ("r", "alpha", "dropout")}
+    return {"learning rate": declared["learning_rate"], "effective batch": rows, "seed": declared["seed"], **lora}
 
 
 def training(report: a.TrainingReport) -> dict[str, Any]:
@@ -319,16 +341,19 @@ def series(report: a.SeriesReport) -> dict[str, Any]:
     """Of a `SeriesReport`: the series over the checkpoints and the best of them."""
     from sft_pipeline.report.training.checkpoint_table import best, comparisons, rows
 
+    first, last = report.points[0], report.points[-1]
     shown = {
         "best step": report.best.step,
         "best rate": report.best.successes / (report.best.n or 1),
+        "base rate": first.successes / (first.n or 1),
+        "last rate": last.successes / (last.n or 1),
         "choice": best(report),
         "split": report.split,
         "series": table(rows(report)),
         **({"pairs": table(comparisons(report))} if report.comparisons else {}),
     }
     if report.notes:
-        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note, 400)}" for note in report.notes))
+        shown["notes"] = notes(report.notes)
     return shown | _pictures(report)
 
 
@@ -476,11 +501,12 @@ def capabilities(report: a.CapabilityReport) -> dict[str, Any]:
                 for r in report.results
             ]
         )
+        shown |= {f"{r.name}, difference": r.difference for r in report.results if r.difference is not None}
     if report.perplexity:
         shown["perplexity"] = text.perplexity(report)
     for name, texts in (("problems", report.problems), ("notes", report.notes)):
         if texts:
-            shown[name] = dg.MetadataValue.md("\n".join(f"- {_cell(one, 400)}" for one in texts))
+            shown[name] = notes(texts)
     return shown | _pictures(report)
 
 

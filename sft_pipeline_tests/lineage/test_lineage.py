@@ -61,6 +61,19 @@ def test_the_whole_lineage_is_made_and_shown(toy_lineage):
     assert {"id", "instruction"} < {column.name for column in rows["dagster/column_schema"].schema.columns}
     assert rows["dagster/row_count"].value > 1000 and rows["dagster/uri"].value.startswith("file:///")
     assert gate["SFT rate"].value - gate["base rate"].value == pytest.approx(gate["lift"].value)
+    plotted = {
+        name: {label for label, v in m.metadata.items() if isinstance(v, dg.FloatMetadataValue | dg.IntMetadataValue)}
+        for name, m in first.made.items()
+    }
+    hyperparameters = {"learning rate", "effective batch", "LoRA r", "LoRA alpha", "seed"}
+    assert {"first loss", "last loss", "steps", "epochs", *hyperparameters} <= plotted["lora_adapter"]
+    assert first.made["lora_adapter"].metadata["learning rate"].value == 2e-2
+    assert {"base rate", "best rate", "last rate"} <= plotted["checkpoint_series"]
+    assert {"base success on dev", "learning rate", "effective batch"} <= plotted["training_plan"]
+    assert {"lift", "p", "step_seconds", "bytes"} <= plotted["gate_report"]
+    assert {m.tags["sft_pipeline/specification"] for m in first.made.values()} == {
+        first.result.dagster_run.tags["sft_pipeline/specification"]
+    }
     store = Store(first.store)
     report = store.get("gate_report", "toy", GateReport)
     assert report.verdict in ("fail", "refused")
