@@ -241,9 +241,8 @@ def produce(
     versions = {name: artifact.version for name, artifact in upstream.items()}
     first, names = assets[0], [asset.name for asset in assets]
     content = hash_value(work.experiment.model_dump(mode="json"))[:12]
-    tags = {COMMIT: commit()[:63], SPECIFICATION: content}
     if COMMIT not in context.run.tags:
-        context.instance.add_run_tags(context.run.run_id, tags)
+        context.instance.add_run_tags(context.run.run_id, {COMMIT: commit()[:63], SPECIFICATION: content})
     with user_errors():
         result_key = first.key(work.experiment, work.root, versions)
         work.folder = store.begin(first.name, experiment, result_key, context.log.info, names)
@@ -279,7 +278,7 @@ def produce(
             asset_key=asset.name,
             value=artifact,
             data_version=dg.DataVersion(artifact.version),
-            tags=tags,
+            tags={SPECIFICATION: content},
             metadata={
                 **describe(artifact, asset.metadata),
                 "reused": kept,

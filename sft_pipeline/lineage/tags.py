@@ -25,8 +25,8 @@ PARTITION = "dagster/partition"
 the partitions that the code location had when it was loaded; a run's process loads it again and knows new ones."""
 
 COMMIT, SPECIFICATION, VERDICT = "sft_pipeline/commit", "sft_pipeline/specification", "sft_pipeline/verdict"
-"""Tags that the steps set: the code's commit and the beginning of the hash of what the specification says, of runs and
-materializations; the gate's verdict, of runs."""
+"""Tags that the steps set: of a run the code's commit and the gate's verdict, of a run and its materializations the beginning
+of the hash of what the specification says."""
 
 RECOMPUTE = "sft_pipeline/recompute"
 """Run tag: with the value `true` a step does its work again even where nothing that it depends on has changed."""
