@@ -7,6 +7,9 @@ The code version comes from the sources themselves: one that is raised by hand i
 modules; then an old result passes for a new one. So an asset only declares where its work begins: what that imports counts,
 and what is left out says why. The hash ignores comments and docstrings. Plots and texts count as code too: they are part of
 what is stored.
+
+Which stored artifacts would be recomputed is kept nowhere: each carries the key of all that it was made from, and the same key,
+computed from the specification, the code and the libraries of now, tells whether it still stands (`stale`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,6 +23,7 @@ import dagster as dg
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.provenance.code import code_hash, members, with_imports
 from sft_pipeline.provenance.hashing import hash_value
+from sft_pipeline.provenance.store import Store
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
@@ -154,3 +158,37 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def keys(store: Store, name: str, experiment: "Experiment", root: Path, assets: Iterable[str]) -> dict[str, str]:
+    """The key that each of the assets would have if it were made now from what is stored.
+
+    Raises:
+        StoreError: an input was never materialized, or is damaged.
+    """
+    found = {}
+    for asset in assets:
+        inputs = ASSETS[asset].inputs(experiment)
+        versions = {a: store.describe(a, name, ASSETS[a].type).version for a in inputs}
+        found[asset] = ASSETS[asset].key(experiment, root, versions)
+    return found
+
+
+def stale(
+    store: Store, name: str, experiment: "Experiment", root: Path, assets: Iterable[str] | None = None
+) -> dict[str, str]:
+    """Why each of the assets would be recomputed; those that stand are left out. All stored assets by default.
+
+    Raises:
+        StoreError: one of the assets, or an input, was never materialized, or is damaged.
+    """
+    wanted = list(assets) if assets is not None else [a for a in store.assets(name) if a in ASSETS]
+    found = {}
+    for asset, key in keys(store, name, experiment, root, wanted).items():
+        made = store.describe(asset, name, Artifact)
+        if made.key == key:
+            continue
+        inputs = ASSETS[asset].inputs(experiment)
+        others = [a for a in inputs if made.upstream.get(a) != store.describe(a, name, Artifact).version]
+        found[asset] = f"another {' and '.join(others)}" if others else "its code, specification or libraries changed"
+    return found

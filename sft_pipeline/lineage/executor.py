@@ -25,10 +25,9 @@ from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from sft_pipeline.errors import PipelineError, SpecificationError
-from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.asset import ASSETS, stale
 from sft_pipeline.lineage.processes.devices import devices
 from sft_pipeline.lineage.processes.run_process import hold
-from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.lineage.tags import CUDA, DEVICE, PARTITION, RECOMPUTE
 from sft_pipeline.provenance.store import Store, default_store
 from sft_pipeline.specification import load_by_name, project_root

@@ -9,9 +9,8 @@ import pytest
 from sft_pipeline.artifacts import InstructionDataset, TrainingReport
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage import dependencies
-from sft_pipeline.lineage.asset import ASSETS, Check, counted
+from sft_pipeline.lineage.asset import ASSETS, Check, counted, stale
 from sft_pipeline.lineage.specifications import key
-from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.lineage.step import STEPS, step
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import verify_lineage

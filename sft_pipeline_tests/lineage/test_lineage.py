@@ -13,9 +13,8 @@ from dagster._core.loader import LoadingContextForTest
 from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.lineage.asset import ASSETS
+from sft_pipeline.lineage.asset import ASSETS, stale
 from sft_pipeline.lineage.specifications import key, observe
-from sft_pipeline.lineage.staleness import stale
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import read_lineage, verify_lineage
 from sft_pipeline.release.build import build

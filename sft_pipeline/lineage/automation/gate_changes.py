@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, TrainingPlan, TrainingReport
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.lineage.asset import ASSETS
-from sft_pipeline.lineage.staleness import keys, stale
+from sft_pipeline.lineage.asset import ASSETS, keys, stale
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
 
