@@ -109,6 +109,7 @@ def _follow(instance: dg.DagsterInstance, run: str, done: threading.Event) -> No
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     started, cursor, last_look, console = time.monotonic(), None, False, Console()
+    drawing = console.is_terminal and not console.is_dumb_terminal
     columns = TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(
         *columns,
@@ -118,7 +119,7 @@ def _follow(instance: dg.DagsterInstance, run: str, done: threading.Event) -> No
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
-        disable=not console.is_terminal,
+        disable=not drawing,
     ) as bars:
         tasks: dict[tuple[str | None, str], TaskID] = {}
         while not last_look:
@@ -136,7 +137,7 @@ def _follow(instance: dg.DagsterInstance, run: str, done: threading.Event) -> No
                 elif entry.dagster_event and entry.dagster_event.event_type in ENDS:
                     for name in [name for name in tasks if name[0] == entry.step_key]:
                         bars.remove_task(tasks.pop(name))
-                drawn = console.is_terminal and stage is not None and stage.done != stage.total
+                drawn = drawing and stage is not None and stage.done != stage.total
                 if (line := _line(entry)) and not drawn:
                     console.out(f"{time.monotonic() - started:7.1f} s  {line}", highlight=False)
             bars.refresh()

@@ -89,6 +89,7 @@ def test_progress_events_are_a_bar_on_a_terminal_and_lines_elsewhere(terminal, i
     run, done = dg.materialize([adapter, report], instance=instance), threading.Event()
     done.set()
     monkeypatch.setenv("TTY_COMPATIBLE", terminal)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
@@ -103,6 +104,7 @@ def test_progress_events_are_a_bar_on_a_terminal_and_lines_elsewhere(terminal, i
 def test_a_bar_shows_stage_steps_and_figures_until_its_step_ends(instance, monkeypatch):
     drawn = []
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "150")
 
     @dg.asset

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -201,6 +202,18 @@ def test_the_lineage_is_made_again_only_where_something_changed(made_project, ma
     apart = materialize(toy_project, "sft_generations")
     assert "about other rows than those that the adapter is trained on" in apart.failure("generations")
     assert any("was trained on other rows" in problem for problem in verify_lineage(store, "toy")[0])
+
+
+def test_a_batch_size_that_is_changed_back_costs_no_training(made_project, materialize, toy_lineage):
+    edit(made_project, "batch_size: 16", "batch_size: 32")
+    assert materialize(made_project, "training_plan,lora_adapter").reused == set()
+    edit(made_project, "batch_size: 32", "batch_size: 16")
+    began = time.process_time()
+    back = materialize(made_project)
+    assert back.reused == MADE and back.versions == toy_lineage.versions
+    took = time.process_time() - began
+    print(f"processor seconds of the whole lineage after the edit was taken back: {took:.1f}")
+    assert took < 20
 
 
 def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engine(
