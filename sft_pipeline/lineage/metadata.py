@@ -298,7 +298,7 @@ def search(report: a.SearchReport) -> dict[str, Any]:
         ),
     }
     if report.notes:
-        shown["notes"] = dg.MetadataValue.md("\n".join(f"- {_cell(note, 400)}" for note in report.notes))
+        shown["notes"] = notes(report.notes)
     return shown | _pictures(report)
 
 

@@ -177,7 +177,7 @@ def training_report(work: Work, lora_adapter: AdapterSnapshot, training_plan: Tr
 def _searching(experiment: "Experiment", root: Path) -> dict[str, Any]:
     if experiment.search is None:
         return {"search": None}
-    judged_by = judging(experiment, root) if experiment.search.objective == "dev_success" else {}
+    judged_by = scoring(experiment, root) if experiment.search.objective == "dev_success" else {}
     divided = experiment.data.model_dump(mode="json", include={"split", "duplicates"})
     used = library_versions("optuna", "numpy", "scipy")
     return {
@@ -186,7 +186,7 @@ def _searching(experiment: "Experiment", root: Path) -> dict[str, Any]:
         **_learning(experiment, root),
         "search": experiment.search,
         "data": divided,
-        "libraries": used,
+        "sampler": used,
     }
 
 
