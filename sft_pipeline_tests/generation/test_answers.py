@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -16,22 +14,7 @@ from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Sampling
 from sft_pipeline.generation.answers import FILE, check, generate
 from sft_pipeline.generation.engines import open_engine
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from sft_pipeline import artifacts
-from sft_pipeline.experiment import Experiment
-from sft_pipeline.generation.answers import generate
-from sft_pipeline.generation.engines import open_engine
-
-given = json.loads(Path(sys.argv[1]).read_text())
-experiment = Experiment.model_validate_json(given["experiment"])
-base = artifacts.ModelSnapshot.model_validate(given["base"])
-items = artifacts.InstructionDataset.model_validate(given["items"])
-with open_engine(experiment, base) as engine:
-    generate(experiment, "base", base, None, items, engine, Path(given["work"]), Path(given["out"]))
-"""
+from sft_pipeline_tests import forked
 
 
 def long(experiment, **changes):
@@ -86,20 +69,19 @@ def test_a_killed_generation_resumes_and_ends_with_the_same_bytes(run, experimen
     whole = run(experiment, tmp_path / "whole")
     for name in ("work", "out"):
         (tmp_path / name).mkdir()
-    given = {
-        name: {**a.model_dump(mode="json"), "root": str(a.root)}
-        for name, a in [("base", ending_base), ("items", items)]
-    }
-    given |= {"experiment": experiment.model_dump_json(), "work": str(tmp_path / "work"), "out": str(tmp_path / "out")}
-    (tmp_path / "given.json").write_text(json.dumps(given))
     file = tmp_path / "work" / FILE
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, tmp_path / "given.json"], stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 120
-        while not file.exists() or file.read_bytes().count(b"\n") < 3:
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and not any((tmp_path / "out").iterdir())
+
+    def work():
+        with open_engine(experiment, ending_base) as engine:
+            generate(experiment, "base", ending_base, None, items, engine, tmp_path / "work", tmp_path / "out")
+
+    process, deadline = forked.start(work, log=tmp_path / "log"), time.monotonic() + 120
+    while not file.exists() or file.read_bytes().count(b"\n") < 3:
+        assert process.is_alive() and time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not any((tmp_path / "out").iterdir())
     with open(file, "ab") as stream:  # what a kill in the middle of a write leaves
         stream.write(b'[{"text":"half')
 
