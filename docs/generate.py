@@ -234,7 +234,7 @@ def filters() -> str:
     lines = [
         "# Quality filters",
         "",
-        "In the order in which they name a row's fault: the first that matches drops the row, its reason names the others.",
+        "In the order in which they name a row's fault: the first that matches rejects the row, its reason names the others.",
         "The settings are fields of `data.quality` ([specification.md](specification.md)).",
     ]
     for name, (function, settings) in FILTERS.items():

@@ -103,7 +103,7 @@ class FilterOutcome(Frozen):
 
 
 class RejectedSample(Frozen):
-    """A dropped row for the report; the texts are cut."""
+    """A rejected row for the report; the texts are cut."""
 
     filter: str
     reason: str
@@ -165,7 +165,7 @@ class SourceFiles(Frozen):
 class InstructionDataset(Artifact):
     """Instruction rows in `rows.parquet` (schema: dataset/table.py) and, beside them, the rejected rows.
 
-    `rejected.parquet` holds every dropped row with the filter, the reason and the matched text. A raw dataset also
+    `rejected.parquet` holds every rejected row with the filter, the reason and the matched text. A raw dataset also
     carries its external inputs: `test.parquet` and `benchmarks/NAME.parquet`. A clean one carries
     `duplicates.parquet` (every cluster, and which member was kept and why), `manifest.json` and `report.html`.
     """

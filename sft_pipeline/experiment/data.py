@@ -117,8 +117,8 @@ class ExpectedData(Section):
 class TokenBounds(Section):
     """Lengths in tokens of the experiment's own tokenizer."""
 
-    least: int = Field(0, ge=0, description="Shorter texts are dropped.")
-    most: Positive | None = Field(None, description="Longer texts are dropped.")
+    least: int = Field(0, ge=0, description="Shorter texts are rejected.")
+    most: Positive | None = Field(None, description="Longer texts are rejected.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "TokenBounds":
@@ -149,8 +149,8 @@ class Toxicity(Section):
     labels: tuple[str, ...] = Field(
         (), description="Labels of the classifier that count; empty: all but a neutral one."
     )
-    max_score: Share = Field(0.5, description="Probability of a label above which a text is dropped.")
-    words: bool = Field(True, description="Also drop texts with a word of profanex's list of profanities.")
+    max_score: Share = Field(0.5, description="Probability of a label above which a text is rejected.")
+    words: bool = Field(True, description="Also reject texts with a word of profanex's list of profanities.")
 
 
 class Critic(Section):
@@ -193,7 +193,7 @@ class Quality(Section):
             "placeholder",
             "lorem ipsum",
         ),
-        description="Responses that consist of one of these (case, brackets and punctuation aside) are dropped.",
+        description="Responses that consist of one of these (case, brackets and punctuation aside) are rejected.",
     )
     delimiters: tuple[str, ...] = Field(
         ("###END###", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "[INST]", "[/INST]", "<s>", "</s>"),
@@ -203,15 +203,15 @@ class Quality(Section):
         ("Instruction:", "Question:", "Q:", "User:", "Assistant:", "Human:"),
         description="A later line of a response that starts with one of these goes on to a new prompt.",
     )
-    truncation: bool = Field(True, description="Drop responses that end in the middle of a sentence.")
+    truncation: bool = Field(True, description="Reject responses that end in the middle of a sentence.")
     broken_characters: bool = Field(
-        True, description="Drop rows with characters that were lost or decoded wrongly (U+FFFD, mojibake)."
+        True, description="Reject rows with characters that were lost or decoded wrongly (U+FFFD, mojibake)."
     )
-    link_input: bool = Field(False, description="Drop rows whose input is only a link, which no model can follow.")
-    repeats_instruction: bool = Field(True, description="Drop responses that only repeat the instruction.")
+    link_input: bool = Field(False, description="Reject rows whose input is only a link, which no model can follow.")
+    repeats_instruction: bool = Field(True, description="Reject responses that only repeat the instruction.")
     max_repeated_share: Share = Field(
         0.5,
-        description="Drop responses in which repeated 4-grams of words make up more than this share of the text (8- or 16-grams of characters where no spaces part the words).",
+        description="Reject responses in which repeated 4-grams of words make up more than this share of the text (8- or 16-grams of characters where no spaces part the words).",
     )
     scope: dict[str, str] = Field({}, description="Named regular expressions; a row that matches one is out of scope.")
     scope_types: tuple[str, ...] = Field((), description="Types that are in scope; empty: all.")
@@ -225,10 +225,10 @@ class Quality(Section):
         (), description="ISO 639-1 codes of the languages that are wanted (such as en); empty: all."
     )
     min_language_probability: Share = Field(
-        0.9, description="Probability of another language from which on a text is dropped; below it is undecided."
+        0.9, description="Probability of another language from which on a text is rejected; below it is undecided."
     )
-    personal_data: PersonalData | None = Field(None, description="Drop rows that hold personal data.")
-    toxicity: Toxicity | None = Field(None, description="Drop toxic rows.")
+    personal_data: PersonalData | None = Field(None, description="Reject rows that hold personal data.")
+    toxicity: Toxicity | None = Field(None, description="Reject toxic rows.")
     critics: Literal["accepted", "confident", "ignored"] = Field(
         "accepted",
         description="Verdicts of critics, where rows have them: keep what every critic accepts, what every critic "
@@ -262,7 +262,7 @@ class Duplicates(Section):
     permutations: Positive = Field(128, description="Permutations of the MinHash signatures.")
     drop: Literal["pair", "instruction"] = Field(
         "pair",
-        description="What must be near-duplicate for a row to be dropped: instruction and response together, or the "
+        description="What must be near-duplicate for a row to be rejected: instruction and response together, or the "
         "instruction alone. Near-duplicate instructions that stay never cross a split.",
     )
 

@@ -8,7 +8,7 @@ Row = Mapping[str, Any]
 
 
 class Hit(NamedTuple):
-    """Why a row is dropped, and the text that shows it."""
+    """Why a row is rejected, and the text that shows it."""
 
     reason: str
     matched: str

@@ -15,7 +15,7 @@ from sft_pipeline.experiment import Quality
 
 
 def token_bounds(quality: Quality) -> Filter:
-    """A filter that drops instructions and responses shorter or longer than the specification allows."""
+    """A filter that rejects instructions and responses shorter or longer than the specification allows."""
     bounds = {"instruction": quality.instruction_tokens, "response": quality.response_tokens}
 
     def check(row: Row) -> Hit | None:
@@ -33,7 +33,7 @@ def token_bounds(quality: Quality) -> Filter:
 
 
 def token_limit(limit: int) -> Filter:
-    """A filter that drops responses that were generated under `limit` tokens and cut by it: those of as many tokens."""
+    """A filter that rejects responses that were generated under `limit` tokens and cut by it: those of as many tokens."""
 
     def judged(rows: Sequence[Row]) -> list[Hit | None]:
         return [
@@ -57,7 +57,7 @@ def scope(row: Row, quality: Quality, _: Continuations) -> Hit | None:
 
 
 def critics(accept: Literal["accepted", "confident"]) -> Filter:
-    """A filter that drops rows that a critic rejects, or (confident) does not accept with confidence.
+    """A filter that rejects rows that a critic rejects, or (confident) does not accept with confidence.
 
     Raises:
         DataError: while judging, where a verdict lacks `is_good`, or `confident` where that decides.

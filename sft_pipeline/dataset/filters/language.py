@@ -41,14 +41,14 @@ _ASKS = re.compile(
 
 
 def language(wanted: Sequence[str], least: float) -> Filter:
-    """A filter that drops rows in another language; what is short, undecided, or hardly letters is kept.
+    """A filter that rejects rows in another language; what is short, undecided, or hardly letters is kept.
 
     The response alone is judged only where English is wanted: in instructions of other languages it is unknown
     whether they ask for a translation.
 
     Args:
         wanted: ISO 639 codes of the languages to keep.
-        least: probability of another language from which on a row is dropped.
+        least: probability of another language from which on a row is rejected.
 
     Raises:
         SpecificationError: a code that the model does not know.

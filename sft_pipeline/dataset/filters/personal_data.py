@@ -43,7 +43,7 @@ _SHORT_CARD = re.compile(r"(?:5[06-8]|6\d|06)\d{10,13}")
 
 
 def personal_data(settings: PersonalData) -> Filter:
-    """A filter that drops rows in which one of the entities is found with at least `min_score`.
+    """A filter that rejects rows in which one of the entities is found with at least `min_score`.
 
     E-mail addresses of the domains reserved for examples (RFC 2606) and IP addresses that are not global (private,
     loopback, masks; the registries of RFC 6890) are nobody's and do not count.

@@ -39,7 +39,7 @@ Find = Callable[[Sequence[str]], list[tuple[str, str] | None]]
 
 
 def toxicity(settings: Toxicity, root: Path) -> Filter:
-    """A filter that drops rows whose instruction or response is toxic; the words are looked for first.
+    """A filter that rejects rows whose instruction or response is toxic; the words are looked for first.
 
     Args:
         settings: what is wanted.
