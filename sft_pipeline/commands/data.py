@@ -15,6 +15,7 @@ import typer
 
 from sft_pipeline.artifacts import InstructionDataset, LeakageProof, ModelSnapshot, QualityManifest
 from sft_pipeline.commands.common import Out, progress_bar, shown, stored_name, user_errors
+from sft_pipeline.dataset import parallel
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.errors import DataError, PreconditionError, SpecificationError
 from sft_pipeline.experiment import Columns, Data, Experiment, FileData, FolderBase, HubData, Semantic
@@ -40,6 +41,16 @@ Encoding = Annotated[
     str | None, typer.Option(help="Encoding of text files, such as cp1252; detected where it is left out.")
 ]
 
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        envvar=parallel.VARIABLE,
+        help="How many processes work on the rows; default: all cores, fewer for few rows. The result is the same.",
+    ),
+]
+
 
 def clean(
     source: Annotated[
@@ -52,10 +63,12 @@ def clean(
     ] = None,
     columns: ColumnsOption = None,
     encoding: Encoding = None,
+    processes: Processes = None,
 ) -> None:
     """Read rows, filter them, remove duplicates, and judge the quality thresholds.
 
-    Rows that could not be read stand in unreadable.parquet, dropped ones in rejected.parquet, each with its reason.
+    Rows that could not be read stand in unreadable.parquet, others that were rejected in rejected.parquet, each with its
+    reason.
     """
     from sft_pipeline.dataset import cleaning
     from sft_pipeline.dataset import source as sources
@@ -73,6 +86,7 @@ def clean(
                 work,
                 max_unreadable_share=data.quality.max_unreadable_share,
                 progress=progress,
+                processes=processes,
             )
             sources.require_readable(raw)
             made = cleaning.clean(
@@ -83,6 +97,7 @@ def clean(
                 count_tokens=count_tokens,
                 criticise=criticise,
                 progress=progress,
+                processes=processes,
             )
     read = raw.rows + sum(raw.rejected.values())
     typer.echo(f"{read} rows read, {made.rows} kept → {shown(out / made.ROWS)}")
@@ -103,6 +118,7 @@ def split(
     spec: DataSpec = None,
     columns: ColumnsOption = None,
     encoding: Encoding = None,
+    processes: Processes = None,
 ) -> None:
     """Divide rows into train, dev and test so that nothing leaks; writes the proof with them.
 
@@ -117,11 +133,20 @@ def split(
         unreadable = data.quality.max_unreadable_share if spec else 0
         _require_complete(source)
         with _reading(out) as (folder, work), progress_bar() as progress:
-            rows, test, benchmarks = _rows_to_split(source, data, experiment, unreadable, work, progress)
+            rows, test, benchmarks = _rows_to_split(source, data, experiment, unreadable, work, progress, processes)
             outs = {name: folder / name for name in ("train", "dev", "test")}
             for path in outs.values():
                 path.mkdir()
-            made = divide(rows, data, outs, root=project_root(), test=test, benchmarks=benchmarks, progress=progress)
+            made = divide(
+                rows,
+                data,
+                outs,
+                root=project_root(),
+                test=test,
+                benchmarks=benchmarks,
+                progress=progress,
+                processes=processes,
+            )
             croissant.write(
                 folder,
                 source.stem,
@@ -212,7 +237,13 @@ def leakage(
 
 
 def _rows_to_split(
-    source: Path, data: Data, experiment: Experiment | None, unreadable: float, work: Path, progress: Progress
+    source: Path,
+    data: Data,
+    experiment: Experiment | None,
+    unreadable: float,
+    work: Path,
+    progress: Progress,
+    processes: int | None,
 ) -> tuple[InstructionDataset, Path | None, dict[str, Path]]:
     """The rows to divide, and the external inputs that the specification declares: a test file, benchmarks.
 
@@ -224,7 +255,8 @@ def _rows_to_split(
     external: dict[str, Any] = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
     external["held_out_items"] = held_out(experiment.evaluation.capabilities, project_root()) if experiment else {}
     if not _is_clean(source):
-        raw = sources.read(data.source, project_root(), work, max_unreadable_share=unreadable, **external)
+        how = {"max_unreadable_share": unreadable, "processes": processes}
+        raw = sources.read(data.source, project_root(), work, **how, **external)
         sources.require_readable(raw)
         return raw, raw.external_test, raw.benchmarks
     # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.

@@ -5,14 +5,19 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sft_pipeline.dataset.duplicates.arrays import blocks
 from sft_pipeline.provenance.hashing import hash_bytes
 
 ROW = pa.schema(
@@ -66,7 +71,11 @@ BENCHMARK = pa.schema(
 )
 
 BATCH = 8192
-"""Rows of a batch in memory and of a row group on disk."""
+"""Most rows of a batch in memory and of a row group on disk."""
+
+BATCH_BYTES = 8 << 20
+"""Most bytes of text of a batch, but for a single longer row: what is made of a batch in memory is some thirty times as
+much, and 8,192 rows of the greatest accepted length would be 8 GiB. Rows of up to a kibibyte fill a batch by their number."""
 
 MATCHED = 300
 """Characters of the matched text that are kept."""
@@ -86,9 +95,11 @@ def rejected_row(row: Mapping[str, Any], filter: str, reason: str, matched: str)
 
 
 class Writer:
-    """Writes rows one by one in row groups of `BATCH`; the same rows give the same bytes, however they come.
+    """Writes rows in row groups of `BATCH` rows and `BATCH_BYTES` at most; the same rows give the same bytes, however
+    they come.
 
     A context manager: the file is there, complete, when the block has ended without an error, and never a part of it.
+    One row group is encoded while the next one is made.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -97,37 +108,50 @@ class Writer:
             self._file = pq.ParquetWriter(self._partial, schema, compression="zstd")
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
+        self._characters = 0
         self._tables: list[pa.Table] = []
+        self._encoder = ThreadPoolExecutor(1, "encode")  # starts its thread with the first row group
+        self._encoding: Future[None] | None = None
         self.rows = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; fields that are missing are null."""
         self._rows.append(row)
+        self._characters += characters(row)
         self.rows += 1
-        if len(self._rows) == BATCH:
+        if len(self._rows) == BATCH or self._characters >= BATCH_BYTES:
             self._flush()
 
-    def add_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows as they stand in another file of the same columns."""
+    def add_table(self, rows: pa.Table) -> None:
+        """Append rows of the same columns."""
         self._flush_rows()
-        self._tables.append(pa.Table.from_batches([batch]).select(self._schema.names).cast(self._schema))
-        self.rows += len(batch)
-        if sum(map(len, self._tables)) >= BATCH:
+        self._tables.append(rows.select(self._schema.names).cast(self._schema))
+        self.rows += len(rows)
+        if sum(map(len, self._tables)) >= BATCH or sum(table.nbytes for table in self._tables) >= BATCH_BYTES:
             self._flush()
 
     def _flush_rows(self) -> None:
         if self._rows:
             self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows = []
+            self._rows, self._characters = [], 0
 
     def _flush(self, all_of_them: bool = False) -> None:
         self._flush_rows()
         rest = pa.concat_tables([self._schema.empty_table(), *self._tables]).combine_chunks()
-        while len(rest) >= BATCH or (all_of_them and len(rest)):
+        for part in blocks(_bytes(rest), BATCH_BYTES, BATCH):
+            if part.stop == len(rest) and part.stop - part.start < BATCH and not all_of_them:
+                self._tables = [rest.slice(part.start)]  # the next row may belong to it
+                return
+            self._wait()
+            group = rest.slice(part.start, part.stop - part.start)
+            self._encoding = self._encoder.submit(self._file.write_table, group)
+        self._tables = []
+
+    def _wait(self) -> None:
+        if self._encoding:
             with _named(self._path):
-                self._file.write_table(rest.slice(0, BATCH))
-            rest = rest.slice(BATCH)
-        self._tables = [rest]
+                self._encoding.result()
+        self._encoding = None
 
     def __enter__(self) -> "Writer":
         return self
@@ -136,6 +160,8 @@ class Writer:
         try:
             if kind is None:
                 self._flush(all_of_them=True)
+                self._wait()
+            self._encoder.shutdown()
             with _named(self._path):
                 self._file.close()
             if kind is None:
@@ -161,11 +187,40 @@ def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path
             writer.add(row)
 
 
-def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a Parquet file that `Writer` wrote, in lists of at most `BATCH`."""
+def characters(row: Mapping[str, Any]) -> int:
+    """Characters of the texts in a row."""
+    return sum(len(part) for part in row.values() if isinstance(part, str))
+
+
+def _bytes(rows: pa.Table) -> npt.NDArray[np.int64]:
+    """Bytes of the texts of each row."""
+    found = np.zeros(len(rows), np.int64)
+    for name in (field.name for field in rows.schema if field.type == pa.string()):
+        found += pc.binary_length(rows[name]).fill_null(0).to_numpy()
+    return found
+
+
+def group_count(path: Path) -> int:
+    """Row groups of a Parquet file: the batches in which it is read."""
+    return pq.read_metadata(path).num_row_groups
+
+
+def group_sizes(path: Path) -> list[int]:
+    """Rows of each of them."""
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
+def read_group(path: Path, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """One batch of a Parquet file that `Writer` wrote."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH, columns=list(columns) if columns else None):
-            yield batch.to_pylist()
+        return file.read_row_group(group, columns=list(columns) if columns else None)
+
+
+def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a Parquet file that `Writer` wrote, batch by batch."""
+    for group in range(group_count(path)):
+        yield read_group(path, group, columns).to_pylist()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -1,18 +1,20 @@
 """The pass that writes: what stays to rows.parquet, what goes to rejected.parquet, both in the order of the source."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.cleaning.clusters import COPY, KEPT, NAMES, Level, reason_against
+from sft_pipeline.dataset.cleaning.judging import FIELDS
 from sft_pipeline.dataset.cleaning.manifest import Lengths
-from sft_pipeline.dataset.filters import Row
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.experiment import Quality
 
@@ -31,7 +33,8 @@ class Written:
 
 
 def write_rows(
-    rows: Iterable[tuple[Row, Mapping[str, Any]]],
+    source: Path,
+    verdicts: Iterable[pa.RecordBatch],
     total: int,
     levels: Sequence[Level],
     quality: Quality,
@@ -41,8 +44,9 @@ def write_rows(
     """Write the rows that stay and those that go.
 
     Args:
-        rows: all raw rows in their order, each with its verdict.
-        total: how many.
+        source: all raw rows.
+        verdicts: of each of its batches those on the rows.
+        total: how many rows there are.
         levels: the duplicates among the rows that no filter matches.
         quality: for the count of delimiters in what stays.
         out: folder for the two files.
@@ -53,40 +57,55 @@ def write_rows(
     wanted = np.zeros(total, bool)
     wanted[of[outcome >= COPY]] = True
     kept: dict[int, dict[str, Any]] = {}
-    written = Written()
-    lengths: dict[str, list[int]] = defaultdict(list)
+    written, start = Written(), 0
     with (
         table.Writer(out / InstructionDataset.ROWS, table.ROW) as stays,
         table.Writer(out / InstructionDataset.REJECTED, table.REJECTED) as goes,
     ):
-        for position, (row, verdict) in enumerate(rows):
-            if verdict["filter"]:
-                goes.add(table.rejected_row(row, verdict["filter"], verdict["reason"], verdict["matched"]))
-                written.rejected[verdict["filter"]] += 1
-            elif outcome[position] >= COPY:
-                code, other = int(outcome[position]), kept[int(of[position])]
-                reason = reason_against(code, float(similarity[position]), other)
-                goes.add(table.rejected_row(row, NAMES[code], reason, other["instruction"]))
-                written.rejected[NAMES[code]] += 1
-            else:
-                stays.add({**row, "critics": verdict["critics"]})
-                written.types[row["type"]] += 1
-                written.delimiters += sum(
-                    marker in row["instruction"] or marker in row["response"] for marker in quality.delimiters
-                )
-                for name in LENGTHS:
-                    if verdict[name] is not None:
-                        lengths[name].append(verdict[name])
-                if wanted[position]:
-                    instruction = row["instruction"][: table.MATCHED]
-                    kept[position] = {**{f: row[f] for f in _NAMED}, "instruction": instruction}
-            if (position + 1) % table.BATCH == 0 or position + 1 == total:
-                progress("write", position + 1, total)
-                for name, values in lengths.items():
-                    written.lengths.add(name, values)
-                    values.clear()
+        for group, verdict in enumerate(verdicts):
+            rows = table.read_group(source, group)
+            here = slice(start, start + len(rows))
+            matches = verdict.column("filter").is_valid().to_numpy(zero_copy_only=False)
+            goes_here = np.flatnonzero(matches | (outcome[here] >= COPY))
+            stay = np.ones(len(rows), bool)
+            stay[goes_here] = False
+            staying, mask = (
+                rows.set_column(rows.schema.get_field_index("critics"), "critics", verdict["critics"]),
+                pa.array(stay),
+            )
+            staying = staying.filter(mask)
+            stays.add_table(staying)
+            _count(written, staying, verdict.filter(mask), quality)
+            needed = np.flatnonzero(wanted[here] & stay)
+            for position, row in zip((start + needed).tolist(), rows.take(needed).to_pylist()):
+                instruction = row["instruction"][: table.MATCHED]
+                kept[position] = {**{f: row[f] for f in _NAMED}, "instruction": instruction}
+            going = zip(goes_here.tolist(), rows.take(goes_here).to_pylist(), verdict.take(goes_here).to_pylist())
+            for index, row, judged in going:
+                position = start + index
+                if name := judged["filter"]:
+                    reason, matched = judged["reason"], judged["matched"]
+                else:
+                    code, other = int(outcome[position]), kept[int(of[position])]
+                    name, matched = NAMES[code], other["instruction"]
+                    reason = reason_against(code, float(similarity[position]), other)
+                goes.add(table.rejected_row(row, name, reason, matched))
+                written.rejected[name] += 1
+            start += len(rows)
+            progress("write", start, total)
     written.rows = stays.rows
     return written
+
+
+def _count(written: Written, rows: pa.Table, verdicts: pa.RecordBatch, quality: Quality) -> None:
+    """Add rows that stay to the figures."""
+    written.types.update(rows["type"].to_pylist())
+    for marker in quality.delimiters:
+        found = (pc.match_substring(rows[field], marker) for field in FIELDS)
+        written.delimiters += pc.sum(pc.or_(*found)).as_py() or 0
+    for name in LENGTHS:
+        if lengths := verdicts.column(name).drop_null().to_pylist():
+            written.lengths.add(name, lengths)
 
 
 _NAMED = ("id", "source_file", "source_row")

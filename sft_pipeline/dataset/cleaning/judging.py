@@ -2,14 +2,22 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from sft_pipeline.dataset import table
+from sft_pipeline.dataset import filters, table
+from sft_pipeline.dataset.cleaning.fingerprints import Print, fingerprint
+from sft_pipeline.dataset.duplicates.arrays import Positions
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shingles import word_hashes
 from sft_pipeline.dataset.filters import Filter, Hit, Row
+from sft_pipeline.experiment import Data
 from sft_pipeline.provenance.hashing import canonical_json
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -18,7 +26,7 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 Criticise = Callable[[Sequence[Row]], list[dict[str, dict[str, Any]]]]
 """For each row the verdict of each critic."""
 
-_FIELDS = ("instruction", "response")
+FIELDS = ("instruction", "response")
 
 _VERDICT = pa.schema(
     [
@@ -26,85 +34,153 @@ _VERDICT = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("matched", pa.string()),
         pa.field("critics", pa.string()),
-        *(pa.field(f"{field}_{unit}", pa.int64()) for unit in ("words", "tokens") for field in _FIELDS),
+        *(pa.field(f"{field}_{unit}", pa.int64()) for unit in ("words", "tokens") for field in FIELDS),
     ]
 )
 
 
+class Batch(NamedTuple):
+    """A batch of raw rows, by its number, with what the experiment's models say about it."""
+
+    group: int
+    tokens: tuple[list[int], list[int]] | None
+    """Of instructions and responses; None without a tokenizer."""
+    critics: list[str | None] | None
+    """The verdicts of the rows; None: those that they carry."""
+
+
+class Judged(NamedTuple):
+    """What was found of a batch."""
+
+    verdicts: pa.Table
+    matched: Counter[str]
+    dropped: Counter[str]
+    judged: Counter[str]
+    accepted: Counter[str]
+    passed: Positions
+    """The rows of the batch that no filter matches."""
+    print: Print
+    """Theirs."""
+
+
+@dataclass
+class Judge:
+    """Applies the filters to batches, in whichever process."""
+
+    source: Path
+    data: Data
+    root: Path
+    continuations: filters.Continuations
+    shared: SharedText
+
+    @cached_property
+    def active(self) -> dict[str, Filter]:
+        """The filters by name; each process loads its own."""
+        return filters.active_filters(self.data.quality, self.continuations, self.root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "active"}
+
+    def judge(self, batch: Batch) -> Judged:
+        """The verdicts on a batch, and the fingerprints of the rows that pass."""
+        rows = table.read_group(self.source, batch.group).to_pylist()
+        words = word_hashes([row[field] for row in rows for field in FIELDS])
+        counts = np.diff(words.bounds).reshape(-1, 2)
+        tokens = batch.tokens or ([None] * len(rows),) * 2
+        for row, *lengths in zip(rows, *counts.T.tolist(), *tokens, strict=True):
+            row |= zip((f"{field}_{unit}" for unit in ("words", "tokens") for field in FIELDS), lengths)
+        for row, critics in zip(rows, batch.critics or ()):
+            row["critics"] = critics
+        found: list[list[tuple[str, Hit]]] = [[] for _ in rows]
+        for name, check in self.active.items():
+            for hits, hit in zip(found, check(rows), strict=True):
+                if hit is not None:
+                    hits.append((name, hit))
+        matched, dropped = Counter(name for hits in found for name, _ in hits), Counter[str]()
+        for row, hits in zip(rows, found):
+            if hits:
+                (name, hit), *others = hits
+                dropped[name] += 1
+                also = f" (also: {', '.join(other for other, _ in others)})" if others else ""
+                row |= {"filter": name, "reason": hit.reason + also, "matched": hit.matched[: table.MATCHED]}
+        passed = [i for i, hits in enumerate(found) if not hits]
+        return Judged(
+            pa.table([[row.get(name) for row in rows] for name in _VERDICT.names], schema=_VERDICT),
+            matched,
+            dropped,
+            *_acceptance(rows),
+            np.array(passed, np.int64),
+            fingerprint([rows[i] for i in passed], words.take_pairs(passed), self.data.duplicates, self.shared),
+        )
+
+
+def judge(batch: Batch, by: Judge) -> Judged:
+    """The same as a function, for `Workers.map`."""
+    return by.judge(batch)
+
+
+def asked(source: Path, count_tokens: CountTokens | None, criticise: Criticise | None) -> Iterator[Batch]:
+    """The batches of `source`; tokenizer and critic stay in this process, and use its cores by themselves."""
+    for group in range(table.group_count(source)):
+        tokens, verdicts = None, None
+        if count_tokens or criticise:
+            rows = table.read_group(source, group).to_pylist()
+        if count_tokens:
+            instructions, responses = (count_tokens([row[field] for row in rows]) for field in FIELDS)
+            tokens = instructions, responses
+        if criticise:
+            verdicts = [row["critics"] for row in rows]
+            unjudged = [i for i, given in enumerate(verdicts) if given is None]
+            for i, made in zip(unjudged, criticise([rows[i] for i in unjudged]) if unjudged else (), strict=True):
+                verdicts[i] = canonical_json(made)
+        yield Batch(group, tokens, verdicts)
+
+
+def _acceptance(rows: Sequence[Row]) -> tuple[Counter[str], Counter[str]]:
+    """How often each critic judged, and accepted."""
+    judged, accepted = Counter[str](), Counter[str]()
+    for critics in filter(None, (row["critics"] for row in rows)):
+        for critic, verdict in json.loads(critics).items():
+            judged[critic] += 1
+            accepted[critic] += verdict.get("is_good") is True
+    return judged, accepted
+
+
 class Judging:
-    """Judges rows batch by batch and keeps the verdicts in a file, a row for each: memory does not grow with them.
+    """The verdicts on all rows, batch by batch in a file: memory does not grow with them.
 
     A context manager; `verdicts` can be read when the block has ended.
     """
 
-    def __init__(self, file: Path, count_tokens: CountTokens | None, criticise: Criticise | None) -> None:
-        self.matched: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
-        self._judged: Counter[str] = Counter()
-        self._accepted: Counter[str] = Counter()
+    def __init__(self, file: Path) -> None:
+        self.matched, self.dropped = Counter[str](), Counter[str]()
+        self._judged, self._accepted = Counter[str](), Counter[str]()
         self._file = file
-        self._count_tokens = count_tokens
-        self._criticise = criticise
-        self._writer = table.Writer(file, _VERDICT)
+        self._writer = pa.ipc.new_file(str(file), _VERDICT)
 
     def __enter__(self) -> "Judging":
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._writer.__exit__(*exception)
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether there is a tokenizer."""
-        return self._count_tokens is not None
-
-    def judge(
-        self, rows: list[dict[str, Any]], word_counts: Sequence[tuple[int, int]], active: Mapping[str, Filter]
-    ) -> list[int]:
-        """Judge a batch, whose instructions and responses have so many words.
-
-        The rows get their numbers of tokens, and those without a verdict of critics get one, if there is a critic.
-
-        Returns:
-            Indices of the rows that no filter matches.
-        """
-        self._measure(rows, word_counts)
-        self._ask_critics(rows)
-        hits: list[list[tuple[str, Hit]]] = [[] for _ in rows]
-        for name, check in active.items():
-            for found, hit in zip(hits, check(rows), strict=True):
-                if hit is not None:
-                    found.append((name, hit))
-        for row, found in zip(rows, hits):
-            self.matched.update(name for name, _ in found)
-            if found:
-                (name, hit), *others = found
-                self.dropped[name] += 1
-                also = f" (also: {', '.join(other for other, _ in others)})" if others else ""
-                row = {**row, "filter": name, "reason": hit.reason + also, "matched": hit.matched[: table.MATCHED]}
-            self._writer.add({name: row.get(name) for name in _VERDICT.names})
-        return [i for i, found in enumerate(hits) if not found]
+    def add(self, found: Judged) -> None:
+        """Take in what was found of the next batch."""
+        self._writer.write_table(found.verdicts)
+        for mine, more in (
+            (self.matched, found.matched),
+            (self.dropped, found.dropped),
+            (self._judged, found.judged),
+            (self._accepted, found.accepted),
+        ):
+            mine.update(more)
 
     def acceptance(self) -> dict[str, float]:
         """Share that each critic accepted of the raw rows that carry its verdict."""
         return {critic: self._accepted[critic] / count for critic, count in sorted(self._judged.items())}
 
-    def verdicts(self) -> Iterator[dict[str, Any]]:
-        """For each row in order: filter, reason and matched text, critics' verdicts, numbers of words and tokens."""
-        return (verdict for batch in table.batches(self._file) for verdict in batch)
-
-    def _measure(self, rows: list[dict[str, Any]], word_counts: Sequence[tuple[int, int]]) -> None:
-        for field, counts in zip(_FIELDS, zip(*word_counts)):
-            tokens = self._count_tokens([row[field] for row in rows]) if self._count_tokens else [None] * len(rows)
-            for row, count, tokens_of in zip(rows, counts, tokens, strict=True):
-                row |= {f"{field}_words": count, f"{field}_tokens": tokens_of}
-
-    def _ask_critics(self, rows: list[dict[str, Any]]) -> None:
-        unjudged = [row for row in rows if row["critics"] is None]
-        if self._criticise and unjudged:
-            for row, verdicts in zip(unjudged, self._criticise(unjudged), strict=True):
-                row["critics"] = canonical_json(verdicts)
-        for critics in filter(None, (row["critics"] for row in rows)):
-            for critic, verdict in json.loads(critics).items():
-                self._judged[critic] += 1
-                self._accepted[critic] += verdict.get("is_good") is True
+    def verdicts(self) -> Iterator[pa.RecordBatch]:
+        """For each batch in order, of each row: filter, reason and matched text, critics' verdicts, numbers of words and tokens."""
+        with pa.OSFile(str(self._file)) as file:
+            reader = pa.ipc.open_file(file)
+            yield from (reader.get_batch(number) for number in range(reader.num_record_batches))

@@ -9,11 +9,22 @@ What is together already needs no further comparison, so a component of a hundre
 as many texts that are alike in nothing.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from sft_pipeline.dataset.duplicates import minhash, prefix
-from sft_pipeline.dataset.duplicates.arrays import PAIRS, Pairs, Positions, blocks, group_starts, pairs_with, ranges
+from sft_pipeline.dataset.duplicates.arrays import (
+    PAIRS,
+    Pairs,
+    Positions,
+    blocks,
+    first_equal,
+    group_starts,
+    pairs_with,
+    ranges,
+)
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, jaccards
 from sft_pipeline.dataset.duplicates.union_find import Components
 from sft_pipeline.experiment import Duplicates
@@ -31,29 +42,42 @@ Edges = tuple[Positions, Positions, npt.NDArray[np.float64]]
 """Pairs (earlier, later) with their similarities."""
 
 
-def unite_near(sets: ShingleSets, duplicates: Duplicates, united: Components) -> Positions:
-    """Unite the near-duplicates; returns for each set the position of the first set that is equal to it."""
-    first = sets.first_equal()
+class Prepared(NamedTuple):
+    """Sets with what their comparison needs."""
+
+    sets: ShingleSets
+    """Those that cannot be near-duplicates of any other may be empty."""
+    first: Positions
+    """For each set the position of the first set that is equal to it."""
+    buckets: minhash.Buckets
+    """Of the sets that are the first of their kind, by their number among these."""
+
+
+def prepare(sets: ShingleSets, duplicates: Duplicates) -> Prepared:
+    """The sets, made ready."""
+    first = first_equal(*sets.digests().T)
+    distinct = sets.take(np.flatnonzero(first == np.arange(len(sets))))
+    return Prepared(sets, first, minhash.Buckets(len(distinct), minhash.band_keys(distinct, duplicates).T))
+
+
+def unite_near(prepared: Prepared, duplicates: Duplicates, united: Components) -> None:
+    """Unite the near-duplicates."""
+    sets, first, buckets = prepared
     united.unite_pairs(np.arange(len(sets)), first)
     distinct = np.flatnonzero(first == np.arange(len(sets)))
-    some = sets.take(distinct)
-    keys = minhash.band_keys(some, duplicates)
-    is_crowded = minhash.crowded(keys)
-    for i, j in minhash.small_buckets(keys, is_crowded):
+    is_crowded = buckets.crowded()
+    for i, j in buckets.small(is_crowded):
         _unite_similar(sets, distinct[i], distinct[j], duplicates.threshold, united)
-    crowd = np.flatnonzero(is_crowded)
-    del keys
-    entries, rows = prefix.prefixes(some.take(crowd), duplicates.threshold), distinct[crowd]
-    del some
+    crowd = distinct[is_crowded]
+    entries = prefix.prefixes(sets.take(crowd), duplicates.threshold)
     for left, right in prefix.meetings(entries, duplicates.threshold):
         bulk = (left.end - left.start) * (right.end - right.start) <= BULK
         for i, j in prefix.products(entries, left.where(bulk), right.where(bulk)):
-            _unite_similar(sets, rows[i], rows[j], duplicates.threshold, united)
+            _unite_similar(sets, crowd[i], crowd[j], duplicates.threshold, united)
         for meeting in np.flatnonzero(~bulk):
-            here = rows[entries.row[left.start[meeting] : left.end[meeting]]]
-            there = rows[entries.row[right.start[meeting] : right.end[meeting]]]
+            here = crowd[entries.row[left.start[meeting] : left.end[meeting]]]
+            there = crowd[entries.row[right.start[meeting] : right.end[meeting]]]
             _unite_all(sets, here, there, duplicates.threshold, united)
-    return first
 
 
 def _unite_all(sets: ShingleSets, here: Positions, there: Positions, threshold: float, united: Components) -> None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from sft_pipeline.dataset.duplicates import prefix
 from sft_pipeline.dataset.duplicates.arrays import PAIRS, Positions, blocks, ranges
-from sft_pipeline.dataset.duplicates.near import by_size, inside, similar, unite_near
+from sft_pipeline.dataset.duplicates.near import Prepared, by_size, inside, prepare, similar, unite_near
 from sft_pipeline.dataset.duplicates.prefix import least_overlap, prefixes
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, jaccards, shingle_sets
 from sft_pipeline.dataset.duplicates.union_find import Components
@@ -17,21 +17,22 @@ from sft_pipeline.experiment import Duplicates
 __all__ = ["Components", "Copies", "components", "copies", "near_pairs"]
 
 
-def components(sets: ShingleSets, groups: Sequence[str | None], duplicates: Duplicates) -> Components:
+def components(sets: ShingleSets | Prepared, groups: Sequence[str | None], duplicates: Duplicates) -> Components:
     """Connected components of the near-duplicate graph, with the texts of equal group united as well."""
-    united = Components(len(sets))
+    prepared = sets if isinstance(sets, Prepared) else prepare(sets, duplicates)
+    united = Components(len(prepared.first))
     first_of_group: dict[str, int] = {}
     for position, group in enumerate(groups):
         if group is not None:
             united.unite(position, first_of_group.setdefault(group, position))
-    unite_near(sets, duplicates, united)
+    unite_near(prepared, duplicates, united)
     return united
 
 
 def near_pairs(texts: Sequence[str], duplicates: Duplicates) -> Iterator[tuple[int, int, float]]:
     """All near-duplicate pairs (earlier position, later position, similarity), in ascending order."""
     sets, united = shingle_sets(texts, duplicates.ngram), Components(len(texts))
-    unite_near(sets, duplicates, united)
+    unite_near(prepare(sets, duplicates), duplicates, united)
     labels = united.labels(np.arange(len(sets)))
     small, large = by_size(labels)
     found = [inside(sets, small, labels[small], duplicates.threshold)]
@@ -52,7 +53,7 @@ class Copies(NamedTuple):
     component: Positions  # the smallest position of its component of the near-duplicate graph
 
 
-def copies(sets: ShingleSets, duplicates: Duplicates, keys: Positions | None = None) -> Copies:
+def copies(prepared: Prepared, duplicates: Duplicates, keys: Positions | None = None) -> Copies:
     """Which texts to drop so that no two near-duplicates stay, and no two with the same key.
 
     The texts are gone through in their order. One whose key a kept text has goes; one that is a near-duplicate of a
@@ -60,14 +61,15 @@ def copies(sets: ShingleSets, duplicates: Duplicates, keys: Positions | None = N
     of the most similar of the kept ones before it (the earliest among equals).
 
     Args:
-        sets: the shingle sets of the texts, in the order of the texts.
+        prepared: the shingle sets of the texts, in the order of the texts.
         duplicates: threshold and parameters of the LSH.
         keys: a number below the number of texts for each; None: all different.
     """
+    sets, first, _ = prepared
     every = np.arange(len(sets))
     keys = every if keys is None else keys
     united = Components(len(sets))
-    first = unite_near(sets, duplicates, united)
+    unite_near(prepared, duplicates, united)
     labels = united.labels(every)
     distinct = np.flatnonzero(first == every)
     small, large = (distinct[part] for part in by_size(labels[distinct]))

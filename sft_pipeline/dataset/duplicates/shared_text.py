@@ -8,7 +8,8 @@ near-duplicates, or hide that a question is a copy. It is recognised by lines: t
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heappush, heapreplace
+from hashlib import blake2b
+from heapq import heapify, heappush, heapreplace, nlargest
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 from zlib import crc32
@@ -16,8 +17,8 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, bounds_of, group_starts
-from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, joined, sets_of_words
+from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts
+from sft_pipeline.dataset.duplicates.shingles import Words
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.provenance.hashing import hash_bytes
 
@@ -25,8 +26,8 @@ MANY = 5
 """Different texts that share lines before these count as shared. Fewer may well be about the same thing."""
 
 
-SAMPLE = 2000
-"""Texts, drawn by hash, in which the frames inside of lines are looked for."""
+SAMPLE, SAMPLED = 2000, 20_000
+"""Texts, drawn by hash, in which the frames inside of lines are looked for, and the characters of the longest of them."""
 
 
 class Own(NamedTuple):
@@ -62,20 +63,35 @@ class SharedText:
         """Take in more texts; the same text counts once, however often it comes."""
         found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
         for text in texts:
-            entry = -crc32(text.encode("utf-8", "surrogatepass")), text
-            if len(self._sample) < SAMPLE:
-                heappush(self._sample, entry)
-            elif entry > self._sample[0]:
-                heapreplace(self._sample, entry)
+            if len(text) <= SAMPLED:
+                entry = -crc32(text.encode("utf-8", "surrogatepass")), text
+                if len(self._sample) < SAMPLE:
+                    heappush(self._sample, entry)
+                elif entry > self._sample[0]:
+                    heapreplace(self._sample, entry)
             if "\n" not in text:
                 continue
-            lines = list(map(normalise, text.splitlines()))
+            lines = list(map(_line, text.splitlines()))
             whole = hash(tuple(lines))
             for pairs, ordered in zip(found, (lines, lines[::-1])):
                 pairs += ((end, whole) for end in _ends(ordered))
         for kept, pairs in zip(self._ends, found):
             kept.append(np.array(pairs, np.int64).reshape(-1, 2))
         self._known = self._lines = None
+
+    def merge(self, other: "SharedText") -> None:
+        """Take in what another one has learned from other texts."""
+        for kept, more in zip(self._ends, other._ends):
+            kept += more
+        self._sample = nlargest(SAMPLE, self._sample + other._sample)
+        heapify(self._sample)
+        self._known = self._lines = None
+
+    def ready(self) -> "SharedText":
+        """The same without what it was learned from, to be sent to other processes."""
+        self._shared()
+        self._ends = ([], [])
+        return self
 
     def is_frame(self, before: str, after: str) -> bool:
         """Whether many lines begin with the text `before` and many end with `after`, one of which may be empty.
@@ -98,9 +114,9 @@ class SharedText:
         if not leading and not trailing:
             return None
         written = text.splitlines()
-        if _end(0, normalise(written[0])) not in leading and _end(0, normalise(written[-1])) not in trailing:
+        if _end(0, _line(written[0])) not in leading and _end(0, _line(written[-1])) not in trailing:
             return None
-        lines = list(map(normalise, written))
+        lines = list(map(_line, written))
         begin = _longest(lines, leading)
         rest = lines[begin:]
         end = len(lines) - min(_longest(lines[::-1], trailing), _room(rest[::-1]))
@@ -130,37 +146,28 @@ class OwnWords(NamedTuple):
     """Words that each shares with the others of its family."""
 
 
-def gathered(parts: Sequence[OwnWords]) -> OwnWords:
-    """All parts as one, with the positions as they are."""
-    counts = [np.diff(part.words.bounds) for part in parts]
-    hashes = np.concatenate([np.zeros(0, np.uint64), *(part.words.hashes for part in parts)])
-    at, family, own, shared = (
-        np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
-        for name in ("at", "family", "own", "shared")
-    )
-    return OwnWords(at, family, Words(hashes, bounds_of(np.concatenate([np.zeros(0, np.int64), *counts]))), own, shared)
-
-
-def comparable(whole: ShingleSets, own: OwnWords, ngram: int) -> tuple[ShingleSets, npt.NDArray[np.bool_]]:
-    """The sets by which near-duplicates are found, and which of `own` were taken without what they share.
+def long_shared(family: Positions, own: Positions, shared: Positions) -> npt.NDArray[np.bool_]:
+    """Which of some texts are compared without what they share.
 
     A shared text is left out where it is longer than what half of its texts add to it: there it would decide alone. Texts
     that share different texts are different ones then. A shorter one stays, for it cannot make texts near-duplicates
     whose own parts have little in common.
+
+    Args:
+        family: what each shares, as in `OwnWords`.
+        own: words of its own.
+        shared: words that it shares.
     """
-    family, number = np.unique(own.family, return_inverse=True)
-    long = np.array(
-        [np.median(own.own[number == k]) <= np.median(own.shared[number == k]) for k in range(len(family))], bool
-    )
-    out = long[number] if len(family) else np.zeros(0, bool)
-    chosen = np.flatnonzero(out)
-    parts = [whole]
-    for start in range(0, len(chosen), 8192):
-        some = chosen[start : start + 8192]
-        parts.append(sets_of_words(own.words.take(some).apart(own.family[some]), ngram))
-    use = np.arange(len(whole))
-    use[own.at[chosen]] = len(whole) + np.arange(len(chosen))
-    return joined(parts).take(use) if len(chosen) else whole, out
+    _, number = np.unique(family, return_inverse=True)
+    return (_medians(number, own) <= _medians(number, shared))[number]
+
+
+def _medians(group: Positions, values: Positions) -> npt.NDArray[np.float64]:
+    """The median of the values of each group 0, 1, …"""
+    ordered = values[np.lexsort((values, group))]
+    ends = np.cumsum(np.bincount(group))
+    starts = np.r_[0, ends[:-1]].astype(np.int64) if len(ends) else ends
+    return (ordered[(starts + ends - 1) // 2] + ordered[(starts + ends) // 2]) / 2
 
 
 def describe(texts: Mapping[str, int], what: str = "rows") -> list[str]:
@@ -181,22 +188,28 @@ def _is_beginning(lines: Sequence[str], start: str) -> bool:
     return not start or (last < len(lines) and lines[last].startswith(start))
 
 
-def _room(lines: Sequence[str]) -> int:
+def _line(written: str) -> int:
+    """A number for a line in its normal form, the same in every process; 0 for a blank one."""
+    normal = normalise(written)
+    return int.from_bytes(blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest()) if normal else 0
+
+
+def _room(lines: Sequence[int]) -> int:
     """How many leading lines may go so that a line that is not blank stays."""
     return max((at for at, line in enumerate(lines) if line), default=0)
 
 
-def _end(before: int, line: str) -> int:
+def _end(before: int, line: int) -> int:
     """A hash of the lines up to `line`, where `before` is that of those before it (0: none)."""
     return hash((before, line))
 
 
-def _ends(lines: Sequence[str]) -> list[int]:
+def _ends(lines: Sequence[int]) -> list[int]:
     """A hash of the first line, of the first two, …, as long as something stays."""
     return list(accumulate(lines[: _room(lines)], _end, initial=0))[1:]
 
 
-def _longest(lines: Sequence[str], shared: frozenset[int]) -> int:
+def _longest(lines: Sequence[int], shared: frozenset[int]) -> int:
     """The number of leading lines that many share; the more lines, the fewer share them."""
     return sum(1 for _ in takewhile(shared.__contains__, _ends(lines)))
 

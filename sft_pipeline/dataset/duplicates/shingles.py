@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, blocks, bounds_of, first_equal, group_starts, ranges
+from sft_pipeline.dataset.duplicates.arrays import Positions, blocks, bounds_of, group_starts, ranges
 from sft_pipeline.dataset.text import ASCII_WORDS, normalise, words
 
 Hashes = npt.NDArray[np.uint64]
@@ -56,17 +56,11 @@ class ShingleSets:
         """The same sets with other hashes, so that sets of different parts have nothing in common; not in order."""
         return ShingleSets(self.hashes ^ _mix(np.repeat(part.astype(np.uint64), self.sizes)), self.bounds)
 
-    def first_equal(self) -> Positions:
-        """For each set the position of the first set that is equal to it."""
-        if not len(self):
-            return np.zeros(0, np.int64)
-        # Two sums of hashes mixed in two ways are a key of 128 bits.
-        return first_equal(
-            *(
-                np.add.reduceat(_mix(self.hashes ^ np.uint64(salt)), self.bounds[:-1])
-                for salt in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
-            )
-        )
+    def digests(self) -> Hashes:
+        """For each set two sums of its hashes, mixed in two ways: a key of 128 bits, equal for equal sets."""
+        salts = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F) if len(self) else ()
+        found = [np.add.reduceat(_mix(self.hashes ^ np.uint64(salt)), self.bounds[:-1]) for salt in salts]
+        return np.stack(found, axis=1) if found else np.zeros((0, 2), np.uint64)
 
 
 @dataclass

@@ -120,6 +120,19 @@ class Continuations:
             elif rank > sample[0][0]:
                 heapq.heapreplace(sample, (rank, beginning))
 
+    def merge(self, other: "Continuations") -> None:
+        """Take in what another one has learned from other rows."""
+        self._texts, self._limits = {}, {}
+        self._rows.update(other._rows)
+        self._closed.update(other._closed)
+        for mine, theirs in ((self._lengths, other._lengths), (self._unfinished, other._unfinished)):
+            for type, counts in theirs.items():
+                mine[type].update(counts)
+        for type, sample in other._samples.items():
+            both = self._samples[type] + sample
+            self._samples[type] = heapq.nlargest(self.SAMPLE, both) if len(both) > self.SAMPLE else both
+            heapq.heapify(self._samples[type])
+
     def in_sentences(self, type: str) -> bool:
         """Whether the responses of a type usually end with a punctuation mark, so that a bare word is none of them."""
         return self._rows[type] > 0 and self._closed[type] >= self.CLOSED * self._rows[type]

@@ -33,6 +33,22 @@ class Leak(NamedTuple):
     matched: str
 
 
+class Holding(NamedTuple):
+    """A row that holds n-grams of held-out rows."""
+
+    position: int
+    grams: frozenset[int]
+    text: str
+    id: str
+
+
+class Looked(NamedTuple):
+    """What was found in some rows: leaks by position, and rows that may leak together with others."""
+
+    leaks: dict[int, Leak]
+    holding: list[Holding]
+
+
 class LeakSearch:
     """Rows of a stream that leak into held-out rows, by position in the stream; `found` has the reasons.
 
@@ -63,10 +79,11 @@ class LeakSearch:
         self._holders: dict[int, list[int]] = defaultdict(list)
         self._same: dict[frozenset[int], frozenset[int]] = {}
 
-    def add(self, start: int, batch: Batch, wanted: npt.NDArray[np.bool_] | None = None) -> None:
-        """Look at the wanted ones of the next rows of the stream, of which the first has the position `start`."""
+    def look(self, start: int, batch: Batch, wanted: npt.NDArray[np.bool_]) -> Looked:
+        """What is found among the wanted ones of some rows of the stream, of which the first has the position `start`."""
         index, rows = self._index, batch.rows
-        here = frozenset((np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted)).tolist())
+        here = frozenset(np.flatnonzero(wanted).tolist())
+        leaks: dict[int, Leak] = {}
         best: dict[int, tuple[bool, float, int]] = {}
         for near in index.near(batch):
             for row, held, similarity, exact in zip(*(column.tolist() for column in near)):
@@ -77,31 +94,40 @@ class LeakSearch:
                 if row not in best or key > best[row]:
                     best[row] = key
         for row, (exact, similarity, held) in best.items():
-            self._leak(start + row, batch.texts[row], "exact" if exact else "near", similarity, -held)
+            leaks[start + row] = self._leak(batch.texts[row], "exact" if exact else "near", similarity, -held)
         if index.groups:
             for row in sorted(here - best.keys()):
                 one = rows[row]
                 if one["group"] in index.groups:
-                    self._leak(start + row, one["instruction"], "group", 1.0, index.groups[one["group"]][0])
+                    leaks[start + row] = self._leak(one["instruction"], "group", 1.0, index.groups[one["group"]][0])
+        found: dict[int, list[int]] = defaultdict(list)
         if self._data.leakage.max_contained_share < 1:
-            found: dict[int, list[int]] = defaultdict(list)
             for hits in index.grams.hits(batch.words, batch.asked):
                 for row, gram in zip(hits.text.tolist(), hits.gram.tolist()):
                     if row in here:
                         found[row].append(gram)
-            for row, held_grams in found.items():
-                # Rows of one template hold the same n-grams: one set for all of them saves memory.
-                grams = self._same.setdefault(frozenset(held_grams), frozenset(held_grams))
-                self._holding[start + row] = grams, training_text(rows[row]), rows[row]["id"]
-                for gram in grams:
-                    self._holders[gram].append(start + row)
         semantic = self._data.leakage.semantic
         if semantic and index.vectors is not None and len(batch):
             for row, line in enumerate(index.cosines(batch)):
                 held, position = int(line.argmax()), start + row
                 above = line[held] >= semantic.threshold
-                if above and row in here and position not in self._leaks:
-                    self._leak(position, batch.texts[row], "semantic", float(line[held]), held)
+                if above and row in here and position not in leaks:
+                    leaks[position] = self._leak(batch.texts[row], "semantic", float(line[held]), held)
+        holding = [
+            Holding(start + row, frozenset(grams), training_text(rows[row]), rows[row]["id"])
+            for row, grams in found.items()
+        ]
+        return Looked(leaks, holding)
+
+    def take(self, looked: Looked) -> None:
+        """Take in what `look` has found, in whichever process."""
+        self._leaks |= looked.leaks
+        for position, held_grams, text, id in looked.holding:
+            # Rows of one template hold the same n-grams: one set for all of them saves memory.
+            grams = self._same.setdefault(held_grams, held_grams)
+            self._holding[position] = grams, text, id
+            for gram in grams:
+                self._holders[gram].append(position)
 
     def found(self, removed: Collection[int] = ()) -> dict[int, Leak]:
         """The leaking rows seen so far, but for those that are removed already.
@@ -123,12 +149,12 @@ class LeakSearch:
                 if sum(count > 0 for count in left.values()) <= limit * len(wanted):
                     break
                 grams, text, _ = self._holding[position]
-                self._leak(position, text, "contained", counts[position] / len(wanted), held)
+                self._leaks[position] = self._leak(text, "contained", counts[position] / len(wanted), held)
                 for gram in grams & left.keys():
                     left[gram] -= 1
         return {position: leak for position, leak in self._leaks.items() if position not in removed}
 
-    def _leak(self, position: int, text: str, tier: str, similarity: float, held: int) -> None:
+    def _leak(self, text: str, tier: str, similarity: float, held: int) -> Leak:
         row, held_text = self._index.rows[held], self._index.texts[held]
         reason = f"{tier}: {TIERS[tier]} the {self.side} row {row['id']} (similarity {similarity:.4f})"
-        self._leaks[position] = Leak(reason, longest_common_run(text, held_text) or held_text)
+        return Leak(reason, longest_common_run(text, held_text) or held_text)

@@ -26,12 +26,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest, nsmallest
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
-from sft_pipeline.dataset.duplicates.arrays import group_starts
+from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.shared_text import SharedText, describe
 from sft_pipeline.dataset.duplicates.shingles import shingle_sets
 from sft_pipeline.dataset.leakage.batch import Batch, Row, blocks_of, training_text
@@ -66,6 +66,31 @@ class Match(NamedTuple):
     row: Row
 
 
+Best = dict[str, dict[int, Match]]
+"""By tier and held-out row what comes nearest to it."""
+
+
+class Found(NamedTuple):
+    """What was found in some training rows."""
+
+    best: Best
+    present: Positions
+    """N-grams of items that stand in any of them."""
+    asked: Positions
+    """Those that stand in an instruction."""
+
+
+def _keep_best(found: dict[int, Match], held: int, similarity: float, row: Row) -> None:
+    """Remember the most similar row; of equally similar ones the first by content, whichever came first."""
+    best = found.get(held)
+    if (
+        best is None
+        or similarity > best.similarity
+        or (similarity == best.similarity and _content(row) < _content(best.row))
+    ):
+        found[held] = Match(similarity, row)
+
+
 class Comparison:
     """Held-out rows against a stream of training rows; `proof` tells what was found so far."""
 
@@ -77,50 +102,71 @@ class Comparison:
         self._train_hash, self._exact_hash, self._test_hash = (hashlib.sha256() for _ in range(3))
         for row in test_rows:
             self._test_hash.update(line(normalise(row["instruction"]), row["group"]))
-        self._found: dict[str, dict[int, Match]] = {tier: {} for tier in TIERS}
+        self._found: Best = {tier: {} for tier in TIERS}
         count = self._index.grams.count
         self._present, self._asked = np.zeros(count, bool), np.zeros(count, bool)
         """Which n-grams of items stand in any training row, and which in an instruction."""
         self._seen: dict[bytes, tuple] = {}
+        self._has_looked = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What `look` needs in another process; a hash cannot go there."""
+        return {name: value for name, value in self.__dict__.items() if not name.endswith("_hash")}
 
     def add(self, batch: Batch) -> None:
         """Compare the next training rows."""
-        compared, exact = batch.lines
-        self._train_hash.update(compared)
-        self._exact_hash.update(exact)
+        self.take(self.look(batch), batch.lines, len(batch))
+
+    def look(self, batch: Batch) -> Found:
+        """What is found in some training rows, in whichever process."""
+        best: Best = {tier: {} for tier in TIERS}
         # The first rows show how similar the nearest are; below that, nothing is looked for in the others.
-        for part in (batch.part(0, FIRST), batch.part(FIRST, len(batch))) if self._train_rows == 0 else (batch,):
-            self._near(part)
-            self._narrow()
+        for part in (batch,) if self._has_looked else (batch.part(0, FIRST), batch.part(FIRST, len(batch))):
+            self._near(part, best)
+            self._narrow(best)
+        self._has_looked = True
         index, rows = self._index, batch.rows
         if index.groups:
             for row in rows:
                 for held in index.groups.get(row["group"], ()):
-                    self._keep_best("group", held, 1.0, row)
+                    _keep_best(best["group"], held, 1.0, row)
+        present, asked = [], []
         for hits in index.grams.hits(batch.words, batch.asked):
-            self._contained(batch, hits)
+            present.append(hits.gram)
+            asked.append(hits.gram[hits.end <= batch.asked[hits.text]])
+            self._contained(batch, hits, best["contained"])
         if index.vectors is not None and rows:
             cosines = index.cosines(batch)
             for held, largest in enumerate(cosines.max(axis=0)):
                 for row in (cosines[:, held] == largest).nonzero()[0]:
-                    self._keep_best("semantic", held, float(largest), rows[row])
-        self._train_rows += len(rows)
+                    _keep_best(best["semantic"], held, float(largest), rows[row])
+        grams = (np.unique(np.concatenate([np.zeros(0, np.int64), *some])) for some in (present, asked))
+        return Found(best, *grams)
 
-    def _near(self, batch: Batch) -> None:
+    def take(self, found: Found, lines: tuple[bytes, bytes], rows: int) -> None:
+        """Take in what `look` has found in the next so many training rows, and what they add to the hashes."""
+        self._train_hash.update(lines[0])
+        self._exact_hash.update(lines[1])
+        self._train_rows += rows
+        self._present[found.present] = True
+        self._asked[found.asked] = True
+        for tier, matches in found.best.items():
+            for held, (similarity, row) in matches.items():
+                _keep_best(self._found[tier], held, similarity, row)
+
+    def _near(self, batch: Batch, best: Best) -> None:
         for near in self._index.near(batch):
             # Of each held-out row the most similar ones.
             most = np.zeros(len(self._index.rows))
             np.maximum.at(most, near.held, near.similarity)
-            best = (near.similarity == most[near.held]) | near.exact
-            for row, held, similarity, exact in zip(*(column[best].tolist() for column in near)):
-                self._keep_best("near", held, similarity, batch.rows[row])
+            wanted = (near.similarity == most[near.held]) | near.exact
+            for row, held, similarity, exact in zip(*(column[wanted].tolist() for column in near)):
+                _keep_best(best["near"], held, similarity, batch.rows[row])
                 if exact:
-                    self._keep_best("exact", held, 1.0, batch.rows[row])
+                    _keep_best(best["exact"], held, 1.0, batch.rows[row])
 
-    def _contained(self, batch: Batch, hits: Hits) -> None:
+    def _contained(self, batch: Batch, hits: Hits, best: dict[int, Match]) -> None:
         grams = self._index.grams
-        self._asked[hits.gram[hits.end <= batch.asked[hits.text]]] = True
-        self._present[hits.gram] = True
         starts = np.flatnonzero(group_starts(hits.text)) if len(hits.text) else np.zeros(0, np.int64)
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(hits.text)]):
             held_grams, row = hits.gram[start:end], batch.rows[int(hits.text[start])]
@@ -130,21 +176,11 @@ class Comparison:
                 self._seen[key] = content
                 _, items = grams.holders(held_grams)
                 for held, count in zip(*(column.tolist() for column in np.unique(items, return_counts=True))):
-                    self._keep_best("contained", held, count / int(grams.sizes[held]), row)
+                    _keep_best(best, held, count / int(grams.sizes[held]), row)
 
-    def _keep_best(self, tier: str, held: int, similarity: float, row: Row) -> None:
-        """Remember the most similar row; of equally similar ones the first by content, whichever came first."""
-        best = self._found[tier].get(held)
-        if (
-            best is None
-            or similarity > best.similarity
-            or (similarity == best.similarity and _content(row) < _content(best.row))
-        ):
-            self._found[tier][held] = Match(similarity, row)
-
-    def _narrow(self) -> None:
+    def _narrow(self, best: Best) -> None:
         """Look no longer for pairs that are neither near-duplicates nor among the nearest that will be shown."""
-        largest = nlargest(NEAREST, (match.similarity for match in self._found["near"].values()))
+        largest = nlargest(NEAREST, (match.similarity for match in best["near"].values()))
         if len(largest) == NEAREST:
             least = min(largest[-1], self._data.duplicates.threshold)
             if least > self._index.overlaps.least:

@@ -65,10 +65,10 @@ class Files:
         columns = self.columns if self.columns and source.columns == Columns() else source.columns
         return columns, source.conversations.model_copy(update=self.conversations)
 
-    def items(self) -> Iterator[SourceItem]:
-        """Name of the file, number, value and raw text of every item."""
+    def items(self, *, parsed: bool = True) -> Iterator[SourceItem]:
+        """Name of the file, number, value and raw text of every item; lines of JSON may be left as `UNPARSED`."""
         for path, name in zip(self.paths, self.names):
-            for item in read_file(path, name, self.notes, header=self.header, encoding=self.encoding):
+            for item in read_file(path, name, self.notes, header=self.header, encoding=self.encoding, parsed=parsed):
                 yield name, *item
 
     def require_whole(self, what: str) -> None:

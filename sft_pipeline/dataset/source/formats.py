@@ -76,7 +76,13 @@ def may_be_data(head: bytes) -> bool:
 
 
 def read_file(
-    path: Path, name: str, notes: list[str], *, header: bool = True, encoding: str | None = None
+    path: Path,
+    name: str,
+    notes: list[str],
+    *,
+    header: bool = True,
+    encoding: str | None = None,
+    parsed: bool = True,
 ) -> Iterator[Item]:
     """The rows of a file.
 
@@ -86,13 +92,14 @@ def read_file(
         notes: gets a line when the file's encoding was detected and is not UTF-8.
         header: False where a CSV file has no line with the names of the columns.
         encoding: how text is encoded; None: told by a byte order mark, or detected.
+        parsed: whether values are wanted; else those of lines of JSON are `UNPARSED`.
 
     Raises:
         DataError: the file cannot be read; names it and the last row that was read.
     """
     number = 0
     try:
-        for item in _items(path, name, notes, header, encoding):
+        for item in _items(path, name, notes, header, encoding, parsed):
             number = item[0]
             yield item
     except DataError as error:
@@ -103,7 +110,7 @@ def read_file(
         ) from error
 
 
-def _items(path: Path, name: str, notes: list[str], header: bool, encoding: str | None) -> Iterator[Item]:
+def _items(path: Path, name: str, notes: list[str], header: bool, encoding: str | None, parsed: bool) -> Iterator[Item]:
     with opened(path) as stream:
         head = stream.read(_HEAD)
     suffix = suffix_of(name)
@@ -127,7 +134,7 @@ def _items(path: Path, name: str, notes: list[str], header: bool, encoding: str 
             return json_text.read_document(open_text(), path)
     elif suffix in _DELIMITERS or suffix not in (*_LINES, ".json"):
         return read_delimited(open_text(), path, _DELIMITERS.get(suffix, ","), header=header)
-    return json_text.read_lines(open_text())
+    return json_text.read_lines(open_text(), parsed=parsed)
 
 
 def _codec(path: Path) -> Callable[..., Any]:

@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.source import mapping, schema
@@ -62,6 +65,23 @@ class Intake:
         }[answered]  # fmt: skip
         self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], _Plan] = {}
         self._tally: Counter[str] = Counter()
+
+    def empty(self) -> "Intake":
+        """The same without an account, for the rows of a batch."""
+        other = copy(self)
+        other._plans, other._tally = {}, Counter()
+        return other
+
+    def merge(self, taken: tuple[pa.Table, pa.Table, "Intake"]) -> tuple[pa.Table, pa.Table]:
+        """Add the account of a batch; returns its rows and its rejected rows."""
+        rows, unread, other = taken
+        for key, plan in other._plans.items():
+            if key in self._plans:
+                self._plans[key].rows += plan.rows
+            else:
+                self._plans[key] = plan
+        self._tally.update(other._tally)
+        return rows, unread
 
     def unwrapped(self, items: Iterable[SourceItem]) -> Iterator[SourceItem]:
         """The items, where an object that is no row but holds rows is replaced by these."""
@@ -230,6 +250,29 @@ class Faults:
     def shown(self, most: int) -> str:
         """The examples as one text."""
         return "; ".join(self.examples(most)) + (" …" if len(self._first) > most else "")
+
+
+def batched(items: Iterable[SourceItem]) -> Iterator[list[SourceItem]]:
+    """The items in lists of as many as make a batch."""
+    batch: list[SourceItem] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += len(item[3]) or _size(item[2])
+        if len(batch) == table.BATCH or size >= table.BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _size(value: Any) -> int:
+    """About as many characters as the texts in a value have."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list) else 0
 
 
 def rejected(item: SourceItem, reason: Unreadable) -> dict[str, Any]:

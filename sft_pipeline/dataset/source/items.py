@@ -14,6 +14,9 @@ EXCERPT = 4 * table.MATCHED
 Item = tuple[int, Any, str]
 """Number of the row, its value (a mapping, or `Unreadable`), and the raw text for the record of a rejected row."""
 
+UNPARSED = ...
+"""Stands for the value of a line of JSON whose text has yet to be decoded."""
+
 SourceItem = tuple[str, int, Any, str]
 """The same behind the name of the file."""
 

@@ -7,7 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from sft_pipeline.dataset.source.items import EXCERPT, MAX_ROW_CHARACTERS, Item, JsonReader, Unreadable, too_long
+from sft_pipeline.dataset.source.items import (
+    EXCERPT,
+    MAX_ROW_CHARACTERS,
+    UNPARSED,
+    Item,
+    JsonReader,
+    Unreadable,
+    too_long,
+)
 from sft_pipeline.errors import DataError
 
 _BLOCK = 1 << 20
@@ -53,8 +61,8 @@ def _is_one_line(open_text: Callable[[], TextIO]) -> bool:
     return True
 
 
-def read_lines(stream: TextIO) -> Iterator[Item]:
-    """The values of the lines, numbered by their lines; lines of white space are skipped.
+def read_lines(stream: TextIO, *, parsed: bool = True) -> Iterator[Item]:
+    """The values of the lines (`UNPARSED` ones, unless `parsed`), numbered by their lines; white space alone is skipped.
 
     No more than one line of the greatest accepted length is held in memory.
     """
@@ -66,7 +74,7 @@ def read_lines(stream: TextIO) -> Iterator[Item]:
                 length += len(last)
             yield number, too_long(length), line[:EXCERPT]
         elif not line.isspace():
-            yield number, reader.value(line), line
+            yield number, reader.value(line) if parsed else UNPARSED, line
 
 
 def read_document(stream: TextIO, path: Path) -> Iterator[Item]:

@@ -5,20 +5,23 @@ from the reader to the file in batches: the source may be larger than memory.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from sft_pipeline.artifacts import InstructionDataset, Threshold
 from sft_pipeline.dataset import table
+from sft_pipeline.dataset.parallel import Workers
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.source import held_out
 from sft_pipeline.dataset.source.files import find
 from sft_pipeline.dataset.source.held_out import read_items
-from sft_pipeline.dataset.source.intake import Faults, Intake, rejected
-from sft_pipeline.dataset.source.items import MAX_ROW_CHARACTERS, SourceItem, Unreadable
+from sft_pipeline.dataset.source.intake import Faults, Intake, batched, rejected
+from sft_pipeline.dataset.source.items import MAX_ROW_CHARACTERS, UNPARSED, JsonReader, SourceItem, Unreadable
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import BenchmarkFile, EmbeddedData, FileData, HubData
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
@@ -26,6 +29,9 @@ from sft_pipeline.provenance.hashing import canonical_json, hash_value
 __all__ = ["MAX_ROW_CHARACTERS", "read", "read_external", "read_items", "require_readable"]
 
 Row = Mapping[str, Any]
+
+_BATCH_OF_A_FILE = 4 << 20
+"""Bytes of a file that are taken for a batch, before it is read."""
 
 UNREADABLE = "unreadable_share"
 """Name of the threshold on a raw dataset."""
@@ -41,6 +47,7 @@ def read(
     held_out_items: Mapping[str, held_out.HeldOut] | None = None,
     max_unreadable_share: float | None = None,
     progress: Progress = silent,
+    processes: int | None = 1,
 ) -> InstructionDataset:
     """Read the source and the external inputs into the dataset of stage "raw".
 
@@ -54,6 +61,7 @@ def read(
         max_unreadable_share: limit of the threshold `unreadable_share`, recorded here and enforced by `require_readable`, so
             that the table of the rejected rows is there when the run stops.
         progress: gets the number of rows read.
+        processes: how many work on the rows; None: as many as pay (`parallel`). It changes no byte.
 
     Raises:
         DataError: there is nothing to read, or no row of it can be used (rejected.parquet is there even then); a
@@ -72,7 +80,8 @@ def read(
         from sft_pipeline.embedded import instructions
 
         made = instructions.generate(source)
-        account = _write((_embedded(row, number) for number, row in enumerate(made, 1)), out, progress, len(made))
+        rows = pa.Table.from_pylist([_embedded(row, number) for number, row in enumerate(made, 1)], schema=table.ROW)
+        account = _write([(rows, table.REJECTED.empty_table())], out, progress, len(made))
         description = f"embedded generator {canonical_json(source.model_dump())} (sha256 {hash_value(made)})"
         recognised = "embedded"
     else:
@@ -80,18 +89,22 @@ def read(
             from sft_pipeline.dataset.source.hub import HubRows
 
             hub = HubRows(source)
-            name, total = hub.file, hub.total
+            name, total, batches = hub.file, hub.total, hub.total // table.BATCH
             intake = Intake(source.columns, source.conversations, source.type, "data.source.columns")
             items = ((name, *item) for item in hub.items())
         else:
             files = find(source.path, root, "data.source.path", encoding=source.encoding)
             name, total, notes = source.path, None, files.notes
+            batches = sum(path.stat().st_size for path in files.paths) // _BATCH_OF_A_FILE
             columns, conversations = files.settings(source)
             intake = Intake(columns, conversations, source.type, "data.source.columns")
-            items = files.items()
-        wanted = intake.unwrapped(items)
-        limited = islice(wanted, source.limit) if isinstance(source, FileData) else wanted
-        account = _write(_rows_or_reason(limited, intake), out, progress, total)
+            items = files.items(parsed=source.limit is not None)
+        limit = source.limit if isinstance(source, FileData) else None
+        if limit is not None:
+            items = islice(intake.unwrapped(items), limit)
+        with Workers(processes, batches if processes is None else processes) as workers:
+            taken = workers.map(_taken, batched(items), intake.empty(), limit is None)
+            account = _write((intake.merge(some) for some in taken), out, progress, total)
         intake.require_columns(name)
         if not account.faults.count and not account.rows:
             raise DataError(f"{name}: it holds no rows")
@@ -174,33 +187,40 @@ class _Account:
     faults: Faults = field(default_factory=Faults)
 
 
-def _write(rows: Iterable[Row], out: Path, progress: Progress, total: int | None) -> _Account:
-    """Write rows and rejected rows as they come; the latter carry the field `filter`."""
+def _write(tables: Iterable[tuple[pa.Table, pa.Table]], out: Path, progress: Progress, total: int | None) -> _Account:
+    """Write rows and rejected rows as they come."""
     account = _Account()
     with (
         table.Writer(out / InstructionDataset.ROWS, table.ROW) as kept,
         table.Writer(out / InstructionDataset.REJECTED, table.REJECTED) as dropped,
     ):
-        for row in rows:
-            if "filter" in row:
-                dropped.add(row)
-                account.faults.add(row["source_file"], row["source_row"], row["reason"])
-            else:
-                kept.add(row)
-                account.types[row["type"]] += 1
-            if (done := kept.rows + dropped.rows) % table.BATCH == 0:
+        for rows, rejected_rows in tables:
+            if done := kept.rows + dropped.rows:
                 progress("read", done, total)
+            kept.add_table(rows)
+            account.types.update(rows["type"].to_pylist())
+            dropped.add_table(rejected_rows)
+            for row in rejected_rows.to_pylist():
+                account.faults.add(row["source_file"], row["source_row"], row["reason"])
     account.rows = kept.rows
     progress("read", kept.rows + dropped.rows, kept.rows + dropped.rows)
     return account
 
 
-def _rows_or_reason(items: Iterable[SourceItem], intake: Intake) -> Iterator[Row]:
-    for item in items:
+def _taken(items: Sequence[SourceItem], intake: Intake, unwrap: bool) -> tuple[pa.Table, pa.Table, Intake]:
+    """The rows and the rejected rows of some items, and the account of them."""
+    intake = intake.empty()
+    reader, rows, unread = JsonReader(allow_nan=True), [], []
+    parsed = ((file, n, reader.value(text) if value is UNPARSED else value, text) for file, n, value, text in items)
+    for item in intake.unwrapped(parsed) if unwrap else parsed:
         try:
-            yield from intake.rows(item)
+            rows += intake.rows(item)
         except Unreadable as reason:
-            yield rejected(item, reason)
+            unread.append(rejected(item, reason))
+    tables = (
+        pa.Table.from_pylist(found, schema=schema) for found, schema in ((rows, table.ROW), (unread, table.REJECTED))
+    )
+    return *tables, intake
 
 
 def _embedded(made: Row, number: int) -> Row:

@@ -10,66 +10,95 @@ their text until the test split's share is full, then the dev split's; the rest 
   rows, no training row ever moves into dev or test.
 """
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+import hashlib
+import pickle
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import bounds_of
+from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.search import Components, components
-from sft_pipeline.dataset.duplicates.shared_text import SharedText, comparable, gathered
-from sft_pipeline.dataset.duplicates.shingles import ShingleSets, joined, word_hashes
-from sft_pipeline.dataset.leakage.batch import BLOCK, Forms
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shingles import word_hashes
+from sft_pipeline.dataset.duplicates.sketches import Choice, OwnCounts, Sketch, Sketches
+from sft_pipeline.dataset.leakage.batch import Forms
 from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
+from sft_pipeline.dataset.parallel import Workers
+from sft_pipeline.dataset.split.columns import Columns
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
-from sft_pipeline.provenance.hashing import hash_bytes
 
 Notes = dict[str, list[str]]
 """What a reader should know of each side."""
 
 
-class Columns(NamedTuple):
-    """The columns that decide a split, of all rows in their order."""
+class Formed(NamedTuple):
+    """A batch of instructions in the forms in which they are compared."""
 
-    ids: list[str]
-    texts: list[str]
-    types: list[str]
-    groups: list[str | None]
+    ranks: npt.NDArray[np.bytes_]
+    """Of each instruction a salted hash of its normal form."""
+    own: OwnCounts
+    whole_sets: Sketch
+    own_sets: Sketch
+    forms: Path
+    """The file with the batch's `Forms`."""
 
-    def rows(self, positions: Collection[int]) -> list[dict[str, Any]]:
-        """The rows at `positions` as the leakage proof takes them."""
-        return [{"id": self.ids[p], "instruction": self.texts[p], "group": self.groups[p]} for p in positions]
+
+def formed(texts: Sequence[str], data: Data, shared: SharedText, file: Path) -> Formed:
+    """The forms of a batch, and `file` with what they are compared by."""
+    whole, duplicates = word_hashes(texts), data.duplicates
+    forms = Forms(texts, whole, shared, duplicates.ngram)
+    file.write_bytes(pickle.dumps(forms, pickle.HIGHEST_PROTOCOL))
+    ranks = [hashlib.sha256(f"{data.split.seed}\n{normalise(text)}".encode()).digest() for text in texts]
+    own = forms.own_words
+    return Formed(
+        np.array(ranks, "V32"),
+        OwnCounts(own.at, own.family, own.own, own.shared),
+        Sketch.of_sets(forms.sets.take(np.arange(len(texts))), duplicates),
+        Sketch.of(own.words.apart(own.family), duplicates),
+        file,
+    )
 
 
 def assign(
     columns: Columns,
     data: Data,
+    batches: Iterable[Formed],
+    shared: SharedText,
+    work: Path,
+    workers: Workers,
     unwanted: Collection[int] = (),
     test: bool = True,
-    shared: SharedText | None = None,
 ) -> tuple[list[str], Notes]:
     """The side of each row, and notes on declared sizes that were not reached.
 
     Args:
         columns: the rows.
         data: the specification's data section.
+        batches: the forms of all instructions.
+        shared: what many rows have in common.
+        work: folder for temporary files.
+        workers: compare the sides.
         unwanted: positions of rows that neither dev nor train may hold: they do not count towards the dev split's size.
         test: whether a test split is taken; without it the rows are divided into dev and train only.
-        shared: what many rows have in common; None: it is learned from these.
     """
-    n, shared = data.duplicates.ngram, shared or SharedText.of(columns.texts)
-    forms = [
-        Forms(some, word_hashes(some), shared, n)
-        for some in (columns.texts[start : start + BLOCK] for start in range(0, len(columns.texts), BLOCK))
-    ]
-    united = components(_sets(forms, n), columns.groups, data.duplicates)
-    ranks = [hash_bytes(f"{data.split.seed}\n{normalise(text)}".encode()) for text in columns.texts]
+    choice, sketches, ranks, files = Choice(), Sketches(work / "instructions"), [], []
+    for batch in batches:
+        choice.add(len(batch.ranks), batch.own)
+        sketches.add(batch.whole_sets)
+        sketches.add(batch.own_sets)
+        ranks.append(batch.ranks)
+        files.append((sum(map(len, ranks[:-1])), batch.forms))
+    united = components(sketches.prepared(choice.made()[0]), columns.groups, data.duplicates)
+    del sketches
+    order = _order(ranks)
     while True:
-        sides, notes = _by_hash(columns, ranks, united, data.split, frozenset(unwanted), test)
-        crossing = _crossing(columns, forms, sides, data, shared)
+        sides, notes = _by_hash(columns, order, united, data.split, frozenset(unwanted), test)
+        crossing = _crossing(columns, files, sides, data, shared, workers)
         if not crossing:
             return sides, notes
         # The LSH misses a pair in some thousands; what it missed is found here by exact comparison, and united.
@@ -77,90 +106,128 @@ def assign(
             united.unite(a, b)
 
 
-def _sets(forms: Sequence[Forms], ngram: int) -> ShingleSets:
-    """The sets by which near-duplicates are found, of all rows."""
-    starts = bounds_of(np.array([len(some) for some in forms], np.int64)).tolist()
-    own = gathered([some.own_words._replace(at=some.own_words.at + start) for some, start in zip(forms, starts)])
-    whole = joined(some.sets.take(np.arange(len(some))) for some in forms)
-    return comparable(whole, own, ngram)[0]
+def _order(ranks: Sequence[npt.NDArray[np.bytes_]]) -> Positions:
+    """For each row the place of its instruction in the order of the hashes; equal for equal instructions."""
+    if not ranks:
+        return np.zeros(0, np.int64)
+    words = np.concatenate(ranks).view(">u8").reshape(-1, 4).astype(np.uint64)
+    order = np.lexsort(words.T[::-1])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(group_starts(*words[order].T)) - 1
+    return place
 
 
 def _crossing(
-    columns: Columns, forms: Sequence[Forms], sides: Sequence[str], data: Data, shared: SharedText
+    columns: Columns,
+    files: Sequence[tuple[int, Path]],
+    sides: Sequence[str],
+    data: Data,
+    shared: SharedText,
+    workers: Workers,
 ) -> list[tuple[int, int]]:
     """Near-duplicate pairs that stand on two sides, by exact comparison."""
     lexical = data.model_copy(update={"leakage": data.leakage.model_copy(update={"semantic": None})})
-    found = []
+    indices = {}
     for side in ("test", "dev"):
         here = [p for p, other in enumerate(sides) if other == side]
+        columns.texts.hold(here)
         rows = [{"id": p, "instruction": columns.texts[p], "group": None} for p in here]
-        index = HeldOutIndex(rows, lexical, shared, data.duplicates.threshold)
-        others = ("train", "dev") if side == "test" else ("train",)
-        for block, some in enumerate(forms):
-            for near in index.resembling(some):
-                for row, held in zip(near.row.tolist(), near.held.tolist()):
-                    position = block * BLOCK + row
-                    if sides[position] in others:
-                        found.append((index.rows[held]["id"], position))
-    return found
+        indices[side] = HeldOutIndex(rows, lexical, shared, data.duplicates.threshold)
+    found: dict[str, list[tuple[int, int]]] = {side: [] for side in indices}
+    for (start, _), near in zip(files, workers.map(_resembling, (file for _, file in files), indices)):
+        for side, pairs in near.items():
+            others = ("train", "dev") if side == "test" else ("train",)
+            found[side] += [(held, start + row) for row, held in pairs if sides[start + row] in others]
+    return [pair for pairs in found.values() for pair in pairs]
 
 
-class _Component(NamedTuple):
-    """Rows that stay together; equal instructions have equal ranks and are one item."""
+def _resembling(file: Path, indices: Mapping[str, HeldOutIndex]) -> dict[str, list[tuple[int, int]]]:
+    """Rows of a batch and the positions of rows of each side that they resemble."""
+    forms: Forms = pickle.loads(file.read_bytes())
+    return {
+        side: [
+            (row, index.rows[held]["id"])
+            for near in index.resembling(forms)
+            for row, held in zip(near.row.tolist(), near.held.tolist())
+        ]
+        for side, index in indices.items()
+    }
 
-    rank: str
-    test_items: int
-    dev_items: int
-    rows: list[int]
 
-    def items(self, side: str) -> int:
-        return self.test_items if side == "test" else self.dev_items
+class _Components(NamedTuple):
+    """Rows that stay together, in the order of their ranks; equal instructions have equal ranks and are one item."""
+
+    label: Positions
+    """The smallest row of each."""
+    type: npt.NDArray[np.int64]
+    """The number of its commonest type."""
+    items: dict[str, Positions]
+    """How many items each would be for the test and for the dev split."""
+
+
+def _components(labels: Positions, ranks: Positions, types: Positions, unwanted: Collection[int]) -> _Components:
+    label, of = np.unique(labels, return_inverse=True)
+    count = len(label)
+    least = np.full(count, len(ranks))
+    np.minimum.at(least, of, ranks)
+    items = {}
+    for side, out in (("test", ()), ("dev", unwanted)):
+        wanted = np.ones(len(of), bool)
+        wanted[np.fromiter(out, np.int64, len(out))] = False
+        pairs = np.unique(of[wanted] * len(ranks) + ranks[wanted])
+        items[side] = np.bincount(pairs // max(1, len(ranks)), minlength=count)
+    # The commonest type, of equally common ones the first by name.
+    kinds = int(types.max(initial=0)) + 1
+    pairs, number = np.unique(of * kinds + types, return_counts=True)
+    component, kind = np.divmod(pairs, kinds)
+    best = np.lexsort((kind, -number, component))
+    best = best[group_starts(component[best])] if len(best) else best
+    order = np.argsort(least)
+    return _Components(label[order], kind[best][order], {side: found[order] for side, found in items.items()})
 
 
 def _by_hash(
-    columns: Columns, ranks: Sequence[str], united: Components, split: Split, unwanted: frozenset[int], test: bool
+    columns: Columns, ranks: Positions, united: Components, split: Split, unwanted: frozenset[int], test: bool
 ) -> tuple[list[str], Notes]:
-    strata: dict[str, list[_Component]] = {}
-    for members in united.members():
-        if len(members) == 1:  # most are
-            (p,) = members
-            strata.setdefault(columns.types[p], []).append(_Component(ranks[p], 1, int(p not in unwanted), members))
-            continue
-        counts = Counter(columns.types[p] for p in members)
-        type = min(counts, key=lambda name: (-counts[name], name))
-        test_items, dev_items = ({ranks[p] for p in members if p not in out} for out in ((), unwanted))
-        rank = min(test_items)
-        strata.setdefault(type, []).append(_Component(rank, len(test_items), len(dev_items), members))
+    names = sorted(set(columns.types))
+    number = {name: at for at, name in enumerate(names)}
+    labels = united.labels(np.arange(len(ranks)))
+    types = np.fromiter((number[name] for name in columns.types), np.int64, len(ranks))
+    found = _components(labels, ranks, types, unwanted)
+    strata = {name: np.flatnonzero(found.type == at) for at, name in enumerate(names)}
+    strata = {name: members for name, members in strata.items() if len(members)}
     available = {
-        side: {type: sum(c.items(side) for c in found) for type, found in sorted(strata.items())}
-        for side in ("test", "dev")
+        side: {name: int(items[members].sum()) for name, members in strata.items()}
+        for side, items in found.items.items()
     }
     quotas = {"test": _test_quotas(available["test"], split)} if test else {}
     quotas["dev"] = _shares(split.dev_size, available["dev"])
-    sides = ["train"] * len(ranks)
+    side_of = dict[int, str]()  # by label
     notes: Notes = {}
-    for type, found in sorted(strata.items()):
-        rest = sorted(found)
+    for name, members in strata.items():
+        rest = members
         for side in quotas:
-            missing = quotas[side][type]
-            left: list[_Component] = []
-            for component in rest:
-                if missing and component.items(side) <= missing:  # a component of unwanted rows alone has no items
-                    missing -= component.items(side)
-                    for position in component.rows:
-                        sides[position] = side
-                else:
-                    left.append(component)
+            missing, taken = quotas[side][name], []
+            for at, size in enumerate(found.items[side][rest].tolist()):
+                if not missing:
+                    break
+                if size <= missing:  # a component of unwanted rows alone has no items
+                    missing -= size
+                    taken.append(at)
+            side_of |= dict.fromkeys(found.label[rest[taken]].tolist(), side)
+            rest = np.delete(rest, taken)
             if missing:
-                largest = max(left, key=lambda component: component.items(side), default=_Component("", 0, 0, []))
-                examples = " and ".join(repr(columns.texts[p][:60]) for p in largest.rows[:2])
+                largest, examples = 0, ""
+                if len(rest):
+                    at = int(found.items[side][rest].argmax())
+                    largest = int(found.items[side][rest[at]])
+                    rows = np.flatnonzero(labels == found.label[rest[at]])[:2].tolist()
+                    examples = f" (such as {' and '.join(repr(columns.texts[p][:60]) for p in rows)})"
                 notes.setdefault(side, []).append(
-                    f"{quotas[side][type] - missing} of {quotas[side][type]} items of type {type!r}; "
-                    f"the largest component left has {largest.items(side)} rows and is not divided"
-                    f"{f' (such as {examples})' if examples else ''}"
+                    f"{quotas[side][name] - missing} of {quotas[side][name]} items of type {name!r}; "
+                    f"the largest component left has {largest} rows and is not divided{examples}"
                 )
-            rest = left
-    return sides, notes
+    return [side_of.get(label, "train") for label in labels.tolist()], notes
 
 
 def _test_quotas(available: Mapping[str, int], split: Split) -> dict[str, int]:

@@ -7,13 +7,15 @@ reason. A row that the hash has put into the test split stays whatever it contai
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import chain, compress
+from itertools import compress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,12 +23,15 @@ from sft_pipeline.artifacts import InstructionDataset, LeakageProof
 from sft_pipeline.dataset import croissant, table
 from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.leakage import semantic
-from sft_pipeline.dataset.leakage.batch import COMPARED, Batch, blocks_of
+from sft_pipeline.dataset.leakage.batch import COMPARED, Batch
 from sft_pipeline.dataset.leakage.leak_search import LeakSearch
-from sft_pipeline.dataset.leakage.proof import PROOF, Comparison, similarities, write
+from sft_pipeline.dataset.leakage.proof import PROOF, Comparison, Found, similarities, write
 from sft_pipeline.dataset.leakage.removals import Removal, benchmark_removals, leak_removals, search_leaks
+from sft_pipeline.dataset.parallel import Workers
 from sft_pipeline.dataset.progress import Progress, silent
-from sft_pipeline.dataset.split.assignment import Columns, Notes, assign
+from sft_pipeline.dataset.split.assignment import Formed, Notes, assign, formed
+from sft_pipeline.dataset.split.columns import Columns
+from sft_pipeline.dataset.split.columns import read as read_columns
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
@@ -42,6 +47,7 @@ def split(
     test: Path | None = None,
     benchmarks: Mapping[str, Path] | None = None,
     progress: Progress = silent,
+    processes: int | None = 1,
 ) -> dict[str, InstructionDataset]:
     """Divide the clean rows and prove that the parts are apart.
 
@@ -53,6 +59,7 @@ def split(
         test: rows (table.ROW) of an external test file; it becomes the test split as it is.
         benchmarks: held-out items (table.BENCHMARK) by the benchmark's name.
         progress: called with the rows done.
+        processes: how many work on the rows; None: as many as pay (`parallel`). It changes no byte.
 
     Returns:
         The three datasets; dev carries the proof against train, test the one against train and dev together. Every
@@ -68,44 +75,10 @@ def split(
     if missing := sorted(declared - {*(benchmarks or {}), *(["data.test"] if test else [])}):
         raise ValueError(f"the specification declares {', '.join(missing)}; hand over the rows that were read from it")
     embed = semantic.load(data.leakage.semantic.model, root) if data.leakage.semantic else None
-    columns = _read(clean)
-    external = _external_test(test, data.split) if test else None
-    shared = SharedText.of([*columns.texts, *(row["instruction"] for row in external or ())])
-    removals = benchmark_removals(clean, benchmarks or {}, data, shared, progress)
-
-    def search(rows: Sequence[Mapping[str, Any]], side: str) -> LeakSearch:
-        return LeakSearch(rows, side, data, shared, embed)
-
-    if external:
-        into_test = search(external, "test")
-        search_leaks(clean, [(into_test, range(len(columns.ids)))], data, shared, progress)
-        removals |= leak_removals(into_test)
-    sides, notes = assign(columns, data, removals.keys(), not external, shared)
-    removals = {p: removal for p, removal in removals.items() if sides[p] != "test"}
-    kept = _kept(columns, sides, removals)
-    dev = kept["dev"]
-    into_dev = search(columns.rows(dev), "dev")
-    training = [p for p, side in enumerate(sides) if side == "train" and p not in removals]
-    searches = [(into_dev, training)]
-    if not external:
-        into_test = search(columns.rows(kept["test"]), "test")
-        searches.append((into_test, [*training, *dev]))
-    search_leaks(clean, searches, data, shared, progress)
-    if not external:
-        removals |= leak_removals(into_test)
-    if any(p in removals for p in dev):  # nothing has to leave for an item that has left itself
-        into_dev = search(columns.rows([p for p in dev if p not in removals]), "dev")
-        search_leaks(clean, [(into_dev, training)], data, shared, progress)
-    removals |= leak_removals(into_dev, removals)
-    _require(sides, kept, removals, notes, bool(external), clean, data.split)
-    counts = _write(clean, columns, sides, kept, removals, outs, progress)
-    if test and external:
-        shutil.copyfile(test, outs["test"] / InstructionDataset.ROWS)
-        counts["types", "test"] = Counter(row["type"] for row in external)
-        notes.setdefault("test", []).extend(_repeated_inside(external, data))
-    if (count := len(external or kept["test"])) < 300:
-        notes.setdefault("test", []).append(f"{count} items; fewer than 300, because: {data.split.smaller_test_reason}")
-    proofs = _prove(outs, data, shared, embed, sum(counts["types", "train"].values()), progress)
+    # An encoder computes on all cores by itself.
+    workers = Workers(1 if embed else processes, table.group_count(clean.path(clean.ROWS)))
+    with workers, TemporaryDirectory(dir=outs["train"]) as work:
+        counts, notes, proofs = _divide(clean, data, outs, test, benchmarks or {}, embed, workers, Path(work), progress)
     for side, out in outs.items():
         text = f"Rows of the {side} split, divided by near-duplicate component. Source: {clean.source}"
         croissant.write(out, "instructions", {side: out / InstructionDataset.ROWS}, description=text)
@@ -126,6 +99,92 @@ def split(
     }
 
 
+def _divide(
+    clean: InstructionDataset,
+    data: Data,
+    outs: Mapping[str, Path],
+    test: Path | None,
+    benchmarks: Mapping[str, Path],
+    embed: semantic.Embed | None,
+    workers: Workers,
+    work: Path,
+    progress: Progress,
+) -> tuple[dict[tuple[str, str], Counter], Notes, dict[str, LeakageProof]]:
+    """Write the rows of all sides and the proofs; returns what `_write` does, notes on each side, and the proofs."""
+    columns = read_columns(clean.path(clean.ROWS))
+    external = _external_test(test, data.split) if test else None
+    shared = _shared(clean, external or (), workers, progress)
+    removals = benchmark_removals(clean, benchmarks, data, shared, workers, progress)
+
+    def search(rows: Sequence[Mapping[str, Any]], side: str) -> LeakSearch:
+        return LeakSearch(rows, side, data, shared, embed)
+
+    def search_in(*searches: tuple[LeakSearch, npt.NDArray[np.bool_]]) -> None:
+        search_leaks(clean, searches, data, shared, workers, progress)
+
+    if external:
+        into_test = search(external, "test")
+        search_in((into_test, np.ones(len(columns.ids), bool)))
+        removals |= leak_removals(into_test)
+    batches = workers.map(
+        _formed, range(table.group_count(clean.path(clean.ROWS))), clean.path(clean.ROWS), data, shared, work
+    )
+    sides, notes = assign(columns, data, batches, shared, work, workers, removals.keys(), not external)
+    removals = {p: removal for p, removal in removals.items() if sides[p] != "test"}
+    kept = _kept(columns, sides, removals)
+    dev = kept["dev"]
+    into_dev = search(columns.rows(dev), "dev")
+    training = np.array(sides) == "train"
+    training[np.fromiter(removals, np.int64, len(removals))] = False
+    searches = [(into_dev, training)]
+    if not external:
+        into_test = search(columns.rows(kept["test"]), "test")
+        learned = training.copy()
+        learned[dev] = True
+        searches.append((into_test, learned))
+    search_in(*searches)
+    if not external:
+        removals |= leak_removals(into_test)
+    if any(p in removals for p in dev):  # nothing has to leave for an item that has left itself
+        into_dev = search(columns.rows([p for p in dev if p not in removals]), "dev")
+        search_in((into_dev, training))
+    removals |= leak_removals(into_dev, removals)
+    _require(sides, kept, removals, notes, bool(external), clean, data.split)
+    counts = _write(clean, columns, sides, kept, removals, outs, progress)
+    if test and external:
+        shutil.copyfile(test, outs["test"] / InstructionDataset.ROWS)
+        counts["types", "test"] = Counter(row["type"] for row in external)
+        notes.setdefault("test", []).extend(_repeated_inside(external, data))
+    if (count := len(external or kept["test"])) < 300:
+        notes.setdefault("test", []).append(f"{count} items; fewer than 300, because: {data.split.smaller_test_reason}")
+    return counts, notes, _prove(outs, data, shared, embed, workers, progress)
+
+
+def _shared(
+    clean: InstructionDataset, external: Sequence[Mapping[str, Any]], workers: Workers, progress: Progress
+) -> SharedText:
+    """What the instructions of all rows have in common."""
+    shared = SharedText.of(row["instruction"] for row in external)
+    path, done = clean.path(clean.ROWS), 0
+    for count, some in workers.map(_learned, range(table.group_count(path)), path):
+        shared.merge(some)
+        progress("learn", done := done + count, clean.rows)
+    return shared.ready()
+
+
+def _instructions(path: Path, group: int) -> list[str]:
+    return table.read_group(path, group, ("instruction",))["instruction"].to_pylist()
+
+
+def _learned(group: int, path: Path) -> tuple[int, SharedText]:
+    texts = _instructions(path, group)
+    return len(texts), SharedText.of(texts)
+
+
+def _formed(group: int, path: Path, data: Data, shared: SharedText, work: Path) -> Formed:
+    return formed(_instructions(path, group), data, shared, work / f"forms-{group}")
+
+
 # ------------------------------------------------------------------------------------------------------------ the proof
 
 
@@ -134,26 +193,35 @@ def _prove(
     data: Data,
     shared: SharedText,
     embed: semantic.Embed | None,
-    training: int,
+    workers: Workers,
     progress: Progress,
 ) -> dict[str, LeakageProof]:
     """The proofs of dev and test, from the files as they were written."""
     files = {side: outs[side] / InstructionDataset.ROWS for side in outs}
     held = {side: table.read_table(files[side], COMPARED) for side in ("dev", "test")}
-    found = {side: Comparison(rows, data, shared, embed) for side, rows in held.items()}
-    done = 0
-    blocks: Iterable[Sequence[Mapping[str, Any]]]
-    blocks = chain(table.batches(files["train"], COMPARED), blocks_of(held["dev"]))
-    for rows in blocks:
-        batch = Batch(rows, data, shared)
-        found["test"].add(batch)
-        if done < training:
-            found["dev"].add(batch)
-        progress("proof", done := done + len(rows), training + len(held["dev"]))
-    proofs = {"dev": found["dev"].proof("train → dev"), "test": found["test"].proof("train+dev → test")}
+    comparisons = {side: Comparison(rows, data, shared, embed) for side, rows in held.items()}
+    sizes = {side: table.group_sizes(files[side]) for side in ("train", "dev")}
+    # Dev is compared with train, test with both.
+    tasks = [(files["train"], group, ("dev", "test")) for group in range(len(sizes["train"]))]
+    tasks += [(files["dev"], group, ("test",)) for group in range(len(sizes["dev"]))]
+    done, total = 0, sum(map(sum, sizes.values()))
+    for (_, _, names), (found, lines, count) in zip(tasks, workers.map(_compared, tasks, comparisons, data, shared)):
+        for name, some in zip(names, found):
+            comparisons[name].take(some, lines, count)
+        progress("proof", done := done + count, total)
+    proofs = {"dev": comparisons["dev"].proof("train → dev"), "test": comparisons["test"].proof("train+dev → test")}
     for side, proof in proofs.items():
         write(proof, outs[side] / PROOF)
     return proofs
+
+
+def _compared(
+    task: tuple[Path, int, tuple[str, ...]], comparisons: Mapping[str, Comparison], data: Data, shared: SharedText
+) -> tuple[list[Found], tuple[bytes, bytes], int]:
+    """What each of the comparisons finds in a batch of training rows."""
+    path, group, names = task
+    batch = Batch(table.read_group(path, group, COMPARED).to_pylist(), data, shared)
+    return [comparisons[name].look(batch) for name in names], batch.lines, len(batch)
 
 
 # ------------------------------------------------------------------------------------------------------ an external test file
@@ -211,17 +279,6 @@ def _repeated_inside(external: Sequence[Mapping[str, Any]], data: Data) -> tuple
 
 
 # --------------------------------------------------------------------------------------------------- reading and writing
-
-
-def _read(clean: InstructionDataset) -> Columns:
-    columns = Columns([], [], [], [])
-    names: dict[str, str] = {}  # one string for all rows of a type
-    for batch in table.batches(clean.path(clean.ROWS), ("id", "instruction", "group", "type")):
-        columns.ids.extend(row["id"] for row in batch)
-        columns.texts.extend(row["instruction"] for row in batch)
-        columns.types.extend(names.setdefault(row["type"], row["type"]) for row in batch)
-        columns.groups.extend(row["group"] for row in batch)
-    return columns
 
 
 def _kept(columns: Columns, sides: Sequence[str], removals: Collection[int]) -> dict[str, list[int]]:
@@ -300,16 +357,17 @@ def _write(
             )
         )
         start = 0
-        for batch in pq.ParquetFile(clean.path(clean.ROWS)).iter_batches(table.BATCH):
+        for group in range(table.group_count(clean.path(clean.ROWS))):
+            batch = table.read_group(clean.path(clean.ROWS), group)
             end = start + len(batch)
-            for index in np.flatnonzero(~stays[start:end]).tolist():
+            going = np.flatnonzero(~stays[start:end])
+            for index, row in zip(going.tolist(), batch.take(going).to_pylist()):
                 side, removal = sides[start + index], gone[start + index]
-                (row,) = batch.slice(index, 1).to_pylist()
                 rejected[side].add(table.rejected_row(row, *removal))
                 counts["rejected", side][removal.filter] += 1
             for side, here in of_side.items():
                 counts["types", side].update(compress(columns.types[start:end], here[start:end].tolist()))
-                rows[side].add_batch(batch.filter(pa.array(here[start:end])))
+                rows[side].add_table(batch.filter(pa.array(here[start:end])))
             start = end
             progress("split", start, len(sides))
     return counts

@@ -107,7 +107,7 @@ def _from_store_alone(experiment: "Experiment") -> bool:
 def raw_dataset(work: Work) -> InstructionDataset:
     """Snapshot of the source as it was read, with the rows that could not be read and why."""
     from sft_pipeline.capabilities.items import held_out
-    from sft_pipeline.dataset import source
+    from sft_pipeline.dataset import parallel, source
 
     data = work.experiment.data
     return source.read(
@@ -119,6 +119,7 @@ def raw_dataset(work: Work) -> InstructionDataset:
         held_out_items=held_out(work.experiment.evaluation.capabilities, work.root),
         max_unreadable_share=data.quality.max_unreadable_share,
         progress=work.progress,
+        processes=parallel.declared(),
     )
 
 
@@ -139,7 +140,7 @@ def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: Model
     The base model lends its tokenizer: lengths are counted in the experiment's own tokens. Where the specification
     asks for a critic, the base model judges the rows too.
     """
-    from sft_pipeline.dataset import cleaning, source
+    from sft_pipeline.dataset import cleaning, parallel, source
     from sft_pipeline.model.critic import critic
     from sft_pipeline.model.tokenizer import load_tokenizer
 
@@ -153,6 +154,7 @@ def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: Model
         count_tokens=load_tokenizer(base_model.root).count,
         criticise=critic(base_model, work.experiment.model, rules) if rules else None,
         progress=work.progress,
+        processes=parallel.declared(),
     )
 
 
@@ -174,6 +176,7 @@ def splits(
     work: Work, clean_dataset: InstructionDataset, raw_dataset: InstructionDataset
 ) -> dict[str, InstructionDataset]:
     """The three splits."""
+    from sft_pipeline.dataset import parallel
     from sft_pipeline.dataset.split.split import split
 
     made = split(
@@ -184,5 +187,6 @@ def splits(
         test=raw_dataset.external_test,
         benchmarks=raw_dataset.benchmarks,
         progress=work.progress,
+        processes=parallel.declared(),
     )
     return {f"{name}_split": dataset for name, dataset in made.items()}

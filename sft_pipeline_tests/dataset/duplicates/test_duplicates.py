@@ -43,7 +43,7 @@ def greedy(texts: list[str], keys: list[int], duplicates: Duplicates = DUPLICATE
 
 def dropped(texts: list[str], keys: list[int] | None = None) -> dict[int, tuple[int, float]]:
     numbers = None if keys is None else np.array([keys.index(key) for key in keys], np.int64)
-    found = copies(shingle_sets(texts, DUPLICATES.ngram), DUPLICATES, numbers)
+    found = copies(near.prepare(shingle_sets(texts, DUPLICATES.ngram), DUPLICATES), DUPLICATES, numbers)
     return {
         i: (of, similarity)
         for i, (of, similarity) in enumerate(zip(found.of.tolist(), found.similarity.tolist()))

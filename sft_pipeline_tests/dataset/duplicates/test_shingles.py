@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sft_pipeline.dataset.duplicates.arrays import first_equal
 from sft_pipeline.dataset.duplicates.shingles import jaccards, joined, shingle_sets
 from sft_pipeline.dataset.text import jaccard, shingles
 
@@ -20,7 +21,7 @@ def test_sizes_similarities_and_equality_are_those_of_the_sets(texts, n):
     assert hashed.sizes.tolist() == [len(found) for found in sets]
     i, j = (every.ravel() for every in np.indices((len(texts), len(texts))))
     assert jaccards(hashed, i, hashed, j).tolist() == [jaccard(sets[a], sets[b]) for a, b in zip(i, j)]
-    assert hashed.first_equal().tolist() == [sets.index(found) for found in sets]
+    assert first_equal(*hashed.digests().T).tolist() == [sets.index(found) for found in sets]
 
 
 def test_the_sets_of_parts_one_after_the_other_are_the_sets_of_all():

@@ -2,6 +2,7 @@
 
 import json
 import random
+import tempfile
 from collections import Counter
 from itertools import combinations, product
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset import leakage, table
-from sft_pipeline.dataset.split import assignment, split
-from sft_pipeline.dataset.split.assignment import Columns
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.parallel import Workers
+from sft_pipeline.dataset.split import assignment, columns, split
 from sft_pipeline.dataset.text import jaccard, ngrams, shingles, words
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Duplicates, EmbeddedData, FileData, Leakage, Split
@@ -31,7 +33,13 @@ def data(leakage: dict | None = None, **fields) -> Data:
 
 
 def assign(rows: list[dict], spec: Data) -> tuple[list[str], dict[str, list[str]]]:
-    return assignment.assign(Columns(*([r[f] for r in rows] for f in ("id", "instruction", "type", "group"))), spec)
+    with tempfile.TemporaryDirectory() as folder, Workers(1, 1) as workers:
+        work, texts = Path(folder), [r["instruction"] for r in rows]
+        place = {"response": "", "source_file": "f", "source_row": 1}
+        table.write_table([place | r for r in rows], table.ROW, work / "rows.parquet")
+        shared = SharedText.of(texts)
+        batch = assignment.formed(texts, spec, shared, work / "forms")
+        return assignment.assign(columns.read(work / "rows.parquet"), spec, [batch], shared, work, workers)
 
 
 def row(instruction: str, type: str = "all", group: str | None = None, response: str = "r") -> dict:
@@ -157,7 +165,7 @@ def test_what_the_near_duplicate_search_misses_is_found_by_the_exact_comparison(
 
     rng = random.Random(0)
     rows = [row(" ".join(rng.choices("abcdefgh", k=6))) for _ in range(120)]
-    monkeypatch.setattr(assignment, "components", lambda texts, groups, duplicates: Components(len(texts)))
+    monkeypatch.setattr(assignment, "components", lambda sets, groups, duplicates: Components(len(sets.first)))
     spec = data(test_size=20, dev_size=10)
     sides, _ = assign(rows, spec)
     sets = [shingles(r["instruction"], 3) for r in rows]

@@ -1,0 +1,57 @@
+"""What of the clean rows decides a split: memory holds no text but those that somebody asks for."""
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from sft_pipeline.dataset import table
+
+
+class Texts:
+    """The instructions of a file by position; what was read once is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ends = list(accumulate(table.group_sizes(path)))
+        self._held: dict[int, str] = {}
+
+    def hold(self, positions: Iterable[int]) -> None:
+        """Read those at `positions`, each batch once."""
+        missing = sorted(set(positions) - self._held.keys())
+        for group, some in groupby(missing, lambda position: bisect_right(self._ends, position)):
+            start, here = self._ends[group - 1] if group else 0, list(some)
+            rows = table.read_group(self._path, group, ("instruction",))["instruction"]
+            self._held |= zip(here, rows.take(pa.array([position - start for position in here])).to_pylist())
+
+    def __getitem__(self, position: int) -> str:
+        self.hold([position])
+        return self._held[position]
+
+
+class Columns(NamedTuple):
+    """The columns that decide a split, of all rows in their order."""
+
+    ids: list[str]
+    texts: Texts
+    types: list[str]
+    groups: list[str | None]
+
+    def rows(self, positions: Collection[int]) -> list[dict[str, Any]]:
+        """The rows at `positions` as the leakage proof takes them."""
+        self.texts.hold(positions)
+        return [{"id": self.ids[p], "instruction": self.texts[p], "group": self.groups[p]} for p in positions]
+
+
+def read(path: Path) -> Columns:
+    """The columns of a table of rows."""
+    columns = Columns([], Texts(path), [], [])
+    names: dict[str, str] = {}  # one string for all rows of a type
+    for batch in table.batches(path, ("id", "group", "type")):
+        columns.ids.extend(row["id"] for row in batch)
+        columns.types.extend(names.setdefault(row["type"], row["type"]) for row in batch)
+        columns.groups.extend(row["group"] for row in batch)
+    return columns
