@@ -79,7 +79,7 @@ class LeakSearch:
         self._holders: dict[int, list[int]] = defaultdict(list)
         self._same: dict[frozenset[int], frozenset[int]] = {}
 
-    def look(self, start: int, batch: Batch, wanted: npt.NDArray[np.bool_]) -> Looked:
+    def compare(self, start: int, batch: Batch, wanted: npt.NDArray[np.bool_]) -> Looked:
         """What is found among the wanted ones of some rows of the stream, of which the first has the position `start`."""
         index, rows = self._index, batch.rows
         here = frozenset(np.flatnonzero(wanted).tolist())
@@ -120,7 +120,7 @@ class LeakSearch:
         return Looked(leaks, holding)
 
     def take(self, looked: Looked) -> None:
-        """Take in what `look` has found, in whichever process."""
+        """Take in what `compare` has found, in whichever process."""
         self._leaks |= looked.leaks
         for position, held_grams, text, id in looked.holding:
             # Rows of one template hold the same n-grams: one set for all of them saves memory.

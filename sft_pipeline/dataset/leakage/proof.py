@@ -110,14 +110,14 @@ class Comparison:
         self._has_looked = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What `look` needs in another process; a hash cannot go there."""
+        """What `compare` needs in another process; a hash cannot go there."""
         return {name: value for name, value in self.__dict__.items() if not name.endswith("_hash")}
 
     def add(self, batch: Batch) -> None:
         """Compare the next training rows."""
-        self.take(self.look(batch), batch.lines, len(batch))
+        self.take(self.compare(batch), batch.lines, len(batch))
 
-    def look(self, batch: Batch) -> Found:
+    def compare(self, batch: Batch) -> Found:
         """What is found in some training rows, in whichever process."""
         best: Best = {tier: {} for tier in TIERS}
         # The first rows show how similar the nearest are; below that, nothing is looked for in the others.
@@ -144,7 +144,7 @@ class Comparison:
         return Found(best, *grams)
 
     def take(self, found: Found, lines: tuple[bytes, bytes], rows: int) -> None:
-        """Take in what `look` has found in the next so many training rows, and what they add to the hashes."""
+        """Take in what `compare` has found in the next so many training rows, and what they add to the hashes."""
         self._train_hash.update(lines[0])
         self._exact_hash.update(lines[1])
         self._train_rows += rows

@@ -87,7 +87,7 @@ def _looked(
     """What each search finds in a batch: its number, the position of its first row, and the rows wanted of it."""
     group, start, wanted = task
     batch = Batch(table.read_group(path, group, COMPARED).to_pylist(), data, shared)
-    return [search.look(start, batch, some) for search, some in zip(searches, wanted)]
+    return [search.compare(start, batch, some) for search, some in zip(searches, wanted)]
 
 
 def leak_removals(search: LeakSearch, removed: Collection[int] = ()) -> dict[int, Removal]:

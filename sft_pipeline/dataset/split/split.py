@@ -221,7 +221,7 @@ def _compared(
     """What each of the comparisons finds in a batch of training rows."""
     path, group, names = task
     batch = Batch(table.read_group(path, group, COMPARED).to_pylist(), data, shared)
-    return [comparisons[name].look(batch) for name in names], batch.lines, len(batch)
+    return [comparisons[name].compare(batch) for name in names], batch.lines, len(batch)
 
 
 # ------------------------------------------------------------------------------------------------------ an external test file
