@@ -59,7 +59,7 @@ def clean(
         continuations, shared = _learned(source, raw.rows, workers, progress)
         by = Judge(source, data, root or Path.cwd(), continuations, shared)
         names, fingerprints, done = list(by.active), Fingerprints(data.duplicates, work), 0
-        with Judging(work / "verdicts.arrow") as judging:
+        with Judging(work / "verdicts.arrow", count_tokens is not None) as judging:
             for found in workers.map(judge, asked(source, count_tokens, criticise), by):
                 judging.add(found)
                 fingerprints.add(done + found.passed, found.print)

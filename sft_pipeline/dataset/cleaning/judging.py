@@ -152,7 +152,8 @@ class Judging:
     A context manager; `verdicts` can be read when the block has ended.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, counts_tokens: bool) -> None:
+        self.counts_tokens = counts_tokens
         self.matched, self.dropped = Counter[str](), Counter[str]()
         self._judged, self._accepted = Counter[str](), Counter[str]()
         self._file = file

@@ -202,6 +202,7 @@ def _prove(
     comparisons = {side: Comparison(rows, data, shared, embed) for side, rows in held.items()}
     sizes = {side: table.group_sizes(files[side]) for side in ("train", "dev")}
     # Dev is compared with train, test with both.
+    tasks: list[tuple[Path, int, tuple[str, ...]]]
     tasks = [(files["train"], group, ("dev", "test")) for group in range(len(sizes["train"]))]
     tasks += [(files["dev"], group, ("test",)) for group in range(len(sizes["dev"]))]
     done, total = 0, sum(map(sum, sizes.values()))
