@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sft_pipeline.dataset.duplicates.arrays import blocks
+from sft_pipeline.dataset.arrays import blocks
 from sft_pipeline.provenance.hashing import hash_bytes
 
 ROW = pa.schema(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sft_pipeline.artifacts import DuplicateClusters
 from sft_pipeline.dataset import table
-from sft_pipeline.dataset.duplicates.arrays import Positions
+from sft_pipeline.dataset.arrays import Positions
 
 KEPT, ALIKE, ALIKE_INSTRUCTION, COPY, OTHER_RESPONSE, NEAR, NEAR_INSTRUCTION = range(7)
 """What becomes of a row: the first three stay, two of them although they resemble another."""

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sft_pipeline.dataset.arrays import Positions, first_equal
 from sft_pipeline.dataset.cleaning.clusters import (
     ALIKE,
     ALIKE_INSTRUCTION,
@@ -19,7 +20,6 @@ from sft_pipeline.dataset.cleaning.clusters import (
     OTHER_RESPONSE,
     Level,
 )
-from sft_pipeline.dataset.duplicates.arrays import Positions, first_equal
 from sft_pipeline.dataset.duplicates.search import Copies, copies
 from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, jaccards, word_hashes

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from sft_pipeline.dataset import filters, table
+from sft_pipeline.dataset.arrays import Positions
 from sft_pipeline.dataset.cleaning.fingerprints import Print, fingerprint
-from sft_pipeline.dataset.duplicates.arrays import Positions
 from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.duplicates.shingles import word_hashes
 from sft_pipeline.dataset.filters import Filter, Hit, Row

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Pairs, blocks, bounds_of, group_starts, pairs_with, ranges
+from sft_pipeline.dataset.arrays import Pairs, blocks, bounds_of, group_starts, pairs_with, ranges
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets
 from sft_pipeline.experiment import Duplicates
 

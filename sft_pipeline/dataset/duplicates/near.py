@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates import minhash, prefix
-from sft_pipeline.dataset.duplicates.arrays import (
+from sft_pipeline.dataset.arrays import (
     PAIRS,
     Pairs,
     Positions,
@@ -25,6 +24,7 @@ from sft_pipeline.dataset.duplicates.arrays import (
     pairs_with,
     ranges,
 )
+from sft_pipeline.dataset.duplicates import minhash, prefix
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, jaccards
 from sft_pipeline.dataset.duplicates.union_find import Components
 from sft_pipeline.experiment import Duplicates

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Pairs, Positions, group_starts, pairs_with, ranges
+from sft_pipeline.dataset.arrays import Pairs, Positions, group_starts, pairs_with, ranges
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sft_pipeline.dataset.arrays import PAIRS, Positions, blocks, ranges
 from sft_pipeline.dataset.duplicates import prefix
-from sft_pipeline.dataset.duplicates.arrays import PAIRS, Positions, blocks, ranges
 from sft_pipeline.dataset.duplicates.near import Prepared, by_size, inside, prepare, similar, unite_near
 from sft_pipeline.dataset.duplicates.prefix import least_overlap, prefixes
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, jaccards, shingle_sets

@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts
+from sft_pipeline.dataset.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.shingles import Words
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.provenance.hashing import hash_bytes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, blocks, bounds_of, group_starts, ranges
+from sft_pipeline.dataset.arrays import Positions, blocks, bounds_of, group_starts, ranges
 from sft_pipeline.dataset.text import ASCII_WORDS, normalise, words
 
 Hashes = npt.NDArray[np.uint64]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, blocks, bounds_of, first_equal, ranges
+from sft_pipeline.dataset.arrays import Positions, blocks, bounds_of, first_equal, ranges
 from sft_pipeline.dataset.duplicates.minhash import Buckets, band_keys
 from sft_pipeline.dataset.duplicates.near import Prepared
 from sft_pipeline.dataset.duplicates.shared_text import long_shared

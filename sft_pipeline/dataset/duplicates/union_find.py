@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sft_pipeline.dataset.duplicates.arrays import Positions
+from sft_pipeline.dataset.arrays import Positions
 
 
 class Components:

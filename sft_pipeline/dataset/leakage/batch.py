@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, bounds_of
+from sft_pipeline.dataset.arrays import Positions, bounds_of
 from sft_pipeline.dataset.duplicates.shared_text import Own, OwnWords, SharedText
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, joined, sets_of_words, word_hashes
 from sft_pipeline.dataset.leakage.training_data_hash import line, training_line

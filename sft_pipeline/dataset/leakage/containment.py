@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts, ranges
+from sft_pipeline.dataset.arrays import Positions, group_starts, ranges
 from sft_pipeline.dataset.duplicates.shared_text import MANY
 from sft_pipeline.dataset.duplicates.shingles import Words
 from sft_pipeline.dataset.leakage.overlap import Known

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions
+from sft_pipeline.dataset.arrays import Positions
 from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.duplicates.shingles import word_hashes
 from sft_pipeline.dataset.leakage.batch import Batch, Forms

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import PAIRS, Positions, blocks, group_starts, ranges
+from sft_pipeline.dataset.arrays import PAIRS, Positions, blocks, group_starts, ranges
 from sft_pipeline.dataset.duplicates.shingles import Hashes, ShingleSets, jaccards
 from sft_pipeline.dataset.table import MATCHED
 from sft_pipeline.dataset.text import ngrams, words

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sft_pipeline.artifacts import LeakageProof, LeakedPair
-from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts
+from sft_pipeline.dataset.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.shared_text import SharedText, describe
 from sft_pipeline.dataset.duplicates.shingles import shingle_sets
 from sft_pipeline.dataset.leakage.batch import Batch, Row, blocks_of, training_text

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sft_pipeline.dataset.duplicates.arrays import Positions, group_starts
+from sft_pipeline.dataset.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.search import Components, components
 from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.duplicates.shingles import word_hashes

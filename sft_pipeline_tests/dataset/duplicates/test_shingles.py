@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sft_pipeline.dataset.duplicates.arrays import first_equal
+from sft_pipeline.dataset.arrays import first_equal
 from sft_pipeline.dataset.duplicates.shingles import jaccards, joined, shingle_sets
 from sft_pipeline.dataset.text import jaccard, shingles
 
