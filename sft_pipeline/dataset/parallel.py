@@ -24,7 +24,7 @@ VARIABLE = "SFT_PIPELINE_PROCESSES"
 """Environment variable with the number of processes, where neither rule nor command is to decide it."""
 
 LEAST = 3
-"""Batches for each process, from which on another one pays: the first start costs about a second, as much as two batches."""
+"""Batches for each process, from which on another one pays: the first has to import the package before it works."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
