@@ -255,8 +255,8 @@ def _rows_to_split(
     external: dict[str, Any] = {"test": data.test, "benchmarks": data.leakage.benchmarks, "progress": progress}
     external["held_out_items"] = held_out(experiment.evaluation.capabilities, project_root()) if experiment else {}
     if not _is_clean(source):
-        how = {"max_unreadable_share": unreadable, "processes": processes}
-        raw = sources.read(data.source, project_root(), work, **how, **external)
+        external |= {"max_unreadable_share": unreadable, "processes": processes}
+        raw = sources.read(data.source, project_root(), work, **external)
         sources.require_readable(raw)
         return raw, raw.external_test, raw.benchmarks
     # A folder that `clean` wrote is taken as it stands: its rows keep the file and row that they came from.

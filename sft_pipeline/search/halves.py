@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sft_pipeline.artifacts import InstructionDataset
-from sft_pipeline.dataset.split.assignment import Columns, assign
+from sft_pipeline.dataset.split.assignment import assign_file
 from sft_pipeline.dataset.table import ROW, read_table, write_table
 from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.repeated_questions import Question, clusters_of
@@ -24,9 +24,8 @@ def halves(dev: InstructionDataset, experiment: Experiment) -> tuple[Rows, Rows]
     assert experiment.search is not None
     rows = read_table(dev.path(dev.ROWS))
     wanted = round(len(rows) * experiment.search.confirmation_share)
-    columns = Columns(*([row[name] for row in rows] for name in ("id", "instruction", "type", "group")))
     split = experiment.data.split.model_copy(update={"dev_size": wanted})
-    sides, _ = assign(columns, experiment.data.model_copy(update={"split": split}), test=False)
+    sides = assign_file(dev.path(dev.ROWS), experiment.data.model_copy(update={"split": split}), test=False)
     seen, kept = ([row for row, other in zip(rows, sides) if other == side] for side in ("train", "dev"))
     if not seen or not kept:
         raise DataError(

@@ -14,11 +14,13 @@ import hashlib
 import pickle
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sft_pipeline.dataset import table
 from sft_pipeline.dataset.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.search import Components, components
 from sft_pipeline.dataset.duplicates.shared_text import SharedText
@@ -27,7 +29,7 @@ from sft_pipeline.dataset.duplicates.sketches import Choice, OwnCounts, Sketch, 
 from sft_pipeline.dataset.leakage.batch import Forms
 from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
 from sft_pipeline.dataset.parallel import Workers
-from sft_pipeline.dataset.split.columns import Columns
+from sft_pipeline.dataset.split.columns import Columns, read
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
@@ -104,6 +106,17 @@ def assign(
         # The LSH misses a pair in some thousands; what it missed is found here by exact comparison, and united.
         for a, b in crossing:
             united.unite(a, b)
+
+
+def assign_file(rows: Path, data: Data, *, test: bool = True) -> list[str]:
+    """The side of each row of a table of rows (`table.ROW`), in this process; the rest is as in `assign`."""
+    columns, n = read(rows), table.group_count(rows)
+    with TemporaryDirectory() as folder, Workers(1, n) as workers:
+        work = Path(folder)
+        texts = [table.read_group(rows, group, ("instruction",))["instruction"].to_pylist() for group in range(n)]
+        shared = SharedText.of(text for some in texts for text in some)
+        batches = (formed(some, data, shared, work / f"forms-{group}") for group, some in enumerate(texts))
+        return assign(columns, data, batches, shared, work, workers, test=test)[0]
 
 
 def _order(ranks: Sequence[npt.NDArray[np.bytes_]]) -> Positions:
