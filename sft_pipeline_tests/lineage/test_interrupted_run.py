@@ -15,7 +15,9 @@ from sft_pipeline.provenance.store import Store
 pytestmark = pytest.mark.slow
 
 
-def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(made_project, place, command, tmp_path):
+def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(
+    made_project, materialize, place, command, tmp_path
+):
     """A terminal's Ctrl-C reaches every process of the run; `kill` reaches the command alone."""
     spec = made_project / "specs" / "toy.yaml"
     shutil.rmtree(made_project / "store" / "pointers" / "lora_adapter")
@@ -23,11 +25,11 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(mad
     spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
     environment = place | {"SFT_PIPELINE_ROOT": str(made_project)}
     store, work = Store(tmp_path / "store"), tmp_path / "store" / "work" / "lora_adapter"
-    selection = "training_plan,lora_adapter"
+    assert materialize(made_project, "training_plan").result.success
     for how, everyone in [(signal.SIGKILL, True), (signal.SIGINT, True), (signal.SIGTERM, False)]:
         saved = set(work.rglob("COMPLETE.json"))
         running = subprocess.Popen(
-            command("run", "toy", "--select", selection),
+            command("run", "toy", "--select", "lora_adapter"),
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -45,13 +47,12 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(mad
                 assert instance.get_runs(limit=1)[0].is_finished, "the prompt came back before the run had ended"
                 assert f"{how.name}: the run is ending" in running.stderr.read() and running.returncode == 2
         assert store.pointer("lora_adapter", "toy") is None, "the training was over before it was interrupted"
-        selection = "lora_adapter"  # what it needs is there
 
     done = subprocess.run(
-        command("run", "toy", "--select", "*lora_adapter"), env=environment, capture_output=True, text=True, timeout=600
+        command("run", "toy", "--select", "lora_adapter"), env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot)
     assert adapter.measurements["resumed_at_step"] >= 30, done.stdout
     assert adapter.steps == 200 and adapter.measurements["step_processes"] == 4
-    assert "train_split           unchanged" in done.stdout and not list(work.rglob("checkpoint-*"))
+    assert not list(work.rglob("checkpoint-*"))

@@ -49,7 +49,10 @@ def test_no_secret_of_the_environment_is_written_anywhere(made_project, tmp_path
     )
     (toy_project / "specs" / "broken.yaml").write_text(broken)
     said = ""
-    for name, selection in (("toy", "base_model_guard,lora_adapter,sft_generations+"), ("broken", "raw_dataset")):
+    for name, selection in (
+        ("toy", "base_model_guard,lora_adapter,sft_generations,gate_report"),
+        ("broken", "raw_dataset"),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "sft_pipeline.cli", "run", name, "--select", selection, "--recompute"],
             env=environment(

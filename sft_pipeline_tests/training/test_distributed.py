@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import psutil
 import pytest
@@ -14,30 +12,10 @@ from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
 from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.training import checkpoints, distributed, tokenization, trainer
+from sft_pipeline_tests import forked
 from sft_pipeline_tests.architectures import token_loss
 from sft_pipeline_tests.sockets import beyond_loopback
 from sft_pipeline_tests.training.conftest import fingerprint
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from sft_pipeline.artifacts import GuardReport
-from sft_pipeline.errors import TrainingError
-from sft_pipeline.training import distributed, trainer
-
-job = distributed.Job.read(Path(sys.argv[1]))
-guard = GuardReport(root=job.work, checks={"template": ""}, sentinels=(), loader={"template_disabled": "true"})
-
-def say(row):
-    if row["step"] == 30:
-        print("now", flush=True)
-
-try:
-    trainer.train(job.experiment, job.base, guard, job.plan, job.train, job.dev, job.work, Path(sys.argv[2]), on_log=say)
-except TrainingError as error:
-    print(error)
-    raise SystemExit(3)
-"""
 
 
 @pytest.mark.slow
@@ -96,12 +74,16 @@ def running(toy, prepared, tmp_path):
     """A training of 400 steps in two processes that is beyond its first checkpoint: its arguments and its launcher."""
     arguments = prepared(toy(processes=2, batch_size=2, max_steps=400, save_steps=20, logging_steps=10, eval_steps=200))
     (tmp_path / "first").mkdir()
-    parts = {name: value for name, value in arguments.items() if name not in ("guard", "out")}
-    distributed.Job(**parts, start=None).write(tmp_path / "job.json")
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "job.json"), str(tmp_path / "first")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as launcher:
-        assert launcher.stdout.readline() == "now\n", launcher.stderr.read()[-3000:]
-        yield arguments, launcher
+    beyond = forked.CONTEXT.Event()
+
+    def work():
+        elsewhere = (arguments | {"out": tmp_path / "first"}).values()
+        trainer.train(*elsewhere, on_log=lambda row: beyond.set() if row["step"] == 30 else None)
+
+    launcher = forked.start(work, log=tmp_path / "log")
+    assert beyond.wait(300), (tmp_path / "log").read_text()[-3000:]
+    yield arguments, launcher
+    launcher.join()
 
 
 def alive(work):

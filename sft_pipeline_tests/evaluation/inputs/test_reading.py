@@ -609,7 +609,7 @@ def test_scores_need_a_threshold_in_the_gate_and_are_tested_as_they_are_by_compa
     assert comparison["difference"] == pytest.approx(0.05)
     assert (comparison["better"], comparison["worse"], comparison["p"]) == (40, 0, 1e-4)
     assert "higher" in report.output
-    assert "<h1>2 models on 40 items" in (tmp_path / "out" / "compare.html").read_text()
+    assert ">2 models on 40 items" in (tmp_path / "out" / "compare.html").read_text()
     below = CliRunner().invoke(app, ["compare", *files, "--threshold", "<=0.2"])
     assert "18 of 40" in below.output, below.output
     assert "must be a number" in refused(Path(files[0]), threshold="half")
