@@ -26,7 +26,6 @@ from sft_pipeline.provenance.environment import commit
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.usage import measured
-from sft_pipeline.report.experiment.sheet import neighbours
 from sft_pipeline.report.rendering import about
 
 if TYPE_CHECKING:
@@ -237,6 +236,8 @@ def produce(
         upstream: the consumed artifacts, by asset.
         make: the work; takes `work` with its folders and returns the artifacts.
     """
+    from sft_pipeline.report.experiment.sheet import neighbours
+
     context, store, experiment = work.context, work.store, work.context.partition_key
     versions = {name: artifact.version for name, artifact in upstream.items()}
     first, names = assets[0], [asset.name for asset in assets]

@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 
 from sft_pipeline.errors import StoreError
 from sft_pipeline.provenance.store import Store
-from sft_pipeline.report.experiment import sheet
 
 PORT = 3001
 
@@ -67,6 +66,9 @@ def server(store: Path, port: int = PORT) -> ThreadingHTTPServer:
     class Pages(LocalHandler):
         def do_GET(self) -> None:
             """Send a page."""
+            # The code location serves pages, too, and shall not load every specification's schema for it.
+            from sft_pipeline.report.experiment import sheet
+
             if self.from_here():
                 path = _path(store, token, self.path)
                 page = path and sheet.served(Store(store), path)

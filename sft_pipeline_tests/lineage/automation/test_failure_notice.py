@@ -163,7 +163,7 @@ def test_a_step_that_was_asked_to_end_is_reported_in_words_by_the_notice_and_in_
     words = "interrupted (SIGTERM, Ctrl-C or terminated); materialize again, it resumes where it stopped"
     assert notice(context.for_run_failure())["message"] == words
     (log,) = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    assert _line(log) == f"training              STOPPED  {words}"
+    assert _line(log) == f"training               STOPPED  {words}"
 
 
 def test_a_step_whose_process_was_killed_is_reported_in_words():
