@@ -164,7 +164,7 @@ def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instan
     with contextlib.redirect_stdout(shown):
         _follow(instance, run.run_id, done)
     assert read == [len(instance.all_logs(run.run_id)), 0, 0, 0, 0]
-    assert shown.getvalue().count("raw_dataset           made") == 1
+    assert shown.getvalue().count("raw_dataset            made") == 1
 
 
 REEXECUTE = """
