@@ -190,6 +190,7 @@ def folder(made_project):
         assert "page: " in done.output
     assert links((made_project / "all.html").read_text()) == [f"#{key}" for key in KEYS]
     pages = made_project / "pages"
+    assert (pages / "gate.html").is_file()
     report = CapabilityReport(
         root=pages, verdict="regressed", results=(MEASURED,), perplexity=None, alpha=0.05, blocking="none"
     )
