@@ -306,11 +306,9 @@ def _series(found: Mapping[str, a.Artifact]) -> Section:
 
 
 def _answers(found: Mapping[str, a.Artifact]) -> Section:
-    section = Section("answers", "Answers to the test split", ("base_generations", "sft_generations"))
-    both = {
-        name: _get(found, asset, a.Generations)
-        for name, asset in zip(("base", "fine-tuned"), section.assets, strict=True)
-    }
+    assets = ("base_generations", "sft_generations", "comparator_generations")
+    section = Section("answers", "Answers to the test split", assets)
+    both = {name: _get(found, asset, a.Generations) for name, asset in zip(("base", "fine-tuned"), assets)}
     there = {name: made for name, made in both.items() if made}
     if not there:
         return section
@@ -325,6 +323,22 @@ def _answers(found: Mapping[str, a.Artifact]) -> Section:
     section.tables = [
         Table("", ("", *there), [(name, *(value(made) for made in there.values())) for name, value in rows])
     ]
+    prompted = _get(found, "comparator_generations", a.ComparatorGenerations)
+    if prompted and prompted.comparators:
+        columns = ("the base with another prompt", "tokens of a prompt", "tokens of an answer", "cut", "not asked")
+        section.tables.append(
+            Table(
+                "",
+                columns,
+                [
+                    (
+                        *(f"{name}: {made.label}", f"{made.prompt_tokens:,.1f}", f"{made.mean_tokens:,.1f}"),
+                        *(f"{100 * made.truncated_share:.1f} %", f"{len(made.unasked):,}"),
+                    )
+                    for name, made in prompted.comparators.items()
+                ],
+            )
+        )
     return section
 
 
