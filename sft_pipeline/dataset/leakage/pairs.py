@@ -40,8 +40,8 @@ def leaking_pairs(rows: Sequence[Row], held_out: Sequence[Row], data: Data) -> d
             for held in index.groups.get(one["group"], ()) if one["group"] is not None else ():
                 add(held, start + row, "group")
         for hits in index.grams.hits(batch.words, batch.asked):
-            at, held_rows = index.grams.holders(hits.gram)
-            pairs, counts = np.unique(np.stack([hits.text[at], held_rows]), axis=1, return_counts=True)
+            at, items = index.grams.holders(hits.gram)
+            pairs, counts = np.unique(np.stack([hits.text[at], items]), axis=1, return_counts=True)
             over = counts > data.leakage.max_contained_share * index.grams.sizes[pairs[1]]
             for row, held in pairs[:, over].T.tolist():
                 add(held, start + row, "contained")
