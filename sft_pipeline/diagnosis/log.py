@@ -215,7 +215,7 @@ def read(log_history: Iterable[Mapping[str, Any]]) -> Log:
         rate=series("learning_rate"),
         accuracy=series("mean_token_accuracy"),
         epoch=series("epoch"),
-        module_norms={key.partition("/")[2]: figures(key) for key in keys if key.startswith("grad_norm/")},
+        module_norms={key.partition("/")[2]: figures(key) for key in keys if key.startswith("module_grad_norm/")},
         clipped=figures("clipped_share"),
         dev_sets=tuple(sets),
         rewards=any(key in keys for key in REWARD_KEYS),

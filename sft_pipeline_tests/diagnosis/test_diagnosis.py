@@ -234,14 +234,14 @@ def test_a_module_without_a_gradient_and_steps_that_are_clipped_are_said():
     log = run(falling(40), norms=[2.0] * 40)
     for row in log[:40]:
         row |= {
-            "grad_norm/q_proj": 2.0,
-            "grad_norm/v_proj": 0.0,
+            "module_grad_norm/q_proj": 2.0,
+            "module_grad_norm/v_proj": 0.0,
             "clipped_share": float(row["step"] <= log[25]["step"]),
         }
     assert rules(log, "warning") == {"zero_gradient_of_a_module"} and rules(log, "info") == {"gradient_clipped"}
     assert judge(log)[1]["clipped_share"] == pytest.approx(0.65, abs=0.03)
     for row in log:
-        row |= {"grad_norm/v_proj": 0.1, "clipped_share": 0.5}
+        row |= {"module_grad_norm/v_proj": 0.1, "clipped_share": 0.5}
     assert not rules(log, "warning") | rules(log, "info")
 
 

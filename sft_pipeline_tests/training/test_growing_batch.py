@@ -50,7 +50,7 @@ def test_it_takes_the_steps_of_accumulation_and_a_resumed_run_ends_with_the_same
 
     # What the clip and the modules did stands in every record.
     for row in logged:
-        modules = {key: value for key, value in row.items() if key.startswith("grad_norm/")}
-        assert {"grad_norm/q_proj", "grad_norm/down_proj"} <= modules.keys()
+        modules = {key: value for key, value in row.items() if key.startswith("module_grad_norm/")}
+        assert {"module_grad_norm/q_proj", "module_grad_norm/down_proj"} <= modules.keys()
         assert sum(value**2 for value in modules.values()) ** 0.5 == pytest.approx(row["grad_norm"], rel=1e-4)
         assert row["clipped_share"] == float(row["grad_norm"] > 0.3)

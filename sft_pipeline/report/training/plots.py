@@ -75,7 +75,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             "gradient norm": {"all": series("grad_norm")}
             | {
                 key.partition("/")[2]: series(key)
-                for key in sorted({k for r in rows for k in r if k.startswith("grad_norm/")})
+                for key in sorted({k for r in rows for k in r if k.startswith("module_grad_norm/")})
             },
             "learning rate": {"train": series("learning_rate")},
         },

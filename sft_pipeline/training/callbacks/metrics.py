@@ -18,7 +18,7 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
     `seconds` and `tokens_per_second` are those of the steps since the last record, evaluations and checkpoints not counted;
     tokens are real ones, without padding. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
     the process. What does not depend on time goes into the log history too: `lora_norm_mean` and `lora_norm_max`,
-    `clipped_share` (share of the steps since the last record whose gradient was clipped), and `grad_norm/…` by adapted module.
+    `clipped_share` (share of the steps since the last record whose gradient was clipped), and `module_grad_norm/…` by adapted module.
     """
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -64,7 +64,8 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
             logs["memory_bytes"], logs["peak_memory_bytes"] = memory(args.device.type)
             self.tokens, self.seconds = trainer._total_train_tokens, 0.0
             figures = {} if args.fsdp else lora_norms(model)  # of which a process holds but a part of each matrix
-            figures |= {f"grad_norm/{name}": float(norm) for name, norm in trainer.module_norms.items()}
+            # Not grad_norm/…: MLflow keeps a metric as a file, and could not have a folder of that name beside it.
+            figures |= {f"module_grad_norm/{name}": float(norm) for name, norm in trainer.module_norms.items()}
             clipped = [float(norm) > args.max_grad_norm for norm in trainer.norms]
             figures["clipped_share"] = sum(clipped) / max(len(clipped), 1)
             trainer.norms.clear()
