@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sft_pipeline.artifacts import Artifact
 from sft_pipeline.errors import DataError
 from sft_pipeline.release import verify
+from sft_pipeline.release.eligibility import OPTIONAL, PARTS
 
 
 class Reproduction(NamedTuple):
@@ -46,9 +47,11 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def stored(found: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
-    """The same of stored artifacts."""
+    """The same of stored artifacts, of those that a release is made from: a search is not."""
     described: dict[str, dict[str, Any]] = {}
     for asset, artifact in found.items():
+        if asset not in (*PARTS, *OPTIONAL):
+            continue
         described[asset] = {"version": artifact.version, "described": artifact.described, "key": artifact.key}
         if asset in RECORDS and RECORDS[asset][0] in artifact.files:
             described[asset]["environment"] = _environment(artifact.path(RECORDS[asset][0]))

@@ -325,10 +325,10 @@ def _answers(found: Mapping[str, a.Artifact]) -> Section:
     ]
     prompted = _get(found, "comparator_generations", a.ComparatorGenerations)
     if prompted and prompted.comparators:
-        columns = ("the base with another prompt", "tokens of a prompt", "tokens of an answer", "cut", "not asked")
+        columns = ("prompt", "tokens of a prompt", "tokens of an answer", "cut", "not asked")
         section.tables.append(
             Table(
-                "",
+                "The base with other prompts",
                 columns,
                 [
                     (
