@@ -9,7 +9,7 @@ import pytest
 
 from sft_pipeline.dataset import duplicates, filters, table
 from sft_pipeline.dataset.duplicates.shingles import shingle_sets
-from sft_pipeline.dataset.split.assignment import Columns, assign
+from sft_pipeline.dataset.split.assignment import assign_file
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.embedded import instructions, planted_faults
 from sft_pipeline.embedded import world as w
@@ -17,7 +17,7 @@ from sft_pipeline.embedded.corpus import documents
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scoring import score
 from sft_pipeline.evaluation.statistics.paired import tango
-from sft_pipeline.experiment import Duplicates, EmbeddedData, Experiment
+from sft_pipeline.experiment import Data, Duplicates, EmbeddedData, Experiment
 from sft_pipeline.specification import load_by_name, project_root
 
 SOURCE = EmbeddedData(kind="embedded")
@@ -60,8 +60,10 @@ def test_every_fault_is_planted_and_the_rest_is_as_many_rows_as_declared(raw):
     assert min(counts.values()) > 20
 
 
-def columns(rows: list[dict]) -> Columns:
-    return Columns(*([row[name] for row in rows] for name in ("id", "instruction", "type", "group")))
+def sides_of(rows: list[dict], data: Data, folder: Path) -> list[str]:
+    place = {"source_file": "f", "source_row": 1}
+    table.write_table([place | row for row in rows], table.ROW, folder / "rows.parquet")
+    return assign_file(folder / "rows.parquet", data)
 
 
 def test_a_faulty_row_has_the_columns_and_types_of_a_clean_one(raw):
@@ -152,10 +154,9 @@ def test_cleaning_finds_the_planted_faults_and_keeps_what_is_asked(raw, tiny):
     assert len(spoilt & dropped) >= 0.95 * len(spoilt)
 
 
-def test_the_split_of_the_specification_is_full_and_its_parts_are_apart(raw, tiny):
+def test_the_split_of_the_specification_is_full_and_its_parts_are_apart(raw, tiny, tmp_path):
     rows = as_table(clean_part(raw))
-    sides, notes = assign(columns(rows), tiny.data)
-    assert [note for note in notes if note.startswith("test:")] == []
+    sides = sides_of(rows, tiny.data, tmp_path)
     test = [row for row, side in zip(rows, sides) if side == "test"]
     counts = Counter(row["type"] for row in test)
     assert len(test) == tiny.data.split.test_size
@@ -167,10 +168,10 @@ def test_the_split_of_the_specification_is_full_and_its_parts_are_apart(raw, tin
     assert sides.count("train") > 2000
 
 
-def test_leaks_would_cross_a_random_split_but_stay_with_their_original(raw, tiny):
+def test_leaks_would_cross_a_random_split_but_stay_with_their_original(raw, tiny, tmp_path):
     leaks = [row for row, fault in zip(*raw) if fault == "leak"]
     rows = as_table(clean_part(raw) + leaks)
-    sides, _ = assign(columns(rows), tiny.data)
+    sides = sides_of(rows, tiny.data, tmp_path)
     originals = {normalise(row["instruction"]): side for row, side in zip(rows, sides)}
     for row, side in zip(rows[-len(leaks) :], sides[-len(leaks) :]):
         text = normalise(row["instruction"])

@@ -54,7 +54,7 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
 
     steps = [d.op for d in defs.assets if isinstance(d, dg.AssetsDefinition)]
     tagged = {op.name for op in steps if DEVICE in op.tags} & set(started)
-    assert len(tagged) == 7  # answers of base and fine-tuned model are one step
+    assert len(tagged) == 8  # answers of base and fine-tuned model are one step
     spans = sorted((started[step], ended[step]) for step in tagged)
     assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
 
