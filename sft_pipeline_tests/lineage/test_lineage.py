@@ -266,7 +266,12 @@ def test_a_fresh_store_elsewhere_gives_the_same_artifacts(toy_lineage, toy_proje
     before, _ = read_lineage(Store(toy_lineage.store), "toy")
     result = compare(read(report), stored(before))
     proved = MADE - {"search_report"}  # a search makes nothing that a release consists of
-    assert set(result.same) == proved and (result.first, result.later, result.missing, result.reasons) == ((), (), (), ())
+    assert set(result.same) == proved and (result.first, result.later, result.missing, result.reasons) == (
+        (),
+        (),
+        (),
+        (),
+    )
     # The report of a gate that said no is sound, and is no release.
     problems, manifest = check(str(report))
     assert problems == [] and manifest["kind"] == "report" and manifest["verdict"] in ("fail", "refused")
