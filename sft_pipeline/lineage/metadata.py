@@ -245,7 +245,9 @@ def adapter(adapter: a.AdapterSnapshot) -> dict[str, Any]:
 def _hyperparameters(adapter: a.AdapterSnapshot) -> dict[str, float]:
     """The declared figures of the training, as numbers that the UI plots over the materializations."""
     declared = json.loads(adapter.path("training_manifest.json").read_bytes())["hyperparameters"]
-    rows = declared["batch_size"] * declared["gradient_accumulation"] * declared["processes"]
+    passes = declared["gradient_accumulation"]  # of a batch that grows the largest counts, as in the plan
+    passes = max(passes.values()) if isinstance(passes, dict) else passes
+    rows = declared["batch_size"] * passes * declared["processes"]
     lora = {f"LoRA {name}": declared["lora"][name] for name in ("r", "alpha", "dropout")}
     return {"learning rate": declared["learning_rate"], "effective batch": rows, "seed": declared["seed"], **lora}
 

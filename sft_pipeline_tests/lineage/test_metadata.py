@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sft_pipeline.artifacts import SeriesPoint, SeriesReport
+from sft_pipeline.artifacts import AdapterSnapshot, SeriesPoint, SeriesReport
 from sft_pipeline.evaluation.gate.files_gate import decide_outputs
-from sft_pipeline.experiment import Evaluation
+from sft_pipeline.experiment import Evaluation, Training
 from sft_pipeline.lineage import metadata
 
 
@@ -74,3 +74,15 @@ def test_a_series_shows_its_table_the_choice_and_what_a_reader_must_know():
     assert (shown["base rate"], shown["best rate"], shown["last rate"]) == (0.1, 0.7, 0.6)
     assert list(shown["series"].records[1].data.values())[:3] == ["50 (best)", "7 of 10", "70.00 %"]
     assert "Chosen on test." in shown["notes"].value
+
+
+@pytest.mark.parametrize(("accumulation", "batch"), [(2, 16), ({0: 1, 200: 4}, 32)])
+def test_an_adapter_shows_its_hyperparameters_as_numbers_also_of_a_batch_that_grows(tmp_path, accumulation, batch):
+    training = Training(max_steps=400, batch_size=8, gradient_accumulation=accumulation)
+    manifest = {"hyperparameters": training.model_dump(mode="json")}
+    (tmp_path / "training_manifest.json").write_text(json.dumps(manifest))
+    figures = {"epochs": 1.0, "trainable_parameters": 9, "loss_first": 2.0, "loss_last": 1.0}
+    adapter = AdapterSnapshot.finalize(tmp_path, steps=400, step=400, **figures)
+    shown = metadata.describe(adapter, metadata.adapter)
+    assert shown["effective batch"] == batch == training.effective_batch
+    assert shown["learning rate"] == training.learning_rate and shown["LoRA r"] == training.lora.r
