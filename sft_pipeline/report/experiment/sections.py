@@ -1,92 +1,21 @@
 """The stages of an experiment as sections of its page, from the stored artifacts alone: figures, no row and no answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 from sft_pipeline import artifacts as a
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.report.capabilities import text as capability_text
 from sft_pipeline.report.experiment.cost import Cost, lines
+from sft_pipeline.report.experiment.section import Bars, Figure, Picture, Section, Table, Word
 from sft_pipeline.report.gate import text as gate_text
 from sft_pipeline.report.gate.text import points
+from sft_pipeline.report.plan import text as plan_text
 from sft_pipeline.report.review.text import preferred
 from sft_pipeline.report.search import text as search_text
 from sft_pipeline.report.training import checkpoint_table
 
 A = TypeVar("A", bound=a.Artifact)
-
-ROWS = 40
-"""Most lines of a table; the page of the stage has all of them."""
-
-
-class Bars(NamedTuple):
-    """A cell with a bar for each share, of the given kind: base, sft, lost."""
-
-    shares: tuple[tuple[float, str], ...]
-
-
-class Word(NamedTuple):
-    """A word with the colour of an outcome: pass, fail, refused, held, or none."""
-
-    text: str
-    outcome: str = ""
-
-
-class Figure(NamedTuple):
-    """A figure with its name; `model` is base or sft where it is one of theirs."""
-
-    name: str
-    value: str
-    detail: str = ""
-    model: str = ""
-
-
-class Table(NamedTuple):
-    """A table; a cell is a text, a `Word` or `Bars`."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[Sequence[Any]]
-
-
-class Picture(NamedTuple):
-    """A PNG among the files of an artifact."""
-
-    asset: str
-    file: str
-    alt: str
-
-
-@dataclass
-class Section:
-    """A stage.
-
-    Attributes:
-        key: its anchor.
-        title: its heading.
-        assets: what it tells of; the first of them is what its step is named after.
-        state: how it came out, in a word or two.
-        outcome: class of the state: pass, fail, refused or nothing.
-        text: it in a sentence.
-        figures: what a reader wants first.
-        remarks: what was found, the worst first.
-        tables: further figures.
-        picture: at its end.
-        unseen: what was not looked at, a sentence each.
-    """
-
-    key: str
-    title: str
-    assets: tuple[str, ...]
-    state: str = "not made"
-    outcome: str = ""
-    text: str = ""
-    figures: list[Figure] = field(default_factory=list)
-    remarks: list[tuple[Word, str]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    picture: Picture | None = None
-    unseen: list[str] = field(default_factory=list)
 
 
 def sections(found: Mapping[str, a.Artifact], experiment: Experiment | None, spent: Cost) -> list[Section]:
@@ -97,7 +26,7 @@ def sections(found: Mapping[str, a.Artifact], experiment: Experiment | None, spe
         experiment: the specification; None where it cannot be read.
         spent: what they cost.
     """
-    made = [
+    return [
         _data(found),
         _base(found),
         _plan(found),
@@ -105,8 +34,12 @@ def sections(found: Mapping[str, a.Artifact], experiment: Experiment | None, spe
         _training(found),
         _series(found),
         _answers(found),
+        _gate(found),
+        _capabilities(found),
+        _review(found),
+        _release(found, experiment),
+        _cost(spent),
     ]
-    return [*made, _gate(found), _capabilities(found), _review(found), _release(found, experiment), _cost(spent)]
 
 
 def summary(made: Sequence[Section], spent: Cost) -> list[Figure]:
@@ -236,7 +169,9 @@ def _plan(found: Mapping[str, a.Artifact]) -> Section:
     section.state, section.outcome = ("refused", "refused") if refused else ("may start", "pass")
     memory, power = sum(plan.memory_bytes.values()), plan.power.get("exact")
     section.figures = [
-        Figure("steps", f"{plan.steps:,}", f"of {plan.effective_batch} sequences, {plan.warmup_steps} of them warm-up"),
+        Figure(
+            "steps", f"{plan.steps:,}", f"of {plan_text.batch(plan)} sequences, {plan.warmup_steps} of them warm-up"
+        ),
         Figure("coverage", f"{plan.coverage:.3g} epochs", f"of {plan.trained_rows:,} rows"),
         Figure("trained parameters", f"{plan.trainable_parameters:,}", f"of {plan.total_parameters:,}"),
         Figure("peak learning rate", f"{max(plan.learning_rates):.2g}"),

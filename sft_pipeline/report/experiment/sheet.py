@@ -18,7 +18,8 @@ from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.store.work_folders import check_names
 from sft_pipeline.provenance.verification import link_problems, read_lineage
 from sft_pipeline.report.experiment.cost import Cost, cost
-from sft_pipeline.report.experiment.sections import ROWS, Picture, Section, Word, sections, summary
+from sft_pipeline.report.experiment.section import Picture, Section, Word
+from sft_pipeline.report.experiment.sections import sections, summary
 from sft_pipeline.report.gate.text import headline
 from sft_pipeline.report.rendering import Stage, render, with_lineage
 from sft_pipeline.specification import load_by_name, project_root
@@ -34,6 +35,9 @@ PAGES = {
 
 PLACES = ("data", "base", "plan", "search", "mask audit", "training", "gate", "capabilities", "review", "release")
 """The stages that the header of a page names."""
+
+ROWS = 40
+"""Most lines of a table; the page of the stage has all of them."""
 
 
 class Lineage(NamedTuple):
@@ -199,7 +203,6 @@ def served(store: Store, path: Sequence[str]) -> bytes | None:
 
 def _around(store: Store, stage: str, path: Sequence[str]) -> list[Stage]:
     """The header of a stored page: of the experiment whose current artifact it belongs to, or else only what it is not."""
-    own = "/".join(path)
     before = ""
     for asset, name in store.objects.pointers():
         if asset != path[0]:
@@ -218,9 +221,7 @@ def _around(store: Store, stage: str, path: Sequence[str]) -> list[Stage]:
         return []
     return [
         Stage(f"experiment {before}", f"../../../experiments/{quote(before)}.html"),
-        Stage(
-            f"{stage} ({own.split('/')[1][:12]}, an earlier version)", here=True, state="outdated", outcome="refused"
-        ),
+        Stage(f"{stage} ({path[1][:12]}, an earlier version)", here=True, state="outdated", outcome="refused"),
     ]
 
 

@@ -20,6 +20,11 @@ def summary(plan: TrainingPlan) -> str:
     return "\n".join(lines) + "\n"
 
 
+def batch(plan: TrainingPlan) -> str:
+    """Sequences per step, of a batch that grows the smallest and the largest."""
+    return f"{plan.batches[0]} to {plan.effective_batch}" if plan.batches else str(plan.effective_batch)
+
+
 def _run(plan: TrainingPlan) -> list[str]:
     """Rows, steps, coverage, tokens and time."""
     tokens = plan.tokens_per_epoch
@@ -31,7 +36,6 @@ def _run(plan: TrainingPlan) -> list[str]:
     )
     cut = f", {plan.cut_rows:,} rows cut" if plan.cut_rows else ""
     left_out = f" of {plan.train_rows:,}, the others are fully masked" if plan.masked_rows else ""
-    batch = f"{plan.batches[0]} to {plan.effective_batch}" if plan.batches else plan.effective_batch
     time = (
         f"about {_duration(plan.seconds)} by the declared tokens_per_second"
         if plan.seconds is not None
@@ -39,7 +43,7 @@ def _run(plan: TrainingPlan) -> list[str]:
     )
     return [
         f"rows            {plan.trained_rows:,}" + left_out,
-        f"steps           {plan.steps:,} of {batch} sequences, {plan.warmup_steps:,} of them warm-up",
+        f"steps           {plan.steps:,} of {batch(plan)} sequences, {plan.warmup_steps:,} of them warm-up",
         f"coverage        {plan.coverage:.3g} epochs",
         f"tokens          {tokens:,} per epoch ({tokens / plan.trained_rows:.1f} per row), "
         f"{round(tokens * plan.coverage):,} in all; {padding}{cut}",
