@@ -1,10 +1,11 @@
 """How steps run: each in its own process, CUDA steps on a device of their own.
 
 `cuda_executor` is Dagster's multiprocess executor, configured. It records the process that executes the run
-(run_process.py) and enters the run as one of the UI's code location. A step's own process means that the memory of its device is free when it ends. Processes are forked from a
-server that has the code location loaded already, and the model's libraries where that is safe (a spawned one would spend
-seconds on importing them), and that sees no CUDA device: a step which is tagged for one takes a lease on it before it imports torch, see devices.py and step.py. The tag's
-limit keeps a run from starting more of them than there are devices; the lease holds across runs, whoever starts them.
+(run_process.py) and enters the run as one of the UI's code location. A step's own process means that the memory of its
+device is free when it ends. Processes are forked from a server that has the code location loaded already, and the model's
+libraries where that is safe (a spawned one would spend seconds on importing them). The server sees no CUDA device: a step
+that is tagged for one takes a lease on it before it imports torch, see devices.py and step.py. The tag's limit keeps a run
+from starting more of them than there are devices; the lease holds across runs, whoever starts them.
 
 With SFT_PIPELINE_EXECUTOR=k8s every step is a Kubernetes job instead: the same op tag says what its pod asks for.
 """

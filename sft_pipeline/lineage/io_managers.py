@@ -75,8 +75,8 @@ _serving: dict[Path, ThreadingHTTPServer] = {}
 def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
     """A page among the files of a stored artifact, as a link.
 
-    It leads to SFT_PIPELINE_STORE_URL, or else to where `sft-pipeline ui` serves the pages of a local store. With a remote
-    store and no address it is a path.
+    It leads to SFT_PIPELINE_STORE_URL, or else to where `sft-pipeline ui` or the code server serves the pages of a local
+    store. With a remote store and no address it is a path.
 
     Args:
         path: POSIX path of the page among the artifact's files.
@@ -93,7 +93,7 @@ def report_page(path: str, folder: str, store: Store) -> dg.MetadataValue:
 
 
 def experiment_page(experiment: str, store: Store) -> dg.MetadataValue | None:
-    """The page of the whole experiment, where `sft-pipeline ui` serves the pages: nothing else makes it on demand."""
+    """The page of the whole experiment, where the package's own server serves the pages: no other makes it on demand."""
     named = os.environ.get(STORE_URL, "").rstrip("/")
     if store.remote:
         return None

@@ -118,9 +118,8 @@ class Work:
         if DEVICE not in op.tags or experiment.model.device != "cuda":
             return nullcontext()
         trained = experiment.training.processes
-        if op.name == "search_report":
-            trained *= experiment.search.devices if experiment.search else 0
-        count = trained if op.name in ("lora_adapter", "search_report") else 1
+        searched = trained * experiment.search.devices if experiment.search else 0
+        count = {"lora_adapter": trained, "search_report": searched}.get(op.name, 1)
         return lease(count, self.context.log.info) if count else nullcontext()
 
 

@@ -55,7 +55,7 @@ def build(loaded: list[str]) -> dg.SensorDefinition:
 
 
 def build_observer() -> dg.SensorDefinition:
-    """The sensor, running: it starts nothing."""
+    """The sensor, on from the start: it starts no run."""
 
     @dg.sensor(
         name=OBSERVER,
