@@ -93,7 +93,10 @@ class GroupResult(Frozen):
     odds_ratio_interval: tuple[float, float | None] = Field(
         (0.0, None), description="Exact 95 % interval of the odds ratio; None as upper end is infinite."
     )
-    p_adjusted: float | None = Field(None, description="Benjamini–Hochberg over the types, of the deciding test.")
+    p_adjusted: float | None = Field(
+        None,
+        description="Benjamini–Hochberg over the types, of the deciding test; of checkpoints Holm over all pairs, of the exact one.",
+    )
     clusters: int | None = Field(None, description="Clusters of the items, where some items share one.")
     cluster_interval: tuple[float, float] | None = Field(
         None, description="95 % bootstrap interval of the lift that draws whole clusters."
@@ -251,10 +254,13 @@ class ComparatorResult(Frozen):
     successes: int
     interval: tuple[float, float] = Field(description="Wilson's 95 % interval of the rate.")
     types: dict[str, tuple[int, int]] = Field({}, description="Successes and judged answers by type of item.")
-    missing: int = Field(description="Items that it has no judged answer to; they are left out of its comparisons.")
+    missing: int = Field(
+        description="Items without a judged answer of it and of the fine-tuned model; these two are compared without them."
+    )
     finding: Literal["beaten", "same", "better", "undecided"] = Field(
         description="beaten: the fine-tuned model is significantly better. better: the comparator is. same: neither is, and the "
-        "fine-tuned model is ahead by less than the planned lift, by the upper end of the 95 % interval. undecided: none of these."
+        "fine-tuned model is ahead by less than the planned lift, by the upper end of the 95 % interval. undecided: none of these, "
+        "or its answers were made under other conditions, which refuses the gate."
     )
     decides_at: int | None = Field(
         None,

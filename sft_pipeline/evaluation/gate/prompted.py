@@ -164,11 +164,15 @@ def _result(
     own = [(type, success) for type, success in judged if success is not None]
     cut = [c.answers[p.id].cut for p in pairs if p.id in c.answers]
     successes, lift = sum(success for _, success in own), against.result.lift
-    finding: Literal["beaten", "same", "better", "undecided"] = "undecided"
-    if against.p_adjusted <= gate.alpha:
+    finding: Literal["beaten", "same", "better", "undecided"]
+    if c.problems:  # it is no comparison, so it shows nothing
+        finding = "undecided"
+    elif against.p_adjusted <= gate.alpha:
         finding = "beaten" if lift > 0 else "better"
     elif _upper(against.result) < gate.planned_lift:
         finding = "same"
+    else:
+        finding = "undecided"
     return ComparatorResult(
         name=c.name,
         label=c.label,
@@ -181,7 +185,9 @@ def _result(
         },
         missing=len(pairs) - against.result.n,
         finding=finding,
-        decides_at=_decides_at(against.result, comparisons, gate) if finding == "undecided" else None,
+        decides_at=_decides_at(against.result, comparisons, gate)
+        if finding == "undecided" and not c.problems
+        else None,
         truncated=sum(map(bool, cut)) / len(cut) if cut and None not in cut else None,
         notes=c.notes,
     )

@@ -37,7 +37,7 @@ def page(
         "count": lambda number: f"{number:,}",
         "odds": _odds,
         "cost": lambda model: cost(report, model),
-        "said": lambda comparator: said(comparator, several=False),
+        "said": lambda comparator: said(report, comparator, several=False),
         "percent": lambda count, n: "" if count is None else f"{100 * count / (n or 1):.1f} %",
         "points": points,
         "shown": lambda text: excerpt.shown(_cut(text)),

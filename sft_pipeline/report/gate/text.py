@@ -21,14 +21,14 @@ def headline(report: GateReport) -> str:
     if report.verdict == "refused":
         return line
     several = len(report.comparators) > 1
-    return line + "".join(f"; {said(c, several)}" for c in report.comparators if c.finding != "beaten")
+    return line + "".join(f"; {said(report, c, several)}" for c in report.comparators if c.finding != "beaten")
 
 
-def said(comparator: ComparatorResult, several: bool) -> str:
+def said(report: GateReport, comparator: ComparatorResult, several: bool) -> str:
     """What a comparator shows, as a clause; with its name where there are several."""
     what = comparator.label + (f" ({comparator.name})" if several and comparator.name not in comparator.label else "")
-    asked = comparator.n + comparator.missing
-    where = f" on {asked - comparator.missing} of {asked} items" if comparator.missing else ""
+    compared, missing = against_tuned(report, comparator.name).result.n, comparator.missing
+    where = f" on {compared} of {compared + missing} items" if missing else ""
     match comparator.finding:
         case "same":
             return f"{what} does the same{where}"
@@ -95,9 +95,7 @@ def _prompted(report: GateReport) -> list[str]:
             f"{'':14}fine-tuned is {points(result.lift)} points (95 % interval {points(result.lift_interval[0])} to "
             f"{points(result.lift_interval[1])}), {result.won} won, {result.lost} lost"
         )
-        holm = (
-            f"p = {against.p_adjusted:.3g} (Holm over {len(report.comparisons)} comparisons): {said(c, several=False)}"
-        )
+        holm = f"p = {against.p_adjusted:.3g} (Holm over {len(report.comparisons)} comparisons): {said(report, c, several=False)}"
         lines += textwrap.wrap(holm, width=110, initial_indent=" " * 14, subsequent_indent=" " * 14)
     if lines:
         costs = [f"{name} {cost(report, model)}" for model, name in models(report).items()]

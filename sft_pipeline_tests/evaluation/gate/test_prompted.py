@@ -1,6 +1,7 @@
 """Would a prompt have done? Simulated cases over files and pairs: the headline, the statistics, and what is refused."""
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -87,7 +88,10 @@ def test_whether_it_fails_the_gate_is_declared():
 
 
 def test_other_conditions_refuse_and_lacking_answers_are_said():
-    assert compared(SAME, problems=("engine is another",)).reasons[0].outcome == "refused"
+    for counts in (SAME, BEATEN, BETTER, UNDECIDED):
+        other = compared(counts, problems=("engine is another",))
+        assert other.reasons[0].outcome == "refused"
+        assert (other.results[0].finding, other.results[0].decides_at) == ("undecided", None), "it is no comparison"
     made, answers = pairs(SAME)
     few = dict(list(answers.items())[:200])
     found = prompts(made, [Prompted("few", "a prompt", few, notes=("100 were not asked",))], Gate(), PLAIN, {})
@@ -264,11 +268,22 @@ def test_declared_comparators_without_a_file_are_said(decided):
     assert "the specification's comparators few have no answers here (--comparator NAME=FILE)" in reason.detail
 
 
-def test_a_refused_verdict_claims_nothing_of_prompts():
-    found = compared(SAME)
+def reported(found, verdict):
     fields = {"overall": found.comparisons[1].result, "types": (), "protected": (), "reasons": (), "test": "exact"}
-    report = GateReport(
-        root=Path(), verdict="refused", alpha=0.01, **fields, comparators=found.results, comparisons=found.comparisons
+    return GateReport(
+        root=Path(), verdict=verdict, alpha=0.01, **fields, comparators=found.results, comparisons=found.comparisons
     )
+
+
+def test_the_headline_counts_the_items_that_were_compared():
+    made, answers = pairs(SAME)
+    made = [replace(p, sft=replace(p.sft, success=None)) if k % 10 == 0 else p for k, p in enumerate(made)]
+    found = prompts(made, [Prompted("few", "a prompt", answers)], Gate(), PLAIN, {})
+    assert (found.results[0].n, found.results[0].missing) == (300, 30)
+    assert headline(reported(found, "fail")).endswith("; a prompt does the same on 270 of 300 items")
+
+
+def test_a_refused_verdict_claims_nothing_of_prompts():
+    report = reported(compared(SAME), "refused")
     assert headline(report) == "REFUSED: the comparison is unsound, no verdict on the model"
     assert headline(report.model_copy(update={"verdict": "fail"})).endswith("; a prompt with 4 examples does the same")
