@@ -122,7 +122,7 @@ def model_card(
         results=[_result(group) for group in (overall, *gate.types)],
         guarantees=[[plain(p.name), p.verdict, f"{p.margin:g}", _lift(p.result), p.result.n] for p in gate.protected],
         prompted=[
-            [plain(c.name), plain(c.label), f"{100 * c.successes / (c.n or 1):.1f} %", _lift((a := against_tuned(gate, c.name)).result),
+            [plain(c.name), plain(c.label), f"{100 * c.successes / c.n:.1f} %" if c.n else "–", _lift((a := against_tuned(gate, c.name)).result),
              _number(a.p_adjusted), c.finding, cost(gate, c.name)]
             for c in gate.comparators
         ],
