@@ -8,6 +8,7 @@ from sft_pipeline.artifacts import (
     AdapterSnapshot,
     Artifact,
     CapabilityReport,
+    ComparatorGenerations,
     ExportReport,
     GateReport,
     Generations,
@@ -18,6 +19,7 @@ from sft_pipeline.artifacts import (
     eligibility,
 )
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.verification import link_problems
 from sft_pipeline.release.export.merge import dead
 
@@ -122,9 +124,21 @@ def _specification(found: Mapping[str, Artifact], experiment: Experiment) -> lis
         for name in declared
         if name in recorded and declared[name] != recorded[name]
     ]
+    other += _other_comparators(found, experiment)
     if not other:
         return []
     return [
         f"the specification says another {', '.join(other)} than the artifacts were made with; run the experiment again, or "
         "take the edit back"
     ]
+
+
+def _other_comparators(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:
+    """The comparators that are declared otherwise than they answered, or that the gate did not judge."""
+    judged = {c.name for c in part(found, "gate_report", GateReport).comparators}
+    prompted = found.get("comparator_generations")
+    made = prompted.comparators if isinstance(prompted, ComparatorGenerations) else {}
+    answered = {name: answers.conditions["prompt"] for name, answers in made.items() if name in judged}
+    asked = {name: hash_value(spec.model_dump(mode="json")) for name, spec in experiment.evaluation.comparators.items()}
+    differing = sorted(n for n in asked.keys() | answered.keys() if asked.get(n) != answered.get(n))
+    return [f"evaluation.comparators.{name}" for name in differing]

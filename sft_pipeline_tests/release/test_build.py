@@ -7,13 +7,14 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from sft_pipeline.artifacts import ExportReport, ExportResult, TrainingReport
+from sft_pipeline.artifacts import ComparatorGenerations, ComparatorResult, ExportReport, ExportResult, TrainingReport
 from sft_pipeline.errors import PreconditionError
-from sft_pipeline.provenance.hashing import files_below
+from sft_pipeline.experiment import Comparator
+from sft_pipeline.provenance.hashing import files_below, hash_value
 from sft_pipeline.release.build import build
-from sft_pipeline.release.eligibility import OPTIONAL, PARTS
+from sft_pipeline.release.eligibility import OPTIONAL, PARTS, problems
 from sft_pipeline.report.experiment import cost
-from sft_pipeline_tests.release.conftest import SECRET, Lineage, experiment
+from sft_pipeline_tests.release.conftest import EXPERIMENT, SECRET, Lineage, experiment
 
 HOSTILE = "<script>alert(1)</script> | a `b` [c](javascript:d) \u202e {{ 7 * 7 }} **e**"
 
@@ -148,6 +149,27 @@ def test_what_is_not_exactly_what_was_gated_is_refused_with_every_reason(passed,
     gate = {"scorers": {"default": {"kind": "exact"}}, "gate": {"alpha": 0.5}}
     assert "another evaluation.gate.alpha, evaluation.gate.protected" in refused({}, evaluation=gate)
     assert "model_exports is not stored" in refused({}, export={"kinds": ["merged"]})
+
+
+def test_other_comparators_than_those_that_the_gate_judged_stop_a_release(passed):
+    few = Comparator(examples=2)
+    answers = {"label": "a prompt with 2 examples", "rows": 300, "prompt_tokens": 9.0, "mean_tokens": 2.0}
+    answers |= {"conditions": {"prompt": hash_value(few.model_dump(mode="json"))}, "truncated_share": 0.0}
+    result = {"name": "few", "label": "few", "n": 300, "successes": 3, "interval": (0, 1), "missing": 0}
+    gate = passed["gate_report"]
+    judged = gate.model_copy(update={"comparators": (ComparatorResult(**result, finding="beaten"),)})
+    made = ComparatorGenerations(root=gate.root, comparators={"few": answers})
+
+    def against(found, **comparators):
+        declared = experiment(evaluation=EXPERIMENT["evaluation"] | {"comparators": comparators})
+        return [p for p in problems(passed | found, declared, "made") if "evaluation.comparators" in p]
+
+    found = {"gate_report": judged, "comparator_generations": made}
+    assert not against({}) and not against(found, few={"examples": 2})
+    assert "another evaluation.comparators.few than" in against(found, few={"examples": 3})[0]
+    assert against(found, few={"examples": 2}, more={"examples": 2}), "declared later"
+    assert against(found), "no longer declared"
+    assert against({"comparator_generations": made}, few={"examples": 2}), "the gate did not judge it"
 
 
 def test_a_refused_export_is_no_part_of_a_release_and_stops_it(passed, tmp_path):
