@@ -28,7 +28,7 @@ def rows(report: SeriesReport) -> list[dict[str, Any]]:
 
 PAIRS = (
     "p: exact McNemar test, by Holm for all of these pairs together. The best checkpoint was chosen on these very items: what "
-    "sets it apart from the others is overstated."
+    "sets it apart from the others is overstated. Items count as independent, also those of one group, which the gate clusters."
 )
 
 
