@@ -1,4 +1,4 @@
-"""What of the clean rows decides a split: memory holds no text but those that somebody asks for."""
+"""What of the clean rows decides a split: id, type and group of each, and the instructions that somebody asks for."""
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
@@ -21,14 +21,15 @@ class Texts:
 
     def hold(self, positions: Iterable[int]) -> None:
         """Read those at `positions`, each batch once."""
-        missing = sorted(set(positions) - self._held.keys())
+        missing = sorted({position for position in positions if position not in self._held})
         for group, some in groupby(missing, lambda position: bisect_right(self._ends, position)):
             start, here = self._ends[group - 1] if group else 0, list(some)
             rows = table.read_group(self._path, group, ("instruction",))["instruction"]
             self._held |= zip(here, rows.take(pa.array([position - start for position in here])).to_pylist())
 
     def __getitem__(self, position: int) -> str:
-        self.hold([position])
+        if position not in self._held:
+            self.hold([position])
         return self._held[position]
 
 
