@@ -74,8 +74,8 @@ BATCH = 8192
 """Most rows of a batch in memory and of a row group on disk."""
 
 BATCH_BYTES = 8 << 20
-"""Most bytes of text of a batch, but for a single longer row: what is made of a batch in memory is some thirty times as
-much, and 8,192 rows of the greatest accepted length would be 8 GiB. Rows of up to a kibibyte fill a batch by their number."""
+"""Most bytes of text of a batch, but for a single longer row: 8,192 rows of the greatest accepted length would be 8 GiB,
+and what is made of them in memory a multiple of it. Rows of up to a kibibyte fill a batch by their number."""
 
 MATCHED = 300
 """Characters of the matched text that are kept."""
@@ -110,6 +110,7 @@ class Writer:
         self._rows: list[Mapping[str, Any]] = []
         self._characters = 0
         self._tables: list[pa.Table] = []
+        self._waiting = self._waiting_bytes = 0
         self._encoder = ThreadPoolExecutor(1, "encode")  # starts its thread with the first row group
         self._encoding: Future[None] | None = None
         self.rows = 0
@@ -125,27 +126,32 @@ class Writer:
     def add_table(self, rows: pa.Table) -> None:
         """Append rows of the same columns."""
         self._flush_rows()
-        self._tables.append(rows.select(self._schema.names).cast(self._schema))
+        self._append(rows.select(self._schema.names).cast(self._schema))
         self.rows += len(rows)
-        if sum(map(len, self._tables)) >= BATCH or sum(table.nbytes for table in self._tables) >= BATCH_BYTES:
+        if self._waiting >= BATCH or self._waiting_bytes >= BATCH_BYTES:
             self._flush()
+
+    def _append(self, rows: pa.Table) -> None:
+        self._tables.append(rows)
+        self._waiting += len(rows)
+        self._waiting_bytes += rows.nbytes
 
     def _flush_rows(self) -> None:
         if self._rows:
-            self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._append(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows, self._characters = [], 0
 
     def _flush(self, all_of_them: bool = False) -> None:
         self._flush_rows()
         rest = pa.concat_tables([self._schema.empty_table(), *self._tables]).combine_chunks()
+        self._tables, self._waiting, self._waiting_bytes = [], 0, 0
         for part in blocks(_bytes(rest), BATCH_BYTES, BATCH):
             if part.stop == len(rest) and part.stop - part.start < BATCH and not all_of_them:
-                self._tables = [rest.slice(part.start)]  # the next row may belong to it
+                self._append(rest.slice(part.start))  # the next row may belong to it
                 return
             self._wait()
             group = rest.slice(part.start, part.stop - part.start)
             self._encoding = self._encoder.submit(self._file.write_table, group)
-        self._tables = []
 
     def _wait(self) -> None:
         if self._encoding:
