@@ -21,9 +21,9 @@ from sft_pipeline.dataset.cleaning.clusters import (
     Level,
 )
 from sft_pipeline.dataset.duplicates.search import Copies, copies
-from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shared_text import OwnCounts, SharedText
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, jaccards, word_hashes
-from sft_pipeline.dataset.duplicates.sketches import Choice, OwnCounts, Sketch, Sketches
+from sft_pipeline.dataset.duplicates.sketches import Choice, Sketch, Sketches
 from sft_pipeline.dataset.filters import Row
 from sft_pipeline.dataset.progress import Progress
 from sft_pipeline.dataset.text import normalise
@@ -99,10 +99,10 @@ def _own(
 
 
 class Fingerprints:
-    """The rows that passed the filters, as far as their duplicates need it: some 340 bytes each, and their words on disk."""
+    """The rows that passed the filters, as far as their duplicates need it: a key and a signature each, and shingles on disk."""
 
     def __init__(self, duplicates: Duplicates, work: Path) -> None:
-        """Start without rows; `work` is a folder for the words."""
+        """Start without rows; `work` is a folder for the shingles."""
         self._duplicates = duplicates
         self._instructions, self._pairs = Sketches(work / "instructions"), Sketches(work / "pairs")
         self._positions: list[Positions] = []

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sft_pipeline.dataset.arrays import Positions, group_starts
-from sft_pipeline.dataset.duplicates.shingles import Words
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.provenance.hashing import hash_bytes
 
@@ -131,19 +130,17 @@ class SharedText:
         return self._known
 
 
-class OwnWords(NamedTuple):
-    """The own parts of those texts that share something with many others."""
+class OwnCounts(NamedTuple):
+    """Those of some texts that share text with many others."""
 
     at: Positions
     """Positions of the texts, ascending."""
     family: Positions
     """What each shares, as a number (`Own.family`)."""
-    words: Words
-    """Of each own part; of a pair's, the response's follow."""
     own: Positions
-    """How many of them are the instruction's."""
+    """How many words are its own."""
     shared: Positions
-    """Words that each shares with the others of its family."""
+    """How many it shares."""
 
 
 def long_shared(family: Positions, own: Positions, shared: Positions) -> npt.NDArray[np.bool_]:
@@ -154,7 +151,7 @@ def long_shared(family: Positions, own: Positions, shared: Positions) -> npt.NDA
     whose own parts have little in common.
 
     Args:
-        family: what each shares, as in `OwnWords`.
+        family: what each shares, as in `OwnCounts`.
         own: words of its own.
         shared: words that it shares.
     """

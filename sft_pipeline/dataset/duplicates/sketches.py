@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sft_pipeline.dataset.arrays import Positions, blocks, bounds_of, first_equal, ranges
 from sft_pipeline.dataset.duplicates.minhash import Buckets, band_keys
 from sft_pipeline.dataset.duplicates.near import Prepared
-from sft_pipeline.dataset.duplicates.shared_text import long_shared
+from sft_pipeline.dataset.duplicates.shared_text import OwnCounts, long_shared
 from sft_pipeline.dataset.duplicates.shingles import Hashes, ShingleSets, Words, sets_of_words
 from sft_pipeline.experiment import Duplicates
 
@@ -19,7 +19,7 @@ _ELEMENTS = 1 << 22
 
 
 class Sketch(NamedTuple):
-    """Some sets, with what finds the equal and the like ones among them: 144 bytes each."""
+    """Some sets, with what finds the equal and the like ones among them: 16 bytes, and 4 for each band."""
 
     sets: ShingleSets
     digests: Hashes
@@ -34,19 +34,6 @@ class Sketch(NamedTuple):
     def of_sets(cls, sets: ShingleSets, duplicates: Duplicates) -> "Sketch":
         """The sketch of sets."""
         return cls(sets, sets.digests(), band_keys(sets, duplicates))
-
-
-class OwnCounts(NamedTuple):
-    """Those of some texts that share text with many others."""
-
-    at: Positions
-    """Positions of the texts."""
-    family: Positions
-    """What each shares, as a number (`Own.family`)."""
-    own: Positions
-    """How many words are its own."""
-    shared: Positions
-    """How many it shares."""
 
 
 class Choice:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sft_pipeline.dataset.arrays import Positions, bounds_of
-from sft_pipeline.dataset.duplicates.shared_text import Own, OwnWords, SharedText
+from sft_pipeline.dataset.duplicates.shared_text import Own, OwnCounts, SharedText
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, joined, sets_of_words, word_hashes
 from sft_pipeline.dataset.leakage.training_data_hash import line, training_line
 from sft_pipeline.dataset.text import normalise
@@ -42,13 +42,14 @@ class Forms:
         counts = np.diff(own_words.bounds)
         at = np.array(with_own, np.int64)
         shared_words = (whole.bounds[at + 1] - whole.bounds[at]) - counts
-        self.own_words = OwnWords(at, np.array(families, np.int64), own_words.or_whole(own), counts, shared_words)
+        self.own_counts = OwnCounts(at, np.array(families, np.int64), counts, shared_words)
+        self.own_words = own_words.or_whole(own)
         self._texts = texts
         self.of = np.concatenate([np.arange(len(texts)), np.array(with_own, np.int64)])
         self.family = np.concatenate([of_whole, np.array(families, np.int64)])
         self.own = np.arange(len(self.of)) >= len(texts)
         self.sets: ShingleSets = joined(
-            sets_of_words(some, ngram) for some in (whole.or_whole(texts), self.own_words.words) if len(some.bounds) > 1
+            sets_of_words(some, ngram) for some in (whole.or_whole(texts), self.own_words) if len(some.bounds) > 1
         )
 
     def __len__(self) -> int:

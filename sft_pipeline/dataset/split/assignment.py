@@ -23,9 +23,9 @@ import numpy.typing as npt
 from sft_pipeline.dataset import table
 from sft_pipeline.dataset.arrays import Positions, group_starts
 from sft_pipeline.dataset.duplicates.search import Components, components
-from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shared_text import OwnCounts, SharedText
 from sft_pipeline.dataset.duplicates.shingles import word_hashes
-from sft_pipeline.dataset.duplicates.sketches import Choice, OwnCounts, Sketch, Sketches
+from sft_pipeline.dataset.duplicates.sketches import Choice, Sketch, Sketches
 from sft_pipeline.dataset.leakage.batch import Forms
 from sft_pipeline.dataset.leakage.held_out_index import HeldOutIndex
 from sft_pipeline.dataset.parallel import Workers
@@ -41,7 +41,7 @@ Notes = dict[str, list[str]]
 class Formed(NamedTuple):
     """A batch of instructions in the forms in which they are compared."""
 
-    ranks: npt.NDArray[np.bytes_]
+    ranks: npt.NDArray[np.void]
     """Of each instruction a salted hash of its normal form."""
     own: OwnCounts
     whole_sets: Sketch
@@ -56,12 +56,11 @@ def formed(texts: Sequence[str], data: Data, shared: SharedText, file: Path) -> 
     forms = Forms(texts, whole, shared, duplicates.ngram)
     file.write_bytes(pickle.dumps(forms, pickle.HIGHEST_PROTOCOL))
     ranks = [hashlib.sha256(f"{data.split.seed}\n{normalise(text)}".encode()).digest() for text in texts]
-    own = forms.own_words
     return Formed(
         np.array(ranks, "V32"),
-        OwnCounts(own.at, own.family, own.own, own.shared),
+        forms.own_counts,
         Sketch.of_sets(forms.sets.take(np.arange(len(texts))), duplicates),
-        Sketch.of(own.words.apart(own.family), duplicates),
+        Sketch.of(forms.own_words.apart(forms.own_counts.family), duplicates),
         file,
     )
 
@@ -88,13 +87,14 @@ def assign(
         unwanted: positions of rows that neither dev nor train may hold: they do not count towards the dev split's size.
         test: whether a test split is taken; without it the rows are divided into dev and train only.
     """
-    choice, sketches, ranks, files = Choice(), Sketches(work / "instructions"), [], []
+    choice, sketches, ranks, files, start = Choice(), Sketches(work / "instructions"), [], [], 0
     for batch in batches:
         choice.add(len(batch.ranks), batch.own)
         sketches.add(batch.whole_sets)
         sketches.add(batch.own_sets)
         ranks.append(batch.ranks)
-        files.append((sum(map(len, ranks[:-1])), batch.forms))
+        files.append((start, batch.forms))
+        start += len(batch.ranks)
     united = components(sketches.prepared(choice.made()[0]), columns.groups, data.duplicates)
     del sketches
     order = _order(ranks)
@@ -119,7 +119,7 @@ def assign_file(rows: Path, data: Data, *, test: bool = True) -> list[str]:
         return assign(columns, data, batches, shared, work, workers, test=test)[0]
 
 
-def _order(ranks: Sequence[npt.NDArray[np.bytes_]]) -> Positions:
+def _order(ranks: Sequence[npt.NDArray[np.void]]) -> Positions:
     """For each row the place of its instruction in the order of the hashes; equal for equal instructions."""
     if not ranks:
         return np.zeros(0, np.int64)
