@@ -69,11 +69,10 @@ def write_rows(
             goes_here = np.flatnonzero(matches | (outcome[here] >= COPY))
             stay = np.ones(len(rows), bool)
             stay[goes_here] = False
-            staying, mask = (
-                rows.set_column(rows.schema.get_field_index("critics"), "critics", verdict["critics"]),
-                pa.array(stay),
+            mask = pa.array(stay)
+            staying = rows.set_column(rows.schema.get_field_index("critics"), "critics", verdict["critics"]).filter(
+                mask
             )
-            staying = staying.filter(mask)
             stays.add_table(staying)
             _count(written, staying, verdict.filter(mask), quality)
             needed = np.flatnonzero(wanted[here] & stay)

@@ -124,7 +124,7 @@ def asked(source: Path, count_tokens: CountTokens | None, criticise: Criticise |
     for group in range(table.group_count(source)):
         tokens, verdicts = None, None
         if count_tokens or criticise:
-            rows = table.read_group(source, group).to_pylist()
+            rows = table.read_group(source, group, None if criticise else FIELDS).to_pylist()
         if count_tokens:
             instructions, responses = (count_tokens([row[field] for row in rows]) for field in FIELDS)
             tokens = instructions, responses
