@@ -26,6 +26,9 @@ VARIABLE = "SFT_PIPELINE_PROCESSES"
 LEAST = 3
 """Batches for each process, from which on another one pays: the first has to import the package before it works."""
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""File in which cgroup v2 gives a container's quota of processor time, and the period for which it is one."""
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -48,7 +51,7 @@ def cores() -> int:
     """The cores that this process may use: those of its affinity, and no more than a container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        quota, period = QUOTA.read_text("ascii").split()
         return max(1, min(count, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no such control group, or no quota ("max")
         return count

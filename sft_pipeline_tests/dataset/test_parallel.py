@@ -6,15 +6,20 @@ import random
 import signal
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from sft_pipeline.dataset import parallel, source, table
 from sft_pipeline.dataset.cleaning import clean
+from sft_pipeline.dataset.cleaning.fingerprints import Fingerprints, fingerprint
+from sft_pipeline.dataset.duplicates.shared_text import SharedText
+from sft_pipeline.dataset.duplicates.shingles import word_hashes
+from sft_pipeline.dataset.duplicates.sketches import Choice, Sketches
 from sft_pipeline.dataset.parallel import LEAST, VARIABLE, Workers, cores, declared
 from sft_pipeline.dataset.split import split
 from sft_pipeline.errors import DataError, SpecificationError
-from sft_pipeline.experiment import BenchmarkFile, Conversations, Data, FileData, Leakage, Split
+from sft_pipeline.experiment import BenchmarkFile, Conversations, Data, Duplicates, FileData, Leakage, Split
 
 
 def add(number: int, other: int) -> int:
@@ -59,13 +64,41 @@ def test_small_inputs_stay_in_one_process(monkeypatch):
 
 def test_the_environment_declares_the_number(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
-    assert declared() is None and cores() >= 1
+    assert declared() is None
     monkeypatch.setenv(VARIABLE, " 3 ")
     assert declared() == 3
     for wrong in ("0", "-1", "all"):
         monkeypatch.setenv(VARIABLE, wrong)
         with pytest.raises(SpecificationError, match=f"{VARIABLE} is '{wrong}'"):
             declared()
+
+
+def test_the_cores_are_those_of_the_affinity_within_the_quota_of_a_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(parallel, "QUOTA", tmp_path / "cpu.max")
+    assert cores() == 4  # no such file
+    for quota, wanted in (("max 100000", 4), ("200000 100000", 2), ("30000 100000", 1), ("900000 100000", 4)):
+        parallel.QUOTA.write_text(f"{quota}\n")
+        assert cores() == wanted
+
+
+def test_memory_holds_some_350_bytes_of_a_row(tmp_path):
+    made = [{"instruction": f"Name {n} colours.", "response": f"{'Red, green and blue. ' * 50}{n}"} for n in range(64)]
+    texts = [row[field] for row in made for field in ("instruction", "response")]
+    shared = SharedText.of(texts[::2]).ready()
+    held = Fingerprints(Duplicates(), tmp_path)
+    held.add(np.arange(64), fingerprint(made, word_hashes(texts), Duplicates(), shared))
+    arrays = set[int]()
+
+    def size(value: object) -> int:
+        if isinstance(value, np.ndarray) and id(value) not in arrays:
+            arrays.add(id(value))
+            return value.nbytes
+        if isinstance(value, list | tuple):
+            return sum(map(size, value))
+        return sum(map(size, vars(value).values())) if isinstance(value, Fingerprints | Sketches | Choice) else 0
+
+    assert 330 * 64 < size(held) < 360 * 64
 
 
 def rows(count: int = 700) -> list[dict]:
