@@ -21,8 +21,8 @@ from sft_pipeline.dataset.cleaning.clusters import (
     Level,
 )
 from sft_pipeline.dataset.duplicates.search import Copies, copies
-from sft_pipeline.dataset.duplicates.shared_text import OwnCounts, SharedText
-from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, jaccards, word_hashes
+from sft_pipeline.dataset.duplicates.shared_text import OwnCounts, SharedText, own_parts
+from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, jaccards
 from sft_pipeline.dataset.duplicates.sketches import Choice, Sketch, Sketches
 from sft_pipeline.dataset.filters import Row
 from sft_pipeline.dataset.progress import Progress
@@ -76,12 +76,9 @@ def fingerprint(rows: Sequence[Row], words: Words, duplicates: Duplicates, share
 def _own(
     texts: Sequence[str], instructions: Words, responses: Words, duplicates: Duplicates, shared: SharedText
 ) -> OwnPrint:
-    parts = {at: part for at, text in enumerate(texts) if (part := shared.split(text))}
-    at = np.array(list(parts), np.int64)
-    family = np.array([part.family for part in parts.values()], np.int64)
-    own_texts = [part.text for part in parts.values()]
-    own = word_hashes(own_texts)
-    counts = np.diff(own.bounds)
+    parts, counts, own = own_parts(texts, instructions, shared)
+    at, family, *_ = counts
+    own_texts = [part.text for part in parts]
     # Own part and response by turns, and every two of them as one text.
     answered = responses.take(at)
     order = np.arange(2 * len(at)).reshape(2, -1).T.ravel()
@@ -91,10 +88,10 @@ def _own(
     ).take(order)
     pairs = Words(turns.hashes, turns.bounds[::2]).or_whole(own_texts)
     return OwnPrint(
-        OwnCounts(at, family, counts, instructions.bounds[at + 1] - instructions.bounds[at] - counts),
+        counts,
         Sketch.of(own.or_whole(own_texts).apart(family), duplicates),
         Sketch.of(pairs.apart(family), duplicates),
-        {number: part.shared for number, part in zip(family.tolist(), parts.values())},
+        {number: part.shared for number, part in zip(family.tolist(), parts)},
     )
 
 

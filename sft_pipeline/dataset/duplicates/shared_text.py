@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sft_pipeline.dataset.arrays import Positions, group_starts
+from sft_pipeline.dataset.duplicates.shingles import Words, word_hashes
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.provenance.hashing import hash_bytes
 
@@ -141,6 +142,19 @@ class OwnCounts(NamedTuple):
     """How many words are its own."""
     shared: Positions
     """How many it shares."""
+
+
+def own_parts(texts: Sequence[str], whole: Words, shared: SharedText) -> tuple[list[Own], OwnCounts, Words]:
+    """Of those texts that share text with many others the own parts, the numbers of words, and the words of the own parts.
+
+    `whole` are the words of all texts.
+    """
+    parts = {at: part for at, text in enumerate(texts) if (part := shared.split(text))}
+    at = np.array(list(parts), np.int64)
+    family = np.array([part.family for part in parts.values()], np.int64)
+    words = word_hashes([part.text for part in parts.values()])
+    own = np.diff(words.bounds)
+    return list(parts.values()), OwnCounts(at, family, own, whole.bounds[at + 1] - whole.bounds[at] - own), words
 
 
 def long_shared(family: Positions, own: Positions, shared: Positions) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sft_pipeline.dataset.arrays import Positions, bounds_of
-from sft_pipeline.dataset.duplicates.shared_text import Own, OwnCounts, SharedText
+from sft_pipeline.dataset.duplicates.shared_text import SharedText, own_parts
 from sft_pipeline.dataset.duplicates.shingles import ShingleSets, Words, joined, sets_of_words, word_hashes
 from sft_pipeline.dataset.leakage.training_data_hash import line, training_line
 from sft_pipeline.dataset.text import normalise
@@ -31,22 +31,14 @@ class Forms:
     """
 
     def __init__(self, texts: Sequence[str], whole: Words, shared: SharedText, ngram: int) -> None:
-        parts = [shared.split(text) for text in texts]
-        with_own = [position for position, part in enumerate(parts) if part]
-        self.parts: list[Own] = [part for part in parts if part]
-        families = [part.family for part in self.parts]
+        self.parts, self.own_counts, own_words = own_parts(texts, whole, shared)
+        at, family, *_ = self.own_counts
         of_whole = np.zeros(len(texts), np.int64)
-        of_whole[with_own] = families
-        own = [part.text for part in self.parts]
-        own_words = word_hashes(own)
-        counts = np.diff(own_words.bounds)
-        at = np.array(with_own, np.int64)
-        shared_words = (whole.bounds[at + 1] - whole.bounds[at]) - counts
-        self.own_counts = OwnCounts(at, np.array(families, np.int64), counts, shared_words)
-        self.own_words = own_words.or_whole(own)
+        of_whole[at] = family
+        self.own_words = own_words.or_whole([part.text for part in self.parts])
         self._texts = texts
-        self.of = np.concatenate([np.arange(len(texts)), np.array(with_own, np.int64)])
-        self.family = np.concatenate([of_whole, np.array(families, np.int64)])
+        self.of = np.concatenate([np.arange(len(texts)), at])
+        self.family = np.concatenate([of_whole, family])
         self.own = np.arange(len(self.of)) >= len(texts)
         self.sets: ShingleSets = joined(
             sets_of_words(some, ngram) for some in (whole.or_whole(texts), self.own_words) if len(some.bounds) > 1
