@@ -1,5 +1,6 @@
 """A training that is asked to stop, or whose disk is full, resumes later and ends with the same bytes."""
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,8 @@ from sft_pipeline_tests.training.conftest import fingerprint, prepare
 @pytest.fixture(scope="module")
 def experiment(toy):
     """A training of 20 steps, two passes, with checkpoints every 4 and log records every 5."""
-    return toy(epochs=2.0, save_steps=4, logging_steps=5, gradient_accumulation=1, lora={"dropout": 0.1})
+    varied = {"max_grad_norm": 0.25, "lora": {"dropout": 0.1}}  # of steps 11 and 12, the first one is clipped
+    return toy(epochs=2.0, save_steps=4, logging_steps=5, gradient_accumulation=1, **varied)
 
 
 @pytest.fixture
@@ -58,6 +60,8 @@ def test_a_pre_empted_run_saves_the_step_it_is_in_and_ends_with_the_same_bytes(a
     assert checkpoints.newest(arguments["work"], fingerprint(arguments)).step == 11
     resumed = trainer.train(*arguments.values())
     assert resumed.measurements["resumed_at_step"] == 11 and 11 not in resumed.checkpoints
+    log = json.loads(whole.path("log_history.json").read_text())
+    assert [row["clipped_share"] for row in log if row["step"] == 12 and "loss" in row] == [0.5]
     assert stable(resumed) == stable(whole) and resumed.digest == whole.digest
     assert resumed.checkpoints == whole.checkpoints == (4, 8, 12, 16)
 

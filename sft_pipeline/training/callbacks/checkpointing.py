@@ -48,6 +48,7 @@ def checkpointing(
             trainer._tr_loss.fill_(pending["loss"])
             trainer._globalstep_last_logged = pending["last_logged"]
             trainer._total_train_tokens = pending["tokens"]
+            trainer.norms[:] = pending.get("norms", [])  # an older checkpoint has none
             for name, values in pending["metrics"].items():
                 trainer._metrics["train"][name].extend(values)
 
@@ -66,6 +67,7 @@ def checkpointing(
                 "last_logged": trainer._globalstep_last_logged,
                 "tokens": trainer._total_train_tokens,
                 "metrics": trainer._metrics["train"],
+                "norms": [float(norm) for norm in trainer.norms],
             }
             (folder / _pending(args)).write_text(json.dumps(pending))
             trainer.accelerator.wait_for_everyone()  # each process writes its own random state
