@@ -66,6 +66,8 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
         def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
             if not training.grows:
                 return super().training_step(model, inputs, num_items_in_batch)
+            # By this a model's loss is divided that does not count the tokens of the whole step, and an auxiliary one.
+            self.current_gradient_accumulation_steps = len(inputs)
             loss = torch.zeros((), device=self.args.device)
             for part in inputs:
                 loss += super().training_step(model, part, num_items_in_batch)

@@ -54,3 +54,20 @@ def test_it_takes_the_steps_of_accumulation_and_a_resumed_run_ends_with_the_same
         assert {"module_grad_norm/q_proj", "module_grad_norm/down_proj"} <= modules.keys()
         assert sum(value**2 for value in modules.values()) ** 0.5 == pytest.approx(row["grad_norm"], rel=1e-4)
         assert row["clipped_share"] == float(row["grad_norm"] > 0.3)
+
+
+@pytest.mark.slow
+def test_a_model_that_averages_each_forward_pass_takes_the_steps_of_accumulation_too(
+    toy, toy_base, tmp_path, monkeypatch
+):
+    from transformers import Qwen2ForCausalLM
+
+    monkeypatch.setattr(Qwen2ForCausalLM, "accepts_loss_kwargs", False, raising=False)  # as in Gemma 3
+
+    def norms(accumulation):
+        folder = tmp_path / f"{accumulation}"
+        folder.mkdir()
+        experiment = toy(gradient_accumulation=accumulation, epochs=1.0)
+        return [row["grad_norm"] for row in records(trainer.train(*prepare(folder, toy_base, experiment).values()))]
+
+    assert norms({0: 2}) == norms(2)
