@@ -9,7 +9,7 @@ from statistics import fmean, variance
 from typing import NamedTuple
 
 from sft_pipeline.evaluation.statistics.paired import holm
-from sft_pipeline.evaluation.statistics.scores import paired_scores
+from sft_pipeline.evaluation.statistics.scores import FLIPS, paired_scores
 
 SAMPLES = 9_999
 """Samples of the bootstrap."""
@@ -61,8 +61,8 @@ def by_seed(arm: Arm, ids: Mapping[str, object] | None = None) -> list[float]:
 
 
 def decidable(clusters: int, alpha: float, candidates: int) -> bool:
-    """Whether any outcome on so many independent clusters could be shown as a gain: each exchange halves the smallest p."""
-    return candidates * 2 / 2**clusters <= alpha
+    """Whether any outcome could be shown as a gain: each independent cluster halves the smallest p, down to that of `FLIPS`."""
+    return candidates * max(2 / 2**clusters, 1 / (FLIPS + 1)) <= alpha
 
 
 def _means(arm: Arm, ids: Mapping[str, object]) -> list[float]:

@@ -85,7 +85,7 @@ def search(inputs: Inputs, out: Path, log: Callable[[str], object]) -> SearchRep
     if not confirmation.decidable(independent, declared.alpha, BEST):
         raise DataError(
             f"the confirmation has {len(kept)} rows in {independent} independent clusters: no result could show a gain at "
-            f"search.alpha {declared.alpha:g}. Raise data.split.dev_size or search.confirmation_share"
+            f"search.alpha {declared.alpha:g}. Raise data.split.dev_size, search.confirmation_share or search.alpha"
         )
     rows = part(dev, seen, work / "search_rows")
     study = Study(work, declared, fingerprint(inputs))

@@ -50,7 +50,14 @@ def test_rows_of_one_cluster_count_once():
     together = {f"i{k}": f"g{k % 3}" for k in range(60)}
     assert compare(default, [better], alone(60), 0.05, 11)[0].better
     assert not compare(default, [better], together, 0.05, 11)[0].better
-    assert decidable(8, 0.05, 3) and not decidable(6, 0.05, 3)
+    assert decidable(7, 0.05, 3) and not decidable(6, 0.05, 3)
+
+
+def test_no_number_of_rows_shows_a_gain_below_the_smallest_p():
+    default, better = arm([[False] * 200]), arm([[True] * 200])
+    for alpha, shown in ((0.001, True), (0.0002, False)):
+        assert compare(default, [better, default, default], alone(200), alpha, 11)[0].better == shown
+        assert decidable(200, alpha, 3) == shown
 
 
 def test_a_loss_counts_by_tokens():
