@@ -84,7 +84,8 @@ class _Process:
 
     def supervise(self) -> None:
         """Start it where it does not run and has left no result."""
-        if (self._process is not None and self._process.is_alive()) or self.result() is not None:
+        alive = self._process is not None and self._process.is_alive()
+        if alive or (self._job.folder / trial.RESULT).is_file():
             return
         reached = _checkpoint(self._job.folder)
         self._starts = 1 if reached != self._reached else self._starts + 1
