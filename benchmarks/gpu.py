@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from results import figure, record
+from results import figure, record, shown
 from training_speed import Bench
 
 import sft_pipeline
@@ -181,15 +181,15 @@ class RandomBench(Bench):
             )
         )
 
-    def planned(self, experiment: Experiment, long: bool) -> tuple[Any, int]:
-        """The plan, and the tokens of its rows."""
+    def planned(self, experiment: Experiment, long: bool) -> Any:
+        """The plan."""
         from sft_pipeline.planning import plan
         from sft_pipeline.training import tokenization
 
         rows = self.long_rows if long else self.train_rows
         lengths = tokenization.lengths(experiment, self.tokenizer, rows)
         architecture = json.loads(self.base.path("config.json").read_text())
-        return plan.compute(experiment, lengths, {"text": 400}, architecture, (0, 64)), len(rows)
+        return plan.compute(experiment, lengths, {"text": 400}, architecture, (0, 64))
 
 
 def configuration(size: str, tokenizer: Any) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def train(bench: RandomBench, steps: int, fields: dict[str, Any], **more: Any) -
     card, fields = bench.card, dict(fields)
     long = fields.pop("long", False)
     experiment = bench.experiment(**fields | {"max_steps": 3 * steps, "logging_steps": steps})
-    plan, _ = bench.planned(experiment, long)
+    plan = bench.planned(experiment, long)
     marks: list[tuple[float, dict[str, Any]]] = []
 
     def mark(record: dict[str, Any]) -> None:
@@ -344,7 +344,7 @@ def section_training(card: Card, folder: Path) -> Iterator[dict[str, Any]]:
         for way, fields in list(WAYS.items())[: 4 if card.tiny and number else None]:
             found: dict[str, Any] = {"model": name, "way": way}
             experiment = bench.experiment(**{k: v for k, v in fields.items() if k != "long"})
-            planned = sum(bench.planned(experiment, "long" in fields)[0].memory_bytes.values())
+            planned = sum(bench.planned(experiment, "long" in fields).memory_bytes.values())
             if planned > FIT * card.memory():
                 yield found | {"skipped": f"the plan estimates {planned / 1e9:.1f} GB", "planned_bytes": planned}
                 continue
@@ -402,7 +402,7 @@ def _resumable(bench: RandomBench, steps: int, work: Path, out: Path, on_log: An
     from sft_pipeline.training import trainer
 
     experiment = bench.experiment(max_steps=steps, save_steps=steps // 3, logging_steps=1)
-    plan, _ = bench.planned(experiment, False)
+    plan = bench.planned(experiment, False)
     with drawn_weights():
         return trainer.train(
             experiment, bench.base, bench.guard, plan, bench.train, bench.no_dev, work, out, on_log=on_log
@@ -623,8 +623,8 @@ def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(figure(what, row["tokens_per_second"], f"flips {row['flip_rate']:.1%}"))
     for name in ("resume", "lease", "lineage"):
         for row in sections.get(name, []):
-            shown = {k: v for k, v in row.items() if k != "output"}
-            rows.append(figure(name, ", ".join(f"{k} {_shown(k, v)}" for k, v in shown.items())))
+            kept = {k: v for k, v in row.items() if k != "output"}
+            rows.append(figure(name, ", ".join(f"{k} {_shown(k, v)}" for k, v in kept.items())))
     return rows
 
 
@@ -639,13 +639,7 @@ def _shown(name: str, value: Any) -> str:
         return f"{value / 1e12:.1f} TFLOP/s"
     if name.endswith("bytes_per_second"):
         return f"{value / 1e9:.1f} GB/s"
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    return shown(value)
 
 
 def main() -> None:

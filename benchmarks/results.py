@@ -21,7 +21,7 @@ def figure(what: str, value: Any, against: str = "", ratio: Any = "", aim: str =
         ratio: to the anchor, measured in the same run.
         aim: what the ratio or the value should be.
     """
-    return {"what": what, "value": _shown(value), "against": against, "ratio": _shown(ratio), "aim": aim}
+    return {"what": what, "value": shown(value), "against": against, "ratio": shown(ratio), "aim": aim}
 
 
 def record(name: str, title: str, figures: list[dict[str, Any]], note: str = "") -> None:
@@ -42,11 +42,8 @@ def record(name: str, title: str, figures: list[dict[str, Any]], note: str = "")
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
-def _shown(value: Any) -> str:
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+def shown(value: Any) -> str:
+    """A float with three significant digits, or in whole numbers from a thousand on."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
