@@ -49,7 +49,8 @@ def kills(folder: Path) -> None:
         sys.exit(f"the search failed after {killed}")
     trials = json.loads((folder / "trials.json").read_text())
     print(f"killed: {killed}; trials {[trial['number'] for trial in trials]}")
-    print(f"as in a search that was not killed: {replayed(folder) == [trial['parameters'] for trial in trials]}")
+    alike = replayed(folder) == [trial["parameters"] for trial in trials]
+    print(f"parameters as drawn from the same figures without a kill: {alike}")
 
 
 def replayed(folder: Path) -> list[dict[str, Any]]:
