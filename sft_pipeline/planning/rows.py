@@ -152,7 +152,7 @@ def batches(rows: int, training: Training) -> list[Finding]:
     product = f"{steps:,} steps × {size}" + ("" if seen == steps * batch else " (the last of each pass is smaller)")
     evidence = f"coverage {coverage:.3g} epochs: {product} = {seen:,} of {rows:,} rows"
     if coverage < training.min_coverage:
-        needed = math.ceil(training.min_coverage * per_epoch)
+        needed = _steps(training.min_coverage, rows, training)
         remedy = (
             f"set epochs, or at least {needed:,} steps"
             if training.max_steps
@@ -160,9 +160,8 @@ def batches(rows: int, training: Training) -> list[Finding]:
         )
         found.append(Finding(rule="coverage", severity="blocking", evidence=evidence, remedy=remedy))
     if coverage > training.max_coverage:
-        remedy = (
-            f"expect overfitting; {training.max_coverage:g} epochs are {training.max_coverage * per_epoch:,.0f} steps"
-        )
+        most = _steps(training.max_coverage, rows, training)
+        remedy = f"expect overfitting; {training.max_coverage:g} epochs are {most:,} steps"
         found.append(Finding(rule="coverage_high", severity="warning", evidence=evidence, remedy=remedy))
     if batch > rows:
         found.append(
@@ -182,3 +181,8 @@ def batches(rows: int, training: Training) -> list[Finding]:
         )
         found.append(Finding(rule="rows_repeated", severity="info", evidence=evidence))
     return found
+
+
+def _steps(epochs: float, rows: int, training: Training) -> int:
+    """Steps of so many passes."""
+    return schedule.total_steps(rows, training.model_copy(update={"max_steps": None, "epochs": epochs}))

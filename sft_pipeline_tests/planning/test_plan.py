@@ -430,6 +430,14 @@ def test_the_remedy_for_too_little_coverage_is_the_fewest_steps_that_are_enough(
         assert refused(needed) is None and refused(needed - 1 or 1) is not None
 
 
+def test_the_remedy_counts_the_batches_of_a_batch_that_grows():
+    def refused(steps):
+        growing = Training(max_steps=steps, batch_size=4, gradient_accumulation={0: 1, 20: 8}, min_coverage=0.5)
+        return [f.remedy for f in plan_rows.batches(200, growing) if f.rule == "coverage"]
+
+    assert refused(12) == refused(20) == ["set epochs, or at least 21 steps"] and not refused(21)
+
+
 def test_unknown_modules_and_architectures(toy, made):
     lengths = [(20, 10)] * 100
     finding = blocking(made(toy(lora={"target_modules": ("q_proj", "c_attn")}), lengths, architecture=SMALL))
