@@ -1,5 +1,6 @@
 """The fine-tuning; named as in the field, translated to TRL in training/trl_config.py."""
 
+import itertools
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
@@ -189,6 +190,9 @@ class Training(Section):
         if not isinstance(self.gradient_accumulation, int):
             if min(self.gradient_accumulation) != 0:
                 raise ValueError("gradient_accumulation by step must begin with step 0")
+            passes = [count for _, count in sorted(self.gradient_accumulation.items())]
+            if any(later <= earlier for earlier, later in itertools.pairwise(passes)):
+                raise ValueError(f"gradient_accumulation by step must grow: {self.gradient_accumulation}")
             if self.processes > 1:
                 raise ValueError("a batch that grows is trained in one process: give gradient_accumulation as a number")
         if self.fsdp and self.processes == 1:

@@ -81,6 +81,8 @@ def test_learning_rates_are_those_of_transformers(toy, kind, options, warmup):
         ({"schedule": "cosine", "schedule_options": {"power": 2}}, "schedule cosine has no option power"),
         ({"schedule": "cosine_with_min_lr"}, "set schedule_options.min_lr_ratio"),
         ({"gradient_accumulation": {5: 2}}, "must begin with step 0"),
+        ({"gradient_accumulation": {9: 2, 0: 4}}, "must grow"),
+        ({"gradient_accumulation": {0: 2, 9: 2}}, "must grow"),
         ({"gradient_accumulation": {0: 1, 5: 2}, "processes": 2}, "in one process"),
         ({"gradient_accumulation": {}}, "gradient_accumulation"),
     ],
@@ -93,11 +95,12 @@ def test_what_a_schedule_does_not_know_is_refused(toy, given, message):
 @given(
     rows=st.integers(1, 60),
     batch=st.integers(1, 4),
-    growth=st.dictionaries(st.integers(1, 30), st.integers(1, 5), max_size=3),
+    steps=st.sets(st.integers(1, 30), max_size=3),
     passes=st.floats(0.1, 4),
 )
-def test_a_batch_that_grows_reads_every_row_once_in_each_pass(rows, batch, growth, passes):
-    training = Training(batch_size=batch, gradient_accumulation={0: 1} | growth, epochs=passes, batching="plain")
+def test_a_batch_that_grows_reads_every_row_once_in_each_pass(rows, batch, steps, passes):
+    growth = {step: 1 + 2 * place for place, step in enumerate([0, *sorted(steps)])}
+    training = Training(batch_size=batch, gradient_accumulation=growth, epochs=passes, batching="plain")
     steps = schedule.total_steps(rows, training)
     read = list(schedule.StepSampler([1] * rows, training, steps))
     assert len(read) == steps

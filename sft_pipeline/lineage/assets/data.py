@@ -135,7 +135,7 @@ def raw_dataset(work: Work) -> InstructionDataset:
     kinds=["parquet"],
 )
 def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: ModelSnapshot) -> InstructionDataset:
-    """What passed the quality filters and is no duplicate; beside it every dropped row with the reason.
+    """What passed the quality filters and is no duplicate; beside it every rejected row with the reason.
 
     The base model lends its tokenizer: lengths are counted in the experiment's own tokens. Where the specification
     asks for a critic, the base model judges the rows too.
