@@ -171,18 +171,18 @@ class _Scores:
     def perplexity(self, dev: InstructionDataset, adapter: Path | None) -> tuple[int, int, float]:
         """Rows, tokens and mean negative log-probability (nats) of the responses with their end, as trained on."""
         from sft_pipeline.dataset.table import read_table
-        from sft_pipeline.training.tokenization import IGNORED, encode
+        from sft_pipeline.training.tokenization import answers, encode
 
         rows = read_table(dev.path(InstructionDataset.ROWS))
-        asked = []
-        for example in encode(self._experiment, self._engine.tokenizer, rows).examples:
-            prompt = example["labels"].count(IGNORED)
-            ids = example["input_ids"]
-            asked.append((ids[:prompt], ids[prompt:]))
         limit = self._engine.longest_scored
-        fitting = [row for row in asked if limit is None or len(row[0]) + len(row[1]) <= limit]
+        fitting = [
+            example
+            for example in encode(self._experiment, self._engine.tokenizer, rows).examples
+            if limit is None or len(example["input_ids"]) <= limit
+        ]
+        asked = [part for example in fitting for part in answers(example)]
         started = time.monotonic()
-        scored = self._engine.score(fitting, self._experiment.generation.batch_size, adapter=adapter)
+        scored = self._engine.score(asked, self._experiment.generation.batch_size, adapter=adapter)
         self._perplexity_seconds += time.monotonic() - started
         values = [value for one in scored for value in one.logprobs]
         if lost := len(rows) - len(fitting):

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,7 @@ from sft_pipeline.provenance import files
 from sft_pipeline.specification import expand_path, load_by_name, load_data, project_root
 
 if TYPE_CHECKING:
-    from sft_pipeline.dataset.cleaning.judging import CountTokens, Criticise
+    from sft_pipeline.dataset.cleaning.judging import CountTokens, Criticise, Unwritable
 
 DataSpec = Annotated[
     str | None,
@@ -33,7 +34,7 @@ ColumnsOption = Annotated[
     str | None,
     typer.Option(
         "--columns",
-        help="Which column holds what: instruction=Q,response=A; further input, system, type, group, reference, messages, "
+        help="Which column holds what: instruction=Q,response=A; further input, system, type, group, reference, messages, tools, "
         "and ignore=C for one that is left out (repeatable).",
     ),
 ]
@@ -77,7 +78,7 @@ def clean(
         data, experiment = _data(source, spec, columns, encoding)
         if data.quality.critic and experiment is None:
             raise SpecificationError(f"{spec}: data.quality.critic asks the base model: give a whole specification")
-        count_tokens, criticise = _models(spec, experiment, tokenizer)
+        count_tokens, criticise, unwritable = _models(spec, experiment, tokenizer)
         _require_complete(source)
         with _reading(out) as (folder, work), progress_bar() as progress:
             raw = sources.read(
@@ -96,6 +97,7 @@ def clean(
                 root=project_root(),
                 count_tokens=count_tokens,
                 criticise=criticise,
+                unwritable=unwritable,
                 progress=progress,
                 processes=processes,
             )
@@ -410,8 +412,9 @@ def _data(
 
 def _models(
     spec: str | None, experiment: Experiment | None, tokenizer: Path | None
-) -> "tuple[CountTokens | None, Criticise | None]":
-    """What counts tokens and what criticises: from the base model that is at hand, if one is."""
+) -> "tuple[CountTokens | None, Criticise | None, Unwritable | None]":
+    """What counts tokens, criticises and writes conversations: from the base model that is at hand, if one is."""
+    from sft_pipeline.model.prompts import unwritable
     from sft_pipeline.model.tokenizer import load_tokenizer
 
     snapshot, name = None, stored_name(spec) if spec else None
@@ -436,4 +439,8 @@ def _models(
                 f"{first}run `sft-pipeline run {name or Path(spec or '').stem} --select base_model` first"
             )
         criticise = critic(snapshot, experiment.model, experiment.data.quality.critic)
-    return (load_tokenizer(tokenizer).count if tokenizer else None), criticise
+    if tokenizer is None:
+        return None, criticise, None
+    chat = experiment if experiment and experiment.prompt.format == "chat" else None
+    loaded = load_tokenizer(tokenizer, chat.model if chat else None, chat.prompt if chat else None)
+    return loaded.count, criticise, partial(unwritable, loaded.chat) if loaded.chat else None

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sft_pipeline.dataset.table import ROW
+from sft_pipeline.dataset.table import row_schema
 from sft_pipeline.provenance.hashing import hash_file
 
 # The registered media type, and the one that came before it: readers of Croissant files still look for that one.
@@ -32,6 +32,7 @@ _DESCRIPTIONS = {
     "critics": "JSON object: verdict by critic, where there are any.",
     "source_file": "File that the row was read from.",
     "source_row": "Line or position in that file, from 1.",
+    "conversation": "JSON object: messages and tools, where the row is a conversation.",
 }
 
 
@@ -100,7 +101,7 @@ def _records(part: str, path: Path) -> dict[str, Any]:
             "dataType": _TYPES[field.type],
             "source": {"fileObject": file, "extract": {"column": field.name}},
         }
-        for field in ROW
+        for field in row_schema(path)
     ]
     if part in _SPLITS:
         fields.append(

@@ -34,6 +34,10 @@ ROW = pa.schema(
     ]
 )
 
+TALK = ROW.append(pa.field("conversation", pa.string()))
+"""Rows of which each may be a conversation: the JSON of model/conversation.py. Then instruction and response are all before
+its last answer, and that answer, as text."""
+
 REJECTED = pa.schema(
     [
         pa.field("source_file", pa.string(), nullable=False),
@@ -81,11 +85,17 @@ MATCHED = 300
 """Characters of the matched text that are kept."""
 
 
-def row_id(instruction: str, response: str, type: str, reference: str | None) -> str:
+def row_id(instruction: str, response: str, type: str, reference: str | None, conversation: str | None = None) -> str:
     """First 16 hexadecimal digits of the hash of what makes a row: the same row has the same id in every file."""
     # `hash_value` of the list in a third of the time, which counts where every row is hashed.
-    parts = ("null" if part is None else encode_basestring(part) for part in (instruction, response, type, reference))
+    made = (instruction, response, type, reference, *((conversation,) if conversation else ()))
+    parts = ("null" if part is None else encode_basestring(part) for part in made)
     return hash_bytes(f"[{','.join(parts)}]".encode())[:16]
+
+
+def id_of(row: Mapping[str, Any]) -> str:
+    """The id of a row by its content."""
+    return row_id(row["instruction"], row["response"], row["type"], row["reference"], row.get("conversation"))
 
 
 def rejected_row(row: Mapping[str, Any], filter: str, reason: str, matched: str) -> dict[str, Any]:
@@ -204,6 +214,17 @@ def _bytes(rows: pa.Table) -> npt.NDArray[np.int64]:
     for name in (field.name for field in rows.schema if field.type == pa.string()):
         found += pc.binary_length(rows[name]).fill_null(0).to_numpy()
     return found
+
+
+def row_schema(path: Path) -> pa.Schema:
+    """Columns of the rows in a file: `ROW` or `TALK`."""
+    return TALK if "conversation" in pq.read_schema(path).names else ROW
+
+
+def asked(path: Path) -> list[str]:
+    """The columns of a file that a prompt is made of, and those that say which row it is."""
+    wanted = ("id", "instruction", "response", "conversation", "source_file", "source_row")
+    return [name for name in wanted if name in pq.read_schema(path).names]
 
 
 def group_count(path: Path) -> int:

@@ -28,6 +28,7 @@ from sft_pipeline.generation.answers import conditions, resumed
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.generation.engines.engine import adapter_content
 from sft_pipeline.model.completion import Completion
+from sft_pipeline.model.prompts import prompts as prompts_of
 
 ON_TEST = (
     "The series is on the test split. Whoever chooses a checkpoint by it gives the gate items that took part in the choice: "
@@ -75,11 +76,11 @@ def series(
     folders |= {step: adapter.root / "checkpoints" / str(step) for step in adapter.checkpoints}
     folders[adapter.step] = adapter.root / "adapter"
     rows = read_table(items.path(InstructionDataset.ROWS))
-    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
     table: list[dict[str, Any]] = []
     points: list[SeriesPoint] = []
     successes: dict[int, dict[str, bool]] = {}
     with open_engine(experiment, base) as engine:
+        prompts = prompts_of(experiment, engine.tokenizer, rows, engine.context)
         common = conditions(experiment, base, items, engine)
         for step, folder in sorted(folders.items()):
             own = work / f"step-{step}"

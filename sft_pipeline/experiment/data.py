@@ -1,11 +1,11 @@
 """From the raw source to the splits."""
 
 import codecs
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from sft_pipeline.experiment.section import FileName, Positive, Section, Share, compiles, former_names
+from sft_pipeline.experiment.section import Extended, FileName, Positive, Section, Share, compiles, former_names
 
 
 class EmbeddedData(Section):
@@ -20,8 +20,10 @@ class EmbeddedData(Section):
     _former = former_names(dirt="planted_faults")
 
 
-class Columns(Section):
+class Columns(Extended):
     """Which column of the source holds what, where the recognised names do not fit."""
+
+    ADDED: ClassVar[tuple[str, ...]] = ("tools",)
 
     instruction: str | None = Field(None, description="Column with the instruction.")
     input: str | None = Field(None, description="Column that is appended to the instruction after a line break.")
@@ -31,22 +33,34 @@ class Columns(Section):
     group: str | None = Field(None, description="Column whose equal values must stay on one side of the split.")
     reference: str | None = Field(None, description="Column with what a scorer needs (a string or an object).")
     messages: str | None = Field(None, description="Column with a conversation: a list of {role, content}.")
+    tools: str | None = Field(
+        None, description="Column with the tools that a conversation offers; read under several_turns: keep alone."
+    )
     ignore: tuple[str, ...] = Field(
         (), description="Columns that change the question (such as history or tools) and are left out deliberately."
     )
 
 
-class Conversations(Section):
-    """How a list of messages becomes rows; a base model's prompt has one instruction and one response."""
+class Conversations(Extended):
+    """How a list of messages becomes rows; a plain prompt has one instruction and one response."""
 
-    several_turns: Literal["reject", "first", "each"] = Field(
+    ADDED: ClassVar[tuple[str, ...]] = ("reasoning",)
+
+    several_turns: Literal["reject", "first", "each", "keep"] = Field(
         "reject",
         description="A row of several exchanges: reject it, keep its first exchange, or make a row of each answer, whose "
-        "instruction is the conversation so far and whose group is the conversation.",
+        "instruction is the conversation so far and whose group is the conversation. keep, for prompt.format: chat: the "
+        "conversation is a row as it is, with its system message, tools and tool calls.",
     )
     system: Literal["reject", "prepend", "drop"] = Field(
         "prepend",
-        description="A system message: reject the row, put the message before the instruction, or leave it out.",
+        description="A system message: reject the row, put the message before the instruction (under several_turns: keep it "
+        "stays a message), or leave it out.",
+    )
+    reasoning: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Under several_turns: keep, the reasoning that an answer carries apart from its text: hand it to the chat "
+        "template, which must write it, or leave it out.",
     )
     role_field: str | None = Field(None, description="Field of a message with its role, where it is not role or from.")
     content_field: str | None = Field(

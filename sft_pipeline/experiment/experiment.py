@@ -62,3 +62,37 @@ class Experiment(Section):
         for path, value in values.items():
             put(document, path, value)
         return Experiment.model_validate_json(json.dumps(document))
+
+    @model_validator(mode="after")
+    def _one_format(self) -> "Experiment":
+        chat = self.prompt.format == "chat"
+        if self.model.role == "instruct" and not (chat and self.prompt.chat.template == "shipped"):
+            raise ValueError(
+                "model.role: instruct is asked as it was trained: set prompt.format: chat, with the template that it ships "
+                "(prompt.chat.template: shipped)"
+            )
+        if chat and self.model.bos != "none":
+            raise ValueError(
+                "model.bos is for plain prompts: under prompt.format: chat the template writes the beginning"
+            )
+        for name, comparator in self.evaluation.comparators.items() if chat else ():
+            written = [field for field in ("template", "example") if getattr(comparator, field) is not None]
+            if written or comparator.separator != "\n\n":
+                raise ValueError(
+                    f"evaluation.comparators.{name}: {(written or ['separator'])[0]} is for plain prompts; under prompt.format: "
+                    "chat the chat template writes the examples, as exchanges before the item"
+                )
+        for name, source in (("data.source", self.data.source), ("data.test", self.data.test)):
+            if source is None or source.kind == "embedded":
+                continue
+            if chat != (source.conversations.several_turns == "keep"):
+                raise ValueError(
+                    f"prompt.format: {self.prompt.format} "
+                    + (
+                        "takes conversations as they are: set "
+                        if chat
+                        else "has no place for conversations: do not set "
+                    )
+                    + f"{name}.conversations.several_turns: keep"
+                )
+        return self

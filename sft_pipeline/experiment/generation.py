@@ -1,10 +1,11 @@
 """Prompt format and decoding: one for training and evaluation, the same for base and fine-tuned model."""
 
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from sft_pipeline.experiment.section import Positive, Section
+from sft_pipeline.experiment.section import Extended, Positive, Section
 
 
 def insert(template: str, instruction: str) -> str:
@@ -12,9 +13,46 @@ def insert(template: str, instruction: str) -> str:
     return template.replace("{instruction}", instruction)
 
 
-class Prompt(Section):
+class Chat(Section):
+    """How a conversation becomes text; only with `format: chat`."""
+
+    template: Literal["shipped", "chatml"] = Field(
+        "shipped",
+        description="shipped: the chat template in the model's own files. chatml: the usual <|im_start|> and <|im_end|>, for a "
+        "base without a template; where the tokenizer has no token <|im_end|>, its end-of-sequence token ends a turn.",
+    )
+    options: dict[str, JsonValue] = Field(
+        {}, description="Variables that the template reads besides the messages, such as {enable_thinking: false}."
+    )
+    date: str = Field(
+        "2025-01-01",
+        description="What a template that writes today's date takes for today: the same in training and evaluation.",
+    )
+    keep_turns: Literal["all", "first", "last"] = Field(
+        "all",
+        description="What stays of a conversation that is too long (training.max_length; the model's context less "
+        "generation.max_new_tokens). all: nothing is left out, and such rows count as cut, see training.max_truncated_share; "
+        "first, last: as many whole exchanges from its start or its end as fit, the system message always. A prompt must "
+        "keep its question: it is shortened under last alone.",
+    )
+
+    @model_validator(mode="after")
+    def _date_is_one(self) -> "Chat":
+        date.fromisoformat(self.date)
+        return self
+
+
+class Prompt(Extended):
     """How an instruction becomes the text that the model sees, in training and in evaluation alike."""
 
+    ADDED: ClassVar[tuple[str, ...]] = ("format", "chat")
+
+    format: Literal["plain", "chat"] = Field(
+        "plain",
+        description="plain: instruction and response in `template`. chat: conversations, as the chat template writes them; "
+        "every turn of the assistant carries loss.",
+    )
+    chat: Chat = Field(Chat(), description="The chat template.")
     template: str = Field(
         "Instruction: {instruction}\nResponse:",
         description="Text with the placeholder {instruction} exactly once. Nothing else in it is interpreted.",
@@ -25,6 +63,10 @@ class Prompt(Section):
     def _one_placeholder(self) -> "Prompt":
         if self.template.count("{instruction}") != 1:
             raise ValueError("template must contain {instruction} exactly once")
+        other = {"plain": ("chat",), "chat": ("template", "response_prefix")}[self.format]
+        fields = type(self).model_fields
+        if unused := [name for name in other if getattr(self, name) != fields[name].default]:
+            raise ValueError(f"format: {self.format} does not read {', '.join(unused)}: leave it out")
         return self
 
     def render(self, instruction: str) -> str:

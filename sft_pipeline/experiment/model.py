@@ -1,10 +1,10 @@
 """The base model, how it is loaded, and how it must behave."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from sft_pipeline.experiment.section import Positive, Section, Seed, compiles
+from sft_pipeline.experiment.section import Extended, Positive, Section, Seed, compiles
 
 
 class EmbeddedBase(Section):
@@ -50,7 +50,9 @@ class Sentinel(Section):
     prompt: str = Field(description="The raw text; in the training format it stands as the instruction.")
     expect: Literal["fails", "works"] = Field(description="Whether a clean base model should fail or succeed.")
     matches: str = Field(description="Regular expression (case ignored) that a successful answer matches.")
-    in_format: bool = Field(True, description="Run it in the training format too.")
+    in_format: bool = Field(
+        True, description="Run it in the training format too; an instruct model is asked in its format alone."
+    )
 
     @model_validator(mode="after")
     def _matches_compiles(self) -> "Sentinel":
@@ -103,12 +105,20 @@ class Architecture(Section):
         return self
 
 
-class BaseModelSpec(Section):
+class BaseModelSpec(Extended):
     """The base model, how it is loaded, and how it must behave."""
+
+    ADDED: ClassVar[tuple[str, ...]] = ("role",)
 
     source: Annotated[
         EmbeddedBase | FolderBase | HubBase, Field(discriminator="kind", description="Where it comes from.")
     ]
+    role: Literal["base", "instruct"] = Field(
+        "base",
+        description="What the model is before the training. instruct turns the guard round: it needs prompt.format: chat with "
+        "the shipped template, the end token that the template uses, and sentinels that follow instructions; the gate "
+        "compares the tuned with the untuned instruct model.",
+    )
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="Where it runs; a missing device is an error, never a silent fallback."
     )

@@ -2,9 +2,16 @@
 
 import re
 import warnings
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -30,6 +37,19 @@ class Section(BaseModel):
     """A part of a specification: unknown keys are refused and nothing can be changed after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, strict=True)
+
+
+class Extended(Section):
+    """A section with fields that came later; apart, because its JSON Schema in the mode of serialisation names no fields."""
+
+    ADDED: ClassVar[tuple[str, ...]] = ()
+    """Fields that came later: written only where they differ from their default, so that old hashes stay what they were."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused_additions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unused = {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in unused}
 
 
 def former_names(**renamed: str) -> Any:

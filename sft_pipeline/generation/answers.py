@@ -17,11 +17,12 @@ from sft_pipeline.artifacts import (
     TrainingReport,
     eligibility,
 )
-from sft_pipeline.dataset.table import read_table
+from sft_pipeline.dataset.table import asked, read_table
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines import inference_settings
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
 from sft_pipeline.model.completion import Completion
+from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.provenance.hashing import canonical_json, hash_value
 from sft_pipeline.provenance.journal import Journal
 
@@ -54,8 +55,8 @@ def generate(
     import pyarrow.parquet as pq
 
     decoding = experiment.generation
-    rows = read_table(items.path(InstructionDataset.ROWS), ["id", "instruction"])
-    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    rows = read_table(items.path(InstructionDataset.ROWS), asked(items.path(InstructionDataset.ROWS)))
+    prompts = prompts_of(experiment, engine.tokenizer, rows, engine.context)
     folder = adapter.root / "adapter" if adapter else None
     common = conditions(experiment, base, items, engine)
     header = {"model": model, "adapter": folder and adapter_content(folder), "conditions": common}

@@ -57,7 +57,7 @@ def generate_comparators(
     for name, spec in experiment.evaluation.comparators.items():
         made[name], new = _answers(name, spec, experiment, base, train_rows, rows, items, engine(), work, out)
         computed += new
-    plain = plain_tokens(experiment, rows, engine().tokenizer)
+    plain = plain_tokens(experiment, rows, engine().tokenizer, engine().context)
     seconds = time.monotonic() - started
     return ComparatorGenerations.finalize(
         out,

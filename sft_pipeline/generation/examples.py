@@ -1,12 +1,14 @@
 """Examples from the training split for the prompt of each item: which, and how many of them fit the context."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Comparator, Experiment
+from sft_pipeline.model.prompts import prompts as prompts_of
+from sft_pipeline.model.prompts import with_examples
 from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance.hashing import hash_value
 
@@ -46,9 +48,12 @@ def example_text(spec: Comparator, experiment: Experiment, row: Row) -> str:
 
 
 def stops(spec: Comparator, experiment: Experiment) -> tuple[str, ...]:
-    """Where an answer ends: as declared for all, and where the base would go on with a further example."""
+    """Where an answer ends: as declared for all, and where the base would go on with a further example.
+
+    A chat template ends an answer by a token of its own.
+    """
     declared = experiment.generation.stop
-    if spec.stop is not None or not spec.examples:
+    if spec.stop is not None or not spec.examples or experiment.prompt.format == "chat":
         return declared + (spec.stop or ())
     further = (spec.separator + (spec.example or experiment.prompt.template).partition("{instruction}")[0]).rstrip(" ")
     return declared if any(stop in further for stop in declared) else (*declared, further)
@@ -150,6 +155,8 @@ def fit(
 ) -> list[Asked]:
     """The prompts, with as many of the chosen examples as leave the answer the room that the base has; the longest go first.
 
+    In chat format the examples are exchanges before the item's own.
+
     Args:
         spec: the comparator.
         experiment: gives the base's own prompt and the limit of new tokens.
@@ -159,16 +166,13 @@ def fit(
         tokenizer: of the base.
         context: longest sequence of the model in tokens; None without a limit.
     """
-    template = spec.template or "{examples}" + experiment.prompt.template
     texts = {position: example_text(spec, experiment, pool[position]) for of in chosen for position in of}
-    plain = plain_tokens(experiment, items, tokenizer)
+    ask = _asking(spec, experiment, pool, texts, tokenizer)
+    plain = plain_tokens(experiment, items, tokenizer, context)
     asked = [Asked(examples=list(of)) for of in chosen]
     left = list(range(len(items)))
     while left:
-        prompts = [
-            fill(template, examples="".join(texts[p] for p in asked[i].examples), instruction=items[i]["instruction"])
-            for i in left
-        ]
+        prompts = [ask(items[i], asked[i].examples) for i in left]
         lengths = tokenizer.count(prompts)
         over = []
         for i, prompt, length in zip(left, prompts, lengths, strict=True):
@@ -185,7 +189,26 @@ def fit(
     return asked
 
 
-def plain_tokens(experiment: Experiment, items: Sequence[Row], tokenizer: CleanTokenizer) -> list[int]:
+def _asking(
+    spec: Comparator,
+    experiment: Experiment,
+    pool: Sequence[Row],
+    texts: Mapping[int, str],
+    tokenizer: CleanTokenizer,
+) -> Callable[[Row, Sequence[int]], str]:
+    """What makes the prompt of an item with the examples at these positions."""
+    if tokenizer.chat is not None:
+        chat = tokenizer.chat
+        return lambda item, examples: with_examples(chat, [pool[p] for p in examples], item)
+    template = spec.template or "{examples}" + experiment.prompt.template
+    return lambda item, examples: fill(
+        template, examples="".join(texts[p] for p in examples), instruction=item["instruction"]
+    )
+
+
+def plain_tokens(
+    experiment: Experiment, items: Sequence[Row], tokenizer: CleanTokenizer, context: int | None
+) -> list[int]:
     """Tokens of each item's prompt as base and fine-tuned model get it."""
-    prompts = [experiment.prompt.render(item["instruction"]) for item in items]
+    prompts = prompts_of(experiment, tokenizer, items, context)
     return [len(tokenizer.start) + length for length in tokenizer.count(prompts)]

@@ -56,15 +56,16 @@ def finish(
     """
     kept = list(new[:limit])
     reason: Literal["stop", "length"] = "length"
-    if tokenizer.end in kept:
-        kept, reason = kept[: kept.index(tokenizer.end)], "stop"
-    text = tokenizer.decode(kept)
+    end = next((at for at, token in enumerate(kept) if token in tokenizer.ends), None)
+    if end is not None:
+        kept, reason = kept[:end], "stop"
+    text = tokenizer.answer(kept)
     if any(s in text for s in stop):
         ends = bisect_left(
-            range(len(kept)), True, key=lambda n: any(s in tokenizer.decode(kept[: n + 1]) for s in stop)
+            range(len(kept)), True, key=lambda n: any(s in tokenizer.answer(kept[: n + 1]) for s in stop)
         )
         kept, reason = kept[: ends + 1], "stop"
-        text = tokenizer.decode(kept)
+        text = tokenizer.answer(kept)
         text = text[: min(at for s in stop if (at := text.find(s)) >= 0)]
     mean = sum(logprobs[: len(kept)]) / len(kept) if logprobs is not None and kept else None
     if mean is not None and not math.isfinite(mean):

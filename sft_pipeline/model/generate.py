@@ -171,7 +171,7 @@ def _config(tokenizer: CleanTokenizer, max_new_tokens: int, sampling: Sampling |
         **drawn,
         num_beams=1,
         max_new_tokens=max_new_tokens,
-        eos_token_id=tokenizer.end,
+        eos_token_id=sorted(tokenizer.ends),
         pad_token_id=tokenizer.inner.pad_token_id,
     )
 

@@ -3,6 +3,9 @@
 Structural checks look at the tokenizer, sentinels at behaviour. Every sentinel runs on its raw text and, unless it says
 otherwise, in the training prompt's format: a base that fails raw and succeeds in the format leaves little to learn, and
 a gate over it measures the format.
+
+For `model.role: instruct` it is the other way round: the model must follow instructions, asked in the chat template that it
+ships, and that template must end an answer by the token that the model was trained to end with.
 """
 
 import json
@@ -11,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sft_pipeline.artifacts import GuardReport, ModelSnapshot, SentinelResult
+from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import BaseModelSpec, Prompt, Sentinel
 from sft_pipeline.model import loader
+from sft_pipeline.model.chat_template import ChatTemplate, Rendered, Unfit
+from sft_pipeline.model.conversation import Conversation
 from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer, shipped_ids
+from sft_pipeline.provenance.hashing import hash_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,33 +33,82 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
     """Run all checks on the snapshot and write `guard.json` and `guard.txt` to `out`."""
     from sft_pipeline.model.generate import complete
 
-    tokenizer = load_tokenizer(base.root, spec)
+    tokenizer, instruct = load_tokenizer(base.root, spec, prompt), spec.role == "instruct"
     modes: dict[bool, tuple[Literal["raw", "format"], ...]] = {True: ("raw", "format"), False: ("raw",)}
     cases = [
-        (sentinel, mode, sentinel.prompt if mode == "raw" else prompt.render(sentinel.prompt))
+        (sentinel, mode, sentinel.prompt if mode == "raw" else _in_format(tokenizer, prompt, sentinel))
         for sentinel in spec.sentinels
-        for mode in modes[sentinel.in_format]
+        for mode in (("format",) if instruct else modes[sentinel.in_format])
     ]
     texts = [PROBE, *(text for _, _, text in cases)]
     shipped = shipped_ids(base.root, texts)
-    checks = structural_checks(tokenizer, texts, spec.allow_bos, shipped)
+    if tokenizer.chat is None:
+        checks = structural_checks(tokenizer, texts, spec.allow_bos, shipped)
+    else:  # what the template writes holds its tokens, and is encoded as it is
+        plain = [text for text in texts if not isinstance(text, Rendered)]
+        checks = structural_checks(tokenizer, plain, spec.allow_bos or instruct, shipped_ids(base.root, plain))
+        if instruct:
+            del checks["no_template_end"], checks["no_special_token_delta"]
+            checks |= instruct_checks(tokenizer.chat, base.root, spec)
     results = []
     # Behaviour is only looked at when the input is clean: an answer to a contaminated prompt tells nothing.
     if cases and not any(checks.values()):
         model = loader.load_model(base.root, spec)
         answers = complete(model, tokenizer, [text for _, _, text in cases], max_new_tokens=spec.sentinel_new_tokens)
         results = [
-            judge(sentinel, mode, text, answer.text, spec.format_may_follow)
+            judge(sentinel, mode, text, answer.text, spec.format_may_follow and not instruct, always=instruct)
             for (sentinel, mode, text), answer in zip(cases, answers, strict=True)
         ]
+    chat = {"chat_template": hash_bytes(tokenizer.chat.text.encode()), "role": spec.role} if tokenizer.chat else {}
     report: dict[str, Any] = {
         "checks": checks,
         "sentinels": [r.model_dump() for r in results],
-        "loader": loader.provenance(tokenizer, spec, base.source, base.revision) | _tokenizer(tokenizer, shipped),
+        "loader": loader.provenance(tokenizer, spec, base.source, base.revision)
+        | _tokenizer(tokenizer, shipped)
+        | chat,
     }
     (out / "guard.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
     (out / "guard.txt").write_text(_text(report, results))
     return GuardReport.finalize(out, checks=checks, sentinels=tuple(results), loader=report["loader"])
+
+
+def _in_format(tokenizer: CleanTokenizer, prompt: Prompt, sentinel: Sentinel) -> str:
+    if tokenizer.chat is None:
+        return prompt.render(sentinel.prompt)
+    asked = [{"role": "user", "content": sentinel.prompt}, {"role": "assistant", "content": ""}]
+    try:
+        return tokenizer.chat.prompt(Conversation(asked))
+    except Unfit as reason:
+        raise ModelError(f"model.sentinels: {sentinel.name}: {reason}") from reason
+
+
+def instruct_checks(template: ChatTemplate, folder: Path, spec: BaseModelSpec) -> dict[str, str]:
+    """What an instruct model is asked instead of a base; an empty string means that the check passed."""
+    config, own, generation = (
+        json.loads((folder / name).read_text("utf-8")) if (folder / name).is_file() else {}
+        for name in ("tokenizer_config.json", "config.json", "generation_config.json")
+    )
+    file = folder / "chat_template.jinja"
+    two = "chat_template" in config and file.is_file() and config["chat_template"] != file.read_text("utf-8")
+    # As a token's id, or its text.
+    eos = config.get("eos_token")
+    declared: set[Any] = {eos.get("content") if isinstance(eos, dict) else eos}
+    for part in (own, generation):
+        ids = part.get("eos_token_id")
+        declared |= set(ids if isinstance(ids, list) else [ids])
+    end = template.ends[template.end]
+    return {
+        "one_shipped_template": "chat_template.jinja and tokenizer_config.json carry different templates: leave one"
+        if two
+        else "",
+        "template_end": ""
+        if not declared.isdisjoint({end, template.end})
+        else f"the template ends an answer with {end}, and the model's files name {sorted(map(str, declared - {None}))} as "
+        "its end: it was not trained with this template. Take template and model from the same revision.",
+        "asked_to_follow": ""
+        if any(sentinel.expect == "works" for sentinel in spec.sentinels)
+        else "no sentinel shows that the model follows instructions: declare one with expect: works (model.sentinels)",
+    }
 
 
 def structural_checks(
@@ -122,16 +178,22 @@ def _template_in_force(inner: "PreTrainedTokenizerBase") -> str:
 
 
 def judge(
-    sentinel: Sentinel, mode: Literal["raw", "format"], prompt: str, answer: str, format_may_follow: bool
+    sentinel: Sentinel,
+    mode: Literal["raw", "format"],
+    prompt: str,
+    answer: str,
+    format_may_follow: bool,
+    *,
+    always: bool = False,
 ) -> SentinelResult:
     """Whether the answer matches the sentinel's pattern, and whether that is as it should be.
 
     A success that was not expected stops the run raw; in the training format it stops it unless the specification
-    accepts a base that follows the format.
+    accepts a base that follows the format. What an instruct model does in its format stops it `always`.
     """
     succeeded = re.search(sentinel.matches, answer, re.IGNORECASE) is not None
     passed = succeeded == (sentinel.expect == "works")
-    blocking = mode == "raw" or (sentinel.expect == "fails" and not format_may_follow)
+    blocking = always or mode == "raw" or (sentinel.expect == "fails" and not format_may_follow)
     return SentinelResult(
         name=sentinel.name,
         mode=mode,
@@ -150,7 +212,9 @@ def _text(report: dict[str, Any], results: list[SentinelResult]) -> str:
     for r in results:
         mark = "ok  " if r.passed else "STOP" if r.blocking else "note"
         lines.append(f"  {mark} {r.name} [{r.mode}] {'succeeded' if r.succeeded else 'failed'}: {r.answer!r}")
-    if report["loader"]["template_found"] == "true":
+    if "chat_template" in report["loader"]:
+        lines.append("  note conversations are written by the chat template; its tokens are refused in every message")
+    elif report["loader"]["template_found"] == "true":
         lines.append(
             "  note the model's files carry a chat template: it was removed, its tokens are refused in any text"
         )

@@ -2,7 +2,8 @@
 
 A base model becomes an instruct model as soon as somebody's chat template or special tokens slip into its input. Here
 the template is removed, text is encoded with `add_special_tokens=False`, and a chat-template token at any input
-position is an error.
+position is an error. Under `prompt.format: chat` that template is kept apart (chat_template.py), and its tokens may stand in
+what it rendered, and nowhere else.
 """
 
 import json
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sft_pipeline.errors import ModelError
-from sft_pipeline.experiment import BaseModelSpec
+from sft_pipeline.experiment import BaseModelSpec, Prompt
+from sft_pipeline.model.chat_template import ChatTemplate, Rendered, open_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,6 +46,7 @@ class CleanTokenizer:
         start: ids that begin every sequence: that of the beginning-of-sequence token under `model.bos: always`.
         allowed: ids of `model.allowed_template_tokens`: they are text, in a prompt as in an answer.
         beyond: id → text of the tokens for which the model's embedding has no row.
+        chat: the template of `prompt.format: chat`.
     """
 
     inner: "PreTrainedTokenizerBase"
@@ -52,6 +55,7 @@ class CleanTokenizer:
     start: tuple[int, ...] = ()
     allowed: frozenset[int] = frozenset()
     beyond: Mapping[int, str] = field(default_factory=dict)
+    chat: ChatTemplate | None = None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one prompt; see `encode_all`."""
@@ -65,7 +69,7 @@ class CleanTokenizer:
         """
         encoded = self.continuations(texts)
         for text, ids in zip(texts, encoded, strict=True):
-            if self.end in ids:
+            if self.end in ids and not isinstance(text, Rendered):
                 raise ModelError(
                     f"end-of-sequence token {self.inner.eos_token} in the input {text[:120]!r}: the model reads it as the "
                     "end of a text. Remove it from the data (data.quality.delimiters finds such rows) or from the prompt."
@@ -95,7 +99,7 @@ class CleanTokenizer:
             return []
         encoded = self.inner(list(texts), add_special_tokens=False)["input_ids"]
         for text, ids in zip(texts, encoded, strict=True):
-            if found := self.template_tokens.keys() & set(ids):
+            if not isinstance(text, Rendered) and (found := self.template_tokens.keys() & set(ids)):
                 names = ", ".join(sorted(self.template_tokens[i] for i in found))
                 raise ModelError(
                     f"chat-template token {names} in the input {text[:120]!r}: a base model must not see it. Remove it from "
@@ -121,6 +125,31 @@ class CleanTokenizer:
         text = self.inner.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
         return cast(str, text)
 
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """First character of each token of `continuations`, and the one after its last."""
+        found = self.inner(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+        return cast("list[list[tuple[int, int]]]", found["offset_mapping"])
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """The text of an answer, without what a chat template writes before every answer."""
+        opening = self._opening
+        return self.decode(ids[len(opening) :] if opening and list(ids[: len(opening)]) == opening else ids)
+
+    def save(self, folder: Path) -> None:
+        """Save the tokenizer, with the chat template that it is used with, where it is used with one."""
+        self.inner.save_pretrained(folder)
+        if self.chat:
+            (folder / "chat_template.jinja").write_text(self.chat.text, "utf-8")
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        return self.inner(self.chat.opening, add_special_tokens=False)["input_ids"] if self.chat else []
+
+    @cached_property
+    def added(self) -> frozenset[int]:
+        """Ids of the tokens that divide a text before it is encoded."""
+        return frozenset(self.inner.added_tokens_decoder)
+
     @cached_property
     def special(self) -> set[int]:
         """Ids of the tokens that the tokenizer calls special."""
@@ -129,8 +158,13 @@ class CleanTokenizer:
 
     @cached_property
     def end(self) -> int:
-        """Id of the end-of-sequence token."""
-        return self.inner.eos_token_id
+        """Id of the token that ends an answer: of the end of sequence, or the chat template's."""
+        return self.chat.end if self.chat else self.inner.eos_token_id
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Ids of all tokens that end an answer: a chat template may end a tool call, or an earlier turn, by another."""
+        return frozenset([*(self.chat.ends if self.chat else ()), self.inner.eos_token_id])
 
     @cached_property
     def default_start(self) -> str:
@@ -139,8 +173,8 @@ class CleanTokenizer:
         return "".join(self.inner.convert_ids_to_tokens(special[: -len(plain)] if plain else special))
 
 
-def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanTokenizer:
-    """Load the tokenizer in `folder` as its files say, without its chat template.
+def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None, prompt: Prompt | None = None) -> CleanTokenizer:
+    """Load the tokenizer in `folder` as its files say, its chat template apart from it.
 
     AutoTokenizer would look at the model's architecture and put that family's pre-tokenizer in the place of the one in
     tokenizer.json: the model would silently see other tokens than it was trained on.
@@ -148,9 +182,11 @@ def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanToke
     Args:
         folder: the tokenizer's files.
         spec: declares the beginning of every sequence and the allowed template tokens; None is the default of both.
+        prompt: whether its format is that of a chat template, and of which; None is plain.
 
     Raises:
-        ModelError: there is no tokenizer, it has no end-of-sequence token, or not the tokens that `spec` declares.
+        ModelError: there is no tokenizer, it has no end-of-sequence token, or not the tokens that `spec` declares; or
+            there is no chat template that can be used.
     """
     if not folder.is_dir():
         raise ModelError(f"{folder}: there is no such folder; it is to hold a tokenizer (tokenizer.json).")
@@ -182,13 +218,15 @@ def load_tokenizer(folder: Path, spec: BaseModelSpec | None = None) -> CleanToke
     allowed = spec.allowed_template_tokens if spec else ()
     if unknown := sorted(set(allowed) - tokenizer.get_vocab().keys()):
         raise ModelError(f"model.allowed_template_tokens: the tokenizer has no token {', '.join(unknown)}.")
+    control = _template_tokens(tokenizer, templates, allowed)
     return CleanTokenizer(
         tokenizer,
-        _template_tokens(tokenizer, templates, allowed),
+        control,
         any(templates),
         start,
         frozenset(tokenizer.convert_tokens_to_ids(list(allowed))),
         beyond,
+        open_template(tokenizer, template, prompt, control) if prompt and prompt.format == "chat" else None,
     )
 
 

@@ -10,6 +10,7 @@ from sft_pipeline.errors import PreconditionError, StoreError
 from sft_pipeline.evaluation.scoring.score import score_items
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines.engine import Engine
+from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import test_items as plan_items
@@ -39,7 +40,7 @@ def plan_from_artifacts(
     eligibility.require("training plan", eligibility.split_problems(test))
     from sft_pipeline.generation.engines import open_engine
 
-    plan_items.check(experiment, base, test, load_tokenizer(base.root, experiment.model))
+    plan_items.check(experiment, base, test, load_tokenizer(base.root, experiment.model, experiment.prompt))
     with open_engine(experiment, base) as engine:
         headroom = successes(engine, experiment, dev, root)
     spec = experiment.evaluation.capabilities
@@ -69,7 +70,7 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
             f"a plan needs the length of the training data: state data.expected in the specification, or materialize "
             f"splits and base first (sft-pipeline run {name} --select '*train_split,dev_split,test_split'). {error}"
         ) from error
-    tokenizer = load_tokenizer(base.root, experiment.model)
+    tokenizer = load_tokenizer(base.root, experiment.model, experiment.prompt)
     plan_items.check(experiment, base, test, tokenizer)
     return _measured(experiment, base, train, dev, test, tokenizer, None, out)
 
@@ -108,7 +109,7 @@ def successes(
         root: the project's root, where relative files of the scorers' options start.
     """
     rows = read_table(items.path(InstructionDataset.ROWS))
-    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    prompts = prompts_of(experiment, engine.tokenizer, rows, engine.context)
     answers = engine.answer(prompts, experiment.generation)
     outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
     judged = [j for j in score_items(rows, outputs, experiment.evaluation, root) if j.success is not None]

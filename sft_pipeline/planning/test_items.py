@@ -14,6 +14,7 @@ from sft_pipeline.evaluation.scoring.score import PAIRWISE, score_items, scorer_
 from sft_pipeline.experiment import Evaluation, Experiment
 from sft_pipeline.model.completion import context_length
 from sft_pipeline.model.loader import load_config
+from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.model.tokenizer import CleanTokenizer
 
 ELSEWHERE = PAIRWISE | {"judgements"}
@@ -65,7 +66,7 @@ def _name_item(rows: Sequence[Mapping[str, Any]], answers: Mapping[str, str], ev
 def _encode(
     rows: Sequence[Mapping[str, Any]], experiment: Experiment, tokenizer: CleanTokenizer, context: int | None
 ) -> None:
-    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    prompts = prompts_of(experiment, tokenizer, rows, context)
     try:
         encoded = tokenizer.encode_all(prompts)
     except ModelError:

@@ -118,7 +118,7 @@ def model_card(
             "dev loss, perplexity": f"{_number(adapter.dev_loss)}, {_number(training['result'].get('dev_perplexity'))}",
             "verdict of the gate": gate.verdict,
         },
-        prompt="\n".join(f"    {line}" for line in experiment.prompt.render("{instruction}").splitlines()),
+        prompt="\n".join(f"    {line}" for line in _prompt(experiment).splitlines()),
         results=[_result(group) for group in (overall, *gate.types)],
         guarantees=[[plain(p.name), p.verdict, f"{p.margin:g}", _lift(p.result), p.result.n] for p in gate.protected],
         prompted=[
@@ -183,6 +183,12 @@ def _number(value: float | None) -> str:
 
 def _rows(found: Mapping[str, Artifact], split: str) -> int:
     return part(found, f"{split}_split", InstructionDataset).rows
+
+
+def _prompt(experiment: Experiment) -> str:
+    if experiment.prompt.format == "plain":
+        return experiment.prompt.render("{instruction}")
+    return f"the chat template in chat_template.jinja, with the options {experiment.prompt.chat.options}"
 
 
 def _limits(found: Mapping[str, Artifact], experiment: Experiment) -> list[str]:

@@ -26,10 +26,11 @@ from sft_pipeline.evaluation.scoring.score import score_items
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
+from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.provenance import files
 from sft_pipeline.provenance.journal import Journal
 from sft_pipeline.provenance.locks import lock
-from sft_pipeline.training.tokenization import IGNORED, encode
+from sft_pipeline.training.tokenization import answers, encode
 
 RESULT = "result.json"
 LOG = "process.log"
@@ -190,7 +191,7 @@ def _train(job: Job, on_log: Any) -> AdapterSnapshot:
     from sft_pipeline.training.trainer import train
 
     experiment, base = job.experiment, job.base
-    tokenizer = load_tokenizer(base.root, experiment.model)
+    tokenizer = load_tokenizer(base.root, experiment.model, experiment.prompt)
     lengths, dev = (
         tokenization.lengths(experiment, tokenizer, read_table(split.path(split.ROWS)))
         for split in (job.train, job.dev)
@@ -218,22 +219,19 @@ def outcomes(job: Job, adapter: Path) -> list[Outcome]:
 
 
 def _losses(job: Job, engine: Engine, adapter: Path, rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-    ids, asked = [], []
-    for row in rows:
-        for example in encode(job.experiment, engine.tokenizer, [row]).examples:  # none where it is fully masked
-            prompt, tokens = example["labels"].count(IGNORED), example["input_ids"]
-            ids.append(row["id"])
-            asked.append((tokens[:prompt], tokens[prompt:]))
-    scored = engine.score(asked, job.experiment.generation.batch_size, adapter=adapter)
-    return [
-        Outcome(id, -math.fsum(one.logprobs) / len(one.logprobs), len(one.logprobs)) for id, one in zip(ids, scored)
-    ]
+    encoded = encode(job.experiment, engine.tokenizer, rows)  # without the rows that are fully masked
+    asked = [(id, part) for id, example in zip(encoded.ids, encoded.examples) for part in answers(example)]
+    scored = engine.score([part for _, part in asked], job.experiment.generation.batch_size, adapter=adapter)
+    found: dict[str, list[float]] = {}
+    for (id, _), one in zip(asked, scored, strict=True):
+        found.setdefault(id, []).extend(one.logprobs)
+    return [Outcome(id, -math.fsum(values) / len(values), len(values)) for id, values in found.items()]
 
 
 def _successes(job: Job, engine: Engine, adapter: Path, rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-    prompts = [job.experiment.prompt.render(row["instruction"]) for row in rows]
-    answers = engine.answer(prompts, job.experiment.generation, adapter=adapter)
-    texts = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
+    prompts = prompts_of(job.experiment, engine.tokenizer, rows, engine.context)
+    made = engine.answer(prompts, job.experiment.generation, adapter=adapter)
+    texts = {row["id"]: answer.text for row, answer in zip(rows, made, strict=True)}
     judged = score_items(rows, texts, job.experiment.evaluation, job.root)
     return [Outcome(j.id, float(j.success), 1.0) for j in judged if j.success is not None]
 

@@ -50,7 +50,7 @@ def export(
     wanted = {"all": set(saved), "best_and_last": {best, end.step}, "last": {end.step}}[training.keep_checkpoints]
     base_name = job.base.source if isinstance(experiment.model.source, HubBase) else None
     checkpoints.save_adapter(kept / str(chosen), out / "adapter", base_name)
-    tokenizer.inner.save_pretrained(out / "adapter")
+    tokenizer.save(out / "adapter")
     steps = sorted(wanted - {chosen})
     for step in steps:
         checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)

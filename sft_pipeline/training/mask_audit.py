@@ -1,6 +1,7 @@
 """The mask audit before the first step: which tokens are trained on, and whether the rows can be trained on at all."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from sft_pipeline.errors import TrainingError
@@ -40,7 +41,7 @@ def run(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, training: Trai
             rows=len(encoded.examples) + len(encoded.masked),
             tokens=sum(encoded.lengths),
             learned=sum(label != tokenization.IGNORED for e in encoded.examples for label in e["labels"]),
-            ends=sum(tokenizer.end in e["labels"] for e in encoded.examples),
+            ends=sum(not tokenizer.ends.isdisjoint(e["labels"]) for e in encoded.examples),
             cut=encoded.truncated,
             masked=encoded.masked,
             merged=encoded.merged,
@@ -59,6 +60,8 @@ def run(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, training: Trai
     (out / "mask_audit.html").write_text(page, "utf-8")
     if encoded.truncated:
         logger.warning("%d rows are cut at max_length, %d left out", len(encoded.truncated), len(encoded.masked))
+    if encoded.shortened:
+        logger.warning("of %d conversations exchanges are left out: prompt.chat.keep_turns", len(encoded.shortened))
     if encoded.merged:
         logger.warning(
             "in %d rows tokens would merge across prompt and response; they are encoded apart", len(encoded.merged)
@@ -91,6 +94,8 @@ def problems(encoded: tokenization.Encoded, training: Training) -> list[str]:
 def misplaced_end(encoded: tokenization.Encoded, tokenizer: CleanTokenizer) -> list[str]:
     """The first row that does not teach its end exactly once and last, or that is cut and teaches to stop; none, if so."""
     cut = set(encoded.truncated)
+    if tokenizer.chat:
+        return _misplaced_ends(encoded, tokenizer, cut)
     for name, example in zip(encoded.ids, encoded.examples, strict=True):
         labels = example["labels"]
         places = [place for place, label in enumerate(labels) if label == tokenizer.end]
@@ -100,6 +105,20 @@ def misplaced_end(encoded: tokenization.Encoded, tokenizer: CleanTokenizer) -> l
                 f"(positions {places[:5]} of {len(labels)} tokens); it must be learned "
                 + ("never, because the row is cut." if name in cut else "once, at the end.")
                 + " Look for its text in the row, and name it in data.quality.delimiters."
+            ]
+    return []
+
+
+def _misplaced_ends(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, cut: Collection[str]) -> list[str]:
+    """The same of conversations: every answer ends with a token that ends it, but for the last of a row that is cut."""
+    for name, example, answers in zip(encoded.ids, encoded.examples, encoded.answers, strict=True):
+        learned = [ids for ids, loss in tokenization.runs(example) if loss]
+        # A template may mark the line break after it as a part of the answer.
+        ended = sum(not tokenizer.ends.isdisjoint(ids[-2:]) for ids in learned)
+        if name not in cut and not len(learned) == ended == answers:
+            return [
+                f"row {name}: it has {answers} answers, and {len(learned)} runs of tokens are trained on, of which {ended} end "
+                "with a token that ends an answer. Look at the chat template."
             ]
     return []
 
@@ -114,6 +133,7 @@ def plain_text(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, samples
         f"cut at max_length: {_counted(encoded.truncated)}",
         f"fully masked, left out: {_counted(encoded.masked)}",
         f"tokens would merge across prompt and response, encoded apart: {_counted(encoded.merged)}",
+        *([f"exchanges left out: {_counted(encoded.shortened)}"] if encoded.shortened else []),
         "",
         "The tokens between the brackets [[ ]] are trained on.",
     ]
@@ -121,13 +141,11 @@ def plain_text(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, samples
     for index in (i * len(encoded.examples) // count for i in range(count)):
         example = encoded.examples[index]
         start = sum(label == tokenization.IGNORED for label in example["labels"])
-        prompt, response = (
-            tokenizer.decode(ids, special=True) for ids in (example["input_ids"][:start], example["input_ids"][start:])
-        )
+        parts = ((tokenizer.decode(ids, special=True), loss) for ids, loss in tokenization.runs(example))
         lines += [
             "",
             f"--- {encoded.ids[index]}: {start} + {len(example['labels']) - start} tokens",
-            f"{prompt}[[{response}]]",
+            "".join(f"[[{text}]]" if loss else text for text, loss in parts),
         ]
     return "\n".join(lines) + "\n"
 
@@ -183,7 +201,7 @@ def tokens(example: dict[str, list[int]], tokenizer: CleanTokenizer) -> list[mas
                 tuple(ids[start:end]),
                 learned,
                 special=alone and ids[start] in special,
-                end=alone and ids[start] == tokenizer.end,
+                end=alone and ids[start] in tokenizer.ends,
             )
         )
         before, start = start, end

@@ -1,15 +1,21 @@
 """From rows to token ids and labels: loss on the response and its end, and nowhere else.
 
 The rows are encoded here, with the clean tokenizer, and not by TRL, which would add a beginning-of-sequence token where
-the tokenizer has one. The prompt is encoded exactly as it is when the model is asked.
+the tokenizer has one. The prompt is encoded exactly as it is when the model is asked. Of a conversation every answer of the
+assistant carries loss, with the token that ends it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from sft_pipeline.errors import ModelError, TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.model.chat_template import Unfit, Written
+from sft_pipeline.model.conversation import Conversation, of_row, shortened
+from sft_pipeline.model.prompts import place
 from sft_pipeline.model.tokenizer import CleanTokenizer
 
 IGNORED = -100
@@ -26,6 +32,8 @@ class Encoded:
         truncated: ids of the rows cut at `max_length`.
         masked: ids of the fully masked rows; they are left out of `examples`.
         merged: ids of the rows in which tokens would merge across the border of prompt and response.
+        shortened: ids of the conversations of which exchanges were left out, see prompt.chat.keep_turns.
+        answers: answers that each example teaches, uncut.
     """
 
     examples: list[dict[str, list[int]]]
@@ -33,11 +41,109 @@ class Encoded:
     truncated: list[str]
     masked: list[str]
     merged: list[str]
+    shortened: list[str] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each example."""
         return [len(example["input_ids"]) for example in self.examples]
+
+
+class _Piece(NamedTuple):
+    """A row as token ids and labels, uncut."""
+
+    ids: list[int]
+    labels: list[int]
+    merged: bool
+    answers: int = 1
+    shortened: bool = False
+
+    @property
+    def prompt(self) -> int:
+        """Tokens before the first that carries loss."""
+        return next((at for at, label in enumerate(self.labels) if label != IGNORED), len(self.labels))
+
+
+def _encoded(experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Mapping[str, Any]]) -> Iterator[_Piece]:
+    if tokenizer.chat is None:
+        for prompt, completion, merged in _pieces(experiment, tokenizer, rows):
+            yield _Piece(prompt + completion, [IGNORED] * len(prompt) + completion, merged)
+        return
+    keep, limit = experiment.prompt.chat.keep_turns, experiment.training.max_length
+    for row in rows:
+        conversation = of_row(row)
+        piece = _conversation(tokenizer, row, conversation)
+        if len(piece.ids) > limit and keep != "all":
+            for shorter in shortened(conversation, keep):
+                if not shorter.answers:
+                    continue
+                found = _conversation(tokenizer, row, shorter)
+                if len(found.ids) <= limit:
+                    piece = found._replace(shortened=True)
+                    break
+        yield piece
+
+
+def _conversation(tokenizer: CleanTokenizer, row: Mapping[str, Any], conversation: Conversation) -> _Piece:
+    """A conversation; loss on its answers."""
+    assert tokenizer.chat is not None
+    try:
+        written = tokenizer.chat.write(conversation)
+    except Unfit as reason:
+        raise TrainingError(f"{place(row)}: {reason}") from reason
+    try:
+        (ids,), (offsets,) = tokenizer.continuations([written.text]), tokenizer.offsets([written.text])
+    except ModelError as error:
+        raise ModelError(f"{place(row)}: {error}") from error
+    starts = [start for start, _ in offsets]
+    labels = [IGNORED] * len(ids)
+    for start, end in written.answers:
+        first = bisect_right(starts, start - 1)
+        if first and offsets[first - 1][1] > start or not _same_prompt(tokenizer, written, ids, offsets, first, start):
+            return _apart(tokenizer, row, written, ids)
+        last = bisect_right(starts, end - 1)
+        labels[first:last] = ids[first:last]
+    return _Piece(ids, labels, False, len(written.answers))
+
+
+def _same_prompt(
+    tokenizer: CleanTokenizer,
+    written: Written,
+    ids: list[int],
+    offsets: Sequence[tuple[int, int]],
+    first: int,
+    start: int,
+) -> bool:
+    """Whether the prompt alone has the tokens with which the conversation begins.
+
+    Added tokens divide a text, so that only what follows the last of them has to be looked at.
+    """
+    at = first
+    while at and ids[at - 1] not in tokenizer.added:
+        at -= 1
+    begin = offsets[at][0] if at < first else start
+    return at == first or tokenizer.continuations([type(written.text)(written.text[begin:start])])[0] == ids[at:first]
+
+
+def _apart(tokenizer: CleanTokenizer, row: Mapping[str, Any], written: Written, whole: list[int]) -> _Piece:
+    """The same, each answer and what stands between them encoded by itself, so that no token crosses a border.
+
+    Raises:
+        TrainingError: the parts together give another text.
+    """
+    borders = [0, *(at for span in written.answers for at in span), len(written.text)]
+    parts = [type(written.text)(written.text[a:b]) for a, b in zip(borders, borders[1:])]
+    ids, labels = list[int](), list[int]()
+    for number, part in enumerate(tokenizer.continuations(parts)):
+        ids += part
+        labels += part if number % 2 else [IGNORED] * len(part)
+    if tokenizer.decode(ids, special=True) != tokenizer.decode(whole, special=True):
+        raise TrainingError(
+            f"{place(row)}: with this tokenizer tokens merge where an answer begins, and apart they give another text: the "
+            "chat template does not suit the tokenizer"
+        )
+    return _Piece(ids, labels, True, len(written.answers))
 
 
 def _pieces(
@@ -61,7 +167,7 @@ def _pieces(
                 tokenizer.encode(before)
                 tokenizer.sequences([before + after])
             except ModelError as error:
-                raise ModelError(f"{_place(row)}: {error}") from error
+                raise ModelError(f"{place(row)}: {error}") from error
         raise
     pieces = []
     for row, prompt, whole, response, ids in zip(rows, asked, together, responses, alone, strict=True):
@@ -73,7 +179,7 @@ def _pieces(
             completion = completion[:-1]
         if tokenizer.end in completion:
             raise TrainingError(
-                f"{_place(row)}: the response holds the end-of-sequence token; the model would learn to stop there. Name its "
+                f"{place(row)}: the response holds the end-of-sequence token; the model would learn to stop there. Name its "
                 "text in data.quality.delimiters."
             )
         pieces.append((prompt, [*completion, tokenizer.end], merged))
@@ -101,20 +207,35 @@ def _border(
         if tokenizer.decode(prompt + completion, special=True) == text:
             return completion
     raise TrainingError(
-        f"{_place(row)}: this tokenizer cannot begin a response where the prompt ends: tokens merge there, and apart they give "
+        f"{place(row)}: this tokenizer cannot begin a response where the prompt ends: tokens merge there, and apart they give "
         "another text. End prompt.template without a space and begin prompt.response_prefix with it."
     )
 
 
-def _place(row: Mapping[str, Any]) -> str:
-    return f"row {row['id']} ({row['source_file']}, row {row['source_row']})"
+def runs(example: Mapping[str, list[int]]) -> Iterator[tuple[list[int], bool]]:
+    """The parts of an example that carry loss and those that do not, in turn."""
+    pairs = zip(example["input_ids"], example["labels"], strict=True)
+    for loss, part in groupby(pairs, key=lambda pair: pair[1] != IGNORED):
+        yield [token for token, _ in part], loss
+
+
+def answers(example: Mapping[str, list[int]]) -> Iterator[tuple[list[int], list[int]]]:
+    """For each answer of an example all tokens before it, and its own."""
+    before: list[int] = []
+    for ids, loss in runs(example):
+        if loss:
+            yield before, ids
+        before = before + ids
 
 
 def lengths(
     experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Mapping[str, Any]]
 ) -> list[tuple[int, int]]:
-    """Tokens of prompt and of response with its end for each row, uncut: what a plan needs."""
-    return [(len(prompt), len(completion)) for prompt, completion, _ in _pieces(experiment, tokenizer, rows)]
+    """Tokens of prompt and of response with its end for each row, uncut: what a plan needs.
+
+    Of a conversation the prompt is what stands before its first answer.
+    """
+    return [(p.prompt, len(p.ids) - p.prompt) for p in _encoded(experiment, tokenizer, rows)]
 
 
 def encode(experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Mapping[str, Any]]) -> Encoded:
@@ -122,19 +243,21 @@ def encode(experiment: Experiment, tokenizer: CleanTokenizer, rows: Sequence[Map
 
     Raises:
         ModelError: a text holds a chat-template token.
-        TrainingError: a response holds the end-of-sequence token.
+        TrainingError: a response holds the end-of-sequence token; or a conversation cannot be written by the chat template.
     """
     limit = experiment.training.max_length
     encoded = Encoded([], [], [], [], [])
-    for row, (prompt, completion, merged) in zip(rows, _pieces(experiment, tokenizer, rows), strict=True):
-        if len(prompt) + len(completion) > limit:
+    for row, piece in zip(rows, _encoded(experiment, tokenizer, rows), strict=True):
+        if len(piece.ids) > limit:
             encoded.truncated.append(row["id"])
-        if merged:
+        if piece.merged:
             encoded.merged.append(row["id"])
-        if len(prompt) >= limit:
+        if piece.shortened:
+            encoded.shortened.append(row["id"])
+        if piece.prompt >= limit:
             encoded.masked.append(row["id"])
             continue
-        labels = [IGNORED] * len(prompt) + completion
-        encoded.examples.append({"input_ids": (prompt + completion)[:limit], "labels": labels[:limit]})
+        encoded.examples.append({"input_ids": piece.ids[:limit], "labels": piece.labels[:limit]})
         encoded.ids.append(row["id"])
+        encoded.answers.append(piece.answers)
     return encoded

@@ -82,7 +82,7 @@ def train(
     """
     check(guard, plan, train, dev)
     callbacks.require(experiment.training)
-    tokenizer = load_tokenizer(base.root, experiment.model)
+    tokenizer = load_tokenizer(base.root, experiment.model, experiment.prompt)
     encoded = tokenization.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
     dev_encoded = tokenization.encode(experiment, tokenizer, read_table(dev.path(dev.ROWS)))
     work.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def train(
 
 def train_here(job: distributed.Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     """This process's part of a training over several, see distributed.py."""
-    tokenizer = load_tokenizer(job.base.root, job.experiment.model)
+    tokenizer = load_tokenizer(job.base.root, job.experiment.model, job.experiment.prompt)
     encoded, dev_encoded = (
         tokenization.encode(job.experiment, tokenizer, read_table(split.path(split.ROWS)))
         for split in (job.train, job.dev)

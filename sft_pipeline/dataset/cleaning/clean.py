@@ -12,12 +12,24 @@ from sft_pipeline.dataset import croissant, filters, table
 from sft_pipeline.dataset.cleaning import clusters, manifest, quality_figures
 from sft_pipeline.dataset.cleaning.clean_rows import write_rows
 from sft_pipeline.dataset.cleaning.fingerprints import Fingerprints
-from sft_pipeline.dataset.cleaning.judging import CountTokens, Criticise, Judge, Judging, asked, judge
+from sft_pipeline.dataset.cleaning.judging import (
+    TEMPLATE,
+    CountTokens,
+    Criticise,
+    Judge,
+    Judging,
+    Unwritable,
+    asked,
+    exchanges,
+    judge,
+)
 from sft_pipeline.dataset.duplicates.shared_text import SharedText, describe
 from sft_pipeline.dataset.parallel import Workers
 from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.experiment import Data
 from sft_pipeline.report.data import html as data_html
+
+NOT_TRIED = "whether a chat template can write the conversations was not tried: there is no tokenizer, or no format"
 
 
 def clean(
@@ -28,6 +40,7 @@ def clean(
     root: Path | None = None,
     count_tokens: CountTokens | None = None,
     criticise: Criticise | None = None,
+    unwritable: Unwritable | None = None,
     progress: Progress = silent,
     processes: int | None = 1,
 ) -> InstructionDataset:
@@ -41,6 +54,7 @@ def clean(
         count_tokens: number of tokens of each text, by the experiment's tokenizer; without it no token figures are
             taken, and what is declared in tokens is not judged, which the notes say.
         criticise: judges the rows that carry no verdicts of critics; gives for each the verdicts by critic.
+        unwritable: says why the experiment's chat template cannot write a row, which is then dropped.
         progress: called with the rows observed, judged, compared and written.
         processes: how many work on the rows; None: as many as pay (`parallel`). It changes no byte.
 
@@ -58,9 +72,10 @@ def clean(
         work = Path(folder)
         continuations, shared = _learned(source, raw.rows, workers, progress)
         by = Judge(source, data, root or Path.cwd(), continuations, shared)
-        names, fingerprints, done = list(by.active), Fingerprints(data.duplicates, work), 0
+        names = [*by.active, *([TEMPLATE] if unwritable else ())]
+        fingerprints, done = Fingerprints(data.duplicates, work), 0
         with Judging(work / "verdicts.arrow", count_tokens is not None) as judging:
-            for found in workers.map(judge, asked(source, count_tokens, criticise), by):
+            for found in workers.map(judge, asked(source, count_tokens, criticise, unwritable), by):
                 judging.add(found)
                 fingerprints.add(done + found.passed, found.print)
                 progress("filter", done := done + len(found.verdicts), raw.rows)
@@ -87,6 +102,7 @@ def clean(
         libraries=quality_figures.libraries(quality),
         notes=raw.notes
         + (quality_figures.not_judged(quality) if count_tokens is None else ())
+        + ((NOT_TRIED,) if unwritable is None and table.row_schema(source) is table.TALK else ())
         + tuple(describe(fingerprints.left_out)),
     )
     manifest.write(quality_manifest, out)
@@ -125,7 +141,8 @@ def _learned(
 
 def _observed(group: int, source: Path) -> tuple[int, filters.Continuations, SharedText]:
     """The same of one batch, with the number of its rows."""
-    rows = table.read_group(source, group, ("instruction", "response", "type")).to_pylist()
+    talk = ("conversation",) if table.row_schema(source) is table.TALK else ()
+    rows = table.read_group(source, group, ("instruction", "response", "type", *talk)).to_pylist()
     continuations = filters.Continuations()
-    continuations.observe(rows)
+    continuations.observe(exchanges(rows)[0])
     return len(rows), continuations, SharedText.of(row["instruction"] for row in rows)

@@ -59,7 +59,7 @@ def write_rows(
     kept: dict[int, dict[str, Any]] = {}
     written, start = Written(), 0
     with (
-        table.Writer(out / InstructionDataset.ROWS, table.ROW) as stays,
+        table.Writer(out / InstructionDataset.ROWS, table.row_schema(source)) as stays,
         table.Writer(out / InstructionDataset.REJECTED, table.REJECTED) as goes,
     ):
         for group, verdict in enumerate(verdicts):

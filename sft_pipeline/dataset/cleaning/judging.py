@@ -18,6 +18,7 @@ from sft_pipeline.dataset.duplicates.shared_text import SharedText
 from sft_pipeline.dataset.duplicates.shingles import word_hashes
 from sft_pipeline.dataset.filters import Filter, Hit, Row
 from sft_pipeline.experiment import Data
+from sft_pipeline.model import conversation
 from sft_pipeline.provenance.hashing import canonical_json
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -25,6 +26,12 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 Criticise = Callable[[Sequence[Row]], list[dict[str, dict[str, Any]]]]
 """For each row the verdict of each critic."""
+
+Unwritable = Callable[[Sequence[Row]], list[str]]
+"""For each row why the chat template cannot write it; empty where it can."""
+
+TEMPLATE = "chat_template"
+"""Name of the filter that asks it."""
 
 FIELDS = ("instruction", "response")
 
@@ -45,8 +52,12 @@ class Batch(NamedTuple):
     group: int
     tokens: tuple[list[int], list[int]] | None
     """Of instructions and responses; None without a tokenizer."""
+    exchanged: tuple[list[int], list[int]] | None
+    """The same of `exchanges`."""
     critics: list[str | None] | None
     """The verdicts of the rows; None: those that they carry."""
+    unwritable: list[str] | None
+    """Why the chat template cannot write the rows; None without one."""
 
 
 class Judged(NamedTuple):
@@ -91,15 +102,22 @@ class Judge:
             row |= zip((f"{field}_{unit}" for unit in ("words", "tokens") for field in FIELDS), lengths)
         for row, critics in zip(rows, batch.critics or ()):
             row["critics"] = critics
-        found: list[list[tuple[str, Hit]]] = [[] for _ in rows]
+        parts, of = exchanges(rows)
+        for row, *lengths in zip(parts, *(batch.exchanged or ([None] * len(parts),) * 2), strict=True):
+            row |= zip((f"{field}_tokens" for field in FIELDS), lengths)
+        found: list[dict[str, Hit]] = [{} for _ in rows]
         for name, check in self.active.items():
-            for hits, hit in zip(found, check(rows), strict=True):
+            for (at, answer), hit in zip(of, check(parts), strict=True):
                 if hit is not None:
-                    hits.append((name, hit))
-        matched, dropped = Counter(name for hits in found for name, _ in hits), Counter[str]()
+                    reason = f"answer {answer}: {hit.reason}" if answer else hit.reason
+                    found[at].setdefault(name, hit._replace(reason=reason))
+        for row, hits, reason in zip(rows, found, batch.unwritable or ()):
+            if reason:
+                hits[TEMPLATE] = Hit(reason, row["instruction"])
+        matched, dropped = Counter(name for hits in found for name in hits), Counter[str]()
         for row, hits in zip(rows, found):
             if hits:
-                (name, hit), *others = hits
+                (name, hit), *others = hits.items()
                 dropped[name] += 1
                 also = f" (also: {', '.join(other for other, _ in others)})" if others else ""
                 row |= {"filter": name, "reason": hit.reason + also, "matched": hit.matched[: table.MATCHED]}
@@ -119,21 +137,52 @@ def judge(batch: Batch, by: Judge) -> Judged:
     return by.judge(batch)
 
 
-def asked(source: Path, count_tokens: CountTokens | None, criticise: Criticise | None) -> Iterator[Batch]:
-    """The batches of `source`; tokenizer and critic stay in this process, and use its cores by themselves."""
+def exchanges(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[int, int]]]:
+    """The rows as the filters see them, where each exchange of a conversation stands for a row.
+
+    Returns:
+        Them, and of each the index of its row and its number there, 0 where the row is no conversation.
+    """
+    parts, of = [], []
+    for at, row in enumerate(rows):
+        if not row.get("conversation"):
+            parts.append(row)
+            of.append((at, 0))
+            continue
+        for number, texts in enumerate(conversation.exchanges(conversation.of_row(row)), 1):
+            parts.append({**row, **dict(zip(FIELDS, texts))})
+            of.append((at, number))
+    return parts, of
+
+
+def asked(
+    source: Path,
+    count_tokens: CountTokens | None,
+    criticise: Criticise | None,
+    unwritable: Unwritable | None = None,
+) -> Iterator[Batch]:
+    """The batches of `source`; tokenizer, critic and chat template stay in this process."""
+    talk = table.row_schema(source) is table.TALK
+    columns = None if criticise or unwritable else (*FIELDS, *(("conversation",) if talk else ()))
+
+    def counted(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
+        assert count_tokens
+        instructions, responses = (count_tokens([row[field] for row in rows]) for field in FIELDS)
+        return instructions, responses
+
     for group in range(table.group_count(source)):
-        tokens, verdicts = None, None
-        if count_tokens or criticise:
-            rows = table.read_group(source, group, None if criticise else FIELDS).to_pylist()
+        tokens, exchanged, verdicts = None, None, None
+        if count_tokens or criticise or unwritable:
+            rows = table.read_group(source, group, columns).to_pylist()
         if count_tokens:
-            instructions, responses = (count_tokens([row[field] for row in rows]) for field in FIELDS)
-            tokens = instructions, responses
+            tokens = counted(rows)
+            exchanged = counted(exchanges(rows)[0]) if talk else tokens
         if criticise:
             verdicts = [row["critics"] for row in rows]
             unjudged = [i for i, given in enumerate(verdicts) if given is None]
             for i, made in zip(unjudged, criticise([rows[i] for i in unjudged]) if unjudged else (), strict=True):
                 verdicts[i] = canonical_json(made)
-        yield Batch(group, tokens, verdicts)
+        yield Batch(group, tokens, exchanged, verdicts, unwritable(rows) if unwritable else None)
 
 
 def _acceptance(rows: Sequence[Row]) -> tuple[Counter[str], Counter[str]]:

@@ -201,7 +201,7 @@ def _write(
     items: Iterator[SourceItem], intake: Intake, what: str, files: Files, out: Path, stage: str, progress: Progress
 ) -> int:
     """Write all rows, or raise."""
-    with table.Writer(out, table.ROW) as writer:
+    with table.Writer(out, intake.row_schema) as writer:
         for row in all_rows(items, intake, what, files.written):
             writer.add(row)
             if writer.rows % table.BATCH == 0:

@@ -130,10 +130,7 @@ class Intake:
         if len(made) > 1 and not self._compared:  # of two files of one name, turns have nothing to do with each other
             for row in made:
                 row["group"] = row["group"] or f"{file}, row {number}"
-        rows = [
-            {"id": table.row_id(row["instruction"], row["response"], row["type"], row["reference"]), **row, **place}
-            for row in made
-        ]
+        rows = [{"id": table.id_of(row), **row, **place} for row in made]
         if self._compared and plan.fields.own:
             rows[0] |= _identity(value)
         return rows
@@ -160,7 +157,8 @@ class Intake:
             if fields is None or not fields.needed.isdisjoint(absent):
                 fields = self._recognise([name for name in value if name not in absent], self._columns) or fields
             rejected = self._columns == Columns() and schema.is_rejected(value)
-            self._plans[key] = _Plan(fields, rejected, fields.dropped_context(value, self._columns) if fields else ())
+            context = fields.dropped_context(value, self._columns, self.keeps_whole) if fields else ()
+            self._plans[key] = _Plan(fields, rejected, context)
         return self._plans[key]
 
     def require_columns(self, files: str) -> None:
@@ -177,6 +175,16 @@ class Intake:
                     f"{self._setting} ({role}): no row of {files} has the column {column!r} "
                     f"({schema.fields_of(there)}); correct the name"
                 )
+
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether conversations stay rows as they are."""
+        return self._conversations.several_turns == "keep" and not self._compared
+
+    @property
+    def row_schema(self) -> pa.Schema:
+        """Columns of the rows."""
+        return table.TALK if self.keeps_whole else table.ROW
 
     @property
     def advice(self) -> str:
@@ -208,7 +216,8 @@ class Intake:
         unused: Counter[str] = Counter()
         for (names, absent), plan in self._plans.items():
             if plan.rows and plan.fields:
-                for name in set(names) - set(absent) - plan.fields.used:
+                tools = {plan.fields.tools, "conversation" if plan.fields.own else None} if self.keeps_whole else set()
+                for name in set(names) - set(absent) - plan.fields.used - tools:
                     unused[name] += plan.rows
         listed = [f"{name!r} ({rows} rows)" for name, rows in sorted(unused.items())]
         return f"{', '.join(listed[:12])}{f' and {len(listed) - 12} more' if len(listed) > 12 else ''}"

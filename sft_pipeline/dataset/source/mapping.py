@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import Any
 
 from sft_pipeline.dataset.source.items import Unreadable, kind
-from sft_pipeline.dataset.source.messages import before_question, every_turn, exchanges
+from sft_pipeline.dataset.source.messages import before_question, conversation, every_turn, exchanges
 from sft_pipeline.dataset.source.schema import CRITIQUES, Fields, fields_of
 from sft_pipeline.experiment import Conversations
+from sft_pipeline.model.conversation import of_row, texts
 from sft_pipeline.provenance.hashing import canonical_json
 
 # The spellings in which Alpaca-like data say that an instruction has no input. Other symbols can be what is asked about.
@@ -51,9 +52,30 @@ def pairs(
         Unreadable: a field is missing, has the wrong type, or holds what no file can hold.
     """
     system = _text(row, fields.system) if fields.system and _carries(row, fields.system, fields) else ""
+    whole: dict[str, str] = {}
+    keep = policy.several_turns == "keep" and not compared
+    if fields.own and row.get("conversation") is not None and not compared:
+        if not keep:
+            raise Unreadable(
+                f"field 'conversation' holds a conversation ({setting}.several_turns: keep takes it as it is)"
+            )
+        own = _json(row, "conversation")
+        if not isinstance(own, dict):
+            raise Unreadable(f"field 'conversation' is {kind(own)}, not an object")
+        checked = conversation(
+            own.get("messages"), own.get("tools"), "conversation", policy, tally, system="", setting=setting
+        )
+        whole = {"conversation": checked._replace(last=own.get("last") is True).to_json()}
     if talk := _conversation(row, fields):
         name, value = talk
-        if compared:
+        if keep:
+            tools = row.get(fields.tools) if fields.tools and is_filled(row.get(fields.tools)) else None
+            kept = conversation(value, tools, name, policy, tally, system=system, setting=setting)
+            question, answer = texts(kept.messages, len(kept.messages) - 1)
+            found, whole = [(question, answer)], {"conversation": _sound(kept.to_json(), name)}
+            if "\\u0000" in whole["conversation"]:
+                raise Unreadable(f"field {name!r} holds a NUL character (U+0000)")
+        elif compared:
             # Nothing of a training conversation may be left out.
             policy = policy.model_copy(update={"system": "prepend"}) if fields.answered else policy
             found = every_turn(value, name, policy, tally, system=system, setting=setting)
@@ -72,15 +94,19 @@ def pairs(
                 elif extra.strip():
                     tally["inputs only say that there is none, and were read as no input"] += 1
         question = "\n".join(filter(str.strip, parts)) if len(parts) > 1 else parts[0]
-        question = before_question(system, fields.system or "", policy, tally, setting) + question
-        found = [(question, _text(row, fields.response) if fields.response else "")]
+        before = before_question(system, fields.system or "", policy, tally, setting)
+        found = [(before + question, _text(row, fields.response) if fields.response else "")]
+        if keep and before:
+            kept = of_row({"instruction": question, "response": found[0][1]})
+            kept.messages.insert(0, {"role": "system", "content": system})
+            whole = {"conversation": kept.to_json()}
     rest = {
         "type": _type(row, fields, default_type, tally),
         "group": _group(row, fields.group) if fields.group and _carries(row, fields.group, fields) else None,
         "reference": _reference(row, fields) if _carries(row, fields.reference, fields) else None,
         "critics": _critics(row, fields) if fields.critiques else None,
     }
-    return [{"instruction": question, "response": answer, **rest} for question, answer in found]
+    return [{"instruction": question, "response": answer, **rest, **whole} for question, answer in found]
 
 
 def _conversation(row: Mapping[str, Any], fields: Fields) -> tuple[str, Any] | None:

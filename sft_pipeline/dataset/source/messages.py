@@ -11,6 +11,7 @@ from typing import Any
 
 from sft_pipeline.dataset.source.items import Unreadable, kind
 from sft_pipeline.experiment import Conversations
+from sft_pipeline.model.conversation import Conversation, Message
 from sft_pipeline.provenance.hashing import canonical_json
 
 _ROLES = {
@@ -119,6 +120,170 @@ def every_turn(
         raise Unreadable(f"field {field!r} has no question of a user")
     found[0][0] = before_question(system, field, policy, tally, setting) + found[0][0]
     return [(question, answer) for question, answer in found]
+
+
+def conversation(
+    value: Any, tools: Any, field: str, policy: Conversations, tally: Counter[str], *, system: str, setting: str
+) -> Conversation:
+    """A conversation as it is, in the form that chat templates take; what follows the last answer is left out.
+
+    Args:
+        value: the list of messages, or its JSON text.
+        tools: the functions that may be called, or their JSON text.
+        field: name of the field that holds the messages, for messages to the user.
+        policy: what becomes of system messages and of reasoning.
+        tally: counts what was left out, by the words of the note about it.
+        system: a system message from another field.
+        setting: the specification's field that holds the policy, for messages to the user.
+
+    Raises:
+        Unreadable: a message cannot be read or is empty, the roles are out of order, or the policy rejects it.
+    """
+    found: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
+    open_calls: list[str | None] = []
+    for position, written in enumerate(_list(value, field), 1):
+        where = f"message {position} of field {field!r}"
+        message = _whole_message(written, where, policy, tally, setting)
+        role, calls = message["role"], message.get("tool_calls", [])
+        before = found[-1]["role"] if found else ""
+        if role == "system" and not message["content"].strip():
+            continue
+        if role == "system" and found:
+            two = before == "system" and len(found) == 1
+            raise Unreadable(
+                f"{where} is {'a second system message' if two else 'a system message after the first message'}"
+            )
+        expected = {"": "user", "system": "user", "user": "assistant", "assistant": "user", "tool": "assistant or tool"}
+        wanted = "tool" if open_calls and before == "assistant" else expected[before]
+        if role != "system" and role not in wanted.split(" or "):
+            raise Unreadable(
+                f"{where} is of the role {role}, where one of {wanted} is expected"
+                + (": a tool result without a call" if role == "tool" else "")
+            )
+        if role == "tool":
+            own = message.get("tool_call_id")
+            known = next((n for n, id in enumerate(open_calls) if own is None or id is None or id == own), None)
+            if known is None:
+                raise Unreadable(f"{where} is a tool result without a call" + (f" of the id {own!r}" if own else ""))
+            del open_calls[known]
+        elif role != "system" and not (message["content"].strip() or calls):
+            raise Unreadable(f"{where} ({role}) is empty")
+        if role == "assistant":
+            open_calls = [call.get("id") for call in calls]
+        found.append(message)
+    while found and found[-1]["role"] != "assistant":
+        if found.pop()["role"] != "system":
+            tally["messages after the last answer of a conversation were left out"] += 1
+    if not found:
+        raise Unreadable(f"field {field!r} has no answer of the assistant")
+    if found[0]["role"] == "system" and not before_question(found[0]["content"], field, policy, tally, setting):
+        del found[0]
+    return Conversation(found, _tools(tools))
+
+
+def _whole_message(written: Any, where: str, policy: Conversations, tally: Counter[str], setting: str) -> Message:
+    """A message of any spelling in the form of chat templates."""
+    if not isinstance(written, Mapping):
+        raise Unreadable(f"{where} is {kind(written)}, not an object")
+    there = [pair for pair in _spellings(policy) if written.get(pair[0]) is not None]
+    if not there:
+        raise Unreadable(f"{where} has neither role and content nor from and value")
+    role_field, text_field = next((pair for pair in there if pair[1] in written), there[0])
+    name = written[role_field]
+    known = _ROLES | {own.lower(): role for own, role in policy.roles.items()}
+    role = known.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        raise Unreadable(
+            f"{where} has the unknown role {name!r}; known are {', '.join(known)}; conversations.roles names others"
+        )
+    content, parts = written.get(text_field), dict[str, list[Any]]()
+    if isinstance(content, list):
+        for part in content:
+            what = part.get("type") if isinstance(part, Mapping) else kind(part)
+            if what not in ("text", "reasoning", "tool_call"):
+                raise Unreadable(
+                    f"{where}: {text_field!r} has a part of type {what!r}; text, reasoning and tool_call can be read"
+                )
+            parts.setdefault(what, []).append(part.get("text", part.get("value")))
+        content = "\n".join(_text(part, f"{where}: {text_field!r}") for part in parts.get("text", ()))
+    calls = [*(written.get("tool_calls") or []), *parts.get("tool_call", ())]
+    if written.get("function_call"):
+        calls.append(written["function_call"])
+    if str(name).lower() == "function_call":
+        role, calls, content = "assistant", [content], ""
+    message: Message = {"role": role, "content": "" if content is None else _text(content, f"{where}: {text_field!r}")}
+    if reasoning := "\n".join(
+        _text(part, f"{where}: reasoning")
+        for part in (*parts.get("reasoning", ()), *(written.get(key) for key in ("reasoning_content", "thinking")))
+        if part
+    ):
+        if policy.reasoning == "keep":
+            message["reasoning_content"] = reasoning
+        else:
+            tally[f"reasoning of answers was left out ({setting}.reasoning: drop)"] += 1
+    if calls:
+        if role != "assistant":
+            raise Unreadable(f"{where} is of the role {role} and calls a tool")
+        message["tool_calls"] = [call for written_call in calls for call in _calls(written_call, where)]
+    if role == "tool":
+        message |= {key: written[key] for key in ("tool_call_id", "name") if isinstance(written.get(key), str)}
+    for key in ("loss_weight", "weight"):
+        if role == "assistant" and written.get(key) not in (None, 1):
+            raise Unreadable(
+                f"{where} has the {key} {written[key]}: every answer of a conversation is trained on alike"
+            )
+    used = {
+        role_field,
+        text_field,
+        "tool_calls",
+        "function_call",
+        "reasoning_content",
+        "thinking",
+        "tool_call_id",
+        "name",
+    }
+    for key in written.keys() - used - {"loss_weight", "weight"}:
+        if written[key] not in (None, "", [], {}):
+            tally[f"messages have a field {key!r}, which was left out"] += 1
+    return message
+
+
+def _calls(written: Any, where: str) -> list[dict[str, Any]]:
+    """Tool calls of any spelling as functions with their arguments as an object."""
+    try:
+        if isinstance(written, str):
+            written = json.loads(written)
+        if isinstance(written, list):
+            return [call for one in written for call in _calls(one, where)]
+        function = written.get("function", written)
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            arguments = json.loads(arguments or "{}")
+        if isinstance(function["name"], str) and isinstance(arguments, dict):
+            call = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+            return [call | ({"id": written["id"]} if isinstance(written.get("id"), str) else {})]
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        pass
+    raise Unreadable(f"{where} has a tool call that is not a name with arguments: {str(written)[:80]}")
+
+
+def _tools(written: Any) -> list[dict[str, Any]] | None:
+    """The functions that may be called, each in its envelope; None where there are none."""
+    if isinstance(written, str) and written.strip():
+        try:
+            written = json.loads(written)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"the tools of a conversation are not JSON: {error}") from error
+    if not written:
+        return None
+    if not isinstance(written, list) or not all(isinstance(tool, Mapping) for tool in written):
+        raise Unreadable(f"the tools of a conversation are {kind(written)}, not a list of objects")
+    tools = [dict(tool) if "function" in tool else {"type": "function", "function": dict(tool)} for tool in written]
+    if not all(
+        isinstance(tool["function"], Mapping) and isinstance(tool["function"].get("name"), str) for tool in tools
+    ):
+        raise Unreadable("a tool of a conversation has no name")
+    return tools
 
 
 def _as_text(value: Any) -> str:

@@ -104,7 +104,7 @@ def read(
             items = islice(intake.unwrapped(items), limit)
         with Workers(processes, batches if processes is None else processes) as workers:
             taken = workers.map(_taken, batched(items), intake.empty(), limit is None)
-            account = _write((intake.merge(some) for some in taken), out, progress, total)
+            account = _write((intake.merge(some) for some in taken), out, progress, total, intake.row_schema)
         intake.require_columns(name)
         if not account.faults.count and not account.rows:
             raise DataError(f"{name}: it holds no rows")
@@ -187,11 +187,17 @@ class _Account:
     faults: Faults = field(default_factory=Faults)
 
 
-def _write(tables: Iterable[tuple[pa.Table, pa.Table]], out: Path, progress: Progress, total: int | None) -> _Account:
+def _write(
+    tables: Iterable[tuple[pa.Table, pa.Table]],
+    out: Path,
+    progress: Progress,
+    total: int | None,
+    schema: pa.Schema = table.ROW,
+) -> _Account:
     """Write rows and rejected rows as they come."""
     account = _Account()
     with (
-        table.Writer(out / InstructionDataset.ROWS, table.ROW) as kept,
+        table.Writer(out / InstructionDataset.ROWS, schema) as kept,
         table.Writer(out / InstructionDataset.REJECTED, table.REJECTED) as dropped,
     ):
         for rows, rejected_rows in tables:
@@ -218,7 +224,8 @@ def _taken(items: Sequence[SourceItem], intake: Intake, unwrap: bool) -> tuple[p
         except Unreadable as reason:
             unread.append(rejected(item, reason))
     tables = (
-        pa.Table.from_pylist(found, schema=schema) for found, schema in ((rows, table.ROW), (unread, table.REJECTED))
+        pa.Table.from_pylist(found, schema=schema)
+        for found, schema in ((rows, intake.row_schema), (unread, table.REJECTED))
     )
     return *tables, intake
 

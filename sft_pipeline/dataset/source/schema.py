@@ -22,6 +22,7 @@ _PAIRS = tuple(dict.fromkeys((*_USUAL, *product(_QUESTIONS, _ANSWERS))))
 _INPUTS = ("input", "context", "passage")
 """Fields that the question is about; each is appended to it."""
 _SYSTEM = ("system", "system_prompt", "system_message")
+_TOOLS = ("tools", "functions")
 _CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog")
 _ITEMS = ("question", "prompt", "instruction", "query", "problem", "text")
 """Fields that hold the text of an evaluation item, the first that it has."""
@@ -53,6 +54,7 @@ class Fields:
     group: str | None = None
     reference: str | None = None
     messages: str | None = None
+    tools: str | None = None  # of conversations that are kept whole; for others it changes the question
     critiques: tuple[str, ...] = ()
     answered: bool = True  # False for evaluation items, of which only the question is wanted
     own: bool = False  # the pipeline's own row format, in which `reference` and `critics` are JSON text
@@ -74,11 +76,15 @@ class Fields:
         roles = (self.instruction, self.response, self.system, self.type, self.group, self.reference, self.messages)
         return frozenset((*filter(None, roles), *self.inputs, *self.critiques, *(_OWN if self.own else ())))
 
-    def dropped_context(self, names: Collection[str], explicit: Columns) -> tuple[str, ...]:
-        """The fields of `names` that change the question, are not used, and are not declared as left out."""
+    def dropped_context(self, names: Collection[str], explicit: Columns, whole: bool) -> tuple[str, ...]:
+        """The fields of `names` that change the question, are not used, and are not declared as left out.
+
+        Where conversations are kept `whole`, their tools are used.
+        """
         if self.own:
             return ()
-        rest = [name for name in names if name not in self.used and name not in explicit.ignore]
+        used = self.used | ({self.tools} if whole and self.messages else set())
+        rest = [name for name in names if name not in used and name not in explicit.ignore]
         return tuple(name for name in rest if _plain(name) in _CHANGES_THE_QUESTION)
 
 
@@ -107,6 +113,7 @@ def recognise(names: Collection[str], explicit: Columns) -> Fields | None:
         explicit.type,
         explicit.group,
         explicit.reference,
+        tools=explicit.tools or next((known[name] for name in _TOOLS if name in known), None),
         critiques=tuple(name for name in CRITIQUES if name in names),
     )
     if explicit.messages:

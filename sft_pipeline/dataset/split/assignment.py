@@ -1,8 +1,8 @@
 """Which row goes to which side: by near-duplicate component, so that nothing nearly the same stands on two sides.
 
-A component is a connected component of the near-duplicate graph of the instructions, with equal groups united; it is
-never divided. Its type is the commonest of its rows. Per type, components are taken in the order of a salted hash of
-their text until the test split's share is full, then the dev split's; the rest is training data. So:
+A component is a connected component of the near-duplicate graph of the instructions, with equal groups united, and
+conversations in which a user asks the same; it is never divided. Its type is the commonest of its rows. Per type,
+components are taken in the order of a salted hash of their text until the test split's share is full, then the dev split's; the rest is training data. So:
 
 - the result depends on the rows, not on their order in the file;
 - a row's place in the order never changes unless its component grows; rows that are added take places, and what they
@@ -97,6 +97,8 @@ def assign(
         start += len(batch.ranks)
     united = components(sketches.prepared(choice.made()[0]), columns.groups, data.duplicates)
     del sketches
+    for one, other in columns.sharing_questions(data.leakage.containment_ngram):
+        united.unite(one, other)
     order = _order(ranks)
     while True:
         sides, notes = _by_hash(columns, order, united, data.split, frozenset(unwanted), test)
@@ -109,7 +111,7 @@ def assign(
 
 
 def assign_file(rows: Path, data: Data, *, test: bool = True) -> list[str]:
-    """The side of each row of a table of rows (`table.ROW`), in this process; the rest is as in `assign`."""
+    """The side of each row of a table of rows, in this process; the rest is as in `assign`."""
     columns, n = read(rows), table.group_count(rows)
     with TemporaryDirectory() as folder, Workers(1, n) as workers:
         work = Path(folder)

@@ -32,6 +32,7 @@ from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.split.assignment import Formed, Notes, assign, formed
 from sft_pipeline.dataset.split.columns import Columns
 from sft_pipeline.dataset.split.columns import read as read_columns
+from sft_pipeline.dataset.split.turns import turn_items
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
@@ -138,7 +139,7 @@ def _divide(
     training[np.fromiter(removals, np.int64, len(removals))] = False
     searches = [(into_dev, training)]
     if not external:
-        into_test = search(columns.rows(kept["test"]), "test")
+        into_test = search(columns.test_items(kept["test"]), "test")
         learned = training.copy()
         learned[dev] = True
         searches.append((into_test, learned))
@@ -152,7 +153,7 @@ def _divide(
     _require(sides, kept, removals, notes, bool(external), clean, data.split)
     counts = _write(clean, columns, sides, kept, removals, outs, progress)
     if test and external:
-        shutil.copyfile(test, outs["test"] / InstructionDataset.ROWS)
+        _copy_test(test, outs["test"] / InstructionDataset.ROWS)
         counts["types", "test"] = Counter(row["type"] for row in external)
         notes.setdefault("test", []).extend(_repeated_inside(external, data))
     if (count := len(external or kept["test"])) < 300:
@@ -232,16 +233,25 @@ def _external_test(test: Path, split: Split) -> list[dict[str, Any]]:
     schema = pq.read_schema(test)
     if missing := [name for name in table.ROW.names if name not in schema.names]:
         raise DataError(f"{test}: the test rows have no column {missing[0]!r}; read the file with dataset/source first")
-    rows = table.read_table(test, (*COMPARED, "type"))
-    items = len({normalise(row["instruction"]) for row in rows})
-    if items < split.min_test_size or not rows:
+    talk = ("reference", "conversation") if table.row_schema(test) is table.TALK else ()
+    rows = table.read_table(test, (*COMPARED, "type", *talk))
+    asked = len({normalise(row["instruction"]) for row in rows})
+    if asked < split.min_test_size or not rows:
         raise DataError(
-            f"data.test: {test.name} holds {items} different instructions, and data.split.min_test_size asks for at "
+            f"data.test: {test.name} holds {asked} different instructions, and data.split.min_test_size asks for at "
             f"least {split.min_test_size}. Add test items, or lower min_test_size and say why in "
             "smaller_test_reason"
         )
     _require_once(rows)
-    return rows
+    return list(turn_items(rows))
+
+
+def _copy_test(test: Path, out: Path) -> None:
+    """The external test file as it is, but for conversations, of which each answer becomes an item."""
+    if table.row_schema(test) is table.TALK:
+        table.write_table(turn_items(table.read_table(test)), table.TALK, out)
+    else:
+        shutil.copyfile(test, out)
 
 
 def _require_once(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -353,10 +363,12 @@ def _write(
         rows, rejected = (
             {side: stack.enter_context(table.Writer(out / name, schema)) for side, out in outs.items()}
             for name, schema in (
-                (InstructionDataset.ROWS, table.ROW),
+                (InstructionDataset.ROWS, table.row_schema(clean.path(clean.ROWS))),
                 (InstructionDataset.REJECTED, table.REJECTED),
             )
         )
+        talk = table.row_schema(clean.path(clean.ROWS)) is table.TALK
+        tested: list[dict[str, Any]] = []
         start = 0
         for group in range(table.group_count(clean.path(clean.ROWS))):
             batch = table.read_group(clean.path(clean.ROWS), group)
@@ -367,8 +379,15 @@ def _write(
                 rejected[side].add(table.rejected_row(row, *removal))
                 counts["rejected", side][removal.filter] += 1
             for side, here in of_side.items():
+                part = batch.filter(pa.array(here[start:end]))
+                if talk and side == "test":
+                    tested += part.to_pylist()
+                    continue
                 counts["types", side].update(compress(columns.types[start:end], here[start:end].tolist()))
-                rows[side].add_table(batch.filter(pa.array(here[start:end])))
+                rows[side].add_table(part)
             start = end
             progress("split", start, len(sides))
+        for answer in turn_items(tested):
+            rows["test"].add(answer)
+            counts["types", "test"][answer["type"]] += 1
     return counts

@@ -14,7 +14,8 @@ from typing import Any
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt, own_turn, without_thought
-from sft_pipeline.evaluation.scoring import sandbox, subprocess_call
+from sft_pipeline.evaluation.scoring import sandbox
+from sft_pipeline.provenance import subprocess_call
 
 OPTIONS = {
     "timeout": "Seconds that program and tests may take (10).",

@@ -6,7 +6,7 @@ from typing import Any
 from sft_pipeline.evaluation.scorers import json_record
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
-from sft_pipeline.evaluation.scoring import subprocess_call
+from sft_pipeline.provenance import subprocess_call
 
 OPTIONS = {
     "schema": "JSON Schema, for all items of the type.",

@@ -6,7 +6,7 @@ from typing import Any
 
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt, ungrouped
-from sft_pipeline.evaluation.scoring import subprocess_call
+from sft_pipeline.provenance import subprocess_call
 
 OPTIONS: dict[str, str] = {}
 REFERENCE = {

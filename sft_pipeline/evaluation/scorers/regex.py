@@ -7,7 +7,7 @@ from typing import Any
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.evaluation.scorers.item import Item, Score
 from sft_pipeline.evaluation.scorers.text import excerpt
-from sft_pipeline.evaluation.scoring import subprocess_call
+from sft_pipeline.provenance import subprocess_call
 
 OPTIONS = {
     "pattern": "Regular expression in Python's syntax, for all items of the type.",

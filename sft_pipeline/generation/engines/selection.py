@@ -44,8 +44,8 @@ def open_engine(experiment: Experiment, base: ModelSnapshot) -> Engine:
         ModelError: the engine is not installed, or cannot run the model as declared.
     """
     if chosen(experiment) == "vllm":
-        return VllmEngine(base, inference_settings(experiment), max_rank=experiment.training.lora.r)
-    return TransformersEngine(base, inference_settings(experiment))
+        return VllmEngine(base, inference_settings(experiment), experiment.training.lora.r, experiment.prompt)
+    return TransformersEngine(base, inference_settings(experiment), experiment.prompt)
 
 
 def engine_versions(experiment: Experiment) -> dict[str, dict[str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sft_pipeline.artifacts import ModelSnapshot
-from sft_pipeline.experiment import BaseModelSpec, Generation
+from sft_pipeline.experiment import BaseModelSpec, Generation, Prompt
 from sft_pipeline.generation.engines.engine import Engine, adapter_content
 from sft_pipeline.model import generate, loader, score
 from sft_pipeline.model.completion import Completion, context_length
@@ -18,8 +18,8 @@ class TransformersEngine(Engine):
     name = "transformers"
     by_length = True
 
-    def __init__(self, base: ModelSnapshot, spec: BaseModelSpec):
-        self.tokenizer = load_tokenizer(base.root, spec)
+    def __init__(self, base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt | None = None):
+        self.tokenizer = load_tokenizer(base.root, spec, prompt)
         self._model = loader.load_model(base.root, spec)
         self._content: str | None = None
 

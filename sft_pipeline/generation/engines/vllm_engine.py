@@ -9,13 +9,13 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
-from sft_pipeline.experiment import BaseModelSpec, Generation
+from sft_pipeline.experiment import BaseModelSpec, Generation, Prompt
 from sft_pipeline.generation.engines.engine import Engine, adapter_config, adapter_content
 from sft_pipeline.generation.engines.vllm_process import VllmProcess
 from sft_pipeline.model import loader
@@ -51,9 +51,9 @@ class VllmEngine(Engine):
     name = "vllm"
     by_length = False  # it pads nothing, and all long prompts at once cost a tenth of the speed
 
-    def __init__(self, base: ModelSnapshot, spec: BaseModelSpec, max_rank: int):
+    def __init__(self, base: ModelSnapshot, spec: BaseModelSpec, max_rank: int, prompt: Prompt | None = None):
         loader.require_device(spec.device)
-        self.tokenizer = load_tokenizer(base.root, spec)
+        self.tokenizer = load_tokenizer(base.root, spec, prompt)
         self._config = loader.load_config(base.root)
         self._options = _options(base, spec, max_rank)
         self._cpu = spec.device == "cpu"
@@ -90,7 +90,7 @@ class VllmEngine(Engine):
             return []
         limits = token_budget(prompts, decoding.max_new_tokens, self.context)
         request = {
-            "sampling": _sampling(decoding, self.tokenizer.end),
+            "sampling": _sampling(decoding, self.tokenizer.ends),
             "adapter": self._adapter(adapter) if adapter else None,
         }
         child = self._running(max(len(ids) + limit for ids, limit in zip(prompts, limits, strict=True)))
@@ -235,7 +235,7 @@ def _options(base: ModelSnapshot, spec: BaseModelSpec, max_rank: int) -> dict[st
     return options | {"quantization": "bitsandbytes"}
 
 
-def _sampling(decoding: Generation, end: int) -> dict[str, Any]:
+def _sampling(decoding: Generation, ends: Collection[int]) -> dict[str, Any]:
     """Arguments of `vllm.SamplingParams` that all prompts share."""
     drawn = {"temperature": 0.0}
     if s := decoding.sampling:
@@ -245,7 +245,7 @@ def _sampling(decoding: Generation, end: int) -> dict[str, Any]:
         "detokenize": bool(decoding.stop),
         # Not whatever the model's files call an end: the tokenizer's own, as in every engine.
         "ignore_eos": True,
-        "stop_token_ids": [end],
+        "stop_token_ids": sorted(ends),
         "logprobs": 0,
         "flat_logprobs": True,  # no object per token
     }

@@ -1,5 +1,6 @@
 """Raw source to splits."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,10 @@ def _held_out(experiment: "Experiment") -> dict[str, Any]:
 def _cleaning(experiment: "Experiment", root: Path) -> dict[str, Any]:
     data = experiment.data
     judge = {"model": experiment.model} if data.quality.critic else {}
-    return {"quality": data.quality, "duplicates": data.duplicates, **_filters(data.quality, root), **judge}
+    writing: dict[str, Any] = {}
+    if experiment.prompt.format == "chat":
+        writing = {"prompt": experiment.prompt, "allowed": experiment.model.allowed_template_tokens}
+    return {"quality": data.quality, "duplicates": data.duplicates, **_filters(data.quality, root), **judge, **writing}
 
 
 def _splitting(experiment: "Experiment", root: Path) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def raw_dataset(work: Work) -> InstructionDataset:
     InstructionDataset,
     group=DATA,
     docs="docs/how-to/data.md",
-    code=["dataset/cleaning/clean.py", "model/critic.py", "model/tokenizer.py"],
+    code=["dataset/cleaning/clean.py", "model/critic.py", "model/prompts.py"],
     borders={"dataset/source": "refuses rows that could not be read; those that could are an input"},
     depends=_cleaning,
     metadata=metadata.dataset,
@@ -138,21 +142,26 @@ def clean_dataset(work: Work, raw_dataset: InstructionDataset, base_model: Model
     """What passed the quality filters and is no duplicate; beside it every rejected row with the reason.
 
     The base model lends its tokenizer: lengths are counted in the experiment's own tokens. Where the specification
-    asks for a critic, the base model judges the rows too.
+    asks for a critic, the base model judges the rows too. Conversations that its chat template cannot write are dropped.
     """
     from sft_pipeline.dataset import cleaning, parallel, source
     from sft_pipeline.model.critic import critic
+    from sft_pipeline.model.prompts import unwritable
     from sft_pipeline.model.tokenizer import load_tokenizer
 
-    rules = work.experiment.data.quality.critic
+    experiment = work.experiment
+    rules = experiment.data.quality.critic
     source.require_readable(raw_dataset)
+    chat = experiment.prompt.format == "chat"
+    tokenizer = load_tokenizer(base_model.root, experiment.model if chat else None, experiment.prompt)
     return cleaning.clean(
         raw_dataset,
-        work.experiment.data,
+        experiment.data,
         work.out,
         root=work.root,
-        count_tokens=load_tokenizer(base_model.root).count,
-        criticise=critic(base_model, work.experiment.model, rules) if rules else None,
+        count_tokens=tokenizer.count,
+        criticise=critic(base_model, experiment.model, rules) if rules else None,
+        unwritable=partial(unwritable, tokenizer.chat) if tokenizer.chat else None,
         progress=work.progress,
         processes=parallel.declared(),
     )

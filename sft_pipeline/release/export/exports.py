@@ -16,13 +16,14 @@ from sft_pipeline.artifacts import (
     InstructionDataset,
     ModelSnapshot,
 )
-from sft_pipeline.dataset.table import read_table
+from sft_pipeline.dataset.table import asked, read_table
 from sft_pipeline.evaluation.inputs.outputs import read_outputs
 from sft_pipeline.evaluation.scoring.score import inside
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.answers import resumed
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.model.loader import load_config
+from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
 from sft_pipeline.release.export import gguf
 from sft_pipeline.release.export.judge import compare
@@ -76,7 +77,7 @@ def export(
         if converter is not None:
             _gguf(converter, experiment, base, adapter, work, folder)
         elif kind != "gguf":
-            merge(base, experiment.model, adapter.root / "adapter", kind, folder)
+            merge(base, experiment.model, adapter.root / "adapter", kind, folder, experiment.prompt)
         if kind in declared.outputs:
             file = inside(declared.outputs[kind], root, f"export.outputs.{kind}")
             outputs, engine = {str(o.id): o.output or "" for o in read_outputs(file)}, f"answers of {file.name}"
@@ -136,8 +137,7 @@ def answers(
         parameters=0,
         vocabulary=config.get_text_config().vocab_size,
     )
-    rows = read_table(test.path(InstructionDataset.ROWS), ["id", "instruction"])
-    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    rows = read_table(test.path(InstructionDataset.ROWS), asked(test.path(InstructionDataset.ROWS)))
     work.mkdir(parents=True, exist_ok=True)
     header = {
         "export": kind,
@@ -145,6 +145,7 @@ def answers(
         "items": test.digest,
     }
     with open_engine(alone, model) as engine:
+        prompts = prompts_of(alone, engine.tokenizer, rows, engine.context)
         made, _ = resumed(engine, alone, prompts, None, work, header)
         name = f"{engine.name} {engine.versions().get(engine.name, '')}".strip()
     return {row["id"]: answer.text for row, answer in zip(rows, made, strict=True)}, name
@@ -159,7 +160,7 @@ def _gguf(
     try:
         if not accepted.is_dir():
             own.mkdir(parents=True)
-            merge(base, experiment.model, adapter.root / "adapter", "merged", own)
+            merge(base, experiment.model, adapter.root / "adapter", "merged", own, experiment.prompt)
         gguf.convert(converter, accepted if accepted.is_dir() else own, folder, experiment.export.gguf_type)
     finally:
         shutil.rmtree(own, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sft_pipeline.artifacts import ModelSnapshot
 from sft_pipeline.errors import ModelError
-from sft_pipeline.experiment import BaseModelSpec
+from sft_pipeline.experiment import BaseModelSpec, Prompt
 from sft_pipeline.model import loader
 from sft_pipeline.model.adapter_fit import require_fit
 from sft_pipeline.model.tokenizer import load_tokenizer
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, out: Path) -> None:
+def merge(
+    base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, out: Path, prompt: Prompt | None = None
+) -> None:
     """Write the merged model with its tokenizer to `out`, as safetensors.
 
     Args:
@@ -28,6 +30,7 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
         adapter: folder of the adapter.
         kind: merged or merged_dequantized.
         out: empty folder.
+        prompt: the format that it was trained in; the tokenizer is saved with its chat template.
 
     Raises:
         ModelError: the adapter is for another base, there is nothing to dequantise, the architecture cannot be dequantised,
@@ -59,8 +62,11 @@ def merge(base: ModelSnapshot, spec: BaseModelSpec, adapter: Path, kind: str, ou
     if hasattr(merged.config, "_pre_quantization_dtype"):
         del merged.config._pre_quantization_dtype
     del merged.config.quantization_config
+    tokenizer = load_tokenizer(base.root, spec, prompt)
+    if tokenizer.chat and merged.generation_config:  # what serves the model stops where the template ends an answer
+        merged.generation_config.eos_token_id = sorted(tokenizer.ends)
     merged.save_pretrained(out, safe_serialization=True)
-    load_tokenizer(base.root, spec).inner.save_pretrained(out)
+    tokenizer.save(out)
 
 
 def dead(weights: Path) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance.journal import Journal
 
@@ -36,7 +37,7 @@ def validation_samples(
 
     from sft_pipeline.model.generate import complete
 
-    prompts = [experiment.prompt.render(row["instruction"]) for row in rows]
+    prompts = prompts_of(experiment, tokenizer, rows, None)
 
     class Samples(TrainerCallback):
         def on_evaluate(
