@@ -10,6 +10,7 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = "SFT_PIPELINE_REAL_DATA"
+TOKENIZERS = "SFT_PIPELINE_TOKENIZERS"
 
 # The same examples in every run, without a limit on the time of one: what a change is refused for is of its own making.
 # `pytest -m hypothesis --hypothesis-profile=exploring` draws new ones.
@@ -20,7 +21,9 @@ settings.load_profile("reproducible")
 
 def pytest_configure():
     """The suite is the same whatever the shell exports (`make test` exports a store and where its pages are served)."""
-    for name in [name for name in os.environ if name.startswith("SFT_PIPELINE_") and name != REAL_DATA]:
+    for name in [
+        name for name in os.environ if name.startswith("SFT_PIPELINE_") and name not in (REAL_DATA, TOKENIZERS)
+    ]:
         del os.environ[name]
 
 

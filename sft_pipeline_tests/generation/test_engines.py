@@ -11,14 +11,18 @@ import psutil
 import pytest
 
 from sft_pipeline.errors import ModelError
-from sft_pipeline.experiment import Generation, Sampling
+from sft_pipeline.experiment import Generation, Prompt, Sampling
 from sft_pipeline.generation.engines import vllm_engine
 from sft_pipeline.generation.engines.transformers_engine import TransformersEngine
 from sft_pipeline.generation.engines.vllm_engine import VllmEngine
+from sft_pipeline.model.conversation import Conversation
 from sft_pipeline_tests.generation.conftest import PROMPTS, SPEC, random_adapter
 from sft_pipeline_tests.sockets import beyond_loopback
 
 DECODING = Generation(max_new_tokens=24, batch_size=16)
+TALKED = Prompt(format="chat", chat={"template": "chatml"})
+USER, ANSWER = {"role": "user", "content": "One drum, two"}, {"role": "assistant", "content": "drums"}
+TALKS = [[USER], [{"role": "system", "content": "Be brief."}, USER, ANSWER, USER]]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,17 @@ def spanning(tokenizer, answers):
             if len(first) > 1 and second.strip():
                 return first[-1] + second[0]
     raise AssertionError("no answer has two tokens to span")
+
+
+def test_both_engines_are_asked_with_the_same_tokens_in_chat_format(ending_base, vllm_here, monkeypatch):
+    asked, ends = [], []
+    for engine in (TransformersEngine(ending_base, SPEC, TALKED), VllmEngine(ending_base, SPEC, 4, TALKED)):
+        monkeypatch.setattr(type(engine), "complete", lambda self, ids, *_, **__: asked.append(ids))
+        texts = [engine.tokenizer.chat.prompt(Conversation([*talk, ANSWER])) for talk in TALKS]
+        engine.answer(texts, DECODING)
+        ends.append(sorted(engine.tokenizer.ends))
+    assert asked[0] == asked[1] and len(asked[0]) == 2
+    assert vllm_engine._sampling(DECODING, engine.tokenizer.ends)["stop_token_ids"] == ends[0] == ends[1]
 
 
 @pytest.mark.slow

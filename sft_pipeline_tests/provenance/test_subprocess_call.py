@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from sft_pipeline.evaluation.scoring import subprocess_call
+from sft_pipeline.provenance import subprocess_call
 
 REGEX = "sft_pipeline.evaluation.scorers.regex"
 
