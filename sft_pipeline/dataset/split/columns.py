@@ -63,15 +63,20 @@ class Columns(NamedTuple):
 
     def sharing_questions(self, least: int) -> Iterator[tuple[int, int]]:
         """Pairs of positions of conversations in which a user asks the same, anywhere, in at least `least` words."""
-        if table.row_schema(self.texts.path) is table.ROW:
-            return
-        first: dict[str, int] = {}
-        rows = (row for batch in table.batches(self.texts.path, ("conversation",)) for row in batch)
-        for position, row in enumerate(rows):
-            for question in questions(row, least):
+        if table.row_schema(self.texts.path) is table.TALK:
+            first: dict[str, int] = {}
+            for position, question in self.questions(least):
                 other = first.setdefault(hash_bytes(question.encode())[:32], position)
                 if other != position:
                     yield other, position
+
+    def questions(self, least: int) -> Iterator[tuple[int, str]]:
+        """What is asked in at least `least` words, with the position of the row."""
+        names = [name for name in table.asked(self.texts.path) if name in ("instruction", "conversation")]
+        rows = (row for batch in table.batches(self.texts.path, names) for row in batch)
+        for position, row in enumerate(rows):
+            for question in questions(row, least):
+                yield position, question
 
 
 def read(path: Path) -> Columns:

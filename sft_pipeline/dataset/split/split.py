@@ -32,7 +32,7 @@ from sft_pipeline.dataset.progress import Progress, silent
 from sft_pipeline.dataset.split.assignment import Formed, Notes, assign, formed
 from sft_pipeline.dataset.split.columns import Columns
 from sft_pipeline.dataset.split.columns import read as read_columns
-from sft_pipeline.dataset.split.turns import turn_items
+from sft_pipeline.dataset.split.turns import questions, turn_items
 from sft_pipeline.dataset.text import normalise
 from sft_pipeline.errors import DataError
 from sft_pipeline.experiment import Data, Split
@@ -126,7 +126,7 @@ def _divide(
     if external:
         into_test = search(external, "test")
         search_in((into_test, np.ones(len(columns.ids), bool)))
-        removals |= leak_removals(into_test)
+        removals |= _asked_again(columns, external, data.leakage.containment_ngram) | leak_removals(into_test)
     batches = workers.map(
         _formed, range(table.group_count(clean.path(clean.ROWS))), clean.path(clean.ROWS), data, shared, work
     )
@@ -244,6 +244,16 @@ def _external_test(test: Path, split: Split) -> list[dict[str, Any]]:
         )
     _require_once(rows)
     return list(turn_items(rows))
+
+
+def _asked_again(columns: Columns, external: Sequence[Mapping[str, Any]], least: int) -> dict[int, Removal]:
+    """The rows in which a user asks what one asks in a conversation of the test file, be it only a small part of the item."""
+    asked = {question: row for row in external if row.get("conversation") for question in questions(row, least)}
+    return {
+        position: Removal("leaks_into_test", f"a user asks what one asks in the test item {item['id']}", question)
+        for position, question in (columns.questions(least) if asked else ())
+        if (item := asked.get(question))
+    }
 
 
 def _copy_test(test: Path, out: Path) -> None:

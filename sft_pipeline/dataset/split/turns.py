@@ -41,7 +41,7 @@ def turn_items(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def questions(row: Mapping[str, Any], least: int) -> Iterator[str]:
-    """What the user of a conversation says in at least `least` words, in normal form."""
-    for message in json.loads(row["conversation"])["messages"] if row["conversation"] else ():
-        if message["role"] == "user" and len(words(message["content"])) >= least:
-            yield normalise(message["content"])
+    """What a user says in a row, in at least `least` words, in normal form."""
+    messages = json.loads(row["conversation"])["messages"] if row.get("conversation") else ()
+    said = [message["content"] for message in messages if message["role"] == "user"]
+    yield from (normalise(text) for text in said or [row["instruction"]] if len(words(text)) >= least)
