@@ -43,12 +43,9 @@ def render(
             stand in the template's generation blocks.
     """
     found: list[tuple[str, list[tuple[int, int]], str]] = []
-    try:
-        _compile_jinja_template(template).environment.undefined = Absent  # kept by transformers for all that follows
-    except Exception as error:
-        return [("", [], f"{type(error).__name__}: {error}")] * len(requests)
     for request in requests:
         try:
+            _compile_jinja_template(template).environment.undefined = Absent  # transformers keeps what it has compiled
             (text,), spans = render_jinja_template(
                 [request["messages"]],
                 tools=request["tools"],

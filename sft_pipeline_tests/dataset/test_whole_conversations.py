@@ -10,7 +10,7 @@ from sft_pipeline.dataset.source import read
 from sft_pipeline.dataset.source.items import Unreadable
 from sft_pipeline.dataset.source.messages import conversation
 from sft_pipeline.dataset.split.split import split
-from sft_pipeline.experiment import Conversations, Data, Experiment
+from sft_pipeline.experiment import Conversations, Data, Experiment, FileData
 
 KEEP = Conversations(several_turns="keep")
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is amber made of?"}
@@ -83,6 +83,17 @@ def test_every_spelling_comes_to_the_form_of_chat_templates():
     assert openai.messages[1]["tool_calls"] == [{**call, "id": "a"}]
 
 
+def test_a_nul_is_refused_wherever_it_stands_and_its_name_is_not(tmp_path):
+    thought = [USER, {**ANSWER, "reasoning_content": "a\0b"}]
+    named = [USER, {**ANSWER, "content": "Write \\u0000, or \\\\u0000, for a NUL."}]
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps({"messages": t}) + "\n" for t in (thought, named)))
+    source = FileData(kind="file", path="talks.jsonl", conversations=KEEP)
+    (tmp_path / "raw").mkdir()
+    raw = read(source, tmp_path, tmp_path / "raw")
+    (rejected,) = table.read_table(raw.path(raw.REJECTED))
+    assert rejected["source_row"] == 1 and "NUL character" in rejected["reason"] and raw.rows == 1
+
+
 def talk(number: int, second: str = "", answer: str = "") -> dict:
     words = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty")
     name = f"{words[number % 10]} {words[number // 10 % 10]} {number}"
@@ -99,16 +110,19 @@ def talk(number: int, second: str = "", answer: str = "") -> dict:
 def made(tmp_path):
     """Reads, cleans and splits conversations; gives the rejected rows of the cleaning and the rows of each side."""
 
-    def make(talks, test_size=8):
+    def make(talks, external=()):
         (tmp_path / "talks.jsonl").write_text("".join(json.dumps(t) + "\n" for t in talks))
+        (tmp_path / "test.jsonl").write_text("".join(json.dumps(t) + "\n" for t in external))
         source = {"kind": "file", "path": "talks.jsonl", "conversations": {"several_turns": "keep"}}
-        sizes = {"test_size": test_size, "dev_size": 4, "min_test_size": 2, "smaller_test_reason": "a test"}
-        data = Data.model_validate_json(json.dumps({"source": source, "split": sizes}))
+        test = {"test": source | {"path": "test.jsonl"}} if external else {}
+        sizes = {"test_size": 8, "dev_size": 4, "min_test_size": 2, "smaller_test_reason": "a test"}
+        data = Data.model_validate_json(json.dumps({"source": source, "split": sizes, **test}))
         for name in ("raw", "clean", "train", "dev", "test"):
             (tmp_path / name).mkdir()
-        raw = read(data.source, tmp_path, tmp_path / "raw")
+        raw = read(data.source, tmp_path, tmp_path / "raw", test=data.test)
         clean = cleaning.clean(raw, data, tmp_path / "clean", count_tokens=lambda texts: [len(t) for t in texts])
-        sides = split(clean, data, {name: tmp_path / name for name in ("train", "dev", "test")})
+        test_rows = raw.path(raw.TEST) if external else None
+        sides = split(clean, data, {name: tmp_path / name for name in ("train", "dev", "test")}, test=test_rows)
         rejected = table.read_table(clean.path(clean.REJECTED))
         assert sides["test"].proof.clean
         return rejected, {side: table.read_table(d.path(d.ROWS)) for side, d in sides.items()}
@@ -139,6 +153,15 @@ def test_a_test_item_is_one_answer_and_conversations_stay_together(made):
     for row in sides["test"]:
         messages = json.loads(row["conversation"])["messages"]
         assert messages[-1]["content"] == row["response"] and row["instruction"].endswith(messages[-2]["content"])
+
+
+def test_each_answer_of_an_external_test_file_is_an_item_that_leaks_into_nothing(made):
+    question = talk(900)["messages"][2]["content"]  # the second question of a test conversation
+    talks = [talk(n, second=question if n == 7 else "") for n in range(40)]
+    _, sides = made(talks, external=[talk(900), talk(901)])
+    assert [row["source_row"] for row in sides["test"]] == [1, 1, 2, 2] and len(sides["train"]) == 39 - 4
+    assert all(json.loads(row["conversation"])["last"] for row in sides["test"])
+    assert 8 not in {row["source_row"] for row in sides["train"] + sides["dev"]}
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ _NO_INPUT = re.compile(
     re.IGNORECASE,
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL in a JSON text."""
 
 
 def pairs(
@@ -73,7 +75,7 @@ def pairs(
             kept = conversation(value, tools, name, policy, tally, system=system, setting=setting)
             question, answer = texts(kept.messages, len(kept.messages) - 1)
             found, whole = [(question, answer)], {"conversation": _sound(kept.to_json(), name)}
-            if "\\u0000" in whole["conversation"]:
+            if _ESCAPED_NUL.search(whole["conversation"]):
                 raise Unreadable(f"field {name!r} holds a NUL character (U+0000)")
         elif compared:
             # Nothing of a training conversation may be left out.
