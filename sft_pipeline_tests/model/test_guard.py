@@ -1,6 +1,7 @@
 """The guard's report, and what a base model must not be."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -19,13 +20,15 @@ FAILS = Sentinel(name="list_generation_should_fail", prompt="List three primes:"
 def inspected(toy_base, tmp_path):
     """Makes a guard report; sentinels and a change of the base's folder."""
 
-    def make(*sentinels, change=lambda folder: None) -> GuardReport:
+    def make(*sentinels, change=lambda folder: None, role="base", prompt=None) -> GuardReport:
         folder, out = tmp_path / "base", tmp_path / "guard"
         shutil.copytree(toy_base.root, folder)
         change(folder)
         out.mkdir()
         base = toy_base.model_copy(update={"root": folder})
-        return guard.inspect(base, SPEC.model_copy(update={"sentinels": sentinels}), Prompt(), out)
+        return guard.inspect(
+            base, SPEC.model_copy(update={"sentinels": sentinels, "role": role}), prompt or Prompt(), out
+        )
 
     return make
 
@@ -68,6 +71,49 @@ def renamed_end(folder, end, template):
     file.write_text(file.read_text().replace("<|endoftext|>", end))
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": end, "chat_template": template}))
+
+
+WORKS = Sentinel(name="answers", prompt="Say something.", expect="works", matches="(?s).*")
+CHAT = "{% for m in messages %}{{ m.content + END }}{% endfor %}"
+
+
+def other_template(folder):
+    (folder / "chat_template.jinja").write_text("{{- '' }}" + CHAT.replace("END", "eos_token"))
+
+
+@pytest.mark.parametrize(
+    ("sentinel", "end", "change", "problem"),
+    [
+        (WORKS, "eos_token", lambda folder: None, {}),
+        (WORKS, "'<|pad|>'", lambda folder: None, {"template_end": "the model's files name .*'<|endoftext|>'"}),
+        (WORKS, "eos_token", other_template, {"one_shipped_template": "carry different templates: leave one"}),
+        (FAILS, "eos_token", lambda folder: None, {"asked_to_follow": "declare one with expect: works"}),
+    ],
+)
+def test_an_instruct_model_must_follow_in_the_template_that_it_ships(inspected, sentinel, end, change, problem):
+    def changed(folder):
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        template = CHAT.replace("END", end)
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+        change(folder)
+
+    report = inspected(sentinel, change=changed, role="instruct", prompt=Prompt(format="chat"))
+    found = {name: text for name, text in report.checks.items() if text}
+    assert found.keys() == problem.keys() and all(re.search(problem[name], text) for name, text in found.items())
+    assert [(s.mode, s.prompt) for s in report.sentinels] == (
+        [("format", "Say something.<|endoftext|>")] if not problem else []
+    )
+    assert report.passed is not bool(problem)
+
+
+def test_an_instruct_model_that_does_not_follow_stops_the_run(inspected):
+    report = inspected(
+        Sentinel(name="counts", prompt="Count.", expect="works", matches="^1 2 3$"),
+        change=lambda folder: (folder / "chat_template.jinja").write_text(CHAT.replace("END", "eos_token")),
+        role="instruct",
+        prompt=Prompt(format="chat"),
+    )
+    assert not report.passed and report.sentinels[0].blocking and not report.sentinels[0].passed
 
 
 def test_an_end_of_sequence_that_belongs_to_a_chat_template_stops_the_guard(inspected):
