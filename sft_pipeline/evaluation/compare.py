@@ -23,6 +23,8 @@ from sft_pipeline.evaluation.statistics.paired import holm, paired, wilson
 from sft_pipeline.evaluation.statistics.scores import paired_scores
 from sft_pipeline.experiment import Gate
 
+_NOTHING = "no item is judged for all models, so there is nothing to compare"
+
 
 def compare(
     paths: Sequence[Path], names: Sequence[str], baseline: str | None, gate: Gate, reading: Reading = RECOGNISED
@@ -41,7 +43,8 @@ def compare(
 
     Raises:
         DataError: fewer than two files; names that are not one for each file, or not different; an unknown baseline; a
-            file that cannot be used; files that do not hold the same items, with the ids that are missing or extra.
+            file that cannot be used; files that do not hold the same items, with the ids that are missing or extra; no item
+            that is judged for all models.
     """
     _check_names(paths, names, baseline)
     given = dict(zip(names, read_logs(paths, reading), strict=True))
@@ -57,6 +60,8 @@ def compare(
     notes = tuple(_notes(given))
     if any(g.scores for g in given.values()):
         return _compare_scores(given, pairs, clusters, baseline, gate, notes)
+    if not judged:
+        raise DataError(_NOTHING)
     success = {name: [bool(table[id].success) for id in judged] for name, table in tables.items()}
     results = [
         with_clusters(
@@ -101,6 +106,8 @@ def _compare_scores(
 ) -> ScoreReport:
     """The same of scores: mean differences with the sign-flip test."""
     ids = [id for id in clusters if all(g.scores.get(id) is not None for g in given.values())]
+    if not ids:
+        raise DataError(_NOTHING)
     values = {name: [g.scores[id] or 0.0 for id in ids] for name, g in given.items()}
     groups = [clusters[id] for id in ids]
     found = [paired_scores(values[b], values[m], groups, gate.bootstrap_samples, gate.bootstrap_seed) for b, m in pairs]
@@ -112,7 +119,7 @@ def _compare_scores(
         clusters=found[0].clusters,
         baseline=baseline,
         alpha=gate.alpha,
-        means=tuple(MeanScore(model=m, n=len(ids), mean=fmean(v) if v else 0.0) for m, v in values.items()),
+        means=tuple(MeanScore(model=m, n=len(ids), mean=fmean(v)) for m, v in values.items()),
         comparisons=tuple(
             ScoreComparison(
                 baseline=b,

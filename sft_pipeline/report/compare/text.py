@@ -10,7 +10,7 @@ LONGEST = 30
 
 def summary(report: ComparisonReport) -> str:
     """Rates, Cochran's Q and every comparison."""
-    width = max(len(cut(name)) for name in report.models)
+    width = max(len("against"), *(len(cut(name)) for name in report.models))
     lines = [headline(report), ""]
     lines += _rates([r for r in report.rates if r.type is None], width)
     lines += ["", *notes(report), ""]
@@ -25,7 +25,7 @@ def summary(report: ComparisonReport) -> str:
 
 def scores_summary(report: ScoreReport) -> str:
     """Mean scores and every comparison."""
-    width = max(len(cut(name)) for name in report.models)
+    width = max(len("against"), *(len(cut(name)) for name in report.models))
     lines = [headline(report), "", *(f"{cut(m.model):<{width}}  mean {m.mean:.4f} of {m.n}" for m in report.means), ""]
     lines += [*scores_notes(report), ""]
     lines += [
@@ -45,7 +45,7 @@ def scores_notes(report: ScoreReport) -> list[str]:
     found = [
         f"The score {report.metric} is a number, and no threshold was declared: the scores themselves are compared. Whether higher "
         "is better depends on the metric.",
-        f"A difference is shown where p of the sign-flip test, adjusted by Holm over the {len(report.comparisons)} comparisons, is "
+        f"A difference is shown where p of the sign-flip test, adjusted by Holm over {_counted(len(report.comparisons), 'comparison')}, is "
         f"at most {report.alpha:g}. Test and bootstrap interval exchange and draw whole clusters ({report.clusters}).",
     ]
     if report.missing:
@@ -53,13 +53,17 @@ def scores_notes(report: ScoreReport) -> list[str]:
     return [*found, *report.notes]
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" + ("s" if n > 1 else "")
+
+
 def headline(report: ComparisonReport | ScoreReport) -> str:
     """What was compared and how many differences are shown, in one line."""
     shown = sum(finding(comparison, report) != "not shown" for comparison in report.comparisons)
     against = f" with {report.baseline}" if report.baseline else ""
     return (
-        f"{len(report.models)} models on {report.n} items: {shown} of {len(report.comparisons)} "
-        f"comparison{'s' if len(report.comparisons) > 1 else ''}{against} show{'s' if shown == 1 else ''} a difference"
+        f"{len(report.models)} models on {report.n} items: {shown} of {_counted(len(report.comparisons), 'comparison')}"
+        f"{against} show{'s' if shown == 1 else ''} a difference"
     )
 
 
@@ -67,9 +71,9 @@ def notes(report: ComparisonReport) -> list[str]:
     """What a reader must know besides the tables, a sentence each."""
     found = [
         f"Cochran's Q over all models: {report.cochran_q:.2f}, p = {report.cochran_p:.3g} "
-        f"({len(report.models) - 1} degrees of freedom).",
-        f"A difference is shown where p (McNemar's, {report.test}), adjusted by Holm over the {len(report.comparisons)} "
-        f"comparisons, is at most {report.alpha:g}.",
+        f"({_counted(len(report.models) - 1, 'degree')} of freedom).",
+        f"A difference is shown where p (McNemar's, {report.test}), adjusted by Holm over "
+        f"{_counted(len(report.comparisons), 'comparison')}, is at most {report.alpha:g}.",
         "The intervals (Wilson's, and Tango's of the paired lift) are for one comparison each and are not adjusted.",
     ]
     if clustered(report):

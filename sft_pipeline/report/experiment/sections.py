@@ -326,9 +326,10 @@ def _gate(found: Mapping[str, a.Artifact]) -> Section:
 
 
 def _rate(name: str, successes: int, n: int, interval: tuple[float, float], model: str) -> Figure:
-    share = 100 * successes / (n or 1)
+    if not n:
+        return Figure(name, "–", "0 of 0", model)
     span = f"{successes:,} of {n:,}, interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-    return Figure(name, f"{share:.1f} %", span, model)
+    return Figure(name, f"{100 * successes / n:.1f} %", span, model)
 
 
 def _span(interval: tuple[float, float]) -> str:
@@ -392,7 +393,8 @@ def _capabilities(found: Mapping[str, a.Artifact]) -> Section:
             ),
         )
     if report.perplexity:
-        section.figures.append(Figure("perplexity of dev responses", capability_text.perplexity(report)))
+        value, _, detail = capability_text.perplexity(report).partition(", ")
+        section.figures.append(Figure("perplexity of dev responses", value, detail))
     section.remarks = [(Word("blocks", "fail"), text) for text in report.problems]
     section.remarks += [(Word("note"), text) for text in report.notes]
     return section
@@ -442,7 +444,7 @@ def _release(found: Mapping[str, a.Artifact], experiment: Experiment | None) -> 
     elif experiment and experiment.export.kinds:
         section.text = f"Declared and not made: {', '.join(experiment.export.kinds)}. "
     if release:
-        section.state, section.outcome = release.kind, "pass" if release.kind == "release" else ""
+        section.state, section.outcome = ("made", "pass") if release.kind == "release" else (release.kind, "")
         section.text += (
             f"A {release.kind} of {len(release.files):,} files and {release.bytes:,} bytes; its verify.py checks it."
         )

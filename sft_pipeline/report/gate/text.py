@@ -163,9 +163,10 @@ def ordered(report: GateReport) -> list[Reason]:
 
 
 def rate(successes: int, n: int, interval: tuple[float, float]) -> str:
-    """A success rate with its interval: 81.0 % (243 of 300, 95 % interval 76.2 to 85.0)."""
-    share = 100 * successes / n if n else 0.0
-    return f"{share:.1f} % ({successes} of {n}, 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+    """A success rate with its interval: 81.0 % (243 of 300, 95 % interval 76.2 to 85.0); none where nothing was judged."""
+    if not n:
+        return "– (0 of 0)"
+    return f"{100 * successes / n:.1f} % ({successes} of {n}, 95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
 def points(difference: float) -> str:

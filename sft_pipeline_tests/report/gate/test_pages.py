@@ -258,7 +258,7 @@ def test_pictures_are_reproducible_png_without_software_and_time():
 
 def test_a_report_without_items_has_text_and_pictures():
     empty = a_report().model_copy(update={"overall": from_counts("all", 0, 0, 0, 0), "types": (), "protected": ()})
-    assert "0 of 0" in summary(empty)
+    assert "– (0 of 0)" in summary(empty) and "0.0 % (0 of 0" not in summary(empty)
     assert all(draw(empty) for draw in DRAW.values())
 
 
