@@ -227,7 +227,7 @@ class Comparison:
         """
         plain = [bare(t) for t in self.texts[m]]
         [(most, count)] = Counter(plain).most_common(1) or [("", 0)]
-        if 2 * count <= len(plain):
+        if count < 2 or 2 * count <= len(plain):
             return np.zeros(len(plain), bool)
         given = np.array([t == most for t in plain], dtype=bool)
         right = given & (self.success[m] == 1)

@@ -150,8 +150,8 @@ def _require_outcomes(given: Sequence[Given], evaluation: Evaluation) -> None:
     for g in given:
         if g.format.name != "rows" and not evaluation.scorers and not any(o.judged for o in g.log.outputs):
             raise DataError(
-                f"{g.path}: {g.format.title}, but none of its {len(g.log.outputs)} answers has a score. Score it there, or name a "
-                "specification with scorers (--spec)"
+                f"{g.path}: {g.format.title}, but none of its {len(g.log.outputs)} answers has a score"
+                f"{''.join(f' ({note})' for note in g.log.notes)}. Score it there, or name a specification with scorers (--spec)"
             )
     values = sorted({v for g in given for v in g.scores.values() if v is not None})
     if not values:
@@ -350,7 +350,7 @@ def _not_checked(sides: Sides, unanswered: Sequence[str]) -> Reason:
     """What two files cannot tell, and what these do not; `unanswered` are declared comparators without a file."""
     silent = [sum(o.cut is None for o in side.values()) for side in sides]
     detail = "guard, training and leakage are not known here"
-    if not any(o.settings for side in sides for o in side.values()):
+    if not any(o.settings.keys() - {"model", "model_name"} for side in sides for o in side.values()):
         detail += ", nor is decoding"
     if not any(o.prompt or o.identity for side in sides for o in side.values()):
         detail += ", nor the prompt"

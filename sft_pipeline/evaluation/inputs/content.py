@@ -5,7 +5,8 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -22,6 +23,12 @@ LONGEST = 16 << 20
 DOCUMENT = 512 << 20
 """Bytes of a JSON document once decompressed. It is held in memory as a whole, several times over."""
 
+RATIO = 200
+"""How many times its size a file may unpack to: real logs unpack to 3 to 8 times theirs, bombs to a thousand times."""
+
+UNPACKED = 1 << 30
+"""Bytes up to which the ratio does not matter."""
+
 _HEAD = 1 << 16
 _TABLES = {*SUFFIXES} - {".jsonl", ".ndjson", ".json"}
 
@@ -36,9 +43,26 @@ class Content:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes, decompressed."""
-        with self._reading(), opened(self.path) as stream:
-            return stream.read(_HEAD)
+        """The first bytes, decompressed; a compressed file is unpacked once, for a billion empty lines would take minutes.
+
+        Raises:
+            DataError: it cannot be read, or is a bomb.
+        """
+        with self._reading(), open(self.path, "rb") as packed, opened(self.path) as stream:
+            head = stream.read(_HEAD)
+            if packed.read(len(head)) != head:
+                for size in accumulate(map(len, iter(partial(stream.read, 1 << 20), b""))):
+                    self.check_unpacked(size)
+            return head
+
+    def check_unpacked(self, size: int) -> None:
+        """Refuse a file that unpacks to far more than its own size.
+
+        Raises:
+            DataError: it does, to at least `size` bytes.
+        """
+        if size > UNPACKED and size > RATIO * (packed := self.path.stat().st_size):
+            raise DataError(f"{self.path}: would unpack from {packed:,} to {size:,} bytes or more, as no log does")
 
     @property
     def _start(self) -> bytes:
@@ -78,11 +102,12 @@ class Content:
             DataError: the file cannot be read or holds none, or one is no object or too long; by the file's name and row.
         """
         count = 0
+        rule = "" if self.is_table else "; every row is one JSON object"
         for number, value in self._values(nan):
             if isinstance(value, Unreadable):
-                raise DataError(f"{self.path}, row {number}: {value}; every row is one JSON object")
+                raise DataError(f"{self.path}, row {number}: {value}{rule}")
             if not isinstance(value, dict):
-                raise DataError(f"{self.path}, row {number}: is {kind(value)}; every row is one JSON object")
+                raise DataError(f"{self.path}, row {number}: is {kind(value)}{rule}")
             count += 1
             self.place = number
             yield number, value
@@ -138,8 +163,10 @@ class Content:
             yield
         except FileNotFoundError as error:
             raise DataError(f"{self.path}: there is no such file") from error
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError, pa.ArrowException) as error:
+        except UnicodeDecodeError as error:
             raise DataError(f"{self.path}: cannot be read as UTF-8 text: {error}") from error
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+            raise DataError(f"{self.path}: cannot be read: {error}; copy it once more") from error
 
 
 class _Bounded(io.RawIOBase):

@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,19 +27,31 @@ def judged(
         threshold: which scores are a success; None: those of 1.
 
     Raises:
-        DataError: the logs have no score in common, not the wanted one, or the threshold is none.
+        DataError: the logs have no score in common, not the wanted one, or the threshold is none; several scores that are no
+            booleans would be mixed, or less of one is better and no threshold says so.
     """
     reached = _threshold(threshold)
     tasks: dict[str | None, list[list[Output]]] = {}
     for k, log in enumerate(logs):
         for o in log.outputs:
             tasks.setdefault(o.type, [[] for _ in logs])[k].append(o)
-    deciding = {task: _metric(paths, task, sides, wanted) for task, sides in tasks.items()}
+    less = frozenset().union(*(log.less_is_better for log in logs))
+    deciding = {task: _metric(paths, task, sides, wanted, less) for task, sides in tasks.items()}
     used = list(dict.fromkeys(filter(None, deciding.values())))
     if threshold is not None and not used:
         raise DataError("--threshold is for scores, and the files have none")
-    fractional = any(_fractional(sides, deciding[task]) for task, sides in tasks.items())
-    scored = fractional and threshold is None
+    fractional = {deciding[task] for task, sides in tasks.items() if _fractional(sides, deciding[task])}
+    scored = bool(fractional) and threshold is None
+    if fractional and len(used if scored else fractional) > 1:
+        raise DataError(
+            f"the tasks are decided by {', '.join(used)}, of which {', '.join(filter(None, fractional))} are no booleans: scores of "
+            "different scales are neither averaged nor held to one threshold. Compare the tasks one by one"
+        )
+    if not scored and threshold is None and (worse := less.intersection(used)):
+        raise DataError(
+            f"less of {', '.join(sorted(worse))} is better, as the harness says. Declare which score is a success, such as "
+            "--threshold '<=0'"
+        )
     found: list[tuple[Log, Scores]] = []
     for log in logs:
         others = [m for m in log.metrics if m not in used]
@@ -48,6 +60,9 @@ def judged(
             + (f" (others: {', '.join(others[:6])}{', …' if others[6:] else ''}; --metric)" if others else "")
         ]
         notes += [f"a success is a score of {threshold}"] if threshold is not None else []
+        notes += (
+            [f"less of {', '.join(sorted(less.intersection(used)))} is better"] if scored and less & {*used} else []
+        )
         outputs = [_decided(o, deciding[o.type], scored, reached) for o in log.outputs]
         scores = {o.id: o.scores.get(deciding[o.type] or "") for o in outputs} if scored else {}
         shown = (*notes, *log.notes) if used else log.notes
@@ -56,7 +71,7 @@ def judged(
 
 
 def _metric(
-    paths: Sequence[Path], task: str | None, sides: Sequence[Sequence[Output]], wanted: str | None
+    paths: Sequence[Path], task: str | None, sides: Sequence[Sequence[Output]], wanted: str | None, less: Set[str]
 ) -> str | None:
     """The score that decides a task, the same in all logs; None where they have none.
 
@@ -73,7 +88,8 @@ def _metric(
         return like[0]
     if any(found for _, found in known) and not common:
         raise DataError(f"the files have no score{of_task} in common: {listed}")
-    return next((m for m in common if not _fractional(sides, m)), next(iter(common), None))
+    filled = [m for m in common if any(o.scores.get(m) is not None for side in sides for o in side)] or common
+    return next((m for m in filled if m not in less and not _fractional(sides, m)), next(iter(filled), None))
 
 
 def _fractional(sides: Sequence[Sequence[Output]], metric: str | None) -> bool:

@@ -21,6 +21,7 @@ _NO_SCORES = (
     "batch_size",
     "prompt_truncated",
     "max_prob",
+    "predicted_index",
     "logprob",
 )
 """Beginnings of the names of statistics that say how an answer was made, and not how good it is."""
@@ -28,7 +29,7 @@ _NO_SCORES = (
 
 def recognises(content: Content) -> bool:
     """Whether the first object is the statistics of an instance."""
-    return not content.is_table and {"instance_id", "stats"} <= content.first.keys()
+    return not content.is_table and "instance_id" in content.first and isinstance(content.first.get("stats"), list)
 
 
 def read(contents: Sequence[Content], side: Side) -> Log:
@@ -55,11 +56,13 @@ def read(contents: Sequence[Content], side: Side) -> Log:
             if not s["name"]["name"].startswith(_NO_SCORES) and not s["name"].get("perturbation")
         ]
         split = next((str(s["name"]["split"]) for s in row.get("stats", ()) if "split" in s["name"]), "")
-        state = states.get((id, trial), {})
+        of_instance = states.get((id, trial), [])
+        state = of_instance[0] if of_instance else {}
+        chosen = next((s.get("mean") for s in row.get("stats", ()) if s["name"]["name"] == "predicted_index"), None)
         output = Output(
             id=id if trial == 0 else f"{id} (trial {trial})",
             row=place,
-            **_texts(state),
+            **_texts(of_instance, chosen),
             item=item_of(
                 type=f"{group} {split}".strip() if len(splits) > 1 else group,
                 instruction=(state.get("instance") or {}).get("input", {}).get("text"),
@@ -82,8 +85,8 @@ def read(contents: Sequence[Content], side: Side) -> Log:
 FORMAT = Format("helm", "HELM's per-instance statistics, or the folder of a run", recognises, read, (_STATS,))
 
 
-def _states(path: Path) -> dict[tuple[str, Any], dict[str, Any]]:
-    """What was asked and answered, by instance and trial."""
+def _states(path: Path) -> dict[tuple[str, Any], list[dict[str, Any]]]:
+    """What was asked and answered, by instance and trial: one request, or one for each choice that is scored by itself."""
     if not path.is_file():
         return {}
     states = Content(path).first.get("request_states") or []
@@ -92,7 +95,10 @@ def _states(path: Path) -> dict[tuple[str, Any], dict[str, Any]]:
         for s in states
         if not s["instance"].get("perturbation") and s.get("request_mode", "original") in (None, "original")
     ]
-    return {(str(s["instance"].get("id")), s.get("train_trial_index", 0)): s for s in plain}
+    found: dict[tuple[str, Any], list[dict[str, Any]]] = {}
+    for s in plain:
+        found.setdefault((str(s["instance"].get("id")), s.get("train_trial_index", 0)), []).append(s)
+    return found
 
 
 def _group(path: Path) -> str:
@@ -103,23 +109,31 @@ def _group(path: Path) -> str:
     )
 
 
-def _texts(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer and what must be the same for both models, as fields of `Output`."""
-    if not state:
+def _texts(states: Sequence[Mapping[str, Any]], chosen: float | None) -> dict[str, Any]:
+    """Answer and what must be the same for both models, as fields of `Output`.
+
+    Args:
+        states: the requests of an instance.
+        chosen: of choices that were scored by themselves, the likeliest one.
+    """
+    if not states:
         return {"output": None}
-    result, instance = state.get("result") or {}, state["instance"]
-    completions = result.get("completions") or [{}]
+    result, instance = states[0].get("result") or {}, states[0]["instance"]
+    completions, references = result.get("completions") or [{}], instance.get("references", ())
     text, tokens = completions[0].get("text"), completions[0].get("tokens")
-    mapping = state.get("output_mapping") or {}
-    expected = [r.get("output") for r in instance.get("references", ()) if "correct" in r.get("tags", ())]
+    if states[0].get("reference_index") is not None:
+        text, tokens = (None if chosen is None else references[int(chosen)]["output"].get("text")), None
+    mapping = states[0].get("output_mapping") or {}
+    expected = [r.get("output") for r in references if "correct" in r.get("tags", ())]
+    failed = [r for s in states if not (r := s.get("result") or {}).get("success", True)]
     return {
         "output": None if text is None else printable(text),
         "tokens": len(tokens) if isinstance(tokens, list) else None,
-        "failure": "" if result.get("success", True) else str(result.get("error") or "the request failed"),
+        "failure": str(failed[0].get("error") or "the request failed") if failed else "",
         "identity": {
             "input": digest([instance.get("input"), mapping]),
             "target": digest(expected),
-            "prompt": digest((state.get("request") or {}).get("prompt")),
+            "prompt": digest([(s.get("request") or {}).get("prompt") for s in states]),
         },
     }
 

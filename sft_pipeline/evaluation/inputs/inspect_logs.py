@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from math import comb
 from typing import Any
 
@@ -25,12 +26,6 @@ from sft_pipeline.evaluation.inputs.rows import Row
 
 SAMPLE = 256 << 20
 """Bytes of a sample's file: the record of an agent that worked for hours."""
-
-RATIO = 200
-"""How many times its size an archive may unpack to: real logs unpack to 3 to 8 times theirs, bombs to a thousand times."""
-
-_UNPACKED = 1 << 30
-"""Bytes up to which the ratio does not matter."""
 
 _ZSTANDARD = 93
 """What inspect compresses with since 2026, and Python's zipfile reads since 3.14."""
@@ -96,10 +91,11 @@ def _archive(content: Content) -> zipfile.ZipFile:
             f"{content.path}: the archive is damaged or was cut ({error}); copy it once more, or if its run was killed, repair it "
             "with `inspect log recover`"
         ) from error
-    unpacked, size = sum(member.file_size for member in archive.infolist()), content.path.stat().st_size
-    if unpacked > max(_UNPACKED, RATIO * size):
+    try:
+        content.check_unpacked(sum(member.file_size for member in archive.infolist()))
+    except DataError:
         archive.close()
-        raise DataError(f"{content.path}: would unpack from {size:,} to {unpacked:,} bytes, as no log does")
+        raise
     return archive
 
 
@@ -188,12 +184,37 @@ def _output(
             ),
             settings=Row(content.path, place, settings | {"model": spec.get("model")}).settings(),
             scores={name: _float(value) for name, value in raw.items() if name not in unread},
-            identity={"input": digest([asked, choices]), "target": digest(target)},
+            identity={"input": digest([asked, choices]), "target": digest(target)}
+            | _prompt(sample, attached)
+            | _graders(sample),
             failure=error if not raw else "",
         ),
         raw,
         unread,
     )
+
+
+def _prompt(sample: Mapping[str, Any], attached: Mapping[str, str]) -> dict[str, str]:
+    """What the model was given at first: the input as system messages and templates of the solver made it."""
+    before = takewhile(
+        lambda m: m.get("role") != "assistant" or m.get("source") == "input", sample.get("messages") or ()
+    )
+    asked = [[m.get("role"), _text(m.get("content"), attached)] for m in before]
+    return {"prompt": digest(asked)} if asked else {}
+
+
+def _graders(sample: Mapping[str, Any]) -> dict[str, str]:
+    """Who graded, by scorer: without another one named, inspect lets every model grade itself."""
+    graded = {
+        name: (score.get("metadata") or {}).get("grading")
+        for name, score in (sample.get("scores") or {}).items()
+        if isinstance(score, dict)
+    }
+    return {
+        f"grader of {name}": str(messages[-1]["model"])
+        for name, messages in graded.items()
+        if isinstance(messages, list) and messages and isinstance(messages[-1], dict) and "model" in messages[-1]
+    }
 
 
 def _text(value: Any, attached: Mapping[str, str]) -> str:
@@ -237,20 +258,21 @@ def _epochs(rows: Sequence[tuple[Output, Mapping[str, Any]]], reducers: Any) -> 
     for output, raw in rows:
         by_sample.setdefault(re.sub(r" \(epoch \d+\)$", "", output.id), []).append((output, raw))
     if max(map(len, by_sample.values()), default=1) == 1:
-        return [output for output, _ in rows], []
+        return [replace(o, identity={**o.identity, "epochs": "1"}) for o, _ in rows], []
     reducer = (reducers[0] if isinstance(reducers, list) else reducers) if reducers else "mean"
     if reducer == "mean":
         return [
-            replace(output, item={**output.item, "group": printable(sample)})
+            replace(o, item={**o.item, "group": printable(sample)}, identity={**o.identity, "epochs": "1"})
             for sample, members in by_sample.items()
-            for output, _ in members
+            for o, _ in members
         ], ["the epochs of a sample are one cluster"]
     found = []
     for sample, members in by_sample.items():
         scores = {n: _reduced(reducer, [raw.get(n) for _, raw in members]) for n in names(raw for _, raw in members)}
         first = next(iter(scores), None)
         like = [o for o, _ in members if first and o.scores.get(first) == scores[first]] or [members[0][0]]
-        found.append(replace(like[0], id=sample, row=members[0][0].row, scores=scores))
+        identity = {**like[0].identity, "epochs": f"{reducer} of {len(members)}"}
+        found.append(replace(like[0], id=sample, row=members[0][0].row, scores=scores, identity=identity))
     return found, [f"the epochs of a sample are one outcome by inspect's reducer {reducer}"]
 
 

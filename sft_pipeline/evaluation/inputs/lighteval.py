@@ -1,7 +1,9 @@
 """LightEval: the Parquet files of --save-details, in the layout since 0.10 and in the one before."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sft_pipeline.dataset.source.items import printable
@@ -9,6 +11,9 @@ from sft_pipeline.errors import DataError
 from sft_pipeline.evaluation.inputs.content import Content
 from sft_pipeline.evaluation.inputs.log import Format, Log, Side, by_task, digest, names, number
 from sft_pipeline.evaluation.inputs.outputs import Output, item_of
+from sft_pipeline.evaluation.inputs.rows import Row
+
+_DATE = re.compile(r"_\d{4}-\d\d-\d\dT")
 
 
 def recognises(content: Content) -> bool:
@@ -25,10 +30,10 @@ def read(contents: Sequence[Content], side: Side) -> Log:
     """
     found: dict[tuple[str, str], Output] = {}
     for content in contents:
-        task = content.path.name.removeprefix("details_").partition("_20")[0]
+        task = _DATE.split(content.path.name.removeprefix("details_"))[0]
         for place, row in content.objects():
             fields = {name: _parsed(value) for name, value in row.items()}
-            output = _current(place, task, fields) if "doc" in fields else _former(place, task, fields)
+            output = _current(content.path, place, task, fields) if "doc" in fields else _former(place, task, fields)
             if (output.item["type"], output.id) in found:
                 raise DataError(
                     f"{content.path}, row {place}: item {output.id} of {output.item['type']} stands more than once"
@@ -51,7 +56,7 @@ def _parsed(value: Any) -> Any:
         return value
 
 
-def _current(place: int, task: str, row: Mapping[str, Any]) -> Output:
+def _current(path: Path, place: int, task: str, row: Mapping[str, Any]) -> Output:
     doc, response = row["doc"], row["model_response"]
     choices, gold = doc.get("choices") or [], doc.get("gold_index")
     golds = [
@@ -77,7 +82,14 @@ def _current(place: int, task: str, row: Mapping[str, Any]) -> Output:
             answer=golds[0].strip() if len(golds) == 1 else None,
         ),
         scores=_scores(row["metric"]),
-        identity={"prompt": digest([doc["query"], doc.get("instruction"), choices]), "target": digest(golds)},
+        settings=Row(
+            path, place, {"max_new_tokens": doc.get("generation_size"), "stop": doc.get("stop_sequences")}
+        ).settings(),
+        identity={
+            "prompt": digest([doc["query"], doc.get("instruction"), choices, doc.get("fewshot_samples")]),
+            "input": digest(response.get("input")),
+            "target": digest(golds),
+        },
     )
 
 

@@ -5,6 +5,7 @@ A document is logged once for each filter; its scores are then called `metric,fi
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ _FIELDS = {
 _QUESTION = ("question", "query", "problem", "prompt", "instruction", "input", "goal", "ctx", "text", "sentence")
 """Fields of a document that may hold what is asked."""
 
-_FILE = re.compile(r"samples_(?P<task>.+?)_\d{4}-\d\d-\d\dT[\d.:-]+\.jsonl?(?:\.\w+)?")
+_FILE = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d\d-\d\dT[\d:-]+(?:\.\d+)?)\.jsonl?(?:\.\w+)?")
 """lm-eval's names; of a file that was renamed the task is not known."""
 
 
@@ -53,9 +54,15 @@ def read(contents: Sequence[Content], side: Side) -> Log:
     found: dict[tuple[str, str], Output] = {}
     seen: dict[tuple[str, str, str], str] = {}
     skipped: set[str] = set()
+    less: set[str] = set()
+    planned: dict[str, Any] = {}
     for content in contents:
+        run = _run(content)
         for place, task, sample in _samples(content, len(contents) > 1):
-            output, filter, lists = _output(content.path, place, task, sample)
+            output, filter, lists = _output(content.path, place, task, sample, run.get("model_name"))
+            better = (run.get("higher_is_better") or {}).get(task) or {}
+            less |= {name for name in output.scores if better.get(name.partition(",")[0]) is False}
+            planned[task] = ((run.get("n-samples") or {}).get(task) or {}).get("effective")
             skipped |= lists
             where = f"{content.path}, row {place}"
             if (task, output.id, filter) in seen:
@@ -75,8 +82,14 @@ def read(contents: Sequence[Content], side: Side) -> Log:
                 )
             found[task, output.id] = output
     outputs = by_task(found)
-    notes = [f"scores that are lists are not read: {', '.join(sorted(skipped))}"] if skipped else []
-    return Log(outputs, names(o.scores for o in outputs), tuple(notes))
+    notes = [f"scores that are no numbers are not read: {', '.join(sorted(skipped))}"] if skipped else []
+    logged = Counter(task for task, _ in found)
+    notes += [
+        f"the log holds {logged[task]} samples of {task}, its own results are of {n}"
+        for task, n in sorted(planned.items())
+        if n not in (None, logged[task])
+    ]
+    return Log(outputs, names(o.scores for o in outputs), tuple(notes), less_is_better=frozenset(less))
 
 
 FORMAT = Format(
@@ -87,6 +100,15 @@ FORMAT = Format(
     ("samples_*.jsonl", "samples_*.json"),
     several=True,
 )
+
+
+def _run(content: Content) -> dict[str, Any]:
+    """lm-eval's results of the run: the document that holds the samples, or the one of the same time beside them."""
+    if not _is_sample(content.first):
+        return content.first
+    dated = _FILE.fullmatch(content.path.name)
+    beside = content.path.with_name(f"results_{dated['time']}.json") if dated else None
+    return Content(beside).first if beside is not None and beside.is_file() else {}
 
 
 def _samples(content: Content, several: bool) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
@@ -101,8 +123,8 @@ def _samples(content: Content, several: bool) -> Iterator[tuple[int, str, Mappin
         yield place, str(sample.get("task_name") or task), sample
 
 
-def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str, set[str]]:
-    """The answer, the filter, and the names of scores that are lists."""
+def _output(path: Path, place: int, task: str, sample: Any, model: Any) -> tuple[Output, str, set[str]]:
+    """The answer, the filter, and the names of scores that are no numbers."""
     if not _is_sample(sample):
         raise DataError(f"{path}, row {place}: is no sample of lm-eval: doc_id or doc is missing")
     doc, filter = sample["doc"], str(sample.get("filter") or "")
@@ -120,7 +142,7 @@ def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str
     identity = {"document": digest(doc), "target": digest(sample.get("target"))} | {
         f"{k} hash": v for k, v in given.items()
     }
-    if contexts and "prompt" not in given:
+    if contexts:
         identity["prompt"] = digest(contexts[0])
     kwargs = continuations[0] if continuations and isinstance(continuations[0], dict) else {}
     return (
@@ -130,7 +152,7 @@ def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str
             output=None if answer is None else printable(answer),
             item=item_of(type=task, instruction=question, answer=target),
             asked={"document": canonical_json(printable(json.dumps(doc, sort_keys=True, default=str)))},
-            settings=Row(path, place, kwargs).settings(),
+            settings=Row(path, place, {**kwargs, "model": model}).settings(),
             scores=scores,
             key=given.get("doc") or identity["document"],
             identity=identity,
@@ -142,7 +164,7 @@ def _output(path: Path, place: int, task: str, sample: Any) -> tuple[Output, str
 
 
 def _scores(sample: Mapping[str, Any], filter: str) -> tuple[dict[str, float | None], set[str]]:
-    """The scores by name, and the names of those that are lists and the like."""
+    """The scores by name, and the names of those that are lists, words and the like."""
     metrics = sample.get("metrics")
     named = list(metrics) if isinstance(metrics, list) else [n for n in sample if n not in _FIELDS]
     scores, lists = {}, set()

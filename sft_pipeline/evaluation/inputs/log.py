@@ -22,12 +22,14 @@ class Log:
         metrics: names of its scores, in the harness's order.
         notes: what a reader must know, such as what was left out.
         metric: the score that decides; None where the rows bring their own judgements, or none.
+        less_is_better: scores of which the harness says so.
     """
 
     outputs: Sequence[Output]
     metrics: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     metric: str | None = None
+    less_is_better: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Side:
     Attributes:
         model: its name; None where nobody said it.
         place: of the model among those that are compared, from 0.
-        shared: whether one file is given for all of them.
+        shared: whether one file is given for several of them.
+        others: names of the other models that are meant in this file.
     """
 
     model: str | None = None
     place: int = 0
     shared: bool = False
+    others: tuple[str, ...] = ()
 
     def choose(self, path: Path, models: Sequence[str]) -> str:
         """The model among those of a file.
@@ -53,7 +57,7 @@ class Side:
         if self.model in models:
             return str(self.model)
         listed = ", ".join(map(repr, models[:8])) + (", …" if models[8:] else "")
-        if self.model is not None and len(models) > 1:
+        if self.model is not None:
             raise DataError(f"{path}: holds no answers of {self.model!r} (--models), but of {listed}")
         if len(models) == 1:
             return models[0]
@@ -114,7 +118,7 @@ def number(value: Any) -> float | None:
         value = {"true": 1.0, "false": 0.0}.get(value.casefold(), value)
     if isinstance(value, str | int | float):
         return found if isfinite(found := float(value)) else None
-    raise ValueError
+    raise ValueError(f"{value!r:.40} is no score")
 
 
 def count(value: Any) -> int | None:

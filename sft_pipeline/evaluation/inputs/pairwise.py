@@ -39,15 +39,10 @@ def _read_alpaca(contents: Sequence[Content], side: Side) -> Log:
     other = models[2 - own]
     outputs = []
     for place, row in rows:
-        preference = row.get("preference")
-        if preference is not None and (
-            isinstance(preference, bool | str) or not (preference == 0 or 1 <= preference <= 2)
-        ):
-            if preference == preference:
-                raise DataError(
-                    f"{content.path}, row {place}, field preference: must be from 1 to 2, is {preference!r:.60}"
-                )
-            preference = None  # NaN: the judge's reply could not be read
+        given = row.get("preference")
+        preference = None if given == "" else number(given)  # nothing or NaN: the judge's reply could not be read
+        if isinstance(given, bool) or not (preference is None or preference == 0 or 1 <= preference <= 2):
+            raise DataError(f"{content.path}, row {place}, field preference: must be from 1 to 2, is {given!r:.60}")
         middle = preference in (0, 1.5)
         share = None if preference is None else 0.5 if middle else preference - 1 if own == 2 else 2 - preference
         identity = {"instruction": digest(row["instruction"])}
@@ -93,9 +88,17 @@ def _read_pairs(contents: Sequence[Content], side: Side) -> Log:
     rows = list(content.objects())
     models = list(dict.fromkeys(str(row.get(m)) for m in ("model_1", "model_2") for _, row in rows))
     model = side.choose(content.path, models)
+    against = {place: _opponent(row, model) for place, row in rows if model in (row["model_1"], row["model_2"])}
+    direct = {name for name in against.values() if name in side.others}
+    if len(meant := direct or set(against.values())) > 1:
+        raise DataError(
+            f"{content.path}: judges {model} against {len(meant)} models ({', '.join(sorted(meant)[:4])}); split the file, or name "
+            "two models that were judged against each other (--models)"
+        )
+    compared = side.shared and (bool(direct) or len(models) == 2)
     outputs = []
     for place, row in rows:
-        if model not in (row["model_1"], row["model_2"]):
+        if against.get(place) not in meant:
             continue
         first, second = row["g1_winner"], row["g2_winner"]
         if unknown := {str(first), str(second)} - {"model_1", "model_2", "tie", "error"}:
@@ -113,13 +116,17 @@ def _read_pairs(contents: Sequence[Content], side: Side) -> Log:
                 won is not None and not decided,
                 output=_answer(row.get("g1_user_prompt"), "A" if own == "model_1" else "B"),
                 item=item_of(type="all", instruction=_asked(row.get("g1_user_prompt")), group=str(row["question_id"])),
-                compared=side.shared,
+                compared=compared,
             )
         )
     once(content.path, [(o.id, o.row) for o in outputs])
     return Log(
         outputs, names(o.scores for o in outputs), ("judged in both orders; a verdict that changes with them is a tie",)
     )
+
+
+def _opponent(row: Mapping[str, Any], model: str) -> str:
+    return str(row["model_2"] if row["model_1"] == model else row["model_1"])
 
 
 def _turn(row: Mapping[str, Any]) -> str:

@@ -97,6 +97,10 @@ _SUMMARIES: tuple[tuple[set[str], str], ...] = (
     ({"config_general", "results"}, "LightEval's results of a whole run; give its details_*.parquet (--save-details)"),
     ({"adapter_spec", "request_states"}, "HELM's requests without scores; give per_instance_stats.json, or the folder"),
     ({"adapter_spec", "metric_specs"}, "HELM's specification of a run; give per_instance_stats.json, or the folder"),
+    (
+        {"instance_id", "predicted_text"},
+        "HELM's predictions for its web page; give per_instance_stats.json, or the folder",
+    ),
     ({"name", "count", "sum", "mean"}, "HELM's statistics of a whole run; give per_instance_stats.json, or the folder"),
     ({"question_id", "turns"}, "questions of MT-Bench without judgements; give model_judgment/*.jsonl"),
     ({"input", "output_1", "output_2", "label"}, "pairs of LLMBar without judgements; give a judge's result.json"),
@@ -169,11 +173,13 @@ def read_logs(paths: Sequence[Path], reading: Reading = RECOGNISED, other_prompt
     for what, count in (("--format", len(reading.formats)), ("--models", len(reading.models))):
         if count not in (0, 1, len(paths)):
             raise DataError(f"{what} names {count} for {len(paths)} files: give one for all, or one for each")
-    shared = Counter(path.resolve() for path in paths)
+    places = [path.resolve() for path in paths]
     found: list[tuple[Path, Format, Log, str]] = []
     for k, path in enumerate(paths):
         contents, format = _recognised(path, _nth(reading.formats, k))
-        side = Side(_nth(reading.models, k), k, shared[path.resolve()] > 1)
+        beside = [j for j, place in enumerate(places) if place == places[k] and j != k]
+        others = tuple(filter(None, (_nth(reading.models, j) for j in beside)))
+        side = Side(_nth(reading.models, k), k, bool(beside), others)
         found.append((path, format, _read(format, contents, side), _hash(contents)))
     if (cause := _mixed([(path, format) for path, format, _, _ in found])) is not None:
         raise DataError(cause)
@@ -261,9 +267,12 @@ def _looks_like(content: Content) -> str:
     )
     if content.is_archive:
         return f"it is a ZIP archive without the header of an inspect log. {known}"
+    if content.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it is JSON in UTF-16; write it as UTF-8, as with `iconv -f UTF-16 -t UTF-8`"
     if content.is_text:
         return (
-            f"it is neither JSON nor a table, and begins with {content.head[:40].decode('utf-8', 'replace')!r}. {known}"
+            f"it is neither JSON nor a table, and begins with {content.head[:40].decode('utf-8', 'replace')!r} (the name of a table "
+            f"ends in .csv, .tsv, .parquet or .xlsx). {known}"
         )
     fields = content.first.keys()
     seen = next((what for names, what in _SUMMARIES if names <= fields), None)

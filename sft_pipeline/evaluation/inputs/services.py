@@ -62,8 +62,8 @@ def _completion(content: Content, place: int, body: Mapping[str, Any]) -> tuple[
                 f"{content.path}, row {place}: holds {len(body['choices'])} completions; ask for one (n: 1)"
             )
         choice = body["choices"][0] if body["choices"] else {}
-        text = (choice.get("message") or {}).get("content", choice.get("text"))
-        return _parts(text), choice.get("finish_reason"), tokens
+        text = None if not choice else _said(choice.get("message") or {"content": choice.get("text")})
+        return text, choice.get("finish_reason"), tokens
     if isinstance(body.get("output"), list):  # /v1/responses
         messages = [
             part for item in body["output"] if item.get("type") == "message" for part in item.get("content") or ()
@@ -75,10 +75,16 @@ def _completion(content: Content, place: int, body: Mapping[str, Any]) -> tuple[
     )
 
 
-def _parts(content: Any) -> str | None:
+def _said(message: Mapping[str, Any]) -> str:
+    """The answer: its text, else the refusal or the calls of tools that stand for it; empty where nothing was said."""
+    calls = message.get("tool_calls") or message.get("function_call")
+    return _parts(message.get("content")) or str(message.get("refusal") or (canonical_json(calls) if calls else ""))
+
+
+def _parts(content: Any) -> str:
     if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return None if content is None else str(content)
+        return "".join(str(part.get("text") or part.get("refusal") or "") for part in content if isinstance(part, dict))
+    return "" if content is None else str(content)
 
 
 BATCH = Format(
@@ -87,14 +93,19 @@ BATCH = Format(
 
 
 def _results(content: Content) -> list[dict[str, Any]]:
-    found = content.first.get("results")
+    """The rows of a document, or those of a JSON Lines file."""
+    if "results" not in content.first:
+        return [row for _, row in content.objects()]
+    found = content.first["results"]
     found = found.get("results") if isinstance(found, dict) else found
     return found if isinstance(found, list) and all(isinstance(r, dict) for r in found) else []
 
 
 def _is_promptfoo(content: Content) -> bool:
-    rows = [] if content.is_table or "results" not in content.first else _results(content)
-    return bool(rows) and {"vars", "success"} <= rows[0].keys() and "provider" in rows[0]
+    if content.is_table:
+        return False
+    rows = _results(content) if "results" in content.first else [content.first]
+    return bool(rows) and {"vars", "success", "provider"} <= rows[0].keys()
 
 
 def _read_promptfoo(contents: Sequence[Content], side: Side) -> Log:
@@ -155,4 +166,4 @@ def _template(row: Mapping[str, Any]) -> str:
     return str(prompt.get("label") or "") if isinstance(prompt, dict) and "testIdx" in row else ""
 
 
-PROMPTFOO = Format("promptfoo", "promptfoo's results (--output results.json)", _is_promptfoo, _read_promptfoo)
+PROMPTFOO = Format("promptfoo", "promptfoo's results (--output results.json or .jsonl)", _is_promptfoo, _read_promptfoo)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import secrets
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -147,7 +148,7 @@ def test_the_words_of_other_engines_tell_of_cuts_and_unknown_ones_tell_nothing(w
 @pytest.mark.slow
 def test_a_line_of_three_gigabytes_in_a_small_file_is_refused_in_little_memory(tmp_path):
     path = tmp_path / "bomb.jsonl.gz"
-    part = gzip.compress(b" " * (64 << 20), 1)
+    part = gzip.compress(secrets.token_hex(1 << 18).encode() + b" " * (64 << 20), 1)  # no more than RATIO
     path.write_bytes(gzip.compress(b'{"id": "1", "output": "a"}\n{"id": "2", "output": "') + part * 48)
     code = (
         "import sys; from pathlib import Path; from sft_pipeline.evaluation.inputs.rows import rows\n"

@@ -1,5 +1,6 @@
 """The logs of harnesses: their own counts, what identifies an item, and what is refused."""
 
+import gzip
 import json
 import zipfile
 from pathlib import Path
@@ -299,11 +300,68 @@ def test_every_task_of_a_run_is_decided_by_its_own_score(tmp_path):
     assert refused(alone, path, metric="exact_match").endswith(f"of task choice in all files: {path}: acc,none")
 
 
+def test_prompts_are_compared_though_one_side_has_no_hashes(tmp_path):
+    bare = [{n: v for n, v in lm_sample(k, 1.0).items() if not n.endswith("_hash")} for k in range(3)]
+    bare[1]["arguments"] = {"gen_args_0": {"arg_0": "Another prompt", "arg_1": {}}}
+    base = lines(tmp_path / "a.jsonl", [lm_sample(k, 1.0) for k in range(3)])
+    assert "they differ in prompt of 1 items (1)" in refused(base, lines(tmp_path / "b.jsonl", bare))
+
+
+def lm_run(folder: Path, samples: int, higher: bool = True, model: str = "one-7b", score: float = 1.0) -> Path:
+    """Samples of a run with the results that lm-eval writes beside them."""
+    folder.mkdir()
+    results = {
+        "results": {"sums": {}},
+        "n-samples": {"sums": {"original": 100, "effective": 10}},
+        "higher_is_better": {"sums": {"exact_match": higher}},
+        "model_name": model,
+    }
+    (folder / "results_2026-01-01T00-00-00.123.json").write_text(json.dumps(results))
+    return lines(folder / "samples_sums_2026-01-01T00-00-00.123.jsonl", [lm_sample(k, score) for k in range(samples)])
+
+
+def test_results_beside_samples_say_how_many_there_are_and_which_scores_are_better(tmp_path):
+    [given] = read_logs([lm_run(tmp_path / "a", 4)])
+    assert given.log.notes[-1] == "the log holds 4 samples of sums, its own results are of 10"
+    assert {o.settings["model"] for o in given.log.outputs} == {'"one-7b"'}
+    assert len(read_logs([lm_run(tmp_path / "whole", 10)])[0].log.notes) == 1
+    errors = lm_run(tmp_path / "b", 10, higher=False)
+    assert "less of exact_match,none is better, as the harness says. Declare which score is a success" in refused(
+        errors
+    )
+    assert set(outcomes(errors, Reading(threshold="<=0")).values()) == {False}
+    [given] = read_logs([lm_run(tmp_path / "c", 10, higher=False, score=0.5)])
+    assert "less of exact_match,none is better" in given.log.notes
+
+
+@pytest.mark.slow
+def test_one_answer_is_no_text_for_everything_and_a_models_name_tells_nothing_of_its_decoding(tmp_path):
+    log = eval_log(tmp_path / "a.eval", [inspect_sample(1, "C")])
+    result = CliRunner().invoke(app, ["gate", "--base", str(log), "--sft", str(log), "--verbose"])
+    assert result.exit_code == 1 and "say nothing" not in result.output, result.output
+    assert "nor is decoding" in result.output
+
+
+def test_scores_of_different_scales_are_not_mixed_and_empty_ones_do_not_decide(tmp_path):
+    def path(*values):
+        rows = [lm_sample(k, None, task_name=n, metrics=[n], **{n: v}) for k, (n, v) in enumerate(values)]
+        return lines(tmp_path / "mixed.jsonl", rows)
+
+    mixed = path(("f1", 0.4), ("bleu", 34.0))
+    assert "the tasks are decided by f1,none, bleu,none" in refused(mixed)
+    assert "nor held to one threshold" in refused(mixed, threshold="0.5")
+    half = path(("acc", 1.0), ("f1", 0.4))
+    assert "of which f1,none are no booleans" in refused(half)
+    assert outcomes(half, Reading(threshold="0.3")) == {"acc/0": True, "f1/1": True}
+    rows = [lm_sample(k, None, metrics=["exact_match", "acc"], acc=1.0) for k in range(3)]
+    assert set(outcomes(lines(tmp_path / "empty.jsonl", rows)).values()) == {True}
+
+
 def test_scores_that_are_lists_or_missing_are_reported(tmp_path):
     rows = [lm_sample(0, None), lm_sample(1, 1.0, metrics=["exact_match", "pair"], pair=[1, 2])]
     [given] = read_logs([lines(tmp_path / "s.jsonl", rows)])
     assert [o.success for o in given.log.outputs] == [None, True]
-    assert given.log.notes[-1] == "scores that are lists are not read: pair"
+    assert given.log.notes[-1] == "scores that are no numbers are not read: pair"
 
 
 def lighteval(path: Path, order) -> Path:
@@ -331,6 +389,48 @@ def test_files_that_were_renamed_are_joined_by_the_hashes_of_their_items(tmp_pat
     odd = tmp_path / "odd.parquet"
     pq.write_table(pa.Table.from_pylist([{"full_prompt": "Q", "predictions": ["a"], "metrics": 1.0}]), odd)
     assert "odd.parquet, row 1: is not laid out as LightEval's details" in refused(odd)
+
+
+def test_the_year_in_a_task_of_lighteval_is_part_of_its_name(tmp_path):
+    for year in (2024, 2025):
+        lighteval(tmp_path / f"details_aime_{year}|0_2026-01-01T00-00-00.parquet", range(2))
+    assert list(outcomes(tmp_path)) == ["aime_2024|0/1", "aime_2024|0/2", "aime_2025|0/1", "aime_2025|0/2"]
+
+
+def test_lightevals_examples_in_the_prompt_are_part_of_the_question(tmp_path):
+    def details(name: str, shots: list[str]) -> Path:
+        doc = {"id": "1", "query": "Q", "choices": ["a"], "gold_index": 0, "fewshot_samples": shots, "task_name": "t"}
+        row = {"doc": doc, "metric": {"em": 1.0}, "model_response": {"text": ["a"], "input": None}}
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / name)
+        return tmp_path / name
+
+    assert "they differ in prompt of 1 items" in refused(details("a.parquet", ["one"]), details("b.parquet", []))
+
+
+def test_choices_that_helm_scores_by_themselves_are_answered_with_the_likeliest(tmp_path):
+    def stat(name, mean):
+        return {"name": {"name": name, "split": "test"}, "mean": mean}
+
+    instance = {
+        "id": "id1",
+        "input": {"text": "Is it?"},
+        "references": [{"output": {"text": t}, "tags": ["correct"] * (t == "no")} for t in ("yes", "no")],
+    }
+    states = [
+        {"instance": instance, "train_trial_index": 0, "reference_index": k, "request": {"prompt": f"Is it? {t}"},
+         "result": {"success": True, "completions": [{"text": f"Is it? {t}"}]}} for k, t in enumerate(("yes", "no"))
+    ]  # fmt: skip
+    (tmp_path / "scenario_state.json").write_text(json.dumps({"adapter_spec": {}, "request_states": states}))
+    stats = {"instance_id": "id1", "train_trial_index": 0}
+    stats["stats"] = [stat("exact_match", 0.5), stat("predicted_index", 1.0)]
+    (tmp_path / "per_instance_stats.json").write_text(json.dumps([stats]))
+    [given] = read_logs([tmp_path])
+    assert (given.log.outputs[0].output, given.log.metrics) == ("no", ("exact_match",))
+    assert given.scores == {"id1": 0.5}, "the index of a choice is no score"
+    shown = lines(
+        tmp_path / "shown.json", [{"instance_id": "id1", "predicted_text": "no", "stats": {"exact_match": 1.0}}]
+    )
+    assert "HELM's predictions for its web page" in refused(shown)
 
 
 # ---------------------------------------------------------------------------------------------------------- inspect
@@ -402,6 +502,36 @@ def test_several_scorers_are_scores_and_long_texts_are_attached(tmp_path):
     assert read_logs([tmp_path / "a.eval"], Reading(metric="strict"))[0].log.metric == "rules/strict"
 
 
+def test_prompts_that_a_solver_made_of_one_input_differently_are_refused(tmp_path):
+    def log(name: str, system: str) -> Path:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": "Is 1 even?", "source": "input"}]
+        answer = {"role": "assistant", "content": name, "source": "generate"}
+        return eval_log(tmp_path / name, [inspect_sample(1, "C", messages=[*messages, answer])])
+
+    first = log("a.eval", "Think.")
+    assert "they differ in prompt of 1 items" in refused(first, log("b.eval", "Answer at once."))
+    assert len(read_logs([first, log("c.eval", "Think.")])) == 2
+
+
+def test_models_that_graded_themselves_or_tried_more_often_are_not_compared(tmp_path):
+    def graded(name: str, model: str) -> Path:
+        sample = inspect_sample(1, "C")
+        sample["scores"]["match"]["metadata"] = {"grading": [{"role": "user"}, {"role": "assistant", "model": model}]}
+        return eval_log(tmp_path / name, [sample])
+
+    def tried(name: str, epochs: int, reducer: str) -> Path:
+        return eval_log(
+            tmp_path / name, [inspect_sample(1, "C", e + 1) for e in range(epochs)], inspect_header(reducer=reducer)
+        )
+
+    assert "differ in grader of match of 1 items" in refused(graded("a.eval", "base"), graded("b.eval", "tuned"))
+    assert len(read_logs([graded("a.eval", "judge"), graded("b.eval", "judge")])) == 2
+    five = tried("c.eval", 5, "max")
+    assert "differ in epochs of 1 items" in refused(tried("d.eval", 1, "max"), five)
+    assert "differ in epochs of 1 items" in refused(tried("e.eval", 5, "mode"), five)
+    assert len(read_logs([five, tried("f.eval", 5, "max")])) == 2
+
+
 @pytest.mark.parametrize("status", ["started", "error", "cancelled"])
 def test_a_run_that_did_not_end_is_refused(tmp_path, status):
     message = refused(eval_log(tmp_path / "a.eval", [inspect_sample(1, "C")], inspect_header(status)))
@@ -436,12 +566,23 @@ def test_archives_that_are_cut_or_bombs_or_something_else_are_refused(tmp_path, 
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("a.txt", "a")
     assert "it is a ZIP archive without the header of an inspect log" in refused(tmp_path / "other.zip")
-    monkeypatch.setattr(inspect_logs, "_UNPACKED", 1 << 20)
+    monkeypatch.setattr(content, "UNPACKED", 1 << 20)
     bomb = eval_log(tmp_path / "bomb.eval", [inspect_sample(1, "C", metadata={"x": " " * (2 << 20)})])
     assert "would unpack from" in refused(bomb)
-    monkeypatch.setattr(inspect_logs, "_UNPACKED", 1 << 30)
+    monkeypatch.setattr(content, "UNPACKED", 1 << 30)
     monkeypatch.setattr(inspect_logs, "SAMPLE", 1 << 20)
     assert "samples/1_epoch_1.json: is longer than 1 MiB" in refused(bomb)
+
+
+def test_a_compressed_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "UNPACKED", 1 << 20)
+    for name, start in (("a.jsonl.gz", b""), ("b.csv.gz", b"id,output,success\n")):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(start + b"\n" * (8 << 20)))
+        assert "would unpack from" in refused(path)
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(gzip.compress(json.dumps(lm_sample(0, 1.0)).encode())[:-20])
+    assert "cannot be read: Compressed file ended before the end-of-stream marker was reached; copy" in refused(cut)
 
 
 def test_a_document_that_fills_the_memory_is_refused(tmp_path, monkeypatch):
@@ -505,6 +646,17 @@ def test_the_responses_endpoint_of_a_batch_is_read(tmp_path):
     assert (given.log.outputs[0].output, given.log.outputs[0].cut) == ("ab", True)
 
 
+def test_an_answer_of_a_batch_without_text_is_an_answer(tmp_path):
+    calls = [{"function": {"name": "f", "arguments": "{}"}}]
+    messages = [{"content": None, "refusal": "I will not."}, {"content": None, "tool_calls": calls}, {"content": None}]
+    rows = [batch_row(str(k), response={"body": {"choices": [{"message": m}]}}) for k, m in enumerate(messages)]
+    [given] = read_logs([lines(tmp_path / "a.jsonl", rows)])
+    expected = ["I will not.", '[{"function":{"arguments":"{}","name":"f"}}]', ""]
+    assert [(o.output, o.failure) for o in given.log.outputs] == [(text, "") for text in expected]
+    [given] = read_logs([lines(tmp_path / "b.jsonl", [batch_row("1", response={"body": {"choices": []}})])])
+    assert given.log.outputs[0].failure == "the response holds no text"
+
+
 def promptfoo(path: Path, providers=("one", "two"), **row) -> Path:
     results = [
         {
@@ -539,6 +691,13 @@ def test_one_promptfoo_file_holds_both_models(tmp_path):
     assert [o.output for o in swapped.log.outputs] == ["0", "1", "2"]
     assert "holds no answers of 'three'" in refused(path, models=["three"])
     assert "holds the answers of 2 models ('one', 'two'); say which one is meant" in refused(path)
+
+
+def test_promptfoos_json_lines_are_read_as_its_document(tmp_path):
+    path = promptfoo(tmp_path / "a.json")
+    rows = lines(tmp_path / "a.jsonl", json.loads(path.read_text())["results"]["results"])
+    given = [read_logs([p, p]) for p in (path, rows)]
+    assert [g.log.outputs for g in given[0]] == [g.log.outputs for g in given[1]]
 
 
 def test_a_finish_reason_that_is_no_known_word_is_named_of_every_format(tmp_path):
@@ -588,6 +747,25 @@ def test_alpaca_eval_counts_preferences_beyond_the_middle(tmp_path):
     assert not first.log.outputs[0].compared
     assert "answer of ref of 5 items" in refused(path, alpaca(tmp_path / "c.json", [1.0] * 5, output_1="else"))
     assert "must be from 1 to 2, is 3.0" in refused(alpaca(tmp_path / "d.json", [3.0]))
+    pd.DataFrame(json.loads(path.read_text())).to_csv(tmp_path / "e.csv", index=False)
+    assert list(outcomes(tmp_path / "e.csv").values()) == list(outcomes(path).values())
+
+
+def test_two_models_are_taken_from_a_file_of_judgements_of_many(tmp_path):
+    def pair(first: str, second: str, question: int, winner: str) -> dict:
+        return {"question_id": question, "model_1": first, "model_2": second, "g1_winner": winner, "g2_winner": winner}
+
+    against_one = [pair("ref", m, k, "model_2" if m == "b" else "model_1") for m in ("a", "b") for k in range(3)]
+    path = lines(tmp_path / "judgements.jsonl", against_one)
+    assert "judges ref against 2 models (a, b)" in refused(path, models=["ref"])
+    for models, wins, compared in ((["ref", "b"], [0, 3], True), (["a", "b"], [0, 3], False)):
+        given = read_logs([path, path], Reading(models=models))
+        assert [sum(bool(o.success) for o in g.log.outputs) for g in given] == wins
+        assert {o.compared for g in given for o in g.log.outputs} == {compared}
+    grade = {"question_id": 1, "model": "a", "judge": ["j"], "score": 7}
+    assert "holds no answers of 'b' (--models), but of 'a'" in refused(
+        lines(tmp_path / "g.jsonl", [grade]), models=["b"]
+    )
 
 
 # -------------------------------------------------------------------------------------------------- scores, options
@@ -610,6 +788,9 @@ def test_scores_need_a_threshold_in_the_gate_and_are_tested_as_they_are_by_compa
     assert (comparison["better"], comparison["worse"], comparison["p"]) == (40, 0, 1e-4)
     assert "higher" in report.output
     assert ">2 models on 40 items" in (tmp_path / "out" / "compare.html").read_text()
+    nothing = str(lines(tmp_path / "c.jsonl", [{"id": k, "output": "a", "score": None} for k in range(40)]))
+    unscored = CliRunner().invoke(app, ["compare", files[0], nothing])
+    assert "no item is judged for all models" in unscored.output, unscored.output
     below = CliRunner().invoke(app, ["compare", *files, "--threshold", "<=0.2"])
     assert "18 of 40" in below.output, below.output
     assert "must be a number" in refused(Path(files[0]), threshold="half")
@@ -641,6 +822,13 @@ def test_files_of_different_harnesses_and_wrong_names_are_refused(tmp_path):
     message = refused(odd)
     assert "it holds objects with the fields prompt, answer. Known are lm-eval: " in message
     assert "no such file" in refused(tmp_path / "none.jsonl")
+
+
+def test_files_in_utf_16_and_ragged_tables_are_refused_in_words(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps(lm_sample(0, 1.0)), "utf-16")
+    assert "it is JSON in UTF-16; write it as UTF-8" in refused(tmp_path / "a.jsonl")
+    (tmp_path / "b.csv").write_text("id,output,success\n1,a,true,x\n")
+    assert refused(tmp_path / "b.csv").endswith("row 2: 4 fields, where the first line has 3")
 
 
 def test_an_array_and_a_table_are_read_as_rows(tmp_path):
