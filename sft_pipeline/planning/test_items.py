@@ -83,8 +83,8 @@ def _encode(
     if full:
         raise ModelError(
             f"{_place(rows[full[0]])}: its prompt of {len(encoded[full[0]])} tokens leaves no room for an answer in the "
-            f"model's context of {context} tokens ({len(full)} items are as long). Remove such items, or shorten the "
-            "prompt format."
+            f"model's context of {context} tokens ({len(full)} items are as long). Remove such items, or "
+            + ("declare prompt.chat.keep_turns: last." if tokenizer.chat else "shorten the prompt format.")
         )
 
 

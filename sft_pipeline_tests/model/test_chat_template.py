@@ -15,6 +15,7 @@ from sft_pipeline.model.chat_template import CHATML, Unfit, _spelt
 from sft_pipeline.model.conversation import Conversation, of_row, turns
 from sft_pipeline.model.prompts import prompts, with_examples
 from sft_pipeline.model.tokenizer import load_tokenizer
+from sft_pipeline.planning import test_items
 from sft_pipeline.training import tokenization
 from sft_pipeline.training.tokenization import IGNORED
 from sft_pipeline_tests.conftest import TOKENIZERS
@@ -248,6 +249,10 @@ def test_a_conversation_that_is_too_long_keeps_the_declared_turns(marked, tmp_pa
     assert cut.truncated == ["r"] and not cut.shortened
     (asked,) = prompts(experiment({"template": "chatml", "keep_turns": "last"}), tokenizer, [row(TALK)], whole)
     assert "amber" not in asked and "birch" in asked and "Be brief." in asked
+    length = tokenizer.count([asked])[0]
+    for keep in ("all", "last"):  # the last exchange alone may be too long as well
+        with pytest.raises(ModelError, match="f.jsonl, row 3.*leaves no room for an answer.*keep_turns: last"):
+            test_items._encode([row(TALK)], experiment({"template": "chatml", "keep_turns": keep}), tokenizer, length)
 
 
 def test_control_tokens_stand_only_in_what_the_template_wrote(marked, tmp_path):
