@@ -48,7 +48,7 @@ def specify(project, comparators=None, **fields):
     """Write the toy experiment on conversations, at a size that takes seconds."""
     spec = yaml.safe_load(TOY)
     source = {"kind": "file", "path": "talks.jsonl", "conversations": {"several_turns": "keep"}}
-    split = {"test_size": 8, "dev_size": 2, "min_test_size": 4, "smaller_test_reason": "a toy"}
+    split = {"test_size": 12, "dev_size": 4, "min_test_size": 6, "smaller_test_reason": "a toy"}
     spec["data"] = {"source": source, "split": split, "quality": {"truncation": False, "max_repeated_share": 1.0}}
     spec["training"] |= {"max_steps": 4, "batch_size": 4, "logging_steps": 1, "save_steps": 2, "validation_prompts": 1}
     spec["generation"] = {"max_new_tokens": 2, "repeat_sample": 1}
@@ -64,7 +64,7 @@ def talked(tmp_path_factory, toy_cache):
     """A project whose base was trained on conversations in ChatML, and the run that did it."""
     project = tmp_path_factory.mktemp("chat")
     (project / "specs").mkdir()
-    (project / "talks.jsonl").write_text(conversations(40))
+    (project / "talks.jsonl").write_text(conversations(70))
     specify(project, prompt={"format": "chat", "chat": {"template": "chatml"}})
     with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as instance:
         for name, folder in (("ROOT", project), ("STORE", project / "store"), ("CACHE", toy_cache)):
@@ -87,7 +87,7 @@ def test_a_base_learns_conversations_and_every_answer_is_judged(talked):
     assert all(len(json.loads(row["conversation"])["messages"]) >= 4 for row in talks["train"])
     assert {json.loads(row["conversation"])["last"] for row in talks["test"]} == {True}
     groups = {row["group"] for row in talks["test"]}
-    assert len(talks["test"]) > len(groups) >= 4 and not groups & {row["id"] for row in talks["train"]}
+    assert len(talks["test"]) > len(groups) >= 6 and not groups & {row["id"] for row in talks["train"]}
     asked = prompts(store, "sft")
     assert asked == prompts(store, "base") and asked.keys() == {row["id"] for row in talks["test"]}
     assert all(prompt.endswith("<|im_start|>assistant\n") for prompt in asked.values())
