@@ -308,11 +308,11 @@ class Comparison:
         def unclear(p: Pair, a: Answer) -> bool:
             if SEVERAL in a.labels:
                 return True
-            others = [o for o in self._others.get(p.type, ()) if bare(o) != bare(p.expected)]
-            if p.chooses and a.success:
-                return answer_texts.hedges(a.output or "", others)
-            if not p.looks_for or not a.success:
+            if not a.success or not (p.chooses or p.looks_for):
                 return False
+            others = [o for o in self._others.get(p.type, ()) if bare(o) != bare(p.expected)]
+            if p.chooses:
+                return answer_texts.hedges(a.output or "", others)
             text = p.answer_part(a)
             named = sum(holds(text, o) for o in others)
             return 2 * named > len(others) > 0 or answer_texts.enumerates(text, p.expected, others)
