@@ -26,9 +26,9 @@ def _end_with_the_launch() -> None:
 
 def _work(path: Path) -> None:
     """One process's part."""
+    job, rank, count = distributed.Job.read(path), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     import torch
 
-    job, rank, count = distributed.Job.read(path), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     cuda = job.experiment.model.device == "cuda"
     if cuda:
         torch.cuda.set_device(rank)
