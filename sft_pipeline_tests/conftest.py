@@ -1,5 +1,6 @@
 """Fixtures that every part of the suite shares."""
 
+import base64
 import os
 import shutil
 import urllib.request
@@ -58,9 +59,35 @@ def toy_recipe():
 
 
 @pytest.fixture(scope="session")
-def toy_cache(tmp_path_factory):
-    """Where the toy base is kept once it is built, for this process of the suite and for all that it starts."""
-    return tmp_path_factory.mktemp("cache")
+def shared(tmp_path_factory) -> Path:
+    """A folder for what all processes of the suite use: made by the first that needs it, under a lock."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def toy_cache(shared):
+    """Where the toy base is kept once it is built, for all processes of the suite and for all that they start."""
+    return shared / "cache"
+
+
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAG7buVgAAAABJRU5ErkJggg==")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Figures are made and saved as one pixel: drawing takes half of a gate's time and of a toy training's.
+
+    They are drawn for tests with the marker `drawn`, for the tests of report/, for fixtures of a wider scope and in processes.
+    """
+    if request.node.get_closest_marker("drawn"):
+        return
+    from matplotlib.figure import Figure
+
+    def save(figure, target, **_):
+        target.write(PIXEL) if hasattr(target, "write") else Path(target).write_bytes(PIXEL)
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture(scope="session")

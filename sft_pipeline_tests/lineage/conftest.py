@@ -1,15 +1,18 @@
 """Materializes the toy experiment in one process and keeps what happened."""
 
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from dagster._core.storage.defs_state.base import DefsStateStorage
 
 from sft_pipeline.definitions import build_defs
+from sft_pipeline.provenance.locks import lock
 from sft_pipeline_tests.conftest import TOY
 
 
@@ -36,6 +39,11 @@ class Run:
         self.logs = instance.all_logs(self.result.run_id)
         self.checks = {e.check_name: e for e in self.result.get_asset_check_evaluations()}
 
+    def __getstate__(self):
+        """All of it for another process of the suite, but of the result what can be taken there."""
+        result = SimpleNamespace(success=self.result.success, dagster_run=self.result.dagster_run)
+        return vars(self) | {"result": result}
+
     def failure(self, step):
         """Message of the step's failure."""
         return self.result.failure_data_for_node(step).user_failure_data.description
@@ -57,16 +65,23 @@ def instance():
 
 
 @pytest.fixture(scope="session")
-def toy_lineage(tmp_path_factory, toy_cache):
+def toy_lineage(shared, toy_cache):
     """The run that made the whole toy lineage, once for all tests; they read its figures and take copies of its store."""
-    project = tmp_path_factory.mktemp("toy_lineage")
-    (project / "specs").mkdir()
-    (project / "specs" / "toy.yaml").write_text(TOY)
-    with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as it:
-        patch.setenv("SFT_PIPELINE_ROOT", str(project))
-        patch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
-        patch.setattr(DefsStateStorage, "get", lambda: None)
-        return Run(project, it)
+    project = shared / "toy_lineage"
+    made = project / "run.pickle"
+    with (shared / "toy_lineage.lock").open("w") as held:
+        lock(held)
+        if made.exists():
+            return pickle.loads(made.read_bytes())
+        (project / "specs").mkdir(parents=True)
+        (project / "specs" / "toy.yaml").write_text(TOY)
+        with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as it:
+            patch.setenv("SFT_PIPELINE_ROOT", str(project))
+            patch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
+            patch.setattr(DefsStateStorage, "get", lambda: None)
+            run = Run(project, it)
+        made.write_bytes(pickle.dumps(run))
+        return run
 
 
 @pytest.fixture

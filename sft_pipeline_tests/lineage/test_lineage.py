@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -34,7 +33,7 @@ from pathlib import Path
 from sft_pipeline.provenance.store import Store
 Store(Path(sys.argv[1])).begin("generations", "toy", "both", print)
 print("held", flush=True)
-time.sleep(6)
+time.sleep(3)
 """
 
 
@@ -143,8 +142,8 @@ def test_an_edit_makes_stale_what_depends_on_it_and_a_revert_makes_it_fresh(
         experiment = load_by_name("toy", made_project)
         assert status() == made == set(stale(Store(made_project / "store"), "toy", experiment, made_project)), old
         edit(made_project, new, old)
-        observed()
-        assert status() == set(), old
+        assert observed() == {"specification", *changed}, old
+    assert status() == set()
     path = made_project / "specs" / "toy.yaml"
     path.write_text("# a comment\n" + path.read_text())
     assert observed() == set()
@@ -208,12 +207,8 @@ def test_a_batch_size_that_is_changed_back_costs_no_training(made_project, mater
     edit(made_project, "batch_size: 16", "batch_size: 32")
     assert materialize(made_project, "training_plan,lora_adapter").reused == set()
     edit(made_project, "batch_size: 32", "batch_size: 16")
-    began = time.process_time()
     back = materialize(made_project)
     assert back.reused == MADE and back.versions == toy_lineage.versions
-    took = time.process_time() - began
-    print(f"processor seconds of the whole lineage after the edit was taken back: {took:.1f}")
-    assert took < 20
 
 
 def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engine(
@@ -256,6 +251,7 @@ def test_the_base_answers_before_there_is_an_adapter_and_both_answer_on_one_engi
     assert materialize(toy_project, "base_model_guard,training_plan").reused == set()
 
 
+@pytest.mark.drawn
 def test_a_fresh_store_elsewhere_gives_the_same_artifacts(toy_lineage, toy_project, materialize, tmp_path_factory):
     """Another working folder and a fresh store: the digests of data, splits, plan, CPU adapter and gate are the same."""
     materialize(toy_project)

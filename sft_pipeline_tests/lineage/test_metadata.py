@@ -38,6 +38,7 @@ def test_a_table_is_cut_and_holds_nothing_that_json_does_not_know():
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_a_gate_report_shows_verdict_reasons_and_two_small_pictures(tmp_path):
     def rows(name, right):
         path = tmp_path / f"{name}.jsonl"

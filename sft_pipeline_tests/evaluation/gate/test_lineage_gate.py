@@ -14,6 +14,7 @@ def detail(report: GateReport, criterion: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_a_better_adapter_passes_and_every_file_is_there(case, outcomes):
     report = case.add("capital", 150, 10, 100).add("sum", 150, 10, 90).decide()
     assert report.verdict == "pass"
@@ -175,6 +176,7 @@ def test_a_type_without_a_scorer_stops_the_gate(case):
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_the_same_inputs_give_the_same_files(case):
     case.add("capital", 40, 10, 30).add("sum", 20, 1, 2)
     first, second = case.decide("one"), case.decide("two")
