@@ -149,6 +149,7 @@ def digests(folder: Path, processes: int) -> dict[str, str]:
     return {f"{part}/{name}": file.sha256 for part, one in parts.items() for name, file in one.files.items()}
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_byte(tmp_path, monkeypatch):
     made = rows()
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made) + "broken\n")

@@ -9,9 +9,13 @@ from sft_pipeline.definitions import build_defs
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.lineage.executor import EXECUTOR
 
-pytest.importorskip("dagster_k8s", reason="needs the extra k8s")
-
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_package():
+    """Imported here, not by every process that collects the tests."""
+    pytest.importorskip("dagster_k8s", reason="needs the extra k8s")
 
 
 @pytest.fixture

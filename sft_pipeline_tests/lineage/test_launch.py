@@ -16,7 +16,6 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
-from dagster_graphql.test.utils import execute_dagster_graphql
 
 from sft_pipeline.lineage import launch as launching
 from sft_pipeline.lineage.assets import training
@@ -181,6 +180,8 @@ mutation($parent: String!) {
 @pytest.mark.slow
 def test_runs_of_commands_belong_to_the_code_location_and_the_ui_re_executes_them(toy_project, place, monkeypatch):
     """The UI's overview lists the runs of its repositories; what it re-executes goes through its GraphQL interface."""
+    from dagster_graphql.test.utils import execute_dagster_graphql
+
     spec = toy_project / "specs" / "toy.yaml"
     whole = spec.read_text()
     spec.write_text(whole.replace("{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: missing.jsonl}"))

@@ -10,7 +10,11 @@ from sft_pipeline.release import verify
 from sft_pipeline.release.signature import sign, state
 from sft_pipeline_tests.release.conftest import sums_again
 
-signing = pytest.importorskip("model_signing.signing")
+
+@pytest.fixture(scope="module", autouse=True)
+def signing():
+    """Imported here, not by every process that collects the tests."""
+    return pytest.importorskip("model_signing.signing")
 
 
 def test_a_release_is_unsigned_until_it_is_signed_and_then_by_its_signer_alone(release, keys):
@@ -42,7 +46,7 @@ def test_a_forged_signature_is_broken(release, keys, content):
     assert state(release, keys["own.pub"])[0] == "broken"
 
 
-def test_a_signature_of_another_folder_is_broken(release, made, keys, tmp_path):
+def test_a_signature_of_another_folder_is_broken(signing, release, keys, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "README.md").write_text("another")

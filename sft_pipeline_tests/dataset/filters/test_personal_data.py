@@ -10,7 +10,11 @@ from sft_pipeline.dataset.filters.personal_data import personal_data
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.experiment import PersonalData
 
-pytest.importorskip("presidio_analyzer", reason="needs the extra personal-data")
+
+@pytest.fixture(scope="module", autouse=True)
+def presidio():
+    """Imported here, not by every process that collects the tests: it brings torch with it."""
+    pytest.importorskip("presidio_analyzer", reason="needs the extra personal-data")
 
 
 def row(text: str) -> dict[str, str]:
