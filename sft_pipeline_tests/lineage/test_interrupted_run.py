@@ -21,7 +21,7 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(
     """A terminal's Ctrl-C reaches every process of the run; `kill` reaches the command alone."""
     spec = made_project / "specs" / "toy.yaml"
     shutil.rmtree(made_project / "store" / "pointers" / "lora_adapter")
-    text = spec.read_text().replace("max_steps: 40", "max_steps: 200").replace("save_steps: 20", "save_steps: 10")
+    text = spec.read_text().replace("max_steps: 40", "max_steps: 120").replace("save_steps: 20", "save_steps: 10")
     spec.write_text(text.replace("learning_rate: 2e-2", "learning_rate: 1e-2"))
     environment = place | {"SFT_PIPELINE_ROOT": str(made_project)}
     store, work = Store(tmp_path / "store"), tmp_path / "store" / "work" / "lora_adapter"
@@ -54,5 +54,5 @@ def test_a_training_that_is_interrupted_three_times_goes_on_where_it_stopped(
     assert done.returncode == 0, done.stdout + done.stderr
     adapter = store.get("lora_adapter", "toy", AdapterSnapshot)
     assert adapter.measurements["resumed_at_step"] >= 30, done.stdout
-    assert adapter.steps == 200 and adapter.measurements["step_processes"] == 4
+    assert adapter.steps == 120 and adapter.measurements["step_processes"] == 4
     assert not list(work.rglob("checkpoint-*"))
