@@ -25,6 +25,9 @@ S = TypeVar("S", bound="Section")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of experiments: they become partition keys and folder names."""
 
+EXTENDED = re.compile(rf"{NAME.pattern}(/{NAME.pattern})*")
+"""What a file may call one that it extends."""
+
 DEPTH = 100
 """Levels of nesting; a specification has less than ten."""
 
@@ -53,7 +56,7 @@ class _Yaml:
 
     Attributes:
         value: the document.
-        lines: line of every entry (from 1), by the identity of the mapping or list that holds it.
+        places: file and line (from 1) of every entry, by the identity of the mapping or list that holds it.
         repeated: keys that stand twice in one mapping, with their line: YAML would silently keep the last.
 
     Raises:
@@ -61,9 +64,10 @@ class _Yaml:
             value is not of its tag's type.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, path: Path):
         self.value: Any = None
-        self.lines: dict[int, dict[str | int, int]] = {}
+        self.places: dict[int, dict[str | int, tuple[Path, int]]] = {}
+        self._path = path
         self.repeated: list[tuple[str, int]] = []
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -88,6 +92,25 @@ class _Yaml:
                 if documents > 1:
                     _refuse(event, "a second document begins here; a specification is one")
 
+    def extend(self, base: "_Yaml") -> None:
+        """Take over what `base` says and this document does not.
+
+        Mappings are merged key by key, unless the own one names another `kind`; anything else is replaced as a whole, and
+        null takes a key away.
+        """
+        self.places = base.places | self.places
+        self.value = self._merged(base.value, self.value)
+
+    def _merged(self, base: Any, own: Any) -> Any:
+        if not (isinstance(base, dict) and isinstance(own, dict)) or own.get("kind", base.get("kind")) != base.get(
+            "kind"
+        ):
+            return own
+        merged = {key: self._merged(base.get(key), value) for key, value in own.items() if value is not None}
+        merged |= {key: base[key] for key in base.keys() - own.keys()}
+        self.places[id(merged)] = self.places[id(base)] | self.places[id(own)]
+        return merged
+
     def _begin(self, event: yaml.CollectionStartEvent, container: "dict[str, Any] | list[Any]") -> None:
         if len(self._open) == DEPTH:
             _refuse(event, f"nested more than {DEPTH} levels deep")
@@ -95,14 +118,14 @@ class _Yaml:
         before = self._size
         self._add(event, container, 1)
         self._open.append(_Open(event.anchor, container, before))
-        self.lines[id(container)] = {}
+        self.places[id(container)] = {}
 
     def _end(self) -> None:
         done = self._open.pop()
         for other in done.merged:
             for key in other.keys() - done.container:
                 done.container[key] = other[key]
-                self.lines[id(done.container)][key] = self.lines[id(other)][key]
+                self.places[id(done.container)][key] = self.places[id(other)][key]
         if done.anchor:
             self._anchors[done.anchor] = done.container, self._size - done.before
 
@@ -114,17 +137,17 @@ class _Yaml:
             self.value = value
             return
         into = self._open[-1]
-        lines, line = self.lines[id(into.container)], event.start_mark.line + 1  # type: ignore[union-attr]
+        places, line = self.places[id(into.container)], event.start_mark.line + 1  # type: ignore[union-attr]
         if isinstance(into.container, list):
-            lines[len(into.container)] = line
+            places[len(into.container)] = self._path, line
             into.container.append(value)
         elif into.key is None:
             if isinstance(value, dict | list):
                 _refuse(event, "a key must be a text")
             into.key = event.value if isinstance(event, yaml.ScalarEvent) else str(value)
-            if into.key in lines:
+            if into.key in places:
                 self.repeated.append((into.key, line))
-            lines[into.key] = line
+            places[into.key] = self._path, line
         elif into.key == "<<":
             into.key = None
             others = value if isinstance(value, list) else [value]
@@ -209,11 +232,47 @@ def specifications(root: Path) -> tuple[list[str], list[str]]:
 def plan_only(name: str, root: Path) -> bool:
     """Whether `root`/specs/`name`.yaml is for a plan alone. It is not validated: a file with faults counts as one to run."""
     try:
-        text = (root / "specs" / f"{name}.yaml").read_text("utf-8")
-        found = _Yaml(text).value if "plan_only" in text else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        for path, text in reversed(texts(root / "specs" / f"{name}.yaml")):
+            found = _Yaml(text, path).value if "plan_only" in text else None
+            if isinstance(found, dict) and "plan_only" in found:
+                return found["plan_only"] is True
+    except (SpecificationError, yaml.YAMLError):
         return False
-    return isinstance(found, dict) and found.get("plan_only") is True
+    return False
+
+
+def texts(path: Path, within: tuple[Path, ...] = (), where: str = "") -> list[tuple[Path, str]]:
+    """The files that `path` extends, each once and before what extends it, and at the end itself, with their texts.
+
+    Args:
+        path: the file.
+        within: the files that lead to it.
+        where: the place that names it.
+
+    Raises:
+        SpecificationError: one cannot be read, or extends itself.
+    """
+    if path in within:
+        circle = " extends ".join(one.stem for one in (*within[within.index(path) :], path))
+        raise SpecificationError(f"{where}: {circle}: a circle")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecificationError(f"{where or path}: cannot be read: {error}") from error
+    found: dict[Path, str] = {}
+    try:
+        document = _Yaml(text, path) if "extends" in text else None
+    except yaml.YAMLError:
+        document = None  # whoever validates it says so
+    if document and isinstance(document.value, dict) and (names := document.value.get("extends")) is not None:
+        where = f"{path}:{document.places[id(document.value)]['extends'][1]}: extends"
+        for name in names if isinstance(names, list) else [names]:
+            if not isinstance(name, str) or not EXTENDED.fullmatch(name):
+                raise SpecificationError(
+                    f"{where}: takes files beside this one or in folders beside it, without .yaml; got {name!r:.80}"
+                )
+            found |= {p: t for p, t in texts(path.parent / f"{name}.yaml", (*within, path), where) if p not in found}
+    return [*found.items(), (path, text)]
 
 
 def load_by_name(name: str, root: Path) -> "Experiment":
@@ -265,31 +324,36 @@ def load_data(path: Path) -> "Experiment | DataOnly":
 
 def _load(path: Path, part: type[S]) -> "S | Experiment":
     """What `path` holds: nothing beyond the sections of `part`, or a whole specification."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecificationError(f"{path}: cannot be read: {error}") from error
-    found = _parsed(path, text, part)
+    found = _parsed(tuple(texts(path)), part)
     if isinstance(found, str):
         raise SpecificationError(found)
     return found
 
 
 @lru_cache(64)  # a sensor asks every minute, and most often nothing has changed
-def _parsed(path: Path, text: str, part: type[S]) -> "S | Experiment | str":
-    """What `text` says, or what is wrong with it."""
+def _parsed(given: tuple[tuple[Path, str], ...], part: type[S]) -> "S | Experiment | str":
+    """What a file says together with those that it extends, or what is wrong with one of them."""
     from sft_pipeline.experiment import Experiment
 
-    try:
-        document = _Yaml(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        return f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
-    if not isinstance(document.value, dict):
-        return f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
-    if document.repeated:
-        return "\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in document.repeated)
+    documents = []
+    for path, text in given:
+        try:
+            document = _Yaml(text, path)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark else ""
+            return f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}"
+        if not isinstance(document.value, dict):
+            return f"{path}:1: a specification is a mapping with the keys {', '.join(Experiment.model_fields)}."
+        if document.repeated:
+            return "\n".join(f"{path}:{line}: the key {key!r} stands twice." for key, line in document.repeated)
+        document.value.pop("extends", None)
+        documents.append(document)
+    document, *later = documents
+    for own in later:
+        own.extend(document)
+        document = own
+    path = given[-1][0]
     kind = part if document.value.keys() <= part.model_fields.keys() else Experiment
     try:
         # By way of JSON: there a list may become a tuple and 1 a float, and nothing else is coerced.
@@ -301,31 +365,31 @@ def _parsed(path: Path, text: str, part: type[S]) -> "S | Experiment | str":
 
 
 def _explain(path: Path, document: _Yaml, error: "ErrorDetails") -> str:
-    line, keys = _locate(document, error["loc"])
+    (file, line), keys = _locate(path, document, error["loc"])
     field = ".".join(keys)
     if error["type"] == "extra_forbidden":
         known = _siblings(error["loc"])
         close = _closest(str(error["loc"][-1]), known)
         hint = f"did you mean {close!r}?" if close else f"known keys: {', '.join(known)}."
-        return f"{path}:{line}: {field}: unknown key; {hint}"
+        return f"{file}:{line}: {field}: unknown key; {hint}"
     message = error["msg"].removeprefix("Value error, ")
     given = "" if error["type"] in ("missing", "value_error") else f" (given: {error['input']!r:.80})"
-    return f"{path}:{line}: {field or 'specification'}: {message}{given}"
+    return f"{file}:{line}: {field or 'specification'}: {message}{given}"
 
 
-def _locate(document: _Yaml, location: tuple[str | int, ...]) -> tuple[int, list[str]]:
-    """Line (from 1) of the deepest value that exists on the way to `location`, and the keys that lead there."""
-    value, line, keys = document.value, 1, []
+def _locate(path: Path, document: _Yaml, location: tuple[str | int, ...]) -> tuple[tuple[Path, int], list[str]]:
+    """Place of the deepest value that exists on the way to `location`, and the keys that lead there."""
+    value, place, keys = document.value, (path, 1), []
     for step in location:
         key = str(step) if isinstance(value, dict) else step
-        lines = document.lines.get(id(value), {})
-        if key in lines:
-            line, value = lines[key], value[key]
+        places = document.places.get(id(value), {})
+        if key in places:
+            place, value = places[key], value[key]
         # Steps that are no keys name the branch of a union (kind: embedded); a missing key ends the search.
         elif not isinstance(value, dict) or step != location[-1]:
             continue
         keys.append(str(step))
-    return line, keys
+    return place, keys
 
 
 def _siblings(location: tuple[str | int, ...]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from sft_pipeline import specification
 from sft_pipeline.errors import DataError, SpecificationError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.specification import expand_path, load, load_by_name, project_root, specifications
+from sft_pipeline.specification import expand_path, load, load_by_name, plan_only, project_root, specifications
 
 MINIMAL = """\
 description: the smallest one
@@ -151,6 +151,71 @@ def test_an_anchor_a_merge_and_a_key_that_is_overridden_mean_what_they_say(writt
     assert (spec.training.batch_size, spec.training.epochs) == (4, 1)
     with pytest.raises(SpecificationError, match=r"it\.yaml:7: training\.batch_size.*greater than 0"):
         load(written(text.replace("batch_size: 4", "batch_size: -4")))
+
+
+def test_a_file_that_extends_another_says_what_differs(written, tmp_path):
+    base = written(MINIMAL.replace("epochs: 1", "epochs: 1\n  lora: {r: 4, alpha: 8}\n  report_to: [wandb]"))
+    (tmp_path / "own.yaml").write_text(
+        "extends: it\ndata: {source: {kind: file, path: rows.jsonl}}\n"
+        "training:\n  epochs: null\n  max_steps: 5\n  report_to: [mlflow]\n  lora: {r: 2}\n"
+    )
+    (tmp_path / "third.yaml").write_text("extends: own\ntraining: {lora: {rslora: true}}\n")
+    found, own = load(tmp_path / "third.yaml"), load(tmp_path / "own.yaml")
+    assert found.training.lora.model_dump(include={"r", "alpha", "rslora"}) == {"r": 2, "alpha": 8, "rslora": True}
+    assert (found.training.epochs, found.training.max_steps, found.training.learning_rate) == (None, 5, 1e-4)
+    assert found.training.report_to == ("mlflow",) and found.data.source.path == "rows.jsonl"
+    assert own.training.lora.rslora is False and own.evaluation == load(base).evaluation and own.extends is None
+    base.write_text(base.read_text().replace("alpha: 8", "alpha: 16"))
+    assert load(tmp_path / "third.yaml").training.lora.alpha == 16
+
+
+def test_of_several_files_a_later_one_is_over_an_earlier_one_and_each_counts_once(written, tmp_path):
+    written(MINIMAL)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "small.yaml").write_text("training: {epochs: null, max_steps: 5, batch_size: 2}\n")
+    (tmp_path / "rank.yaml").write_text("extends: it\ntraining: {lora: {r: 4}, batch_size: 3}\n")
+    (tmp_path / "rate.yaml").write_text("extends: it\ntraining: {learning_rate: 3e-4}\n")
+    (tmp_path / "own.yaml").write_text("extends: [rank, rate, parts/small]\n")
+    found = load(tmp_path / "own.yaml").training
+    assert (found.lora.r, found.learning_rate, found.batch_size, found.max_steps, found.epochs) == (4, 3e-4, 2, 5, None)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ("extends: it\ntraining:\n  max_steps: -3\n", ["own.yaml:3", "training.max_steps", "greater than 0"]),
+        ("extends: it\ntraining:\n  lora: {r: 4}\n  max_steps: 3\n", ["own.yaml:2", "exactly one of"]),
+        ("extends: faulty\n", ["faulty.yaml:6", "training.batch_size", "greater than 0"]),
+        ("extends: faulty\ntraining: {batch_sizes: 3}\n", ["own.yaml:2", "did you mean 'batch_size'?"]),
+        ("extends: broken\n", ["broken.yaml:2", "not valid YAML"]),
+        ("description: x\nextends: nothing\n", ["own.yaml:2: extends", "nothing.yaml"]),
+        ("extends: ../it\n", ["own.yaml:1: extends", "'../it'"]),
+        ("extends: [it, 3]\n", ["own.yaml:1: extends", "got 3"]),
+        ("extends: own\n", ["own extends own: a circle"]),
+        ("extends: round\n", ["round.yaml:1: extends", "own extends round extends own: a circle"]),
+    ],
+)
+def test_an_error_of_a_file_that_extends_another_names_the_file_that_says_it(written, tmp_path, own, expected):
+    written(MINIMAL)
+    (tmp_path / "faulty.yaml").write_text("extends: it\n\n\n\ntraining:\n  batch_size: -1\n")
+    (tmp_path / "broken.yaml").write_text("training: [\n")
+    (tmp_path / "round.yaml").write_text("extends: own\n")
+    (tmp_path / "own.yaml").write_text(own)
+    with pytest.raises(SpecificationError) as caught:
+        load(tmp_path / "own.yaml")
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_a_file_that_extends_a_plan_is_one_unless_it_says_otherwise(tmp_path):
+    (tmp_path / "specs").mkdir()
+    for name, text in {
+        "plan": "plan_only: true",
+        "same": "extends: plan",
+        "run": "extends: plan\nplan_only: false",
+    }.items():
+        (tmp_path / "specs" / f"{name}.yaml").write_text(text)
+    assert [plan_only(name, tmp_path) for name in ("plan", "same", "run")] == [True, True, False]
 
 
 @pytest.mark.slow

@@ -128,19 +128,22 @@ def _report(name: str) -> int:
     from sft_pipeline.experiment import Release
     from sft_pipeline.provenance.store import Store, default_store
     from sft_pipeline.provenance.verification import read_lineage
-    from sft_pipeline.report.experiment import cost
+    from sft_pipeline.report.experiment import cost, expectations
     from sft_pipeline.report.gate.text import summary
 
     with user_errors():
         store = Store(default_store())
         stored = store.get("gate_report", name, GateReport)
         try:
-            declared = load_by_name(name, project_root()).release
+            experiment = load_by_name(name, project_root())
         except PipelineError:  # the report is about what was stored, whatever became of its specification
-            declared = Release()
-        spent = cost.cost(read_lineage(store, name, checked=False)[0], declared)
+            experiment = None
+        found = read_lineage(store, name, checked=False)[0]
+        spent = cost.cost(found, experiment.release if experiment else Release())
     typer.echo("")
     typer.echo(summary(stored))
+    for line in expectations.lines(expectations.compared(experiment, found)):
+        typer.echo(line)
     typer.echo(f"\ncost: {'; '.join(cost.lines(spent))}")
     typer.echo(f"report: {shown(stored.path('gate.html'))}")
     typer.echo(f"all of the experiment on one page: sft-pipeline report {name} --out {name}.html")

@@ -19,6 +19,7 @@ def plan(spec: Spec) -> None:
     """
     from sft_pipeline.planning.inputs import plan_from_specification
     from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.report.experiment import expectations
     from sft_pipeline.report.plan.text import summary
 
     with user_errors():
@@ -31,6 +32,8 @@ def plan(spec: Spec) -> None:
         with tempfile.TemporaryDirectory() as folder:
             made = plan_from_specification(experiment, name or "", Store(default_store()), Path(folder))
             typer.echo(summary(made))
+            for line in expectations.lines(expectations.compared(experiment, {"training_plan": made})):
+                typer.echo(line)
     raise typer.Exit(1 if made.blocking else 0)
 
 

@@ -326,6 +326,8 @@ def clean_rows(source: EmbeddedData, count: int) -> list[Row]:
             rows += taken
             if len(taken) < quota:
                 del pools[type]
+    if source.thinks:
+        rows = [row | {"response": f"{row['type']}</think> <answer>{row['response']}</answer>"} for row in rows]
     return _shuffled(rng, rows)
 
 

@@ -8,14 +8,20 @@ from pydantic import Field, model_validator
 from sft_pipeline.experiment.section import Extended, FileName, Positive, Section, Share, compiles, former_names
 
 
-class EmbeddedData(Section):
+class EmbeddedData(Extended):
     """Instruction data generated over the embedded world, with planted faults for the quality stage to find."""
+
+    ADDED: ClassVar[tuple[str, ...]] = ("thinks",)
 
     kind: Literal["embedded"]
     rows: Positive = Field(3000, description="Clean rows to generate, before the faulty rows are added.")
     planted_faults: Share = Field(0.08, description="Rows with a planted fault, as a share of `rows`.")
     seed: int = Field(11, description="Seed of the instruction generator.")
     world_seed: int = Field(7, description="Seed of the world; must be the one that the base model was built on.")
+    thinks: bool = Field(
+        False,
+        description="Responses begin inside of <think>, name the type of what is asked, and end with <answer>…</answer>.",
+    )
 
     _former = former_names(dirt="planted_faults")
 

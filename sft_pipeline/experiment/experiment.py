@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,14 +12,24 @@ from sft_pipeline.experiment.generation import Generation, Prompt
 from sft_pipeline.experiment.model import BaseModelSpec
 from sft_pipeline.experiment.release import Export, Release
 from sft_pipeline.experiment.search import Search, put
-from sft_pipeline.experiment.section import Section
+from sft_pipeline.experiment.section import Extended
 from sft_pipeline.experiment.training import Training
 
+Figure = Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z0-9_-]+)+$")]
 
-class Experiment(Section):
+
+class Experiment(Extended):
     """One experiment: what it trains on what, and how it will be judged."""
 
+    ADDED: ClassVar[tuple[str, ...]] = ("extends", "expectations")
+
     description: str = Field(description="What the experiment is for, in a sentence or two.")
+    extends: str | tuple[str, ...] | None = Field(
+        None,
+        description="A file beside this one (NAME, or FOLDER/NAME), without .yaml, that says what this one leaves out; of several, "
+        "a later one is over an earlier one. Mappings are merged key by key, unless the one above names another `kind`; null "
+        "takes away what is below.",
+    )
     plan_only: bool = Field(
         False, description="The specification is for `sft-pipeline plan` alone: nothing can be run of it."
     )
@@ -32,11 +42,24 @@ class Experiment(Section):
     evaluation: Evaluation = Field(description="Scorers and gate.")
     export: Export = Field(Export(), description="Exports of the adapter.")
     release: Release = Field(Release(), description="What the release says besides.")
+    expectations: dict[Figure, float | tuple[float, float]] = Field(
+        {},
+        description="Figures that are expected, such as those of a record, by asset and field (training_plan.steps, "
+        "lora_adapter.measurements.tokens, training_report.metrics.loss_end): a value, or the ends of a range. Plan, report and page "
+        "show them beside what came out; they decide nothing.",
+    )
 
     @model_validator(mode="after")
     def _plan_from_specification(self) -> "Experiment":
         if self.plan_only and self.data.expected is None:
             raise ValueError("plan_only needs data.expected: there will be no data to plan from")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> "Experiment":
+        for figure, wanted in self.expectations.items():
+            if isinstance(wanted, tuple) and wanted[0] > wanted[1]:
+                raise ValueError(f"expectations.{figure}: the range ends before it begins")
         return self
 
     @model_validator(mode="after")

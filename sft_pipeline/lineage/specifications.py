@@ -17,7 +17,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG, extract_dat
 from sft_pipeline.errors import PipelineError
 from sft_pipeline.lineage.asset import ASSETS
 from sft_pipeline.provenance.hashing import hash_value
-from sft_pipeline.specification import plan_only, specifications
+from sft_pipeline.specification import plan_only, specifications, texts
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
@@ -91,8 +91,8 @@ def observe(instance: dg.DagsterInstance, name: str, experiment: "Experiment", r
 
 
 def _file(path: Path, last: "dg.EventLogRecord | None") -> dict[str, dg.MetadataValue]:
-    """The file's text, and its difference to the text that was recorded last."""
-    text = path.read_text("utf-8")[:LONGEST]
+    """The text of the file and of those that it extends, and its difference to the text that was recorded last."""
+    text = "\n".join(text for _, text in texts(path))[:LONGEST]
     observation = last.event_log_entry.asset_observation if last else None
     before = observation.metadata.get("text") if observation else None
     lines = difflib.unified_diff(

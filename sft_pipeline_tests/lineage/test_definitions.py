@@ -10,7 +10,7 @@ import pytest
 
 from sft_pipeline.definitions import build_defs
 from sft_pipeline.lineage.tags import DEVICE
-from sft_pipeline.specification import project_root, specifications
+from sft_pipeline.specification import plan_only, project_root, specifications
 
 ASSETS = {
     "raw_dataset": "data",
@@ -87,7 +87,7 @@ def test_every_asset_belongs_to_an_experiment_and_has_a_code_version(graph):
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.partitions_def.get_partition_keys() == [
-            n for n in specifications(project_root())[0] if not n.startswith("plan2")
+            n for n in specifications(project_root())[0] if not plan_only(n, project_root())
         ]
         assert node.code_version
 

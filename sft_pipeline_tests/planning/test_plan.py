@@ -12,13 +12,16 @@ from sft_pipeline.diagnosis.log import read
 from sft_pipeline.diagnosis.rules import learning_rate as rate_rules
 from sft_pipeline.diagnosis.rules import loss as loss_rules
 from sft_pipeline.diagnosis.rules.learning_rate import NOTHING, TOO_HIGH
+from sft_pipeline.embedded.base_model import SHIPPED
+from sft_pipeline.embedded.instructions import clean_rows
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment, Training
+from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import plan
 from sft_pipeline.planning import rows as plan_rows
 from sft_pipeline.report.plan.text import summary
-from sft_pipeline.specification import load
-from sft_pipeline.training import schedule
+from sft_pipeline.specification import load, project_root, specifications
+from sft_pipeline.training import schedule, tokenization
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -189,22 +192,43 @@ def test_a_log_that_the_diagnosis_could_not_judge_is_refused(toy, made, training
     assert severity == (judged.severity if judged and judged.severity != "info" else None)
 
 
+PRESETS = {  # coverage, and what refuses it
+    "plan2_undertrained": (0.0889, {"coverage"}),
+    "plan2_conservative": (1.42, set()),
+    "plan2_aggressive": (7.10, set()),
+    "plan2_8bit": (1.42, set()),
+    "math_1.5b": (50.9, set()),
+    "stage1_qwen2.5_32b": (2.0, set()),
+    "baseline_7b": (3.2, set()),
+}
+"""The experiments of the records."""
+
+
 @pytest.mark.slow  # models of 64 layers are built
-@pytest.mark.parametrize(
-    ("name", "coverage", "refusals"),
-    [
-        ("plan2_undertrained", 0.0889, {"coverage"}),
-        ("plan2_conservative", 1.42, set()),
-        ("plan2_aggressive", 7.10, set()),
-        ("plan2_8bit", 1.42, set()),
-    ],
-)
-def test_the_four_presets_of_the_record(made, name, coverage, refusals):
-    result = made(load(SPECS / f"{name}.yaml"))
-    assert result.coverage == pytest.approx(coverage, abs=0.005)
+@pytest.mark.parametrize("name", specifications(project_root())[0])
+def test_every_specification_is_planned_and_printed(made, name, request):
+    experiment = load(SPECS / f"{name}.yaml")
+    if experiment.data.expected:
+        result = made(experiment)
+        warned = {f.rule for f in result.findings if f.severity == "warning"}
+        assert warned == {"plan2_undertrained": {"learning_rate"}, "math_1.5b": {"coverage_high"}}.get(name, set())
+    else:
+        if experiment.data.source.kind == "embedded":
+            base, rows = SHIPPED, clean_rows(experiment.data.source, experiment.data.source.rows)
+        else:
+            assert name == "stories_gsm8k"
+            folder = request.getfixturevalue("real_data")
+            base, lines = folder / "stories260K-hf", (folder / "gsm8k" / "train.jsonl").read_text("utf-8").splitlines()
+            rows = [{"instruction": r["question"], "response": r["answer"]} for r in map(json.loads, lines[:1200])]
+        lengths = tokenization.lengths(experiment, load_tokenizer(base, experiment.model), rows)
+        held_out = max(experiment.data.split.test_size, 300)
+        protected = {t: 200 for guarantee in experiment.evaluation.gate.protected for t in guarantee.types}
+        config = json.loads((base / "config.json").read_text("utf-8"))
+        result = made(experiment, lengths[held_out:], {"all": held_out} | protected, None, config)
+    coverage, refusals = PRESETS.get(name, (result.coverage, set()))
+    assert result.coverage == pytest.approx(coverage, abs=0.05 if coverage > 10 else 0.005)
     assert set(blocking(result)) == refusals
-    warned = {f.rule for f in result.findings if f.severity == "warning"}
-    assert warned == ({"learning_rate"} if refusals else set())
+    assert ("refused: 1 blocking finding" if refusals else "the run may start") in summary(result)
 
 
 @pytest.mark.slow

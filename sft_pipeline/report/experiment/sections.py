@@ -6,6 +6,7 @@ from typing import TypeVar
 from sft_pipeline import artifacts as a
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.report.capabilities import text as capability_text
+from sft_pipeline.report.experiment import expectations
 from sft_pipeline.report.experiment.cost import Cost, lines
 from sft_pipeline.report.experiment.section import Bars, Figure, Picture, Section, Table, Word
 from sft_pipeline.report.gate import text as gate_text
@@ -38,6 +39,7 @@ def sections(found: Mapping[str, a.Artifact], experiment: Experiment | None, spe
         _capabilities(found),
         _review(found),
         _release(found, experiment),
+        *_expectations(found, experiment),
         _cost(spent),
     ]
 
@@ -449,6 +451,19 @@ def _release(found: Mapping[str, a.Artifact], experiment: Experiment | None) -> 
             f"A {release.kind} of {len(release.files):,} files and {release.bytes:,} bytes; its verify.py checks it."
         )
     return section
+
+
+def _expectations(found: Mapping[str, a.Artifact], experiment: Experiment | None) -> list[Section]:
+    rows = expectations.compared(experiment, found)
+    if not rows:
+        return []
+    measured = sum(bool(row.measured) for row in rows)
+    section = Section("expectations", "Expected and measured", (), f"{measured} of {len(rows)} measured")
+    section.text = (
+        "What the specification expects, such as the figures of a record, beside what came out; it decides nothing."
+    )
+    section.tables = [Table("", ("figure", "expected", "measured", "difference"), rows)]
+    return [section]
 
 
 def _cost(spent: Cost) -> Section:
