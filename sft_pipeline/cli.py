@@ -40,6 +40,7 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     training.diagnose: ExitCodes("healthy", "unhealthy, or undecided: the log does not suffice", "no usable log"),
     evaluation.gate: ExitCodes("pass", "fail", "refused, or unusable input"),
     evaluation.compare: ExitCodes("compared"),
+    evaluation.compare_experiments: ExitCodes("compared"),
     evaluation.export_log: ExitCodes("written"),
     search.search: ExitCodes("a trial is better than the default", "none is", "no search is stored, or unusable input"),
     capabilities.capabilities: ExitCodes("measured, and nothing blocks a release", "a regression blocks a release"),

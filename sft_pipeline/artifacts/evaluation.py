@@ -1,6 +1,6 @@
 """Answers, the checkpoint series, and everything that a verdict says."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -380,4 +380,50 @@ class ScoreReport(Frozen):
     means: tuple[MeanScore, ...]
     comparisons: tuple[ScoreComparison, ...]
     inputs: dict[str, str] = Field(description="SHA-256 of each model's file.")
+    notes: tuple[str, ...] = ()
+
+
+class SpecificationDifference(Frozen):
+    """A field in which the specifications of experiments differ."""
+
+    path: str = Field(description="Its path, such as training.learning_rate.")
+    values: dict[str, Any] = Field(
+        description="By experiment; one that has no such field, or does not set it, is missing."
+    )
+
+
+class ComparedExperiment(Frozen):
+    """What is stored of one of several experiments; None and empty where nothing is."""
+
+    name: str
+    description: str = ""
+    plan: dict[str, float] = Field({}, description="Figures of the plan: rows, steps, sequences per step, passes.")
+    training: dict[str, float] = Field({}, description="Figures of the training and of its diagnosis.")
+    healthy: bool | None = None
+    verdict: str | None = Field(None, description="The gate's.")
+    overall: GroupResult | None = Field(None, description="The gate's, of all items.")
+    p: float | None = Field(None, description="p-value of the gate's deciding test.")
+    curves: dict[str, tuple[tuple[float, float], ...]] = Field(
+        {}, description="Training loss, dev loss and token accuracy over the axis of the comparison."
+    )
+    series: tuple[tuple[float, float, int], ...] = Field(
+        (), description="Axis, share of successes and judged answers of each point of the checkpoint series."
+    )
+    problems: tuple[str, ...] = Field((), description="What is missing, damaged, or does not belong together.")
+
+
+class ExperimentComparison(Frozen):
+    """Two and more experiments side by side: what `sft-pipeline compare-experiments` writes."""
+
+    experiments: tuple[ComparedExperiment, ...]
+    differences: tuple[SpecificationDifference, ...]
+    axis: Literal["step", "rows"] = Field(
+        description="Of the curves: rows trained on where batches differ, so that a step is not the same everywhere."
+    )
+    alpha: float
+    test: str = Field(description="The McNemar test that decides.")
+    comparisons: tuple[ModelComparison, ...] = Field(
+        description="Of the fine-tuned models, for every pair of experiments with common items; Holm over these pairs."
+    )
+    apart: dict[str, str] = Field(description="Pairs that cannot be compared, as `A, B`, and why.")
     notes: tuple[str, ...] = ()

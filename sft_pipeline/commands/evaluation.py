@@ -130,6 +130,39 @@ def compare(
             typer.echo(f"written to {shown(out)}")
 
 
+def compare_experiments(
+    names: Annotated[list[str], typer.Argument(help="Experiments of which something is stored; two or more.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Empty folder for compare-experiments.json, .txt and .html, and the page of each experiment beside it.",
+        ),
+    ] = None,
+) -> None:
+    """Show experiments side by side: what differs in their specifications, trainings, gates, and their answers in pairs."""
+    from sft_pipeline.evaluation.compare_experiments import compare as compared
+    from sft_pipeline.provenance.store import Store, default_store
+    from sft_pipeline.report.compare import experiments
+    from sft_pipeline.report.experiment import sheet
+
+    with user_errors():
+        store = Store(default_store())
+        report = compared(store, names)
+        typer.echo(experiments.summary(report))
+        if out:
+            with results(out) as folder:
+                pages = {name: f"{name}.html" for name in names}
+                for name, file in pages.items():
+                    (folder / file).write_text(sheet.page(sheet.read(store, name), {}), "utf-8")
+                written = report.model_dump_json(indent=2) + "\n", experiments.summary(report)
+                for suffix, text in zip(
+                    ("json", "txt", "html"), (*written, experiments.page(report, pages)), strict=True
+                ):
+                    (folder / f"compare-experiments.{suffix}").write_text(text, "utf-8")
+            typer.echo(f"page: {shown(out / 'compare-experiments.html')}")
+
+
 def export_log(
     name: Annotated[str, typer.Argument(help="Name of an experiment whose generations are stored.")],
     out: Out,
