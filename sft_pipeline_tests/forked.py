@@ -11,10 +11,10 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("fork")
 
 
-def start(work: Callable[..., Any], *arguments: Any, log: Path) -> BaseProcess:
-    """Start `work` in a forked process, which writes its output and what it raises to `log`."""
+def start(work: Callable[..., Any], *arguments: Any, log: Path, daemon: bool = True) -> BaseProcess:
+    """Start `work` in a forked process, which writes its output and what it raises to `log`; a daemon has no children."""
     log.touch()  # who looks into it need not wait for the process
-    process = CONTEXT.Process(target=_run, args=(work, arguments, log), daemon=True)
+    process = CONTEXT.Process(target=_run, args=(work, arguments, log), daemon=daemon)
     process.start()
     return process
 

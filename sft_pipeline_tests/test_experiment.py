@@ -36,6 +36,7 @@ CACHE_KEY = {
     "save_steps": 50,
     # what is kept in the adapter's folder
     "adapter": "last",
+    "best_by": "dev_success",
     "keep_checkpoints": "last",
     "validation_prompts": 1,
 }

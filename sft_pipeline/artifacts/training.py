@@ -92,6 +92,9 @@ class AdapterSnapshot(Artifact):
     times and the environment.
     """
 
+    SERIES: ClassVar[str] = "live_series"
+    """Name of the live series' results (.jsonl), and of the folder with its answers by checkpoint."""
+
     VOLATILE: ClassVar[tuple[str, ...]] = (
         "training_manifest.json",
         "TRAINING_SUCCESS",
@@ -100,6 +103,8 @@ class AdapterSnapshot(Artifact):
         "mask_audit.html",
         "training_log.jsonl",
         "validation_samples.jsonl",  # made with the decoding of the generations, on which the adapter does not depend
+        "live_series.jsonl",
+        "live_series/*",  # likewise, and what is missing there checkpoint_series measures
         "trackers.json",
         "tensorboard/*",
         "wandb/*",

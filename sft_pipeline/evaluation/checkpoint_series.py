@@ -1,10 +1,11 @@
 """The checkpoint series: what the base and every kept checkpoint answer to the same items, on one loaded engine.
 
 On the dev split unless declared otherwise: a checkpoint that was chosen on the test split is judged by the gate on the
-items that chose it. The series is measured after the training; docs/explanation/gate.md says why not beside it.
+items that chose it. What a live series (live_series.py) has answered during the training is not asked again.
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +25,8 @@ from sft_pipeline.dataset.table import read_table
 from sft_pipeline.evaluation.scoring.score import Judged, score_items
 from sft_pipeline.evaluation.statistics.paired import holm, paired, wilson
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.generation.answers import conditions, resumed
-from sft_pipeline.generation.engines import open_engine
+from sft_pipeline.generation.answers import FILE, conditions, resumed
+from sft_pipeline.generation.engines import Engine, open_engine
 from sft_pipeline.generation.engines.engine import adapter_content
 from sft_pipeline.model.completion import Completion
 from sft_pipeline.model.prompts import prompts as prompts_of
@@ -80,15 +81,13 @@ def series(
     points: list[SeriesPoint] = []
     successes: dict[int, dict[str, bool]] = {}
     with open_engine(experiment, base) as engine:
-        prompts = prompts_of(experiment, engine.tokenizer, rows, engine.context)
         common = conditions(experiment, base, items, engine)
         for step, folder in sorted(folders.items()):
             own = work / f"step-{step}"
             own.mkdir(exist_ok=True)
-            header = {"adapter": folder and adapter_content(folder), "conditions": common}
-            answers, _ = resumed(engine, experiment, prompts, folder, own, header)
-            outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
-            judged = score_items(rows, outputs, experiment.evaluation, root)
+            if not (own / FILE).exists() and (live := adapter.root / AdapterSnapshot.SERIES / own.name / FILE).exists():
+                shutil.copyfile(live, own / FILE)  # the evaluator beside the training has asked already
+            judged, answers = measured(engine, experiment, rows, folder, own, common, root)
             points.append(point(step, judged, answers))
             successes[step] = {j.id: bool(j.success) for j in judged if j.success is not None}
             table += [_line(step, j, a) for j, a in zip(judged, answers, strict=True)]
@@ -101,6 +100,33 @@ def series(
     history = json.loads(adapter.path("log_history.json").read_text()) if "log_history.json" in adapter.files else []
     (out / "series.png").write_bytes(plot(report, history))
     return SeriesReport.finalize(out, **{name: getattr(report, name) for name in _FIELDS})
+
+
+def measured(
+    engine: Engine,
+    experiment: Experiment,
+    rows: Sequence[Mapping[str, Any]],
+    adapter: Path | None,
+    own: Path,
+    common: Mapping[str, str],
+    root: Path,
+) -> tuple[list[Judged], list[Completion]]:
+    """What one checkpoint answers to all rows, judged; answers that were finished under the same conditions lie in `own`.
+
+    Args:
+        engine: the loaded base.
+        experiment: gives prompt, decoding and scorers.
+        rows: the items.
+        adapter: folder of the checkpoint's adapter; None is the base.
+        own: folder of this checkpoint's answers.
+        common: conditions of the answers.
+        root: the project's root.
+    """
+    prompts = prompts_of(experiment, engine.tokenizer, rows, engine.context)
+    header = {"adapter": adapter and adapter_content(adapter), "conditions": common}
+    answers, _ = resumed(engine, experiment, prompts, adapter, own, header)
+    outputs = {row["id"]: answer.text for row, answer in zip(rows, answers, strict=True)}
+    return score_items(rows, outputs, experiment.evaluation, root), answers
 
 
 _FIELDS = ("split", "rule", "points", "comparisons", "notes")

@@ -217,6 +217,30 @@ class Gate(Section):
         return self
 
 
+class Live(Section):
+    """The checkpoint series measured in the step of the training: a process of its own evaluates complete checkpoints."""
+
+    device: Literal["auto", "own", "same", "after"] = Field(
+        "auto",
+        description="own: a device beside those of the training; on the CPU the cores that the training leaves. same: the "
+        "training's device, and the training waits at each checkpoint. after: that device, once the training has ended. auto: "
+        "own where the machine has a device more than the training needs, otherwise after.",
+    )
+    at_end: Literal["drain", "drop"] = Field(
+        "drain",
+        description="What becomes of checkpoints that are not evaluated when the training ends: drain evaluates them before "
+        "the step ends, drop leaves them to checkpoint_series.",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_evaluate(self) -> "Live":
+        if (self.device, self.at_end) == ("after", "drop"):
+            raise ValueError(
+                "device: after evaluates at the end, and at_end: drop evaluates nothing then: leave one out"
+            )
+        return self
+
+
 class Series(Section):
     """The checkpoint series: which items, and which checkpoint counts as the best."""
 
@@ -229,6 +253,17 @@ class Series(Section):
         description="The earliest checkpoint with the most successes, or the earliest whose success rate lies within one "
         "standard error of it.",
     )
+    live: Live | None = Field(
+        None,
+        description="Measure the series while the training runs: results go to the trackers as eval/… and are reused by "
+        "checkpoint_series. Default: it alone measures, afterwards.",
+    )
+
+    @model_validator(mode="after")
+    def _training_reads_no_test_items(self) -> "Series":
+        if self.live and self.split != "dev":
+            raise ValueError("live: a training reads no test items: set split: dev, or leave live out")
+        return self
 
 
 class Review(Section):

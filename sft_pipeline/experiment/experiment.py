@@ -63,6 +63,23 @@ class Experiment(Extended):
         return self
 
     @model_validator(mode="after")
+    def _live_series_fits(self) -> "Experiment":
+        live, training = self.evaluation.series.live, self.training
+        if live and live.device == "same" and training.processes > 1:
+            raise ValueError("evaluation.series.live.device: same lets one process wait: set training.processes to 1")
+        if training.best_by == "dev_loss":
+            return self
+        if live is None:
+            raise ValueError("training.best_by: dev_success is measured by evaluation.series.live: declare it")
+        if live.at_end == "drop":
+            raise ValueError(
+                "training.best_by: dev_success compares all checkpoints: set evaluation.series.live.at_end: drain"
+            )
+        if self.search:
+            raise ValueError("training.best_by: dev_success needs a live series, and trials of a search have none")
+        return self
+
+    @model_validator(mode="after")
     def _search_fits(self) -> "Experiment":
         for path, parameter in self.search.parameters.items() if self.search else ():
             for value in parameter.ends:

@@ -31,10 +31,14 @@ class Lora(Section):
 
 
 class EarlyStopping(Section):
-    """Stop when the dev loss no longer falls; the adapter is then the one of the best evaluation."""
+    """Stop when dev loss or success (`best_by`) no longer improves; the adapter is then the one of the best evaluation."""
 
     patience: Positive = Field(3, description="Evaluations without an improvement after which the training stops.")
-    min_delta: float = Field(0.0, ge=0, description="Fall of the dev loss (nats) that counts as an improvement.")
+    min_delta: float = Field(
+        0.0,
+        ge=0,
+        description="Fall of the dev loss (nats), or rise of the share of successes, that counts as an improvement.",
+    )
 
 
 class ScheduleOptions(Section):
@@ -144,7 +148,12 @@ class Training(Section):
         "all", description="Which checkpoints stay beside the adapter: the series shows those that are kept."
     )
     adapter: Literal["last", "best"] = Field(
-        "last", description="Which state is the result: the last, or the one with the lowest dev loss."
+        "last", description="Which state is the result: the last, or the best one by `best_by`."
+    )
+    best_by: Literal["dev_loss", "dev_success"] = Field(
+        "dev_loss",
+        description="What makes a checkpoint the best, and what early stopping looks at: the lowest dev loss, or success on "
+        "dev by the rule of evaluation.series.best, for which evaluation.series.live is needed.",
     )
     early_stopping: EarlyStopping | None = Field(None, description="Stop before the end; needs adapter: best.")
     validation_prompts: int = Field(
@@ -182,6 +191,8 @@ class Training(Section):
                 f"the best checkpoint needs an evaluation at every checkpoint: save_steps ({self.save_steps}) must be a "
                 f"multiple of eval_steps ({self.eval_interval})"
             )
+        if self.best_by != "dev_loss" and not best_is_kept:
+            raise ValueError("best_by chooses nothing: set adapter: best, or keep_checkpoints: best_and_last")
         given = self.schedule_options.model_dump(exclude_defaults=True)
         if unused := given.keys() - SCHEDULE_OPTIONS[self.schedule]:
             raise ValueError(f"schedule {self.schedule} has no option {', '.join(sorted(unused))}")

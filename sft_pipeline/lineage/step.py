@@ -18,7 +18,7 @@ from sft_pipeline.artifacts import Artifact, GateReport
 from sft_pipeline.errors import StoreError
 from sft_pipeline.lineage.asset import ASSETS, Asset, Check
 from sft_pipeline.lineage.metadata import describe
-from sft_pipeline.lineage.processes.devices import lease
+from sft_pipeline.lineage.processes.devices import evaluates_on, lease
 from sft_pipeline.lineage.resources import Project, user_errors
 from sft_pipeline.lineage.specifications import key
 from sft_pipeline.lineage.tags import COMMIT, CUDA, DEVICE, RECOMPUTE, SPECIFICATION, STAGE, VERDICT
@@ -118,8 +118,9 @@ class Work:
         if DEVICE not in op.tags or experiment.model.device != "cuda":
             return nullcontext()
         trained = experiment.training.processes
+        beside = int(evaluates_on(experiment) == "own")
         searched = trained * experiment.search.devices if experiment.search else 0
-        count = {"lora_adapter": trained, "search_report": searched}.get(op.name, 1)
+        count = {"lora_adapter": trained + beside, "search_report": searched}.get(op.name, 1)
         return lease(count, self.context.log.info) if count else nullcontext()
 
 

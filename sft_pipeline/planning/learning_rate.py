@@ -78,6 +78,9 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
             )
         )
     every, stop = training.eval_interval, training.early_stopping
+    field = "eval_steps"
+    if training.best_by == "dev_success":  # measured at checkpoints
+        every, field = training.save_steps, "save_steps"
     if stop and steps // every <= stop.patience:
         found.append(
             Finding(
@@ -85,7 +88,7 @@ def intervals(steps: int, training: Training, dev_rows: int | None) -> list[Find
                 severity="warning",
                 evidence=f"early stopping waits for {stop.patience} evaluations without improvement, but {steps:,} steps "
                 f"have only {steps // every}: it can never take effect",
-                remedy=f"set eval_steps to {max(1, steps // (4 * stop.patience))} or so",
+                remedy=f"set {field} to {max(1, steps // (4 * stop.patience))} or so",
             )
         )
     return found
@@ -146,7 +149,7 @@ def _no_best(training: Training, dev_rows: int | None) -> list[Finding]:
         Finding(
             rule="no_best",
             severity="blocking",
-            evidence=f"adapter: best takes the checkpoint with the lowest dev loss, but {NO_DEV}",
+            evidence=f"adapter: best takes the checkpoint that is best on dev, but {NO_DEV}",
             remedy=f"{DEV_REMEDY}, or set training.adapter to last{early}",
         )
     ]

@@ -1,7 +1,7 @@
 """What a training will do and whether it can work: arithmetic before any weight is loaded.
 
 Every finding carries the number that it rests on and the remedy; a blocking one stops the run. Each subject is a module:
-rows, learning_rate, architecture, memory, device, power, test_items.
+rows, learning_rate, architecture, memory, device, live_series, power, test_items.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from sft_pipeline.artifacts import TrainingPlan
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.planning import architecture, benchmarks, device, learning_rate, memory, power
+from sft_pipeline.planning import architecture, benchmarks, device, learning_rate, live_series, memory, power
 from sft_pipeline.planning import rows as planned_rows
 from sft_pipeline.report.plan import text as plan_text
 from sft_pipeline.report.training import plots
@@ -92,6 +92,7 @@ def compute(
     described = architecture.build(stated, experiment) if stated else None
     base = architecture.build(config, experiment) if config else described
     needed = memory.estimate(base, experiment.model, training, rows.longest) if base else {}
+    needed |= live_series.memory_beside(base, experiment)
     asked, benchmark_seconds, benchmark_findings = benchmarks.planned(experiment, benchmark_items)
     figures, gate_findings = power.power_of(test_items, experiment.evaluation.gate)
     findings = [
@@ -100,6 +101,7 @@ def compute(
         *planned_rows.comparators(rows.count + rows.masked, experiment.evaluation),
         *learning_rate.rates(steps, warmup, negligible, experiment, base),
         *learning_rate.intervals(steps, training, evaluated),
+        *live_series.planned(experiment, steps, None if dev_lengths is None else len(dev_lengths)),
         *device.adapter(base, experiment, described),
         *device.positions(rows.longest, base),
         *device.memory_limit(needed, experiment),

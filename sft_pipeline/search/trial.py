@@ -4,14 +4,9 @@ The process leaves `result.json` in the trial's folder, whole or not at all. One
 its last checkpoint; it waits until its predecessor has ended.
 """
 
-import gc
 import json
 import math
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -29,7 +24,7 @@ from sft_pipeline.generation.engines.engine import Engine, adapter_content
 from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.provenance import files
 from sft_pipeline.provenance.journal import Journal
-from sft_pipeline.provenance.locks import lock
+from sft_pipeline.training.child import child, free_memory
 from sft_pipeline.training.tokenization import answers, encode
 
 RESULT = "result.json"
@@ -85,14 +80,7 @@ def run(job: Job, visible: str | None, threads: int) -> None:
         visible: the process's CUDA devices; None leaves those that its parent sees.
         threads: threads of the arithmetic on the CPU.
     """
-    threading.Thread(target=_end_with_the_search, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search ends its trials itself
-    if visible is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible
-    with open(job.folder / LOG, "a") as log:
-        lock(log)
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    with child(job.folder / LOG, visible):
         if job.experiment.model.device == "cpu":
             import torch
 
@@ -147,7 +135,7 @@ def make(job: Job) -> dict[str, Any]:
             reason=f"its best dev loss by step {step} is above the median of the trials before it",
         )
     finally:
-        _free()
+        free_memory()
     found = outcomes(job, adapter.root / "adapter")
     value = figure(found)
     if not math.isfinite(value):
@@ -234,20 +222,3 @@ def _successes(job: Job, engine: Engine, adapter: Path, rows: Sequence[Mapping[s
     texts = {row["id"]: answer.text for row, answer in zip(rows, made, strict=True)}
     judged = score_items(rows, texts, job.experiment.evaluation, job.root)
     return [Outcome(j.id, float(j.success), 1.0) for j in judged if j.success is not None]
-
-
-def _free() -> None:
-    """Give back what the training held, before the engine loads the base."""
-    gc.collect()
-    import torch
-
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
-def _end_with_the_search() -> None:
-    """Kill this process when the search is gone: the next one starts it again."""
-    search = multiprocessing.parent_process()
-    assert search is not None
-    search.join()
-    os.kill(os.getpid(), signal.SIGKILL)

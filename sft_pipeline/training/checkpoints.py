@@ -113,6 +113,12 @@ def newest(work: Path, run: str) -> Checkpoint | None:
     return found
 
 
+def complete(work: Path) -> list[int]:
+    """Steps whose adapters are kept and belong to complete checkpoints, also those whose full checkpoint is gone."""
+    newest = max((_step(folder) for folder in _folders(work) if (folder / MARKER).exists()), default=0)
+    return sorted(step for step in (int(kept.name) for kept in (work / "kept").glob("*")) if step <= newest)
+
+
 def save_adapter(folder: Path, target: Path, base_name: str | None = None) -> None:
     """Copy the adapter in `folder` without anything that belongs to this machine or to the order of a hash table.
 
@@ -130,7 +136,11 @@ def save_adapter(folder: Path, target: Path, base_name: str | None = None) -> No
 
 
 def _folders(work: Path) -> list[Path]:
-    return sorted(work.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+    return sorted(work.glob("checkpoint-*"), key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
 
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:

@@ -1,20 +1,23 @@
 """From the last checkpoint to the artifact: the chosen adapter, kept checkpoints, logs, manifest."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
-from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset
+from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, SeriesPoint, SeriesReport
 from sft_pipeline.dataset.leakage.training_data_hash import training_data_hash
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.experiment import HubBase
 from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance import journal
-from sft_pipeline.training import checkpoints, manifest, schedule
+from sft_pipeline.training import checkpoints, live, manifest, schedule
 from sft_pipeline.training.callbacks.logging import LOG, deterministic
 from sft_pipeline.training.distributed import Job
 from sft_pipeline.training.tokenization import Encoded
 from sft_pipeline.training.trl_config import options
+
+logger = logging.getLogger("sft_pipeline.training")
 
 LOADED = "loaded.json"
 """What the base model was as it was loaded to be trained, in the work folder: weights by type, dropout, packing."""
@@ -45,7 +48,7 @@ def export(
     records = deterministic(state["log_history"])
     kept = end.folder.parent / "kept"
     saved = sorted(int(folder.name) for folder in kept.iterdir())
-    best = _best(records, saved, end.step)
+    best, best_by = _best(job, records, saved, end.step)
     chosen = best if training.adapter == "best" else end.step
     wanted = {"all": set(saved), "best_and_last": {best, end.step}, "last": {end.step}}[training.keep_checkpoints]
     base_name = job.base.source if isinstance(experiment.model.source, HubBase) else None
@@ -54,6 +57,7 @@ def export(
     steps = sorted(wanted - {chosen})
     for step in steps:
         checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)
+    live.export(job.work, out, {chosen, *steps})
     (out / "log_history.json").write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
     (out / "trainer_state.json").write_text(json.dumps(state, indent=1) + "\n")
     training_plots.curves(records, out / "loss.png")
@@ -81,7 +85,8 @@ def export(
     loaded = json.loads((end.folder.parent / LOADED).read_text())
     packed = loaded.get("batching", {}).get("used") == "packed"
     made = options(experiment, job.plan, bool(dev_losses), packed)
-    manifest.write(out, job, guard, encoded, loaded, made, measurements, result)
+    by = best_by if training.adapter == "best" else "last"
+    manifest.write(out, job, guard, encoded, loaded, made, measurements, result, by)
     return AdapterSnapshot.finalize(
         out,
         **result,
@@ -93,10 +98,26 @@ def export(
     )
 
 
-def _best(records: list[dict[str, Any]], saved: list[int], last: int) -> int:
-    """The earliest saved step with the lowest dev loss; the last one where there was no evaluation."""
+def _best(job: Job, records: list[dict[str, Any]], saved: list[int], last: int) -> tuple[int, str]:
+    """The best saved step, and by what: success on dev where that is declared, else the dev loss; `last` without evaluations.
+
+    Where the evaluator has failed, and not every saved step has its success, the dev loss decides.
+    """
     losses = {r["step"]: r["eval_loss"] for r in records if isinstance(r.get("eval_loss"), float)}
-    return min((step for step in saved if step in losses), key=lambda step: (losses[step], step), default=last)
+    if job.experiment.training.best_by == "dev_success":
+        found = live.results(job.work)
+        points = {r["step"]: SeriesPoint.model_validate(r["point"]) for r in found if "eval_success" in r}
+        if missing := [step for step in saved if step not in points]:
+            logger.warning(
+                "success on dev cannot choose the best checkpoint, it is not known of step %s: the dev loss decides",
+                ", ".join(map(str, missing)),
+            )
+        else:
+            rule = job.experiment.evaluation.series.best
+            series = SeriesReport(root=job.work, split="dev", rule=rule, points=tuple(points[step] for step in saved))
+            return series.best.step, "dev_success"
+    best = min((step for step in saved if step in losses), key=lambda step: (losses[step], step), default=last)
+    return best, "dev_loss" if losses else "last"
 
 
 def training_data(train: InstructionDataset, dev: InstructionDataset) -> tuple[str, str]:

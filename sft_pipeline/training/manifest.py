@@ -30,6 +30,7 @@ def write(
     options: Mapping[str, Any],
     measurements: Mapping[str, Any],
     result: Mapping[str, Any],
+    chosen_by: str,
 ) -> None:
     """Write `training_manifest.json` and `TRAINING_SUCCESS` into `out`, which holds the finished adapter.
 
@@ -42,6 +43,7 @@ def write(
         options: keywords of TRL's SFTConfig.
         measurements: times and memory.
         result: the adapter's `steps`, `step`, `epochs` and losses, by their names in AdapterSnapshot.
+        chosen_by: what chose `step`: dev_success, dev_loss or last.
     """
     experiment, base, plan, train, dev = job.experiment, job.base, job.plan, job.train, job.dev
     made = environment.record()
@@ -75,6 +77,7 @@ def write(
         },
         # Beyond 700 nats the perplexity is no float.
         "result": {**result, "dev_perplexity": math.exp(dev_loss) if dev_loss is not None and dev_loss < 700 else None},
+        "chosen_by": chosen_by,
         "evaluation": EVALUATION,
         "guard": {"digest": guard.digest, "passed": guard.passed, "loader": guard.loader},
         "trainer_options": dict(options),

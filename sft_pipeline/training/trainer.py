@@ -7,6 +7,7 @@ its newest complete checkpoint, and on the CPU ends with the very bytes of an un
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,12 @@ from sft_pipeline.training import (
     checkpoints,
     distributed,
     export,
+    live,
     mask_audit,
     packing,
     tokenization,
 )
+from sft_pipeline.training.child import free_memory
 from sft_pipeline.training.export import LOADED
 from sft_pipeline.training.sft_trainer import trainer_class
 from sft_pipeline.training.trl_config import options
@@ -61,6 +64,7 @@ def train(
     out: Path,
     *,
     on_log: Callable[[dict[str, Any]], None] | None = None,
+    evaluator: live.Evaluator | None = None,
 ) -> AdapterSnapshot:
     """Train the adapter and leave it with its logs, checkpoints and manifest in `out`.
 
@@ -74,13 +78,19 @@ def train(
         work: folder of this training alone that outlives a killed process.
         out: empty folder for the artifact.
         on_log: called with each log record as it comes.
+        evaluator: evaluates checkpoints beside the training or after it; nothing that happens to it fails the training.
 
     Raises:
-        PreconditionError: guard, plan or split do not allow a training.
+        PreconditionError: guard, plan or split do not allow a training, or success on dev shall choose and nothing
+            measures it.
         TrainingError: the rows cannot be trained on, a checkpoint belongs to another training, the run was
             aborted or interrupted, or memory or disk space have run out.
     """
     check(guard, plan, train, dev)
+    if experiment.training.best_by == "dev_success" and evaluator is None:
+        raise PreconditionError(
+            "training.best_by: dev_success needs an evaluator of the live series, and dev rows to ask"
+        )
     callbacks.require(experiment.training)
     tokenizer = load_tokenizer(base.root, experiment.model, experiment.prompt)
     encoded = tokenization.encode(experiment, tokenizer, read_table(train.path(train.ROWS)))
@@ -97,14 +107,18 @@ def train(
         distributed.await_killed(work)
     start = checkpoints.newest(work, run)
     job = distributed.Job(experiment, base, plan, train, dev, work, start)
-    if start is None or not start.final:
-        if experiment.training.processes > 1:
-            distributed.launch(job, on_log)
-        else:
-            _run(job, tokenizer, encoded, dev_encoded, on_log)
-    end = checkpoints.newest(work, run)
-    if end is None or not end.final:
-        raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
+    with live.evaluating(evaluator, work, start.step if start else 0) if evaluator else nullcontext() as series:
+        if start is None or not start.final:
+            if experiment.training.processes > 1:
+                distributed.launch(job, on_log)
+            else:
+                _run(job, tokenizer, encoded, dev_encoded, on_log)
+        end = checkpoints.newest(work, run)
+        if end is None or not end.final:
+            raise TrainingError(f"the training ended without its last checkpoint (step {plan.steps}) in {work}")
+        if series:
+            free_memory()
+            callbacks.finish_series(series, experiment, plan.steps, work, run, end.step, on_log)
     with callbacks.resource_errors(experiment, work):
         callbacks.export_logs(work, out)
         return export.export(job, guard, tokenizer, encoded, end, out)

@@ -1,5 +1,6 @@
 """An asset that is declared in one place is seen everywhere."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -113,3 +114,24 @@ def test_a_plan_rests_on_how_many_benchmark_items_there_are_and_not_on_the_harne
     assert differ(measured(benchmarks={"world": world})) == {"training_plan", "capability_report"}
     (tmp_path / "labels.jsonl").write_text("{}")
     assert differ(declared.model_copy(update={"human_labels": "labels.jsonl"})) == {"gate_report"}
+
+
+def test_a_live_series_decides_nothing_of_the_adapter_unless_success_chooses_it():
+    experiment, root = load_by_name("tiny", project_root()), project_root()
+
+    def decided(asset, best_by="dev_loss", pattern=None, **series):
+        document = experiment.model_dump(mode="json", exclude_unset=True)
+        document["training"] |= {"adapter": "best", "best_by": best_by}
+        document["evaluation"]["series"] = series
+        if pattern:
+            document["evaluation"]["scorers"]["default"] = {"kind": "regex", "options": {"pattern": pattern}}
+        return ASSETS[asset].decided(type(experiment).model_validate_json(json.dumps(document)), root)
+
+    for asset in ("lora_adapter", "checkpoint_series", "gate_report"):
+        assert decided(asset) == decided(asset, live={"device": "own"}), asset
+    assert decided("training_plan") != decided("training_plan", live={"device": "own"})
+    assert decided("lora_adapter", pattern="a") == decided("lora_adapter", pattern="b")
+    chosen = decided("lora_adapter", "dev_success", "a", live={})
+    assert chosen == decided("lora_adapter", "dev_success", "a", live={"device": "same"})
+    assert chosen != decided("lora_adapter", "dev_success", "b", live={})
+    assert chosen != decided("lora_adapter", "dev_success", "a", live={}, best="within_one_standard_error")

@@ -88,8 +88,11 @@ def test_a_run_that_was_killed_resumes_in_the_same_run_of_each_tracker(toy, tmp_
     experiment = toy(report_to=("tensorboard", "wandb", "mlflow"))
     rows = [{"step": step, "steps": 6, "loss": 3.0 - step / 10} for step in range(1, 7)]
     rows.insert(4, {"step": 4, "steps": 6, "eval_loss": 2.5})
+    base = {"step": 0, "steps": 6, "eval_items": 8, "eval_success": 0.125, "point": {}}
+    rows.insert(6, base)  # the live series is late
+    rows.append(base | {"step": 3, "eval_success": 0.5})
     first = trackers.Trackers(experiment, tmp_path, "f" * 64, 0)
-    for row in rows[:6]:  # up to step 5
+    for row in rows[:7]:  # up to step 5, and the live series' base
         first.log(row)
     first.close(finished=False)
     ids = json.loads((tmp_path / IDS).read_text())
@@ -97,18 +100,22 @@ def test_a_run_that_was_killed_resumes_in_the_same_run_of_each_tracker(toy, tmp_
     second.log(rows[3])  # killed between the training row and the evaluation of a step that both had been sent before
     second.close(finished=False)
     third = trackers.Trackers(experiment, tmp_path, "f" * 64, 3)
-    for row in rows[3:]:  # from the checkpoint of step 3 on
+    for row in rows[3:6] + rows[7:]:  # from the checkpoint of step 3 on
         third.log(row)
     third.close(finished=True)
 
     kept = json.loads((tmp_path / IDS).read_text())
-    assert kept["wandb"].pop("sent") == kept["mlflow"].pop("sent") == {"train": 6, "eval": 4}
+    assert kept["wandb"].pop("sent") == kept["mlflow"].pop("sent") == {"train": 6, "eval": 4, "live": 3}
     assert all(kept[name].items() <= ids[name].items() for name in kept)
     expected = {"train/loss": {step: 3.0 - step / 10 for step in range(1, 7)}, "eval/loss": {4: 2.5}}
+    live = {"eval/success": {0: 0.125, 3: 0.5}, "eval/items": {0: 8, 3: 8}}
     seen = tensorboard(tmp_path / "tensorboard")
-    assert {name: pytest.approx(points) for name, points in seen.items()} == expected
-    assert wandb(tmp_path / "wandb") == ({ids["wandb"]["id"]}, expected)
-    assert mlflow(tmp_path / "mlflow", ids["mlflow"]["run_id"]) == expected
+    assert {name: pytest.approx(points) for name, points in seen.items()} == expected | live
+    assert mlflow(tmp_path / "mlflow", ids["mlflow"]["run_id"]) == expected | live
+    run, sent = wandb(tmp_path / "wandb")
+    late = {name: list(sent.pop(name).values()) for name in ("eval/step", *live)}
+    assert (run, sent) == ({ids["wandb"]["id"]}, expected)
+    assert late == {"eval/step": [0, 3], "eval/success": [0.125, 0.5], "eval/items": [8, 8]}
 
 
 def test_ids_that_cannot_be_read_begin_new_runs_and_stop_no_training(toy, tmp_path, caplog):

@@ -194,7 +194,8 @@ def _series_inputs(experiment: "Experiment") -> tuple[str, ...]:
 
 
 def _measuring(experiment: "Experiment", root: Path) -> dict[str, Any]:
-    return {**decoding(experiment), **scoring(experiment, root), "series": experiment.evaluation.series}
+    series = experiment.evaluation.series.model_dump(mode="json", exclude={"live"})  # it measures the same, earlier
+    return {**decoding(experiment), **scoring(experiment, root), "series": series}
 
 
 def _fit_to_answer(work: Work, lora_adapter: AdapterSnapshot, items: InstructionDataset) -> None:

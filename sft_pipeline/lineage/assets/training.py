@@ -17,17 +17,19 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.lineage import asset_checks, metadata
-from sft_pipeline.lineage.asset import SCORERS, Check
+from sft_pipeline.lineage.asset import SCORERS, Check, counted
 from sft_pipeline.lineage.dependencies import decoding, scoring
+from sft_pipeline.lineage.processes.devices import evaluates_on, require_evaluators_device, take_last
 from sft_pipeline.lineage.step import Work, step
 from sft_pipeline.lineage.tags import TRAINING
+from sft_pipeline.provenance.code import code_hash
 from sft_pipeline.provenance.environment import library_versions
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
 
 EVERY = 5.0
-"""Seconds between two training records, and between two dev records, in the event log."""
+"""Seconds between two training records, and between two dev records, in the event log; of the live series it has all."""
 
 
 def throttled(work: Work) -> Callable[[dict[str, Any]], None]:
@@ -35,16 +37,16 @@ def throttled(work: Work) -> Callable[[dict[str, Any]], None]:
 
     The event log is a database row and more for each line; the artifact's own log has all of them.
     """
-    from sft_pipeline.training.callbacks.logging import figures, line
+    from sft_pipeline.training.callbacks.logging import figures, kind, line
 
-    logged: dict[bool, float] = {}
+    logged: dict[str, float] = {}
 
     def on_log(row: dict[str, Any]) -> None:
-        now, kind, step, steps = time.monotonic(), "eval_loss" in row, row["step"], row["steps"]
-        due = kind not in logged or now - logged[kind] >= EVERY or step == steps
+        now, about, step, steps = time.monotonic(), kind(row), row["step"], row["steps"]
+        due = about not in logged or now - logged[about] >= EVERY or step == steps or about == "series"
         if due and (text := line(row)):
-            logged[kind] = now
-            if kind:
+            logged[about] = now
+            if about != "training":
                 work.context.log.info(text)
             else:
                 work.progressed("training", step, steps, text, figures(row))
@@ -55,6 +57,7 @@ def throttled(work: Work) -> Callable[[dict[str, Any]], None]:
 def _planning(experiment: "Experiment", root: Path) -> dict[str, Any]:
     evaluation, benchmarks = experiment.evaluation, _benchmarks(experiment, root)
     asked = {"gate": evaluation.gate, "comparators": evaluation.comparators, "benchmarks": benchmarks}
+    asked |= {"live": evaluation.series.live}
     parts = {"model": experiment.model, "training": experiment.training}
     return {**decoding(experiment), **scoring(experiment, root), **parts, **asked}
 
@@ -75,10 +78,18 @@ def _benchmarks(experiment: "Experiment", root: Path) -> dict[str, Any] | None:
 
 def _learning(experiment: "Experiment", root: Path) -> dict[str, Any]:
     training, model = experiment.training.cache_key, experiment.model.loading
-    return {"prompt": experiment.prompt, "model": model, "training": training}
+    learned = {"prompt": experiment.prompt, "model": model, "training": training}
+    if experiment.training.best_by == "dev_success":
+        # The answers on dev choose the adapter, and so does their judgement.
+        begins = ("evaluation/live_series.py", "generation/engines", *SCORERS)
+        learned |= decoding(experiment) | {"scoring": scoring(experiment, root)}
+        learned["rule"] = experiment.evaluation.series.best
+        learned["evaluator"] = code_hash(*sorted(counted(begins)))
+    return learned
 
 
 def _guarded(work: Work, base_model_guard: GuardReport, **_: Any) -> None:
+    require_evaluators_device(work.experiment)
     if base_model_guard.problems:  # the plan asks the base, which may take a device
         raise PreconditionError("plan refused, the guard says: " + "; ".join(base_model_guard.problems))
 
@@ -120,6 +131,7 @@ def training_plan(
     borders={
         "diagnosis/diagnose.py": "words the message of an aborted run, which leaves no adapter",
         "diagnosis/rules": "recognizes an aborted run, which leaves no adapter",
+        "evaluation/live_series.py": "answers beside the training; where success chooses, its code is in the key otherwise",
         "report": "pages and pictures beside the adapter, which are no part of its version",
     },
     depends=_learning,
@@ -139,8 +151,12 @@ def lora_adapter(
 
     A killed training resumes at its newest complete checkpoint when it is materialized again.
     """
+    from sft_pipeline.evaluation.live_series import evaluator
     from sft_pipeline.training.trainer import train
 
+    where = evaluates_on(work.experiment)
+    apart = where == "own" and work.experiment.model.device == "cuda"
+    visible = take_last() if apart else None
     return train(
         work.experiment,
         base_model,
@@ -151,6 +167,7 @@ def lora_adapter(
         work.folder,
         work.out,
         on_log=throttled(work),
+        evaluator=evaluator(work.experiment, base_model, dev_split, work.root, where, visible),
     )
 
 

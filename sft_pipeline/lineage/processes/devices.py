@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Literal
 
 from sft_pipeline.errors import DeviceError
 from sft_pipeline.provenance.locks import try_lock
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 DECLARED = "SFT_PIPELINE_CUDA_DEVICES"
 """Variable with the devices that steps may use, such as `0,1` or UUIDs; empty: none."""
@@ -46,6 +49,41 @@ def devices() -> tuple[str, ...]:
             f"nvidia-smi does not answer, so the devices are not known: look at the driver, or name them in {DECLARED}"
         ) from error
     return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
+
+
+def evaluates_on(experiment: "Experiment") -> Literal["own", "same", "after"]:
+    """Where the live series of a training is measured: `auto` takes a device of its own where there is one."""
+    live, cpu = experiment.evaluation.series.live, experiment.model.device == "cpu"
+    if live is None:
+        return "after"
+    if live.device != "auto":
+        return live.device
+    return "own" if cpu or len(devices()) > experiment.training.processes else "after"
+
+
+def take_last() -> str:
+    """The last of the leased devices, for an evaluator, taken from what this process sees.
+
+    A trainer that sees two devices divides its batches between them.
+    """
+    *others, last = os.environ[VISIBLE].split(",")
+    os.environ[VISIBLE] = ",".join(others)
+    return last
+
+
+def require_evaluators_device(experiment: "Experiment") -> None:
+    """Refuse a live series on a device of its own where the machine has none.
+
+    Raises:
+        DeviceError: naming what there is, and what to declare.
+    """
+    live, trained = experiment.evaluation.series.live, experiment.training.processes
+    if live is None or live.device != "own" or experiment.model.device == "cpu" or len(devices()) > trained:
+        return
+    raise DeviceError(
+        f"evaluation.series.live.device is own: beside {trained} for the training it needs a CUDA device more, and this "
+        f"machine offers {len(devices())}. Declare auto, same or after, or run it where there is one"
+    )
 
 
 def hide() -> None:

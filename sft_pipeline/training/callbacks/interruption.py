@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sft_pipeline.training.callbacks.early_stopping import Ending
+from sft_pipeline.training.callbacks.early_stopping import Ending, anywhere
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -25,7 +25,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def interruption(ending: Ending) -> "TrainerCallback":
     """A callback that saves and stops at the end of the step in which `ending.signal` was set; see `handled`."""
-    import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Interruption(TrainerCallback):
@@ -43,11 +42,8 @@ def interruption(ending: Ending) -> "TrainerCallback":
             stop(args, state, control, save=False)
 
     def stop(args: TrainingArguments, state: TrainerState, control: TrainerControl, save: bool) -> None:
-        received = bool(ending.signal)
-        if args.world_size > 1:  # all processes stop at the same step, whichever of them got the signal first
-            flag = torch.tensor(int(received), device=args.device)
-            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            received = bool(flag)
+        # All processes stop at the same step, whichever of them got the signal first.
+        received = anywhere(bool(ending.signal), args)
         if received and not control.should_training_stop:
             ending.interrupted_at = state.global_step
             logger.warning("%s: stopping at step %d, with a checkpoint", ending.signal or "a signal", state.global_step)

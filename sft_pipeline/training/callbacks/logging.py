@@ -18,6 +18,9 @@ logger = logging.getLogger("sft_pipeline.training")
 LOG = "training_log.jsonl"
 """Every log record with times and memory, one JSON object per line."""
 
+KINDS = {"loss": "training", "eval_loss": "dev", "eval_items": "series"}
+"""Kinds of log records, by the key that only they have."""
+
 _TIMES = ("_runtime", "_per_second")
 
 
@@ -59,24 +62,33 @@ def reporting(
             # The trackers first: should the process end in between, they get the record twice rather than never.
             trackers.log(record)
             journal.add(finite({"time": round(time.time(), 3), **record}))
-            if on_log is not None:
-                on_log(record)
-            elif text := line(record):
-                logger.info(text)
+            announce(record, on_log)
 
     return Reporting()
 
 
+def announce(record: dict[str, Any], on_log: Callable[[dict[str, Any]], None] | None) -> None:
+    """Hand a log record to `on_log`; without it, to the log."""
+    if on_log is not None:
+        on_log(record)
+    elif text := line(record):
+        logger.info(text)
+
+
+def kind(record: Mapping[str, Any]) -> str:
+    """What a log record is about: `training`, `dev` (its loss), `series` (its answers), or nothing for the last summary."""
+    return next((name for key, name in KINDS.items() if key in record), "")
+
+
 def line(record: Mapping[str, Any]) -> str:
     """A log record for people, such as `training 130/1368  loss 0.5321  rate 9.9e-05  …`; empty for the last summary."""
-    kind = "training" if "loss" in record else "dev"
     shown = figures(record)
-    return f"{kind} {record['step']}/{record['steps']}  {shown}" if shown else ""
+    return f"{kind(record)} {record['step']}/{record['steps']}  {shown}" if shown else ""
 
 
 def figures(record: Mapping[str, Any]) -> str:
     """The figures of a log record for people; empty for the last summary."""
-    if "loss" not in record and "eval_loss" not in record:
+    if not kind(record):
         return ""
     prefix = "" if "loss" in record else "eval_"
     formats = {
@@ -89,6 +101,10 @@ def figures(record: Mapping[str, Any]) -> str:
         "tokens_per_second": "{:,.0f}/s",
         "memory_bytes": "{:,.1f} GB",
         "lora_norm_max": "update {:.3g}",
+        "eval_success": "success {:.1%}",
+        "eval_items": "{} items",
+        "eval_truncated_share": "truncated {:.1%}",
+        "eval_seconds": "{:.0f} s",
     }
     return "  ".join(
         text.format(record[name] / 1e9 if name == "memory_bytes" else record[name])

@@ -1,6 +1,6 @@
 """The series of a training in TensorBoard, Weights & Biases and MLflow: one run each, also over a crash.
 
-The losses on the training rows and those of the evaluations on dev go to the same run. Its ids stand in
+The losses on the training rows, those of the evaluations on dev and the live series go to the same run. Its ids stand in
 `trackers.json`, with how far its records have been sent, so that a process that resumes a killed training continues the
 same run and sends again at most the record in which the other was killed. Without WANDB_API_KEY Weights & Biases works
 offline and asks nothing; without MLFLOW_TRACKING_URI MLflow writes to a folder of files. Both are then in the artifact,
@@ -90,16 +90,19 @@ class Trackers:
         """Hand the record's figures on, each once."""
         if "train_runtime" in record:  # a summary of this process alone
             return
-        kind = "eval" if "eval_loss" in record else "train"
+        kind = "live" if "eval_items" in record else "eval" if "eval_loss" in record else "train"
         # The epoch belongs to the training record of the step.
-        left_out = ("step", "steps", "epoch") if kind == "eval" else ("step", "steps")
+        left_out = ("step", "steps") if kind == "train" else ("step", "steps", "epoch")
         series = {_name(k): v for k, v in record.items() if k not in left_out and isinstance(v, int | float)}
         for name, tracker in list(self.open.items()):
             sent = self.ids[name].setdefault("sent", {}) if name in SERVICES else {}
-            if record["step"] <= sent.get(kind, 0):
+            if record["step"] <= sent.get(kind, -1):
                 continue
             try:
-                tracker.log(record["step"], series)
+                if kind == "live" and name == "wandb":
+                    tracker.log_late(record["step"], series)
+                else:
+                    tracker.log(record["step"], series)
             except Exception as error:
                 if name == "tensorboard":  # a file of our own: that is a matter of the disk
                     raise
@@ -209,6 +212,15 @@ class _WandB:
 
     def log(self, step: int, series: Mapping[str, float]) -> None:
         self.run.log(dict(series), step=step)
+
+    def log_late(self, step: int, series: Mapping[str, float]) -> None:
+        """Log what belongs to a step that later ones were logged after: W&B drops a row whose step is not the highest.
+
+        It becomes a row of its own, plotted over `eval/step`. Between two steps of the training there is room for one.
+        """
+        for name in series:
+            self.run.define_metric(name, step_metric="eval/step")
+        self.run.log({**series, "eval/step": step}, commit=True)
 
     def close(self, finished: bool) -> None:
         self.run.finish(exit_code=0 if finished else 1)

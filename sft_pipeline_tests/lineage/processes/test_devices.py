@@ -1,16 +1,30 @@
 """Leases on pretended devices: the list comes from the environment, everything else is real."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
 from sft_pipeline.errors import DeviceError
-from sft_pipeline.lineage.processes.devices import DECLARED, LEASES, VISIBLE, devices, hide, lease
+from sft_pipeline.experiment import Experiment
+from sft_pipeline.lineage.processes.devices import (
+    DECLARED,
+    LEASES,
+    VISIBLE,
+    devices,
+    evaluates_on,
+    hide,
+    lease,
+    require_evaluators_device,
+    take_last,
+)
+from sft_pipeline.lineage.step import Work
 
 HOLDER = """
 import sys, time
@@ -119,3 +133,48 @@ def test_without_a_driver_there_is_no_device(monkeypatch):
     monkeypatch.delenv(VISIBLE)
     monkeypatch.setenv("PATH", "")
     assert devices() == ()
+
+
+def declaring(live, device="cuda", processes=1):
+    sections = {
+        "description": "toy",
+        "data": {"source": {"kind": "file", "path": "toy.jsonl"}},
+        "model": {"source": {"kind": "folder", "path": "toy"}, "device": device},
+        "training": {"epochs": 1.0, "processes": processes},
+        "evaluation": {"scorers": {"default": {"kind": "exact"}}, "series": {"live": live}},
+    }
+    return Experiment.model_validate_json(json.dumps(sections))
+
+
+@pytest.mark.parametrize(
+    ("live", "processes", "where", "leased"),
+    [
+        (None, 1, "after", 1),
+        ({}, 1, "own", 2),
+        ({}, 2, "after", 2),  # there are two devices
+        ({"device": "own"}, 1, "own", 2),
+        ({"device": "same"}, 1, "same", 1),
+        ({"device": "after"}, 1, "after", 1),
+    ],
+)
+def test_a_training_leases_a_device_more_for_its_evaluator_and_does_not_see_it(live, processes, where, leased):
+    experiment = declaring(live, processes=processes)
+    op = SimpleNamespace(name="lora_adapter", tags={"sft_pipeline/device": "cuda"})
+    context = SimpleNamespace(op_execution_context=SimpleNamespace(op=op), log=SimpleNamespace(info=print))
+    work = Work(context, None)
+    work.__dict__["experiment"] = experiment
+    require_evaluators_device(experiment)
+    with work.on_devices() as taken:
+        assert (evaluates_on(experiment), len(taken)) == (where, leased)
+        if where == "own":
+            assert (take_last(), os.environ[VISIBLE]) == ("1", "0")
+
+
+def test_an_evaluators_device_that_is_not_there_is_refused_by_the_plan(monkeypatch):
+    with pytest.raises(
+        DeviceError, match="beside 2 for the training it needs a CUDA device more, and this machine offers 2"
+    ):
+        require_evaluators_device(declaring({"device": "own"}, processes=2))
+    monkeypatch.setenv(DECLARED, "")
+    require_evaluators_device(declaring({"device": "own"}, device="cpu"))
+    assert evaluates_on(declaring({}, device="cpu")) == "own"
