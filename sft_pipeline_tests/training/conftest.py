@@ -94,20 +94,18 @@ def toy_base(frozen_heap: None, tmp_path_factory: pytest.TempPathFactory) -> Mod
     return make_toy_base(tmp_path_factory.mktemp("base"))
 
 
-def make_toy_base(folder: Path) -> ModelSnapshot:
-    """A Qwen2 of two layers with random weights and a byte-level BPE tokenizer trained on the toy rows."""
+def make_toy_base(folder: Path, **sizes: int) -> ModelSnapshot:
+    """A Qwen2 of two layers (or other sizes) with random weights and a byte-level BPE tokenizer trained on the toy rows."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     folder.mkdir(exist_ok=True)
     vocabulary = toy_tokenizer(folder)
     torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = Qwen2Config(
         vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **small | sizes,
         num_key_value_heads=1,
         max_position_embeddings=256,
         tie_word_embeddings=True,
