@@ -82,12 +82,17 @@ def undrawn(request, monkeypatch):
     """
     if request.node.get_closest_marker("drawn"):
         return
+    draw_nothing(monkeypatch)
+
+
+def draw_nothing(patch):
+    """The same for what a fixture of a wider scope makes."""
     from matplotlib.figure import Figure
 
     def save(figure, target, **_):
         target.write(PIXEL) if hasattr(target, "write") else Path(target).write_bytes(PIXEL)
 
-    monkeypatch.setattr(Figure, "savefig", save)
+    patch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from sft_pipeline.experiment import EmbeddedData
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.release.export.merge import merge
 from sft_pipeline.specification import load_by_name
-from sft_pipeline_tests.conftest import TOY
+from sft_pipeline_tests.conftest import TOY, draw_nothing
 from sft_pipeline_tests.lineage.conftest import Run
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,7 @@ def talked(tmp_path_factory, toy_cache):
         for name, folder in (("ROOT", project), ("STORE", project / "store"), ("CACHE", toy_cache)):
             patch.setenv(f"SFT_PIPELINE_{name}", str(folder))
         patch.setattr(DefsStateStorage, "get", lambda: None)
+        draw_nothing(patch)
         yield project, Run(project, instance, GATED), instance
 
 
