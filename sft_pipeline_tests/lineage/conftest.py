@@ -17,15 +17,15 @@ from sft_pipeline_tests.conftest import TOY
 
 
 class Run:
-    """A materialization of the toy experiment: its events by asset."""
+    """A materialization of an experiment, most often `toy`: its events by asset."""
 
-    def __init__(self, project, instance, selection="*", tags=None):
+    def __init__(self, project, instance, selection="*", tags=None, name="toy"):
         self.store = project / "store"
         defs = build_defs(root=project, store=self.store)
         keys = dg.AssetSelection.from_coercible(selection.split(",")).resolve(defs.resolve_asset_graph())
         self.result = defs.resolve_job_def("full_lineage").execute_in_process(
             instance=instance,
-            partition_key="toy",
+            partition_key=name,
             asset_selection=sorted(keys),
             tags=tags,
             raise_on_error=False,
