@@ -24,6 +24,10 @@ CACHE_KEY = {
     "optimizer": "adamw_8bit",
     "max_length": 99,
     "batching": "plain",
+    "packed_length": 2048,
+    "packed_attention": "mask",
+    "compile": True,
+    "liger": True,
     "gradient_checkpointing": True,
     "early_stopping": EarlyStopping(),
     "processes": 3,
@@ -65,6 +69,11 @@ def test_every_field_of_the_training_section_is_on_one_side():
 @pytest.mark.parametrize(("field", "value"), (CACHE_KEY | KEY_INDEPENDENT).items())
 def test_another_value_trains_again_exactly_where_it_decides(field, value):
     basis = Training(**BASIS)
+    if field == "packed_length":  # it has conditions of its own
+        basis = Training(epochs=1.0, batching="packed")
+        other = basis.model_copy(update={field: value})
+        assert other.cache_key != basis.cache_key
+        return
     changed = {**BASIS, field: value} if field != "max_steps" else {"adapter": "best", "processes": 2, "max_steps": 7}
     other = Training(**changed)
     assert other != basis

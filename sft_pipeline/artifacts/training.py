@@ -1,10 +1,13 @@
 """Plan, adapter and diagnosis."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sft_pipeline.artifacts.artifact import Artifact, Frozen
+
+if TYPE_CHECKING:
+    from sft_pipeline.experiment import Experiment
 
 
 class Finding(Frozen):
@@ -54,7 +57,14 @@ class TrainingPlan(Artifact):
     negligible_from: int | None = Field(
         None, description="Step from which on the learning rate is below 1 % of its peak, if there is one."
     )
-    seconds: float | None = Field(None, description="Estimated training time, where the throughput is declared.")
+    settings: dict[str, Any] = Field(
+        {}, description="Fields of the training that the specification leaves to the plan, with what it chose."
+    )
+    seconds: float | None = Field(None, description="Estimated training time, where there is a throughput.")
+    tokens_per_second: float | None = Field(None, description="Throughput that the time rests on.")
+    rate_basis: Literal["declared", "measured", "estimated"] | None = Field(
+        None, description="Whether it was declared, measured by an earlier training, or estimated for the card."
+    )
     lora_scaling: float = Field(0.0, description="Factor of the adapter's output.")
     trainable_parameters: int
     total_parameters: int
@@ -72,7 +82,12 @@ class TrainingPlan(Artifact):
     def identity(self) -> list[Any]:
         """Only what the training rests on: another gate makes another plan, but no other adapter."""
         batch = self.batches or self.effective_batch
-        return [self.train_rows, batch, self.steps, self.warmup_steps, self.learning_rates]
+        decisive = {name: value for name, value in sorted(self.settings.items()) if name != "eval_batch_size"}
+        return [self.train_rows, batch, self.steps, self.warmup_steps, self.learning_rates, decisive]
+
+    def applied(self, experiment: "Experiment") -> "Experiment":
+        """The specification with what the plan chose: nothing is left open."""
+        return experiment.model_copy(update={"training": experiment.training.completed(self.settings)})
 
     @property
     def trained_rows(self) -> int:

@@ -147,6 +147,11 @@ class BaseModelSpec(Extended):
         gt=0,
         description="Memory of one device in 1e9 bytes; a plan that needs more is refused, above 85 % of it is warned.",
     )
+    card: str | None = Field(
+        None,
+        description="Name of the CUDA card, such as L40S or H100, or as nvidia-smi writes it: from it the plan estimates the "
+        "time, and takes the memory where device_memory_gb is not stated.",
+    )
     architecture: Architecture | None = Field(
         None, description="The model's architecture, so that a plan can be made without its files."
     )

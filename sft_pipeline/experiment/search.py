@@ -17,6 +17,9 @@ UNSEARCHED = Training.KEY_INDEPENDENT | {
     "logging_steps",
     "eval_steps",
     "eval_batch_size",
+    "packed_attention",
+    "compile",
+    "liger",
     "keep_checkpoints",
     "validation_prompts",
 }

@@ -1,6 +1,7 @@
 """The fine-tuning; named as in the field, translated to TRL in training/trl_config.py."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
@@ -104,12 +105,17 @@ class Training(Section):
     max_steps: Positive | None = Field(None, description="Optimiser steps; exactly one of epochs and max_steps.")
     batch_size: Positive = Field(8, description="Sequences per device and forward pass.")
     eval_batch_size: Positive | None = Field(
-        None, description="Sequences per device in the evaluations on the dev split; default: batch_size."
+        None,
+        description="Sequences per device in the evaluations on the dev split; default: as many as are worth it and fit, by the "
+        "plan; batch_size where the memory is not known.",
     )
-    gradient_accumulation: Positive | Annotated[dict[NonNegativeInt, Positive], Field(min_length=1)] = Field(
-        1,
-        description="Forward passes per optimiser step; or a batch that grows, as passes by the step from which they apply: "
-        "{0: 1, 200: 4}.",
+    gradient_accumulation: (
+        Positive | Literal["auto"] | Annotated[dict[NonNegativeInt, Positive], Field(min_length=1)]
+    ) = Field(
+        "auto",
+        description="Forward passes of batch_size sequences per optimiser step; or a batch that grows, as passes by the step "
+        "from which they apply: {0: 1, 200: 4}. auto: a step has batch_size sequences per device, and the plan divides them "
+        "into as many passes as the device's memory asks for, one where it is not known.",
     )
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
     schedule: Literal[
@@ -128,17 +134,42 @@ class Training(Section):
     warmup_steps: int | None = Field(None, ge=0, description="Warm-up in steps.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw_torch", description="Optimiser.")
+    optimizer: Literal["auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "auto",
+        description="Optimiser; auto: adamw_torch_fused on CUDA devices, which updates all weights in one kernel, adamw_torch on "
+        "the CPU.",
+    )
     max_length: Positive = Field(
         1024, description="Longest prompt + response in tokens; longer rows stop the run, see max_truncated_share."
     )
     max_truncated_share: Share = Field(0.0, description="Share of training rows that may be cut at max_length.")
-    batching: Literal["plain", "grouped", "packed"] = Field(
-        "grouped",
+    batching: Literal["auto", "plain", "grouped", "packed"] = Field(
+        "auto",
         description="plain: rows as they are drawn; grouped: rows of similar length in one batch, less padding; packed: "
-        "the rows of a batch one after the other in one sequence, without seeing each other and without padding.",
+        "the rows of a batch one after the other in one sequence, without seeing each other and without padding; auto: packed "
+        "on CUDA devices, grouped on the CPU.",
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, more time.")
+    packed_length: Positive | None = Field(
+        None,
+        description="Longest sequence that rows are packed into, in tokens; the rows of a step are divided into as few of them "
+        "as hold them, one forward pass each. Default: one sequence for batch_size rows, however long.",
+    )
+    packed_attention: Literal["varlen", "mask"] = Field(
+        "varlen",
+        description="How sdpa keeps packed rows apart: varlen computes each row's attention alone (torch.nn.attention.varlen on "
+        "CUDA devices in bfloat16), mask that of the whole sequence under a block-diagonal mask.",
+    )
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        "auto",
+        description="Recompute activations: less memory, more time. auto: only where they would not fit the device's memory.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the layers with torch.compile, for sequences of any length: minutes first, then faster steps.",
+    )
+    liger: bool = Field(
+        False, description="Liger's kernels for norms, rotary positions and activations: CUDA devices, extra liger."
+    )
     logging_steps: Positive = Field(10, description="Steps between two log rows.")
     eval_steps: Positive | None = Field(
         None, description="Steps between two evaluations on the dev split; default: save_steps."
@@ -198,7 +229,7 @@ class Training(Section):
             raise ValueError(f"schedule {self.schedule} has no option {', '.join(sorted(unused))}")
         if self.schedule == "cosine_with_min_lr" and not self.schedule_options.min_lr_ratio:
             raise ValueError("cosine_with_min_lr falls to a floor: set schedule_options.min_lr_ratio")
-        if not isinstance(self.gradient_accumulation, int):
+        if isinstance(self.gradient_accumulation, dict):
             if min(self.gradient_accumulation) != 0:
                 raise ValueError("gradient_accumulation by step must begin with step 0")
             passes = [count for _, count in sorted(self.gradient_accumulation.items())]
@@ -206,6 +237,15 @@ class Training(Section):
                 raise ValueError(f"gradient_accumulation by step must grow: {self.gradient_accumulation}")
             if self.processes > 1:
                 raise ValueError("a batch that grows is trained in one process: give gradient_accumulation as a number")
+        if self.packed_length is not None:
+            if self.batching != "packed":
+                raise ValueError("packed_length belongs to batching: packed")
+            if self.processes > 1:
+                raise ValueError("packed_length divides steps by tokens, which is done in one process: leave it out")
+            if self.packed_length < self.max_length:
+                raise ValueError(
+                    f"packed_length ({self.packed_length}) must hold the longest row: max_length ({self.max_length})"
+                )
         if self.fsdp and self.processes == 1:
             raise ValueError("fsdp shards over processes: set processes to the number of devices")
         return self
@@ -219,6 +259,14 @@ class Training(Section):
         """
         return self.model_dump(mode="json", exclude=set(self.KEY_INDEPENDENT))
 
+    def completed(self, settings: Mapping[str, Any]) -> "Training":
+        """These hyperparameters with what a plan chose, where they leave it open."""
+        divided = self.gradient_accumulation == "auto"
+        left_open = {name for name in settings if getattr(self, name) in ("auto", None)}
+        return self.model_copy(
+            update={n: v for n, v in settings.items() if n in left_open or (n == "batch_size" and divided)}
+        )
+
     @property
     def eval_interval(self) -> int:
         """Steps between two evaluations on the dev split."""
@@ -227,18 +275,29 @@ class Training(Section):
     def batch_at(self, step: int) -> int:
         """Sequences of the optimiser step with that 0-based index, over all processes."""
         passes = self.gradient_accumulation
-        if not isinstance(passes, int):
-            passes = passes[max(first for first in passes if first <= step)]
-        return self.batch_size * passes * self.processes
+        if isinstance(passes, dict):
+            return self.batch_size * passes[max(first for first in passes if first <= step)] * self.processes
+        return self.effective_batch
 
     @property
     def grows(self) -> bool:
         """Whether the batch depends on the step."""
-        return not isinstance(self.gradient_accumulation, int)
+        return isinstance(self.gradient_accumulation, dict)
+
+    @property
+    def divided_here(self) -> bool:
+        """Whether a step's rows come whole and are divided into forward passes by the trainer of this package."""
+        return self.grows or self.packed_length is not None
+
+    @property
+    def passes(self) -> int:
+        """Forward passes per optimiser step; of a batch that grows, the most."""
+        declared = self.gradient_accumulation
+        if isinstance(declared, dict):
+            return max(declared.values())
+        return 1 if declared == "auto" else declared
 
     @property
     def effective_batch(self) -> int:
         """Sequences per optimiser step over all processes; of a batch that grows, the largest."""
-        passes = self.gradient_accumulation
-        most = passes if isinstance(passes, int) else max(passes.values())
-        return self.batch_size * most * self.processes
+        return self.batch_size * self.passes * self.processes

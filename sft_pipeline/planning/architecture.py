@@ -37,6 +37,9 @@ class Base:
         trainable: weights of the adapter, as PEFT counts them; 0 where it cannot be built.
         refusal: why the adapter cannot be built, with the remedy; empty where it can.
         matrices: weights that a quantisation compresses.
+        active: those of them that a token is multiplied with: of a stack of experts the share that it is routed to.
+        modules: matrix products of a forward pass beside the adapter's.
+        adapted: modules that carry an adapter.
         rows: output rows of these matrices.
         largest: weights of the largest of them, which is dequantised as a whole.
         hidden: width of the model.
@@ -56,6 +59,9 @@ class Base:
     trainable: int
     refusal: str
     matrices: int
+    active: float
+    modules: int
+    adapted: int
     rows: int
     largest: int
     hidden: int
@@ -115,7 +121,8 @@ def _built(config: str, lora: Lora, quantization: str) -> Base:
     sizes = {id(parameter): parameter.numel() for parameter in model.parameters()}
     matrices = [p for m in model.modules() if id(m) not in ends for p in _matrices(m)]
     linear = _linear_widths(model)
-    trainable, stacked, refusal = 0, 0, ""
+    per_token = getattr(text, "num_experts_per_tok", 1) or 1
+    trainable, stacked, adapted_modules, refusal = 0, 0, 0, ""
     adapted: tuple[str, ...] = ()
     try:
         with torch.device("meta"):
@@ -125,6 +132,7 @@ def _built(config: str, lora: Lora, quantization: str) -> Base:
     else:
         trainable, _ = adapted_model.get_nb_trainable_parameters()
         stacked = sum(m.get_param().numel() for m in adapted_model.modules() if isinstance(m, ParamWrapper))
+        adapted_modules = sum(hasattr(m, "lora_A") for m in adapted_model.modules())
         adapted = tuple(name for name in _adapted(model) if name in ("embed_tokens", "wte", "lm_head"))
         for name, parameter in model.named_parameters():
             if quantization != "none" and "lora_" in name:
@@ -137,6 +145,9 @@ def _built(config: str, lora: Lora, quantization: str) -> Base:
         trainable=trainable,
         refusal=refusal,
         matrices=sum(p.numel() for p in matrices),
+        active=sum(p.numel() * (min(1.0, per_token / p.shape[0]) if p.ndim == 3 else 1.0) for p in matrices),
+        modules=sum(per_token if p.ndim == 3 else 1 for p in matrices),
+        adapted=adapted_modules,
         rows=sum(p.numel() // p.shape[-1] for p in matrices),
         largest=max((p.numel() for p in matrices), default=0),
         hidden=text.hidden_size,

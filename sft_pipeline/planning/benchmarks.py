@@ -12,7 +12,7 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def planned(
-    experiment: Experiment, available: Mapping[str, int] | None
+    experiment: Experiment, available: Mapping[str, int] | None, rate: float | None
 ) -> tuple[tuple[PlannedBenchmark, ...], float | None, list[Finding]]:
     """What the declared benchmarks can decide, the seconds of reading them, and findings.
 
@@ -21,6 +21,7 @@ def planned(
     Args:
         experiment: the specification.
         available: items in the files, by benchmark; None takes the published numbers.
+        rate: tokens per second of the training, where it is known or estimated.
     """
     spec = experiment.evaluation.capabilities
     found, findings = [], []
@@ -56,6 +57,5 @@ def planned(
                     remedy=f"ask {items_to_decide(benchmark.margin):,} items or more, or tolerate more",
                 )
             )
-    rate = experiment.training.tokens_per_second
     tokens = sum(benchmark.tokens for benchmark in found)
     return tuple(found), tokens / rate if rate and tokens else None, findings

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
+from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot, TrainingPlan, eligibility
 from sft_pipeline.capabilities.items import read as read_benchmark
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, StoreError
@@ -60,8 +60,9 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
         PreconditionError: neither is there.
         PipelineError: a materialized test item cannot be asked or judged, as `plan_items.check`.
     """
+    rate = measured_rate(store, name)
     if experiment.data.expected is not None:
-        return plan.make(experiment, None, experiment.data.expected.test_rows, None, None, out)
+        return plan.make(experiment, None, experiment.data.expected.test_rows, None, None, out, measured_rate=rate)
     try:
         train, dev, test = (store.get(f"{split}_split", name, InstructionDataset) for split in ("train", "dev", "test"))
         base = store.get("base_model", name, ModelSnapshot)
@@ -72,7 +73,16 @@ def plan_from_specification(experiment: Experiment, name: str, store: Store, out
         ) from error
     tokenizer = load_tokenizer(base.root, experiment.model, experiment.prompt)
     plan_items.check(experiment, base, test, tokenizer)
-    return _measured(experiment, base, train, dev, test, tokenizer, None, out)
+    return _measured(experiment, base, train, dev, test, tokenizer, None, out, rate=rate)
+
+
+def measured_rate(store: Store, name: str) -> float | None:
+    """Tokens per second of the experiment's newest adapter, as its manifest has them; None without one."""
+    try:
+        adapter = store.get("lora_adapter", name, AdapterSnapshot)
+    except StoreError:
+        return None
+    return json.loads(adapter.path("training_manifest.json").read_text())["measurements"].get("tokens_per_second")
 
 
 def _measured(
@@ -85,13 +95,14 @@ def _measured(
     headroom: tuple[int, int] | None,
     out: Path,
     benchmark_items: dict[str, int] | None = None,
+    rate: float | None = None,
 ) -> TrainingPlan:
     """The plan with the lengths of the rows of both splits that the training reads."""
     lengths, dev_lengths = (
         tokenization.lengths(experiment, tokenizer, read_table(s.path(s.ROWS))) for s in (train, dev)
     )
     config = json.loads(base.path("config.json").read_text("utf-8"))
-    return plan.make(experiment, lengths, test.types, config, headroom, out, dev_lengths, benchmark_items)
+    return plan.make(experiment, lengths, test.types, config, headroom, out, dev_lengths, benchmark_items, rate)
 
 
 def successes(

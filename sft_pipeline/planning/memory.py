@@ -1,7 +1,9 @@
 """What a training needs on its device, by part, estimated before anything is loaded."""
 
-from sft_pipeline.experiment import BaseModelSpec, Training
+from sft_pipeline.experiment import BaseModelSpec, Experiment, Training
+from sft_pipeline.planning import throughput
 from sft_pipeline.planning.architecture import Base
+from sft_pipeline.planning.rows import Rows
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -17,12 +19,28 @@ CONTEXT = 700_000_000
 """Bytes that CUDA takes before the first tensor: its context with the kernels of PyTorch and bitsandbytes (500 to 600 MB),
 and cuBLAS workspaces (8 to 32 MiB per stream and handle)."""
 
+TIGHT = 0.85
+"""Share of the device's memory above which the estimate, which is exact to 15 %, may be exceeded."""
+
 FRAGMENTATION = 0.1
 """Share of what a step allocates and frees that the caching allocator holds besides, in blocks of other sizes."""
 
 
+def limit(model: BaseModelSpec) -> float | None:
+    """Bytes of one device, as declared or of the declared card; None where neither is."""
+    if model.device_memory_gb:
+        return model.device_memory_gb * 1e9
+    return throughput.card(model.card).memory if model.card else None
+
+
+def needed(base: Base, experiment: Experiment, rows: Rows) -> int:
+    """Estimated peak bytes of the training on these rows."""
+    training = experiment.training
+    return sum(estimate(base, experiment.model, training, rows.longest, tokens=rows.largest_pass(training)).values())
+
+
 def estimate(
-    base: Base, model: BaseModelSpec, training: Training, length: int, *, tiled: bool = True
+    base: Base, model: BaseModelSpec, training: Training, length: int, *, tiled: bool = True, tokens: int | None = None
 ) -> dict[str, int]:
     """Estimated peak bytes by part for one device. docs/how-to/training.md compares it with published figures.
 
@@ -36,7 +54,8 @@ def estimate(
     - activations: what the forward pass keeps for the backward pass, as measured on the meta device, and the gradients of
       the widest tensors of one layer. With gradient checkpointing (Chen et al. 2016) every layer keeps its input only, and
       one layer at a time is complete. Eager attention keeps two score matrices of a layer and their softmax; sdpa on
-      padded or packed rows takes a mask, once as truth values and once in the precision of the scores.
+      padded rows, and on packed ones with packed_attention: mask, takes a mask, once as truth values and once in the
+      precision of the scores.
     - logits: what the loss takes beyond the activations of one layer, which are gone while it is computed.
     - dequantisation: the largest matrix in the precision of computation.
     - fragmentation, context: see the constants.
@@ -48,6 +67,7 @@ def estimate(
         model: precision and quantisation.
         training: batch, optimiser, checkpointing.
         length: tokens of the longest row after cutting: batches are padded to it in the worst case.
+        tokens: positions of the largest forward pass; None: batch_size rows of that length.
         tiled: whether the loss is computed in tiles, as TRL's is.
     """
     width = _BYTES[model.dtype]
@@ -59,16 +79,17 @@ def estimate(
         "int8": base.matrices + 4 * base.rows,
     }[model.quantization]
     adapter = base.trainable * (2 if quantised else 4)
-    moments = 2 * (adapter if training.optimizer == "adamw_torch" else base.trainable * (1 + 4 / 256))
+    moments = 2 * (adapter if "8bit" not in training.optimizer else base.trainable * (1 + 4 / 256))
     shards = training.processes if training.fsdp else 1
 
-    tokens, wider = training.batch_size * length, width / 2
+    tokens, wider = tokens or training.batch_size * length, width / 2
     gradients = 2 * (4 * base.widest + 2 * base.hidden)  # of the feed-forward part: product, factors, residual
-    layer = tokens * wider * (base.layer + gradients) + _attention(base, model, training, length)
+    layer = tokens * wider * (base.layer + gradients) + _attention(base, model, training, length, tokens)
     inputs = tokens * width * base.hidden * base.layers
-    kept = inputs if training.gradient_checkpointing else tokens * wider * (base.kept - base.layer)
+    recomputed = training.gradient_checkpointing is True
+    kept = inputs if recomputed else tokens * wider * (base.kept - base.layer)
     # PEFT adds the adapter of stacked experts to the whole stack, which is kept until the layer's backward pass.
-    kept += base.stacked * width * (2 / base.layers if training.gradient_checkpointing else 1)
+    kept += base.stacked * width * (2 / base.layers if recomputed else 1)
     # One buffer for a tile, and the gradient of the last hidden states in float32; or all logits.
     tile = min(tokens, TILE_TOKENS) * TILE_ENTRIES * width + tokens * base.hidden * 4
     logits = tile if tiled else tokens * base.vocabulary * FULL_LOGIT
@@ -88,12 +109,12 @@ def estimate(
     }
 
 
-def _attention(base: Base, model: BaseModelSpec, training: Training, length: int) -> int:
+def _attention(base: Base, model: BaseModelSpec, training: Training, length: int, tokens: int) -> int:
     """Bytes of one layer's attention that grow with the square of the length."""
     packed = training.batching == "packed"
-    scores = (training.batch_size * length) ** 2 if packed else training.batch_size * length**2
+    scores = tokens**2 if packed else training.batch_size * length**2
     width = _BYTES[model.dtype]
     if model.attention == "eager":
         return scores * base.heads * (2 * width + 4)
-    masked = packed or training.batch_size > 1
+    masked = training.packed_attention == "mask" if packed else training.batch_size > 1
     return scores * (1 + width) if model.attention == "sdpa" and masked else 0

@@ -25,6 +25,7 @@ class Rows:
         padding: share of padding in the batches; 0 where it is not known.
         cut: rows longer than the limit.
         findings: findings about the lengths.
+        top: tokens of the longest rows, after cutting, the longest first; empty where lengths are not known.
     """
 
     count: int
@@ -34,6 +35,26 @@ class Rows:
     padding: float
     cut: int
     findings: tuple[Finding, ...]
+    top: tuple[int, ...] = ()
+
+    def largest_pass(self, training: Training) -> int:
+        """Positions of the largest forward pass: rows padded to the longest, or the longest rows one after the other."""
+        if training.packed_length is not None:
+            return max(training.packed_length, self.longest)
+        size = training.batch_size
+        padded = size * self.longest
+        if training.batching != "packed":
+            return padded
+        if not self.top:  # lengths that scatter as much as their mean, and four standard deviations of their sum
+            return min(padded, round(self.tokens / self.count * (size + SCATTER * math.sqrt(size))))
+        return sum(self.top[:size]) + max(0, size - len(self.top)) * self.top[-1]
+
+
+TOP = 1024
+"""Longest rows whose lengths are kept."""
+
+SCATTER = 4
+"""Standard deviations by which the largest of some thousand packed passes may lie above the mean."""
 
 
 def measured(lengths: Sequence[tuple[int, int]], training: Training) -> Rows:
@@ -51,6 +72,7 @@ def measured(lengths: Sequence[tuple[int, int]], training: Training) -> Rows:
         padding,
         longer,
         (*_cut(lengths, training), *_waste(padding, cut, training)),
+        tuple(sorted(cut, reverse=True)[:TOP]),
     )
 
 

@@ -9,6 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from sft_pipeline.dataset import parallel
 from sft_pipeline.errors import TrainingInterrupted
 from sft_pipeline.search import trial
 from sft_pipeline.training.callbacks.interruption import handled
@@ -72,7 +73,7 @@ class _Process:
 
     def __init__(self, job: trial.Job, visible: str | None, at_a_time: int):
         self._job, self._visible = job, visible
-        self._threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // at_a_time))
+        self._threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, parallel.cores() // at_a_time))
         self._starts, self._reached = 0, ""
         self._process: BaseProcess | None = None
         job.folder.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,7 @@ def fingerprint(
     What is only kept of it counts too, for a resumed run has to leave what an uninterrupted one leaves. In the lineage
     nothing is lost by that: the same fields are in the key, and another key is another work folder.
     """
+    experiment = plan.applied(experiment)
     return hash_value(
         {
             "training": experiment.training.cache_key,

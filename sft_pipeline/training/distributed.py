@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from sft_pipeline.artifacts import InstructionDataset, ModelSnapshot, TrainingPlan
+from sft_pipeline.dataset import parallel
 from sft_pipeline.errors import PreconditionError, TrainingError, TrainingInterrupted
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.journal import complete_lines
@@ -218,7 +219,7 @@ def _locked_log(work: Path) -> TextIO:
 
 def _threads(processes: int) -> str:
     """Threads per process: an equal share of the cores, since spinning threads on shared cores are many times slower."""
-    return os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, parallel.cores() // processes))
 
 
 def _forward(records: BinaryIO, on_log: Callable[[dict[str, Any]], None] | None) -> None:

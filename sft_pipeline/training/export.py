@@ -8,6 +8,7 @@ from typing import Any
 from sft_pipeline.artifacts import AdapterSnapshot, GuardReport, InstructionDataset, SeriesPoint, SeriesReport
 from sft_pipeline.dataset.leakage.training_data_hash import training_data_hash
 from sft_pipeline.dataset.table import read_table
+from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import HubBase
 from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance import journal
@@ -54,6 +55,7 @@ def export(
     base_name = job.base.source if isinstance(experiment.model.source, HubBase) else None
     checkpoints.save_adapter(kept / str(chosen), out / "adapter", base_name)
     tokenizer.save(out / "adapter")
+    _require_alive(out / "adapter" / "adapter_model.safetensors", chosen)
     steps = sorted(wanted - {chosen})
     for step in steps:
         checkpoints.save_adapter(kept / str(step), out / "checkpoints" / str(step), base_name)
@@ -70,6 +72,7 @@ def export(
         "tokens": int(tokens),
         "tokens_per_second": round(tokens / end.seconds, 1),
         "peak_memory_bytes": _peak_memory(end.folder.parent / LOG),
+        "waiting_share": _waiting_share(end.folder.parent / LOG),
         "resumed_at_step": job.start.step if job.start else 0,
     }
     rows = len(encoded.examples)
@@ -133,6 +136,32 @@ def _parameters(weights: Path) -> int:
 
     with safe_open(weights, framework="np") as tensors:
         return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+
+
+def _require_alive(weights: Path, step: int) -> None:
+    """Refuse an adapter that changes nothing.
+
+    Raises:
+        TrainingError: every lora_B is zero, as it was at the beginning.
+    """
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if "lora_B" in name or "lora_embedding_B" in name]  # noqa: SIM118
+        alive = any(tensors.get_tensor(name).any() for name in names)
+    if not alive:
+        raise TrainingError(
+            f"the adapter of step {step} is dead: every lora_B is zero, as before the training, so it changes nothing. No "
+            "gradient has reached it, or the learning rate was 0 up to there: look at grad_norm and learning_rate in the log; "
+            "with fsdp, leave training.compile out, or train without fsdp"
+        )
+
+
+def _waiting_share(log: Path) -> float:
+    """Share of the logged time in which steps waited for their rows."""
+    records = [record for record in journal.read(log) if "waiting_share" in record]
+    seconds = sum(record["seconds"] for record in records)
+    return round(sum(r["waiting_share"] * r["seconds"] for r in records) / seconds, 4) if seconds else 0.0
 
 
 def _peak_memory(log: Path) -> int:

@@ -74,6 +74,7 @@ def write(
             "steps": plan.steps,
             "warmup_steps": plan.warmup_steps,
             "coverage": plan.coverage,
+            "settings": plan.settings,
         },
         # Beyond 700 nats the perplexity is no float.
         "result": {**result, "dev_perplexity": math.exp(dev_loss) if dev_loss is not None and dev_loss < 700 else None},

@@ -8,6 +8,8 @@ Falcon and GPT-OSS do.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sft_pipeline.training import varlen
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -23,15 +25,19 @@ FLOOR = 1e-4
 """Share of the largest logit that is no difference: float32 may give the first row exactly the same logits."""
 
 
-def keeps_apart(model: "PreTrainedModel", rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+def keeps_apart(
+    model: "PreTrainedModel", rows: Sequence[Sequence[int]], attention: str, rounding: float
+) -> dict[str, Any]:
     """Compare the logits of a packed pair of rows with those of each row alone.
 
     Args:
         model: the loaded base model in evaluation mode, on its device.
         rows: token ids of the training rows; the first and the last of them are compared.
+        attention: the attention of the packed rows, which the model then keeps; that of each row alone is the model's own.
+        rounding: share of the largest logit by which two kernels may differ.
 
     Returns:
-        `apart`: whether the rows do not see each other; `first` and `second`: the largest difference of a logit of each
+        `attention`; `apart`: whether the rows do not see each other; `first` and `second`: the largest difference of a logit of each
         row; `scale`: the largest logit. A model that refuses packed rows has `apart` False and the `error`.
     """
     import torch
@@ -46,14 +52,24 @@ def keeps_apart(model: "PreTrainedModel", rows: Sequence[Sequence[int]]) -> dict
         inputs = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         return model(**inputs, use_cache=False).logits[0].float()
 
+    own = model.config._attn_implementation
     try:
         with torch.inference_mode():
-            together, (first, second) = logits(pair), (logits([row]) for row in pair)
+            first, second = (logits([row]) for row in pair)
+            if attention != own:
+                varlen.register()
+                model.set_attn_implementation(attention)
+            together = logits(pair)
     except Exception as error:  # whatever an architecture makes of rows without an attention mask
-        return {"apart": False, "error": f"{type(error).__name__}: {error}"}
+        if model.config._attn_implementation != own:
+            model.set_attn_implementation(own)
+        return {"attention": attention, "apart": False, "error": f"{type(error).__name__}: {error}"}
     border = len(pair[0])
     scale = float(second.abs().max())
     noise = float((together[:border] - first).abs().max())
     difference = float((together[border:] - second).abs().max())
-    apart = difference <= max(NOISE * noise, FLOOR * scale)
-    return {"apart": apart, "first": noise, "second": difference, "scale": scale}
+    same = attention == own or noise <= rounding * scale  # as the first row is under the model's own attention
+    apart = same and difference <= max(NOISE * noise, FLOOR * scale)
+    if attention != own and not apart:
+        model.set_attn_implementation(own)
+    return {"attention": attention, "apart": apart, "first": noise, "second": difference, "scale": scale}

@@ -36,9 +36,8 @@ def steps_per_epoch(rows: int, training: Training) -> int:
     """
     if training.grows:
         return sum(1 for _ in takewhile(lambda part: part[0] == 0, slices(rows, training)))
-    assert isinstance(training.gradient_accumulation, int)
     batches = math.ceil(rows / (training.batch_size * training.processes))  # of each process
-    return max(math.ceil(batches / training.gradient_accumulation), 1)
+    return max(math.ceil(batches / training.passes), 1)
 
 
 def total_steps(rows: int, training: Training) -> int:
@@ -166,7 +165,7 @@ def row_order(lengths: Sequence[int], training: Training, epoch: int) -> list[in
     generator = random.Random(f"{training.seed}/{epoch}")
     order = list(range(len(lengths)))
     generator.shuffle(order)
-    if training.batching != "grouped":
+    if training.batching in ("plain", "packed"):
         return order
     # A step's rows are alike as a whole: how it is divided into forward passes and processes must not matter.
     size = training.effective_batch
@@ -195,8 +194,22 @@ def padding_share(lengths: Sequence[int], training: Training) -> float:
     return 1.0 - sum(lengths) / positions if positions else 0.0
 
 
+def packed_sequences(lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Rows, by their index, in as few sequences of at most `limit` tokens as best-fit decreasing finds."""
+    sequences: list[tuple[int, list[int]]] = []
+    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        fitting = [n for n, (room, _) in enumerate(sequences) if room >= lengths[row]]
+        if not fitting:
+            sequences.append((limit - lengths[row], [row]))
+            continue
+        best = min(fitting, key=lambda n: sequences[n][0])
+        room, rows = sequences[best]
+        sequences[best] = room - lengths[row], [*rows, row]
+    return [sorted(rows) for _, rows in sequences]
+
+
 class StepSampler:
-    """Batch sampler of a batch that grows: the rows of each optimiser step, from the first to the last of the run."""
+    """Batch sampler of steps that come whole: the rows of each optimiser step, from the first to the last of the run."""
 
     def __init__(self, lengths: Sequence[int], training: Training, steps: int):
         self.lengths, self.training, self.steps = lengths, training, steps

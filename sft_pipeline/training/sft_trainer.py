@@ -1,5 +1,6 @@
 """TRL's SFTTrainer with the planned order of rows and a dev loss that is weighted by tokens."""
 
+import time
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
     from torch.utils.data import DataLoader
     from trl import SFTTrainer
 
-    seen: list[int] = []  # rows that the steps until then have read, of a batch that grows
+    seen: list[int] = []  # rows that the steps until then have read, where steps come whole
+    whole = training.divided_here
 
     class Trainer(SFTTrainer):
         """Reads the rows in the planned order and writes no model card into its checkpoints."""
@@ -40,31 +42,47 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
         """Those of the steps since the last log record."""
         module_norms: Mapping[str, Any] = {}
         """Norms by adapted module of the step that is logged next."""
+        wait: float = 0.0
+        """Seconds for which the step at hand waited for its rows."""
+        waited: float = 0.0
+        """Those of the steps since the last log record."""
+
+        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+            started = time.monotonic()
+            try:
+                return super().get_batch_samples(*args, **kwargs)
+            finally:
+                self.wait = time.monotonic() - started
+                self.waited += self.wait
 
         def _get_train_sampler(self, train_dataset: Any = None) -> schedule.RowSampler:
             return schedule.RowSampler(lengths, training)
 
         def get_train_dataloader(self) -> Any:
-            if not training.grows:
+            if not whole:
                 return super().get_train_dataloader()
             steps = schedule.StepSampler(lengths, training, self.args.max_steps)
             seen[:] = accumulate((len(step) for step in steps), initial=0)
             rows = self._remove_unused_columns(self.train_dataset, description="training")
 
             def parts(step: list[dict[str, Any]]) -> list[Any]:
-                """The batch of a step in forward passes of `batch_size` rows."""
-                starts = range(0, len(step), training.batch_size)
-                return [self.data_collator(step[start : start + training.batch_size]) for start in starts]
+                """The batch of a step in its forward passes."""
+                if training.packed_length is None:
+                    starts = range(0, len(step), training.batch_size)
+                    return [self.data_collator(step[start : start + training.batch_size]) for start in starts]
+                found = schedule.packed_sequences([len(row["input_ids"]) for row in step], training.packed_length)
+                return [self.data_collator([step[row] for row in rows]) for rows in found]
 
-            return self.accelerator.prepare(DataLoader(rows, batch_sampler=steps, collate_fn=parts))
+            pinned = self.args.dataloader_pin_memory
+            return self.accelerator.prepare(DataLoader(rows, batch_sampler=steps, collate_fn=parts, pin_memory=pinned))
 
         def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-            if training.grows:
+            if whole:
                 batch_samples = [part for step in batch_samples for part in step]
             return super()._get_num_items_in_batch(batch_samples, device)
 
         def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-            if not training.grows:
+            if not whole:
                 return super().training_step(model, inputs, num_items_in_batch)
             # By this a model's loss is divided that does not count the tokens of the whole step, and an auxiliary one.
             self.current_gradient_accumulation_steps = len(inputs)
@@ -74,11 +92,11 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
             return loss
 
         def floating_point_ops(self, inputs: Any) -> int:
-            parts = inputs if training.grows else [inputs]
+            parts = inputs if whole else [inputs]
             return sum(super(Trainer, self).floating_point_ops(part) for part in parts)
 
         def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-            if training.grows:  # the trainer takes the whole run for one epoch
+            if whole:  # the trainer takes the whole run for one epoch
                 self.state.epoch = seen[self.state.global_step] / len(lengths)
             super()._maybe_log_save_evaluate(*args, **kwargs)
 

@@ -21,7 +21,7 @@ from sft_pipeline.artifacts import (
 )
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import PreconditionError, TrainingError
-from sft_pipeline.experiment import Experiment
+from sft_pipeline.experiment import Experiment, Training
 from sft_pipeline.model import quantisation
 from sft_pipeline.model.loader import load_model
 from sft_pipeline.model.tokenizer import CleanTokenizer, load_tokenizer
@@ -32,10 +32,12 @@ from sft_pipeline.training import (
     checkpoints,
     distributed,
     export,
+    kernels,
     live,
     mask_audit,
     packing,
     tokenization,
+    varlen,
 )
 from sft_pipeline.training.child import free_memory
 from sft_pipeline.training.export import LOADED
@@ -87,6 +89,7 @@ def train(
             aborted or interrupted, or memory or disk space have run out.
     """
     check(guard, plan, train, dev)
+    experiment = plan.applied(experiment)
     if experiment.training.best_by == "dev_success" and evaluator is None:
         raise PreconditionError(
             "training.best_by: dev_success needs an evaluator of the live series, and dev rows to ask"
@@ -172,7 +175,7 @@ def build(
     from transformers.trainer_callback import PrinterCallback
     from trl import SFTConfig
 
-    training = experiment.training
+    training = plan.applied(experiment).training
     set_seed(training.seed)
     evaluate = bool(dev_encoded.examples)
     model = load_model(base.root, experiment.model, sharded=training.fsdp)
@@ -184,7 +187,9 @@ def build(
         text.num_experts = experts  # the name by which TRL asks for the router's auxiliary loss
     packed = training.batching == "packed"
     if packed:
-        packed, loaded["batching"] = _packed(model, encoded, training.fsdp)
+        packed, loaded["batching"] = _packed(model, encoded, training, experiment.model.dtype)
+    if training.liger:
+        kernels.liger(model)
     trainer = trainer_class(encoded.lengths, training)(
         model=adapter.adapt(model, training.lora),
         args=SFTConfig(output_dir=str(work), **options(experiment, plan, evaluate, packed)),
@@ -194,18 +199,29 @@ def build(
     )
     if not training.fsdp:  # under which no process holds the model yet
         _require_loss(trainer, encoded.examples[:2], experiment.model.dtype)
+    if training.compile:
+        kernels.compile_layers(model)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         files.write(work / LOADED, json.dumps(loaded, indent=1))
     return trainer
 
 
-def _packed(model: "PreTrainedModel", encoded: tokenization.Encoded, sharded: bool) -> tuple[bool, dict[str, Any]]:
+def _packed(
+    model: "PreTrainedModel", encoded: tokenization.Encoded, training: Training, dtype: str
+) -> tuple[bool, dict[str, Any]]:
     """Whether rows can be packed with this model, and what was measured; otherwise they are padded, which trains the same."""
-    if sharded:
+    if training.fsdp:
         found: dict[str, Any] = {"apart": False, "error": "under fsdp no process holds the model before the training"}
     else:
-        found = packing.keeps_apart(model, [example["input_ids"] for example in encoded.examples])
+        own = model.config._attn_implementation
+        ways = [varlen.NAME] if own == "sdpa" and training.packed_attention == "varlen" else []
+        for attention in (*ways, own):
+            rows = [example["input_ids"] for example in encoded.examples]
+            found = packing.keeps_apart(model, rows, attention, ROUNDING[dtype])
+            if found["apart"]:
+                break
+            logger.warning("packed rows are not kept apart by the attention %s: %s", attention, found)
     if not found["apart"]:
         logger.warning("batching: packed is not kept by %s (%s): rows are padded instead", type(model).__name__, found)
     return found["apart"], {"declared": "packed", "used": "packed" if found["apart"] else "padded", "probe": found}

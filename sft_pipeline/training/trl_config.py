@@ -7,15 +7,13 @@ from sft_pipeline.experiment import Experiment
 from sft_pipeline.training import schedule
 
 FSDP = {
-    "fsdp": True,
-    "fsdp_config": {
-        "version": 1,  # the one that PEFT's and bitsandbytes' guides to FSDP-QLoRA describe
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # transformers replaces it by PEFT's policy for adapters
-        "state_dict_type": "FULL_STATE_DICT",  # one adapter file, as without FSDP
-        "cpu_ram_efficient_loading": True,
-    },
+    "version": 2,  # fully_shard, parameter by parameter; transformers 5.20 has no other
+    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "reshard_after_forward": True,
+    "state_dict_type": "FULL_STATE_DICT",  # one adapter file, as without FSDP
+    "cpu_ram_efficient_loading": False,  # it cannot load 4-bit parameters
 }
-"""Sharding over CUDA devices. It has not been run: there was no machine with several of them."""
+"""Sharding over devices. On CUDA devices it has not been run: there was no machine with several of them."""
 
 
 def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool, packed: bool) -> dict[str, Any]:
@@ -27,10 +25,11 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool, packed: 
         evaluate: whether there are dev rows.
         packed: whether the rows of a batch stand in one sequence: see packing.py.
     """
-    training, model = experiment.training, experiment.model
+    training, model = plan.applied(experiment).training, experiment.model
     cpu = model.device == "cpu"
     # Paging moves optimiser states out of GPU memory: without a GPU there is nothing to page, and the plan says so.
-    optimizer = "adamw_8bit" if cpu and training.optimizer == "paged_adamw_8bit" else training.optimizer
+    optimizer = {"auto": "adamw_torch", "paged_adamw_8bit": "adamw_8bit"}.get(training.optimizer) if cpu else None
+    recompute = training.gradient_checkpointing is True and not training.fsdp  # which does it by itself
     return {
         "max_steps": plan.steps,
         "warmup_steps": plan.warmup_steps,
@@ -39,13 +38,13 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool, packed: 
         "lr_scheduler_kwargs": schedule.lr_scheduler_kwargs(plan.steps, plan.warmup_steps, training),
         "per_device_train_batch_size": training.batch_size,
         "per_device_eval_batch_size": training.eval_batch_size or training.batch_size,
-        # A batch that grows comes whole: sft_trainer.py divides it into forward passes.
-        "gradient_accumulation_steps": 1 if training.grows else training.gradient_accumulation,
-        "optim": optimizer,
+        # Some batches come whole: sft_trainer.py divides them into forward passes.
+        "gradient_accumulation_steps": 1 if training.divided_here else training.passes,
+        "optim": optimizer or training.optimizer,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
-        "gradient_checkpointing": training.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if training.gradient_checkpointing else None,
+        "gradient_checkpointing": recompute,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if recompute else None,
         "use_cpu": cpu,
         "bf16": model.dtype == "bfloat16",
         "fp16": False,
@@ -69,5 +68,9 @@ def options(experiment: Experiment, plan: TrainingPlan, evaluate: bool, packed: 
         "pad_to_multiple_of": None,
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "push_to_hub": False,
-        **(FSDP if training.fsdp else {}),
+        **(_fsdp(training.gradient_checkpointing is True) if training.fsdp else {}),
     }
+
+
+def _fsdp(recompute: bool) -> dict[str, Any]:
+    return {"fsdp": True, "fsdp_config": {**FSDP, "activation_checkpointing": recompute}}

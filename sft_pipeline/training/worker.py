@@ -24,6 +24,14 @@ def _end_with_the_launch() -> None:
     threading.Thread(target=watch, name="end with the launch", daemon=True).start()
 
 
+def _shard_here() -> None:
+    """Let accelerate shard over processes on the CPU, which it does for devices alone: the same code, for tests."""
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+
+    PartialState(cpu=True)._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
 def _work(path: Path) -> None:
     """One process's part."""
     job, rank, count = distributed.Job.read(path), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -34,6 +42,8 @@ def _work(path: Path) -> None:
         torch.cuda.set_device(rank)
     store = torch.distributed.FileStore(str(job.work / distributed.STORE), count)
     torch.distributed.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=count)
+    if job.experiment.training.fsdp and not cuda:
+        _shard_here()
     records = Journal(job.work / distributed.RECORDS, durable=False) if rank == 0 else None
     trainer.train_here(job, records.add if records else None)
     torch.distributed.destroy_process_group()

@@ -250,7 +250,8 @@ def test_effective_batch_counts_the_processes(toy, made):
 def test_memory_that_the_device_lacks_is_refused_with_the_number(toy, made):
     def plan_of(limit, **training):
         model = {"architecture": SMALL, "dtype": "bfloat16", "device": "cuda", "device_memory_gb": limit}
-        return made(toy(data=RECORD, model=model, lora={"target_modules": ("q_proj", "v_proj")}, **training))
+        declared = {"gradient_accumulation": 1, "gradient_checkpointing": False, "batching": "grouped"} | training
+        return made(toy(data=RECORD, model=model, lora={"target_modules": ("q_proj", "v_proj")}, **declared))
 
     finding = blocking(plan_of(4.0))["memory"]
     assert "4 GB declared; the largest part is embeddings with 3.1 GB" in finding.evidence
@@ -310,7 +311,8 @@ def test_time_is_what_the_declared_throughput_gives_and_never_invented(toy, made
     ("model", "training", "rule"),
     [
         ({}, {"optimizer": "paged_adamw_8bit"}, "optimizer_fallback"),
-        ({}, {"batching": "packed"}, "packed_on_cpu"),
+        ({}, {"batching": "packed", "packed_attention": "mask"}, "packed_mask"),
+        ({}, {"liger": True}, "liger_idle"),
         ({}, {"batching": "grouped", "batch_size": 1}, "batching_idle"),
         ({}, {"fsdp": True, "processes": 2}, "fsdp_idle"),
         ({"device": "cuda"}, {"fsdp": True, "processes": 2, "validation_prompts": 3}, "validation_prompts_idle"),
@@ -484,7 +486,7 @@ def test_the_memory_of_the_device_is_enforced_in_every_case(toy, made):
     unknown = {f.rule: f for f in made(toy(), lengths).findings}["architecture_unknown"]
     assert unknown.severity == "warning"
     assert (
-        "device_memory_gb (46) cannot be checked"
+        "memory (46 GB) cannot be checked"
         in blocking(made(toy(model={"device_memory_gb": 46.0}), lengths))["architecture_unknown"].evidence
     )
     both = toy(model={"device_memory_gb": 1.0, "architecture": SMALL | {"vocab_size": 8}})

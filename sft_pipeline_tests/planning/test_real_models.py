@@ -70,6 +70,14 @@ MODELS = {
         15_706_484_224,
         None,
     ),
+    "DeepSeek V3": (
+        qwen("deepseek_v3", 7168, 18432, 61, 128, 128, 129280)
+        | {"moe_intermediate_size": 2048, "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8}
+        | {"first_k_dense_replace": 3, "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope_head_dim": 128}
+        | {"qk_rope_head_dim": 64, "v_head_dim": 128, "n_group": 8, "topk_group": 4},
+        671e9,
+        None,
+    ),
     "GPT-OSS 20B": (
         qwen("gpt_oss", 2880, 2880, 24, 64, 8, 201088, head_dim=64)
         | {"num_local_experts": 32, "num_experts_per_tok": 4},
@@ -226,12 +234,14 @@ def test_long_rows_take_a_mask_where_there_is_padding_and_scores_where_attention
     run = Run(gradient_checkpointing=True)
     base = architecture.build(LLAMA_2_7B | {"num_hidden_layers": 2}, run)
 
-    def activations(batch, attention="sdpa", batching="grouped"):
+    def activations(batch, attention="sdpa", batching="grouped", kernel="varlen"):
         model = run.model.model_copy(update={"attention": attention})
-        training = run.training.model_copy(update={"batch_size": batch, "batching": batching})
+        fields = {"batch_size": batch, "batching": batching, "packed_attention": kernel}
+        training = run.training.model_copy(update=fields)
         return memory.estimate(base, model, training, 8192)["activations"]
 
     one = activations(1)
     assert activations(2) == pytest.approx(2 * one + 2 * 8192**2 * 3, rel=1e-6)
-    assert activations(2, batching="packed") == pytest.approx(2 * one + (2 * 8192) ** 2 * 3, rel=1e-6)
+    assert activations(2, batching="packed") == pytest.approx(2 * one, rel=1e-6)
+    assert activations(2, batching="packed", kernel="mask") == pytest.approx(2 * one + (2 * 8192) ** 2 * 3, rel=1e-6)
     assert activations(1, "eager") == pytest.approx(one + 32 * 8192**2 * 8, rel=1e-6)

@@ -11,7 +11,7 @@ from sft_pipeline.errors import ModelError, PreconditionError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase, Lora
 from sft_pipeline.model import quantisation
 from sft_pipeline.model.loader import load_model
-from sft_pipeline.training import adapter, packing
+from sft_pipeline.training import adapter, packing, varlen
 from sft_pipeline_tests.architectures import ARCHITECTURES, TOLERANCE, cell, config, tiny
 from sft_pipeline_tests.training.conftest import toy_tokenizer
 
@@ -111,8 +111,12 @@ def test_what_is_held_in_memory_is_what_was_declared_or_refused(bases, kind):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_probe_tells_who_lets_packed_rows_see_each_other(bases, kind):
     rows = [[5, 9, 200, 31, 77, 140, 6, 18], [8, 250, 99, 41, 7, 160]]
-    found = packing.keeps_apart(load_model(bases(kind).root, SPEC), rows)
+    model = load_model(bases(kind).root, SPEC)
+    found = packing.keeps_apart(model, rows, model.config._attn_implementation, 1e-3)
     assert found["apart"] == (kind not in SEE_EACH_OTHER), found
+    varying = packing.keeps_apart(model, rows, varlen.NAME, 1e-3)
+    assert varying["apart"] == (model.config._attn_implementation == varlen.NAME)
+    assert varying["apart"] or kind not in ("llama", "qwen2", "mistral"), varying
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

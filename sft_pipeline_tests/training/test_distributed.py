@@ -54,6 +54,39 @@ def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, monkeypa
         trainer.train(*arguments.values())
 
 
+@pytest.mark.slow
+def test_a_sharded_training_follows_one_process_saves_its_adapter_once_and_resumes(toy, prepared, tmp_path):
+    from safetensors.torch import load_file
+
+    common = {"max_steps": 8, "save_steps": 4, "lora": {"dropout": 0.0}}
+    arguments = prepared(toy(batch_size=8, **common))
+    sharded = toy(batch_size=4, processes=2, fsdp=True, **common)
+
+    def train(name, experiment, on_log=None):
+        (tmp_path / name).mkdir()
+        elsewhere = {"experiment": experiment, "work": tmp_path / f"{name.split()[0]} work", "out": tmp_path / name}
+        return trainer.train(*(arguments | elsewhere).values(), on_log=on_log)
+
+    def kill(row):
+        if row["step"] == 5:
+            raise KeyboardInterrupt
+
+    one = train("one", toy(batch_size=8, **common))
+    with pytest.raises(KeyboardInterrupt):
+        train("two", sharded, kill)
+    two = train("two resumed", sharded)
+    assert two.measurements["resumed_at_step"] >= 4
+    losses = [
+        [row["loss"] for row in json.loads(a.path("log_history.json").read_text()) if "loss" in row] for a in (one, two)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[1]) == 8
+    assert two.dev_loss == pytest.approx(one.dev_loss, rel=1e-4)
+    whole, gathered = (load_file(a.path("adapter/adapter_model.safetensors")) for a in (one, two))
+    assert {k: v.shape for k, v in gathered.items()} == {k: v.shape for k, v in whole.items()}
+    assert all((gathered[k] - whole[k]).abs().max() < 1e-3 for k in whole)
+    assert len(list((tmp_path / "two work" / "checkpoint-8").glob("adapter_model*"))) == 1
+
+
 def test_more_processes_than_devices_are_refused_before_they_are_started(toy, prepared, monkeypatch):
     import torch
 
@@ -129,7 +162,7 @@ def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, 
     plan = prepared(toy())["plan"]
     declared = toy(processes=2, fsdp=True, model={"quantization": "nf4", "dtype": "bfloat16"})
     args = SFTConfig(output_dir=str(tmp_path), **options(declared, plan, evaluate=False, packed=False))
-    assert args.fsdp and args.fsdp_plugin_args["fsdp_version"] == 1
+    assert args.fsdp and args.fsdp_plugin_args["fsdp_version"] == 2
     stored = {p.dtype for p in load_model(toy_base.root, declared.model, sharded=True).parameters()}
     assert stored == {torch.bfloat16}, "FSDP shards one floating-point type only"
     assert torch.uint8 in {p.dtype for p in load_model(toy_base.root, declared.model).parameters()}

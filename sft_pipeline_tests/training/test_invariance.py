@@ -53,6 +53,21 @@ def test_packed_rows_do_not_see_each_other(toy, losses):
     assert losses(toy(batching="grouped", batch_size=8, **SAME)) != pytest.approx(padded, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"batching": "packed", "packed_attention": "mask", "batch_size": 8},
+        {"batching": "packed", "packed_length": 160, "max_length": 80, "batch_size": 8},
+        {"batching": "packed", "packed_length": 160, "max_length": 80, "gradient_accumulation": 2, "batch_size": 4},
+        {"batching": "plain", "optimizer": "adamw_torch_fused", "batch_size": 8},
+    ],
+    ids=lambda setting: ", ".join(f"{name} {value}" for name, value in setting.items()),
+)
+def test_a_faster_setting_does_not_change_the_course_of_the_loss(toy, losses, setting):
+    padded = losses(toy(batching="plain", batch_size=8, **SAME))
+    assert losses(toy(**SAME | setting)) == pytest.approx(padded, rel=1e-5)
+
+
 def test_bfloat16_trains_on_the_cpu(toy, losses):
     course = losses(toy(epochs=2.0, learning_rate=2e-2, model={"dtype": "bfloat16"}, save_steps=100))
     assert course[-1] < course[0] - 0.1

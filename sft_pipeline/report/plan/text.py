@@ -36,11 +36,14 @@ def _run(plan: TrainingPlan) -> list[str]:
     )
     cut = f", {plan.cut_rows:,} rows cut" if plan.cut_rows else ""
     left_out = f" of {plan.train_rows:,}, the others are fully masked" if plan.masked_rows else ""
-    time = (
-        f"about {_duration(plan.seconds)} by the declared tokens_per_second"
-        if plan.seconds is not None
-        else "unknown: declare training.tokens_per_second, measured on the device"
-    )
+    time = "unknown: name model.card, or declare training.tokens_per_second, measured on the device"
+    if plan.seconds is not None:
+        basis = {
+            "declared": "by the declared tokens_per_second",
+            "measured": "by the rate of an earlier training of this experiment",
+            "estimated": "ESTIMATED for the card, not measured",
+        }[plan.rate_basis or "declared"]
+        time = f"about {_duration(plan.seconds)} {basis}"
     return [
         f"rows            {plan.trained_rows:,}" + left_out,
         f"steps           {plan.steps:,} of {batch(plan)} sequences, {plan.warmup_steps:,} of them warm-up",
@@ -48,6 +51,7 @@ def _run(plan: TrainingPlan) -> list[str]:
         f"tokens          {tokens:,} per epoch ({tokens / plan.trained_rows:.1f} per row), "
         f"{round(tokens * plan.coverage):,} in all; {padding}{cut}",
         f"time            {time}",
+        *(["chosen          " + ", ".join(f"{k} {v}" for k, v in plan.settings.items())] if plan.settings else []),
     ]
 
 
@@ -103,7 +107,7 @@ def _benchmarks(plan: TrainingPlan) -> list[str]:
     if not plan.benchmarks:
         return []
     tokens, new = (sum(getattr(b, field) for b in plan.benchmarks) for field in ("tokens", "new_tokens"))
-    time = "time unknown: declare training.tokens_per_second"
+    time = "time unknown: name model.card, or declare training.tokens_per_second"
     if plan.benchmark_seconds is not None:
         time = f"reading takes about {_duration(plan.benchmark_seconds)} in all"
     written = f" and writes up to {new:,}" if new else ""

@@ -5,6 +5,8 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
+from sft_pipeline.training.kernels import compiled_variants
+
 if TYPE_CHECKING:
     import torch
     from torch.nn import Module
@@ -16,10 +18,11 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
     """A callback that completes each record of the training loss, for the callbacks after it.
 
     `seconds` and `tokens_per_second` are those of the steps since the last record, evaluations and checkpoints not counted;
-    tokens are real ones, without padding. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
+    tokens are real ones, without padding. `waiting_share` is the share of that time in which a step waited for its rows. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
     the process. What does not depend on time goes into the log history too: `lora_norm_mean` and `lora_norm_max`,
     `clipped_share` (share of the steps since the last record whose gradient was clipped), and `module_grad_norm/…` by adapted module.
     """
+    import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Metrics(TrainerCallback):
@@ -37,14 +40,16 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
         ) -> None:
             if self.paused:
-                self.mark, self.paused = time.monotonic(), False
+                self.mark, self.paused = time.monotonic() - trainer.wait, False
 
         def on_step_end(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
         ) -> None:
+            self.paused = control.should_log or control.should_evaluate or control.should_save
+            if self.paused and args.device.type == "cuda":
+                torch.cuda.synchronize()  # the device works on what this process is ahead of it
             now = time.monotonic()
             self.seconds, self.mark = self.seconds + now - self.mark, now
-            self.paused = control.should_log or control.should_evaluate or control.should_save
 
         def on_log(
             self,
@@ -61,6 +66,10 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
             tokens = trainer._total_train_tokens - self.tokens
             logs["seconds"] = round(self.seconds, 4)
             logs["tokens_per_second"] = round(tokens / self.seconds, 1) if self.seconds else 0.0
+            logs["waiting_share"] = round(trainer.waited / self.seconds, 4) if self.seconds else 0.0
+            trainer.waited = 0.0
+            if variants := compiled_variants():
+                logs["compiled_graphs"] = variants
             logs["memory_bytes"], logs["peak_memory_bytes"] = memory(args.device.type)
             self.tokens, self.seconds = trainer._total_train_tokens, 0.0
             figures = {} if args.fsdp else lora_norms(model)  # of which a process holds but a part of each matrix

@@ -94,9 +94,9 @@ def _memory(experiment: Experiment, error: Exception) -> str:
     if training.batch_size > 1:
         advice.append(
             f"halve training.batch_size ({training.batch_size}) and double gradient_accumulation "
-            f"({training.gradient_accumulation}), which trains the same"
+            f"({training.passes}), which trains the same"
         )
-    if not training.gradient_checkpointing:
+    if training.gradient_checkpointing is not True:
         advice.append("set training.gradient_checkpointing")
     if model.quantization == "none":
         advice.append("quantise the base (model.quantization: nf4)")
