@@ -14,6 +14,7 @@ REPLACED = {
     "plan_only",
     "data.expected",
     "model.architecture",
+    "model.card",
     "model.device_memory_gb",
     "training.epochs",
     "training.warmup_steps",
