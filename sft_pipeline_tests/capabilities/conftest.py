@@ -5,6 +5,7 @@ import json
 import pytest
 
 from sft_pipeline.experiment import Experiment
+from sft_pipeline_tests.capabilities.asked import all_tasks
 
 MMLU = "Which {0} of {1} is right?,one {0},two of them,the third {1},none,{2}"
 
@@ -121,6 +122,12 @@ def experiment_of():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tasks(benchmarks, experiment_of, tmp_path_factory):
+    """See `all_tasks`."""
+    return all_tasks(benchmarks, experiment_of, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

