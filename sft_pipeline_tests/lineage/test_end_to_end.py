@@ -23,6 +23,7 @@ from sft_pipeline.release.export.exports import answers
 from sft_pipeline.release.export.judge import compare
 from sft_pipeline.report.gate.text import headline
 from sft_pipeline.specification import load_by_name, project_root
+from sft_pipeline_tests.lineage.planted import SECRETS, holding, secrets_in
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,7 @@ def seconds(events, kind):
 
 
 def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
+    place |= SECRETS
     first = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=1500)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "PASS" in first.stdout and "gate.html" in first.stdout
@@ -75,6 +77,10 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
     assert {n: r.sha256 for n, r in asset.files.items()} == {n: hash_file(out / n) for n in asset.files}
     assert {path.relative_to(out).as_posix() for path in files_below(out)} == set(asset.files)
 
+    # The search finds what is there.
+    assert holding(tmp_path / "store", "TRAINING_SUCCESS") and holding(tmp_path / "home", run.run_id)
+    assert secrets_in(tmp_path) == []
+    assert not [done for done in (first, again, verified, released) if "PLANTED" in done.stdout + done.stderr]
     damaged_merges_are_found(store, tmp_path)
     a_prompt_is_called_by_what_it_does(gate, tmp_path)
 

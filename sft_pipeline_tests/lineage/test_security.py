@@ -11,24 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sft_pipeline_tests.lineage.planted import SECRETS, holding, secrets_in
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "sft_pipeline"
-
-SECRETS = {
-    "HF_TOKEN": "hf_PLANTEDhub0123456789abcdefghijklmnopq",
-    "WANDB_API_KEY": "PLANTEDwandb0123456789abcdef0123456789ab",
-    "AWS_SECRET_ACCESS_KEY": "PLANTEDaws/0123456789+abcdefghijklmnopqr",
-    "OPENAI_API_KEY": "sk-PLANTEDopenai0123456789abcdef",
-    "MLFLOW_TRACKING_URI": "http://somebody:PLANTEDmlflow@127.0.0.1:9/",
-    "SFT_PIPELINE_WEBHOOK": "http://127.0.0.1:9/hooks/PLANTEDwebhook",
-}
-"""Port 9 answers nobody: what a library says about an address that it cannot reach is part of the test."""
-
-
-def holding(folder: Path, text: str) -> list[str]:
-    """Files below `folder` with `text` in their bytes or their name."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return [str(path.relative_to(folder)) for path in files if text in path.name or text.encode() in path.read_bytes()]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -36,42 +22,25 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_no_secret_of_the_environment_is_written_anywhere(made_project, tmp_path_factory):
-    toy_project = made_project
-    pytest.importorskip("mlflow")
-    pytest.importorskip("wandb")
+def test_a_run_that_fails_writes_no_secret_of_the_environment(toy_project, tmp_path_factory):
+    """One that succeeds is looked through in test_end_to_end.py, and what trackers write in training/test_trackers.py."""
     home = tmp_path_factory.mktemp("dagster_home")
     (home / "dagster.yaml").write_bytes((REPOSITORY / "dagster_home" / "dagster.yaml").read_bytes())
     toy = toy_project / "specs" / "toy.yaml"
-    toy.write_text(toy.read_text().replace("training:\n", "training:\n  report_to: [tensorboard, wandb, mlflow]\n"))
-    broken = toy.read_text().replace(
-        "{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: not/there.jsonl}"
+    toy.write_text(
+        toy.read_text().replace("{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: not/there.jsonl}")
     )
-    (toy_project / "specs" / "broken.yaml").write_text(broken)
-    said = ""
-    for name, selection in (
-        ("toy", "base_model_guard,lora_adapter,sft_generations,gate_report"),
-        ("broken", "raw_dataset"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "sft_pipeline.cli", "run", name, "--select", selection, "--recompute"],
-            env=environment(
-                DAGSTER_HOME=str(home), WANDB_MODE="offline", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", **SECRETS
-            ),
-            capture_output=True,
-            text=True,
-            cwd=toy_project,
-        )
-        said += done.stdout + done.stderr
-    assert "verdict" in said and "not/there.jsonl" in said, said
-    assert "mlflow gets nothing of this training" in said, "the address with the password was not even tried"
-    # The search finds what is there: in the artifacts and in Dagster's records.
-    assert holding(toy_project / "store", "TRAINING_SUCCESS") and list(toy_project.rglob("*.wandb"))
-    assert any(name.startswith("history") for name in holding(home, "not/there.jsonl"))
-    planted = set(SECRETS.values()) | {"PLANTED"}
-    assert [(where, value) for value in planted for where in holding(toy_project, value)] == []
-    assert [(where, value) for value in planted for where in holding(home, value)] == []
-    assert "PLANTED" not in said
+    done = subprocess.run(
+        [sys.executable, "-m", "sft_pipeline.cli", "run", "toy", "--select", "raw_dataset"],
+        env=environment(DAGSTER_HOME=str(home), **SECRETS),
+        capture_output=True,
+        text=True,
+        cwd=toy_project,
+    )
+    said = done.stdout + done.stderr
+    assert "not/there.jsonl" in said, said
+    assert any(name.startswith("history") for name in holding(home, "not/there.jsonl"))  # it finds what is there
+    assert secrets_in(toy_project) == secrets_in(home) == [] and "PLANTED" not in said
 
 
 HOSTILE = (
