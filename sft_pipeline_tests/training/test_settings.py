@@ -9,6 +9,7 @@ from sft_pipeline.model.loader import load_model
 from sft_pipeline.training import kernels, schedule, trainer, varlen
 
 
+@pytest.mark.slow
 def test_packed_and_compiled_steps_train_as_plain_ones_and_the_manifest_says_what_was_done(
     toy, prepared, tmp_path, monkeypatch
 ):
