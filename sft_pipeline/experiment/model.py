@@ -108,7 +108,7 @@ class Architecture(Section):
 class BaseModelSpec(Extended):
     """The base model, how it is loaded, and how it must behave."""
 
-    ADDED: ClassVar[tuple[str, ...]] = ("role",)
+    ADDED: ClassVar[tuple[str, ...]] = ("role", "card")
 
     source: Annotated[
         EmbeddedBase | FolderBase | HubBase, Field(discriminator="kind", description="Where it comes from.")

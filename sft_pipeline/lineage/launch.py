@@ -19,6 +19,7 @@ from sft_pipeline.lineage.asset_checks import FAILED
 from sft_pipeline.lineage.failure_text import cause, why
 from sft_pipeline.lineage.processes.run_process import end_dead_runs
 from sft_pipeline.lineage.specifications import observe
+from sft_pipeline.lineage.step import run_tags
 from sft_pipeline.lineage.tags import PARTITION, RECOMPUTE, STAGE
 from sft_pipeline.specification import load_by_name, project_root
 
@@ -69,8 +70,10 @@ def _launch(experiment: str, select: str, recompute: bool) -> bool:
         for line in end_dead_runs(instance):
             print(line, flush=True)
         root = project_root()
-        observe(instance, experiment, load_by_name(experiment, root), root)
-        return _execute(instance, tags, keys)
+        specification = load_by_name(experiment, root)
+        observe(instance, experiment, specification, root)
+        # Two steps that begin at once may overwrite each other's tags: they are there from the start.
+        return _execute(instance, tags | run_tags(specification), keys)
 
 
 def _execute(instance: dg.DagsterInstance, tags: dict[str, str], keys: "AbstractSet[dg.AssetKey] | None") -> bool:

@@ -222,6 +222,11 @@ def step(
     return declare
 
 
+def run_tags(experiment: "Experiment") -> dict[str, str]:
+    """The tags of a run that say what was run."""
+    return {COMMIT: commit()[:63], SPECIFICATION: hash_value(experiment.model_dump(mode="json"))[:12]}
+
+
 def produce(
     work: Work,
     assets: Sequence[Asset],
@@ -241,9 +246,9 @@ def produce(
     context, store, experiment = work.context, work.store, work.context.partition_key
     versions = {name: artifact.version for name, artifact in upstream.items()}
     first, names = assets[0], [asset.name for asset in assets]
-    content = hash_value(work.experiment.model_dump(mode="json"))[:12]
+    content = run_tags(work.experiment)[SPECIFICATION]
     if COMMIT not in context.run.tags:
-        context.instance.add_run_tags(context.run.run_id, {COMMIT: commit()[:63], SPECIFICATION: content})
+        context.instance.add_run_tags(context.run.run_id, run_tags(work.experiment))
     with user_errors():
         result_key = first.key(work.experiment, work.root, versions)
         work.folder = store.begin(first.name, experiment, result_key, context.log.info, names)
