@@ -55,10 +55,8 @@ def new_folder(folder: Path, left: Collection[str] = ()) -> Iterator[Path]:
     _remove_abandoned(place, folder.name)
     partial = place / f".{folder.name}.{os.getpid()}.partial"
     whole = partial / folder.name  # beside it there is room for what is needed only meanwhile
-    whole.mkdir(parents=True)
-    handle = open_lock(partial)
+    handle = _make_and_lock(partial, whole)
     try:
-        lock(handle)
         yield whole
         require_free(folder, left)
         for name in left:
@@ -72,6 +70,18 @@ def new_folder(folder: Path, left: Collection[str] = ()) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(handle)
+
+
+def _make_and_lock(partial: Path, whole: Path) -> int:
+    """Make the folder `whole` in `partial` and lock `partial`: between the two another process may take it for abandoned."""
+    while True:
+        with suppress(FileNotFoundError):
+            whole.mkdir(parents=True, exist_ok=True)
+            handle = open_lock(partial)
+            lock(handle)
+            if whole.is_dir():
+                return handle
+            os.close(handle)
 
 
 def require_free(folder: Path, left: Collection[str] = ()) -> None:

@@ -111,7 +111,7 @@ def _specification(found: Mapping[str, Artifact], experiment: Experiment) -> lis
     manifest = json.loads(found["lora_adapter"].path("training_manifest.json").read_text("utf-8"))
     gate = json.loads(found["gate_report"].path("gate.json").read_text("utf-8"))
     decoding = json.loads(part(found, "sft_generations", Generations).conditions["decoding"])
-    training = experiment.training.completed(manifest["plan"].get("settings", {}))
+    training = experiment.training.completed(manifest.get("plan", {}).get("settings", {}))
     sections: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         "training": (training.cache_key, manifest["hyperparameters"]),
         "prompt": (experiment.prompt.model_dump(mode="json"), manifest["prompt"]),

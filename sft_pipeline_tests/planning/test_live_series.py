@@ -90,12 +90,19 @@ def test_the_plan_refuses_what_cannot_run(declared):
 
 def test_an_evaluator_on_the_trainings_device_has_a_base_of_its_own_in_the_estimate(declared, toy_base):
     config = json.loads(toy_base.path("config.json").read_text())
-    made, _ = findings(declared({"device": "same"}), config=config)
+    fixed = {
+        "gradient_accumulation": 1,
+        "gradient_checkpointing": True,
+        "batching": "plain",
+        "optimizer": "adamw_torch",
+    }
+    made, _ = findings(declared({"device": "same"}, **fixed), config=config)
     own = made.memory_bytes
     assert own["evaluator"] == own["weights"] + own["embeddings"] + own["context"] > 0
     assert "evaluator" not in findings(declared({"device": "own"}), config=config)[0].memory_bytes
     needed = sum(made.memory_bytes.values())
-    tight = declared({"device": "same"}, model={"device_memory_gb": (needed - own["evaluator"] / 2) / 1e9})
+    model = {"device_memory_gb": (needed - own["evaluator"] / 2) / 1e9}
+    tight = declared({"device": "same"}, model=model, **fixed)
     assert findings(tight, config=config)[1]["memory"].severity == "blocking"
 
 

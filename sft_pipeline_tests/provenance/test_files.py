@@ -1,6 +1,7 @@
 """A folder is there whole or not at all, and what a killed process leaves holds nothing up."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import sys
 import pytest
 
 from sft_pipeline.errors import DataError
+from sft_pipeline.provenance import files
 from sft_pipeline.provenance.files import new_folder
+from sft_pipeline.provenance.locks import lock
 
 WRITE = """
 import sys, time
@@ -56,6 +59,21 @@ def test_what_a_failed_run_may_leave_is_replaced(tmp_path):
     with new_folder(tmp_path / "out", left=("why",)) as folder:
         (folder / "a").write_text("1")
     assert names(tmp_path / "out") == ["a"]
+
+
+def test_a_folder_that_was_taken_for_abandoned_before_its_lock_is_made_again(tmp_path, monkeypatch):
+    locked = []
+
+    def remove_first(handle):
+        if not locked:  # another process that looks between mkdir and lock
+            shutil.rmtree(next(tmp_path.glob(".out.*.partial")))
+        locked.append(handle)
+        lock(handle)
+
+    monkeypatch.setattr(files, "lock", remove_first)
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("1")
+    assert names(tmp_path / "out") == ["a"] and len(locked) == 2
 
 
 def test_a_killed_process_blocks_nobody_and_a_living_one_keeps_its_part(tmp_path):

@@ -44,7 +44,8 @@ def test_a_packed_training_works_and_reloads_or_names_the_remedy(bases, kind, tm
     outcome, measured = cell(bases(kind), tmp_path, batching="packed")
     assert outcome.startswith("works"), outcome
     assert measured["reloaded"] == pytest.approx(measured["dev_loss"], abs=TOLERANCE["float32"])
-    assert measured["loaded"]["batching"]["used"] == ("padded" if kind in SEE_EACH_OTHER else "packed")
+    # OPT's rows see each other under a mask, and do not with variable-length attention.
+    assert measured["loaded"]["batching"]["used"] == ("padded" if kind in SEE_EACH_OTHER - {"opt"} else "packed")
     assert ("attention: eager" in outcome) == (kind in {"bloom", "gpt_oss"})
     assert ("dropout: 0.0" in outcome) == (kind in MIXTURES - {"gpt_oss"})
 
