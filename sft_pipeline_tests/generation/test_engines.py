@@ -206,7 +206,7 @@ def test_a_vllm_that_falls_silent_is_an_error_with_its_last_lines(ending_base, v
 
 
 @pytest.mark.slow
-def test_an_error_inside_vllm_ends_it_and_is_told_with_its_last_lines(vllm, monkeypatch):
+def test_an_error_inside_vllm_ends_it_and_is_reported_with_its_last_lines(vllm, monkeypatch):
     """The last test with the running vLLM: a further one would start another."""
     vllm.answer(PROMPTS[:1], DECODING)
     child = vllm._child._process.pid
