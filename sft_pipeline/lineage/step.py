@@ -224,7 +224,11 @@ def step(
 
 def run_tags(experiment: "Experiment") -> dict[str, str]:
     """The tags of a run that say what was run."""
-    return {COMMIT: commit()[:63], SPECIFICATION: hash_value(experiment.model_dump(mode="json"))[:12]}
+    return {COMMIT: commit()[:63], SPECIFICATION: _content(experiment)}
+
+
+def _content(experiment: "Experiment") -> str:
+    return hash_value(experiment.model_dump(mode="json"))[:12]
 
 
 def produce(
@@ -246,7 +250,7 @@ def produce(
     context, store, experiment = work.context, work.store, work.context.partition_key
     versions = {name: artifact.version for name, artifact in upstream.items()}
     first, names = assets[0], [asset.name for asset in assets]
-    content = run_tags(work.experiment)[SPECIFICATION]
+    content = _content(work.experiment)
     if COMMIT not in context.run.tags:
         context.instance.add_run_tags(context.run.run_id, run_tags(work.experiment))
     with user_errors():
