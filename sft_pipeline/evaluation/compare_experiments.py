@@ -1,9 +1,11 @@
 """Two and more experiments side by side, from what is stored of them: specifications, trainings, gates, answers in pairs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, TypeVar
+
+import numpy as np
 
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
@@ -121,7 +123,7 @@ def _experiment(store: Store, stored: Lineage, by_rows: bool, items: dict[str, I
             items[stored.name] = {row["id"]: row for row in rows}
     except StoreError as error:
         problems.append(str(error))
-    at = _axis(log, plan if by_rows else None)
+    at = _axis(by_rows, log, plan)
     return ComparedExperiment(
         name=stored.name,
         description=stored.experiment.description if stored.experiment else "",
@@ -131,10 +133,8 @@ def _experiment(store: Store, stored: Lineage, by_rows: bool, items: dict[str, I
         verdict=None if gate is None else gate.verdict,
         overall=None if gate is None else gate.overall,
         p=None if gate is None else gate.p,
-        curves={} if log is None else _curves(log, at),
-        series=()
-        if series is None
-        else tuple((at.get(p.step, p.step), p.successes / p.n, p.n) for p in series.points if p.n),
+        curves=_curves(log, at) if log and at else {},
+        series=tuple((at(p.step), p.successes / p.n, p.n) for p in series.points if p.n) if series and at else (),
         problems=tuple(filter(None, problems)),
     )
 
@@ -156,16 +156,23 @@ def _training(adapter: AdapterSnapshot, report: TrainingReport | None) -> dict[s
     return figures | ({k.replace("_", " "): v for k, v in report.metrics.items()} if report else {})
 
 
-def _axis(log: Log | None, plan: TrainingPlan | None) -> dict[float, float]:
-    """Rows trained on by step, where a plan is given: the passes that the log has, times the rows of a pass."""
-    if log is None or plan is None:
-        return {}
-    return {0: 0.0} | {step: epoch * plan.trained_rows for step, epoch in log.epoch}
+def _axis(by_rows: bool, log: Log | None, plan: TrainingPlan | None) -> Callable[[float], float] | None:
+    """Where a step lies: at itself, or at the rows trained on until then; None where log or plan to tell these is missing.
+
+    Rows are the passes that the log has, times the rows of a pass; between two records they grow with the steps.
+    """
+    if not by_rows:
+        return lambda step: step
+    if log is None or plan is None or not log.epoch:
+        return None
+    steps, passes = zip((0, 0.0), *log.epoch, strict=True)
+    rows = np.array(passes) * plan.trained_rows
+    return lambda step: float(np.interp(step, steps, rows))
 
 
-def _curves(log: Log, at: Mapping[float, float]) -> dict[str, tuple[tuple[float, float], ...]]:
+def _curves(log: Log, at: Callable[[float], float]) -> dict[str, tuple[tuple[float, float], ...]]:
     lines = {"training loss": log.loss, "dev loss": log.dev, "token accuracy": log.accuracy}
-    return {name: tuple((at.get(step, step), value) for step, value in line) for name, line in lines.items() if line}
+    return {name: tuple((at(step), value) for step, value in line) for name, line in lines.items() if line}
 
 
 def _pairs(

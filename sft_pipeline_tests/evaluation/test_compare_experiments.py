@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from sft_pipeline.artifacts import AdapterSnapshot, GateReport, TrainingPlan
+from sft_pipeline.artifacts import AdapterSnapshot, GateReport, SeriesPoint, SeriesReport, TrainingPlan
 from sft_pipeline.cli import app
 from sft_pipeline.dataset.table import write_table
 from sft_pipeline.evaluation.compare_experiments import compare, differences
@@ -127,6 +127,15 @@ def test_two_experiments_without_a_common_item_are_said_to_have_none_and_the_res
     assert made.axis == "rows"  # a step is 16 rows in one and 32 in the other
     assert [x for x, _ in made.experiments[1].curves["training loss"]] == [320.0, 640.0]
     assert made.experiments[0].curves["dev loss"] == ((320.0, 1.6),)
+
+
+def test_a_checkpoint_between_two_records_of_the_log_lies_at_its_rows(put):
+    put("a", hits(100, 5))
+    store = put("b", hits(100, 2), batch=32)
+    point = SeriesPoint(step=15, n=4, successes=1, low=0.0, high=1.0)
+    series = SeriesReport.finalize(store.new_folder("series-"), split="dev", rule="most_successes", points=(point,))
+    store.put("checkpoint_series", "b", series)
+    assert compare(store, ["a", "b"]).experiments[1].series == ((480.0, 0.25, 4),)
 
 
 def test_what_is_missing_or_damaged_is_said(put, project):
