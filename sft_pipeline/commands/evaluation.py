@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sft_pipeline.commands.common import VERDICTS, Out, evaluation_of, results, shown, user_errors
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Format = Annotated[
     str | None,
@@ -122,9 +125,7 @@ def compare(
         else:
             text, page = compare_text.summary(report), compare_html.page(report, compare_html.differences(report))
         with results(out) as folder:
-            (folder / "compare.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
-            (folder / "compare.txt").write_text(text, "utf-8")
-            (folder / "compare.html").write_text(page, "utf-8")
+            _write(folder, "compare", report, text, page)
         typer.echo(text)
         if out:
             typer.echo(f"written to {shown(out)}")
@@ -149,17 +150,14 @@ def compare_experiments(
     with user_errors():
         store = Store(default_store())
         report = compared(store, names)
-        typer.echo(experiments.summary(report))
+        text = experiments.summary(report)
+        typer.echo(text)
         if out:
             with results(out) as folder:
                 pages = {name: f"{name}.html" for name in names}
                 for name, file in pages.items():
                     (folder / file).write_text(sheet.page(sheet.read(store, name), {}), "utf-8")
-                written = report.model_dump_json(indent=2) + "\n", experiments.summary(report)
-                for suffix, text in zip(
-                    ("json", "txt", "html"), (*written, experiments.page(report, pages)), strict=True
-                ):
-                    (folder / f"compare-experiments.{suffix}").write_text(text, "utf-8")
+                _write(folder, "compare-experiments", report, text, experiments.page(report, pages))
             typer.echo(f"page: {shown(out / 'compare-experiments.html')}")
 
 
@@ -191,6 +189,12 @@ def export_log(
             typer.echo("no gate report is stored: the logs have no scores", err=True)
         for path in written:
             typer.echo(shown(out / path))
+
+
+def _write(folder: Path, name: str, report: "BaseModel", text: str, page: str) -> None:
+    """A comparison as JSON, text and page."""
+    for suffix, content in {"json": report.model_dump_json(indent=2) + "\n", "txt": text, "html": page}.items():
+        (folder / f"{name}.{suffix}").write_text(content, "utf-8")
 
 
 def _listed(names: str | None) -> list[str]:
