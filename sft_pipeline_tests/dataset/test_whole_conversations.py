@@ -6,11 +6,12 @@ from collections import Counter
 import pytest
 
 from sft_pipeline.dataset import cleaning, table
-from sft_pipeline.dataset.source import read
+from sft_pipeline.dataset.source import read, schema
 from sft_pipeline.dataset.source.items import Unreadable
+from sft_pipeline.dataset.source.mapping import pairs
 from sft_pipeline.dataset.source.messages import conversation
 from sft_pipeline.dataset.split.split import split
-from sft_pipeline.experiment import Conversations, Data, Experiment, FileData
+from sft_pipeline.experiment import Columns, Conversations, Data, Experiment, FileData
 
 KEEP = Conversations(several_turns="keep")
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is amber made of?"}
@@ -53,6 +54,22 @@ def kept(messages, tools=None, policy=KEEP, tally=None):
 def test_what_is_no_conversation_is_rejected_with_the_message(messages, reason):
     with pytest.raises(Unreadable, match=reason):
         kept(messages)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(float("nan"), "NaN or an infinity"), ("a\0", "NUL character"), ("a\ud800", "lone surrogate")],
+)
+def test_a_call_with_what_no_file_can_hold_is_rejected(own, value, reason):
+    call = {"function": {"name": "f", "arguments": {"x": value}}}
+    messages = [USER, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    row = {"messages": messages}
+    if own:
+        row = dict.fromkeys(table.TALK.names) | {"instruction": "x", "response": "y", "type": "t"}
+        row |= {"conversation": json.dumps({"messages": messages})}
+    with pytest.raises(Unreadable, match=reason):
+        pairs(row, schema.recognise(list(row), Columns()), KEEP, "t", Counter())
 
 
 def test_every_spelling_comes_to_the_form_of_chat_templates():

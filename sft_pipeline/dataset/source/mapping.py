@@ -16,7 +16,7 @@ from sft_pipeline.dataset.source.items import Unreadable, kind
 from sft_pipeline.dataset.source.messages import before_question, conversation, every_turn, exchanges
 from sft_pipeline.dataset.source.schema import CRITIQUES, Fields, fields_of
 from sft_pipeline.experiment import Conversations
-from sft_pipeline.model.conversation import of_row, texts
+from sft_pipeline.model.conversation import Conversation, of_row, texts
 from sft_pipeline.provenance.hashing import canonical_json
 
 # The spellings in which Alpaca-like data say that an instruction has no input. Other symbols can be what is asked about.
@@ -67,16 +67,14 @@ def pairs(
         checked = conversation(
             own.get("messages"), own.get("tools"), "conversation", policy, tally, system="", setting=setting
         )
-        whole = {"conversation": checked._replace(last=own.get("last") is True).to_json()}
+        whole = {"conversation": _whole(checked._replace(last=own.get("last") is True), "conversation")}
     if talk := _conversation(row, fields):
         name, value = talk
         if keep:
             tools = row.get(fields.tools) if fields.tools and is_filled(row.get(fields.tools)) else None
             kept = conversation(value, tools, name, policy, tally, system=system, setting=setting)
-            question, answer = texts(kept.messages, len(kept.messages) - 1)
-            found, whole = [(question, answer)], {"conversation": _sound(kept.to_json(), name)}
-            if _ESCAPED_NUL.search(whole["conversation"]):
-                raise Unreadable(f"field {name!r} holds a NUL character (U+0000)")
+            whole = {"conversation": _whole(kept, name)}
+            found = [texts(kept.messages, len(kept.messages) - 1)]
         elif compared:
             # Nothing of a training conversation may be left out.
             policy = policy.model_copy(update={"system": "prepend"}) if fields.answered else policy
@@ -121,6 +119,17 @@ def _conversation(row: Mapping[str, Any], fields: Fields) -> tuple[str, Any] | N
     if not fields.inputs and len(lists) == len(parts):
         return " + ".join(parts), [message for part in lists for message in part]
     return None
+
+
+def _whole(kept: Conversation, field: str) -> str:
+    """The JSON text of a conversation."""
+    try:
+        text = kept.to_json()
+    except ValueError as error:
+        raise Unreadable(f"field {field!r} holds NaN or an infinity, which JSON has no word for") from error
+    if _ESCAPED_NUL.search(text):
+        raise Unreadable(f"field {field!r} holds a NUL character (U+0000)")
+    return _sound(text, field)
 
 
 def _missing(value: Any) -> bool:

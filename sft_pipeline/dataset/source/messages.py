@@ -1,7 +1,7 @@
-"""Conversations as instruction and response, which is all that a base model's prompt holds.
+"""Conversations as instruction and response, which is all that a plain prompt holds, or as they are.
 
-Messages are {role, content}, ShareGPT's {from, value}, or spelled as the specification says. What is not an exchange of
-a user and the assistant is decided by the declared policy or rejected; nothing is guessed.
+Messages are {role, content}, ShareGPT's {from, value}, or spelled as the specification says. What a row cannot hold is
+decided by the declared policy or rejected; nothing is guessed.
 """
 
 import json
@@ -24,6 +24,8 @@ _ROLES = {
     **dict.fromkeys(("tool", "tools", "function", "function_call", "function_response", "observation"), "tool"),
 }
 _CALLS = ("tool_calls", "function_call")
+_READ = {*_CALLS, "reasoning_content", "thinking", "tool_call_id", "name", "loss_weight", "weight"}
+"""What a message may hold besides its role and text."""
 
 
 def exchanges(
@@ -183,14 +185,8 @@ def conversation(
 
 def _whole_message(written: Any, where: str, policy: Conversations, tally: Counter[str], setting: str) -> Message:
     """A message of any spelling in the form of chat templates."""
-    if not isinstance(written, Mapping):
-        raise Unreadable(f"{where} is {kind(written)}, not an object")
-    there = [pair for pair in _spellings(policy) if written.get(pair[0]) is not None]
-    if not there:
-        raise Unreadable(f"{where} has neither role and content nor from and value")
-    role_field, text_field = next((pair for pair in there if pair[1] in written), there[0])
-    name = written[role_field]
-    known = _ROLES | {own.lower(): role for own, role in policy.roles.items()}
+    role_field, text_field = _spelling(written, where, policy)
+    name, known = written[role_field], _roles(policy)
     role = known.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise Unreadable(
@@ -232,17 +228,7 @@ def _whole_message(written: Any, where: str, policy: Conversations, tally: Count
             raise Unreadable(
                 f"{where} has the {key} {written[key]}: every answer of a conversation is trained on alike"
             )
-    used = {
-        role_field,
-        text_field,
-        "tool_calls",
-        "function_call",
-        "reasoning_content",
-        "thinking",
-        "tool_call_id",
-        "name",
-    }
-    for key in written.keys() - used - {"loss_weight", "weight"}:
+    for key in written.keys() - {role_field, text_field} - _READ:
         if written[key] not in (None, "", [], {}):
             tally[f"messages have a field {key!r}, which was left out"] += 1
     return message
@@ -339,6 +325,16 @@ def _spellings(policy: Conversations) -> Iterator[tuple[str, str]]:
     yield from ((role, text) for role in roles for text in reversed(texts))
 
 
+def _spelling(message: Any, where: str, policy: Conversations) -> tuple[str, str]:
+    """The fields of a message that hold its role and its text."""
+    if not isinstance(message, Mapping):
+        raise Unreadable(f"{where} is {kind(message)}, not an object")
+    there = [pair for pair in _spellings(policy) if message.get(pair[0]) is not None]
+    if not there:
+        raise Unreadable(f"{where} has neither role and content nor from and value")
+    return next((pair for pair in there if pair[1] in message), there[0])
+
+
 def _role(message: Any, policy: Conversations) -> str | None:
     """The role of a message: system, user, assistant or tool; None where it is none of these."""
     if not isinstance(message, Mapping):
@@ -346,19 +342,18 @@ def _role(message: Any, policy: Conversations) -> str | None:
     written = next((message[role] for role, _ in _spellings(policy) if message.get(role) is not None), None)
     if any(message.get(call) for call in _CALLS):
         return "tool"
-    roles = _ROLES | {name.lower(): role for name, role in policy.roles.items()}
-    return roles.get(written.lower()) if isinstance(written, str) else None
+    return _roles(policy).get(written.lower()) if isinstance(written, str) else None
+
+
+def _roles(policy: Conversations) -> dict[str, str]:
+    """The roles by their names in lower case."""
+    return _ROLES | {name.lower(): role for name, role in policy.roles.items()}
 
 
 def _message(message: Any, position: int, field: str, policy: Conversations) -> tuple[int, str, str]:
     """Position, role and text of a message."""
     where = f"message {position} of field {field!r}"
-    if not isinstance(message, Mapping):
-        raise Unreadable(f"{where} is {kind(message)}, not an object")
-    there = [pair for pair in _spellings(policy) if message.get(pair[0]) is not None]
-    if not there:
-        raise Unreadable(f"{where} has neither role and content nor from and value")
-    role_field, text_field = next((pair for pair in there if pair[1] in message), there[0])
+    role_field, text_field = _spelling(message, where, policy)
     written = message[role_field]
     if not isinstance(written, str):
         raise Unreadable(f"{where}: {role_field!r} is {kind(written)}, not text")
