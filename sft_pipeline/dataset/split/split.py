@@ -369,19 +369,20 @@ def _write(
     stays, assigned = np.ones(len(sides), bool), np.array(sides)
     stays[np.fromiter(gone, np.int64, len(gone))] = False
     of_side = {side: stays & (assigned == side) for side in outs}
+    source = clean.path(clean.ROWS)
+    schema_of_rows = table.row_schema(source)
     with ExitStack() as stack:
         rows, rejected = (
             {side: stack.enter_context(table.Writer(out / name, schema)) for side, out in outs.items()}
             for name, schema in (
-                (InstructionDataset.ROWS, table.row_schema(clean.path(clean.ROWS))),
+                (InstructionDataset.ROWS, schema_of_rows),
                 (InstructionDataset.REJECTED, table.REJECTED),
             )
         )
-        talk = table.row_schema(clean.path(clean.ROWS)) is table.TALK
         tested: list[dict[str, Any]] = []
         start = 0
-        for group in range(table.group_count(clean.path(clean.ROWS))):
-            batch = table.read_group(clean.path(clean.ROWS), group)
+        for group in range(table.group_count(source)):
+            batch = table.read_group(source, group)
             end = start + len(batch)
             going = np.flatnonzero(~stays[start:end])
             for index, row in zip(going.tolist(), batch.take(going).to_pylist()):
@@ -390,7 +391,7 @@ def _write(
                 counts["rejected", side][removal.filter] += 1
             for side, here in of_side.items():
                 part = batch.filter(pa.array(here[start:end]))
-                if talk and side == "test":
+                if schema_of_rows is table.TALK and side == "test":
                     tested += part.to_pylist()
                     continue
                 counts["types", side].update(compress(columns.types[start:end], here[start:end].tolist()))
