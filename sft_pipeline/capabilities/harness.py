@@ -175,7 +175,7 @@ class EngineModel(TemplateLM):
     @property
     def eot_token_id(self) -> int:
         """Id of the end of sequence."""
-        return self._engine.tokenizer.end
+        return self._engine.tokenizer.inner.eos_token_id
 
     @property
     def prefix_token_id(self) -> int:

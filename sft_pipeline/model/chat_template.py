@@ -257,15 +257,12 @@ def open_template(
             f"the chat template writes no special token of the tokenizer after an answer ({whole.partition(_ANSWER)[2]!r}), so "
             "that a model could not learn to stop. Take a template that ends a turn, such as prompt.chat.template: chatml."
         )
-    return ChatTemplate(
-        text,
-        variables,
-        chat.date,
-        template.control,
-        {i: special[i] for i in ending if i is not None},
-        ending[0],
-        whole[len(asked) :].partition(_ANSWER)[0],
-        spelling,
+    return replace(
+        template,
+        ends={i: special[i] for i in ending if i is not None},
+        end=ending[0],
+        opening=whole[len(asked) :].partition(_ANSWER)[0],
+        calls=spelling,
     )
 
 

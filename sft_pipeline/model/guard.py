@@ -40,16 +40,13 @@ def inspect(base: ModelSnapshot, spec: BaseModelSpec, prompt: Prompt, out: Path)
         for sentinel in spec.sentinels
         for mode in (("format",) if instruct else modes[sentinel.in_format])
     ]
-    texts = [PROBE, *(text for _, _, text in cases)]
+    # What a chat template writes holds its tokens, and is encoded as it is.
+    texts = [PROBE, *(text for _, _, text in cases if not isinstance(text, Rendered))]
     shipped = shipped_ids(base.root, texts)
-    if tokenizer.chat is None:
-        checks = structural_checks(tokenizer, texts, spec.allow_bos, shipped)
-    else:  # what the template writes holds its tokens, and is encoded as it is
-        plain = [text for text in texts if not isinstance(text, Rendered)]
-        checks = structural_checks(tokenizer, plain, spec.allow_bos or instruct, shipped_ids(base.root, plain))
-        if instruct:
-            del checks["no_template_end"], checks["no_special_token_delta"]
-            checks |= instruct_checks(tokenizer.chat, base.root, spec)
+    checks = structural_checks(tokenizer, texts, spec.allow_bos, shipped)
+    if tokenizer.chat and instruct:
+        del checks["no_template_end"], checks["no_special_token_delta"]
+        checks |= instruct_checks(tokenizer.chat, base.root, spec)
     results = []
     # Behaviour is only looked at when the input is clean: an answer to a contaminated prompt tells nothing.
     if cases and not any(checks.values()):
@@ -139,8 +136,8 @@ def structural_checks(
             delta = f"{text[:60]!r} has {len(short)} tokens without and {len(long)} with special tokens (added: {added}). {remedy}"
             break
     other = next((t for t, a, b in zip(texts, plain, shipped or plain, strict=True) if a != b), None)
-    # It is appended to every response: as the last input of a row the base would see a template's token after all.
-    end = tokenizer.template_tokens.get(tokenizer.end)
+    # By it a plain prompt's response ends: as the last input of a row the base would see a template's token after all.
+    end = tokenizer.template_tokens.get(inner.eos_token_id)
     return {
         "tokenizer_as_shipped": ""
         if other is None

@@ -69,7 +69,7 @@ class CleanTokenizer:
         """
         encoded = self.continuations(texts)
         for text, ids in zip(texts, encoded, strict=True):
-            if self.end in ids and not isinstance(text, Rendered):
+            if self.inner.eos_token_id in ids and not isinstance(text, Rendered):
                 raise ModelError(
                     f"end-of-sequence token {self.inner.eos_token} in the input {text[:120]!r}: the model reads it as the "
                     "end of a text. Remove it from the data (data.quality.delimiters finds such rows) or from the prompt."

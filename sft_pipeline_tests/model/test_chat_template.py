@@ -11,6 +11,7 @@ from sft_pipeline.dataset.source import read
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import DataError, ModelError, TrainingError
 from sft_pipeline.experiment import Experiment, FileData, Prompt
+from sft_pipeline.model import guard
 from sft_pipeline.model.chat_template import CHATML, Unfit, _spelt
 from sft_pipeline.model.conversation import Conversation, of_row, turns
 from sft_pipeline.model.prompts import prompts, with_examples
@@ -255,10 +256,18 @@ def test_a_conversation_that_is_too_long_keeps_the_declared_turns(marked, tmp_pa
             test_items._encode([row(TALK)], experiment({"template": "chatml", "keep_turns": keep}), tokenizer, length)
 
 
+def test_a_base_with_a_clean_end_may_learn_a_format_that_ends_by_a_template_token(marked, tmp_path):
+    tokenizer = load(marked, tmp_path, None, {"template": "chatml"})
+    assert tokenizer.ends >= {tokenizer.inner.eos_token_id, tokenizer.end} and len(tokenizer.ends) == 2
+    assert not any(guard.structural_checks(tokenizer, [guard.PROBE], False).values())
+
+
 def test_control_tokens_stand_only_in_what_the_template_wrote(marked, tmp_path):
     tokenizer = load(marked, tmp_path, None, {"template": "chatml"})
     with pytest.raises(ModelError, match="chat-template token"):
         tokenizer.encode("<|im_start|>user\nHi")
+    with pytest.raises(ModelError, match="end-of-sequence token </s>"):
+        tokenizer.encode("Hi</s>")
     with pytest.raises(Unfit, match="control token"):
         tokenizer.chat.prompt(Conversation([{"role": "user", "content": "</s>"}, ANSWER]))
 
