@@ -114,10 +114,10 @@ def _misplaced_ends(encoded: tokenization.Encoded, tokenizer: CleanTokenizer, cu
     for name, example, answers in zip(encoded.ids, encoded.examples, encoded.answers, strict=True):
         learned = [ids for ids, loss in tokenization.runs(example) if loss]
         # A template may mark the line break after it as a part of the answer.
-        ended = sum(not tokenizer.ends.isdisjoint(ids[-2:]) for ids in learned)
-        if name not in cut and not len(learned) == ended == answers:
+        ends = [not tokenizer.ends.isdisjoint(ids[-2:]) for ids in learned]
+        if not (all(ends[:-1]) if name in cut else all(ends) and len(ends) == answers):
             return [
-                f"row {name}: it has {answers} answers, and {len(learned)} runs of tokens are trained on, of which {ended} end "
+                f"row {name}: it has {answers} answers, and {len(learned)} runs of tokens are trained on, of which {sum(ends)} end "
                 "with a token that ends an answer. Look at the chat template."
             ]
     return []

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sft_pipeline.errors import ModelError, TrainingError
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.model.chat_template import Unfit, Written
+from sft_pipeline.model.chat_template import Rendered, Unfit, Written
 from sft_pipeline.model.conversation import Conversation, of_row, shortened
 from sft_pipeline.model.prompts import place
 from sft_pipeline.model.tokenizer import CleanTokenizer
@@ -123,7 +123,7 @@ def _same_prompt(
     while at and ids[at - 1] not in tokenizer.added:
         at -= 1
     begin = offsets[at][0] if at < first else start
-    return at == first or tokenizer.continuations([type(written.text)(written.text[begin:start])])[0] == ids[at:first]
+    return at == first or tokenizer.continuations([Rendered(written.text[begin:start])])[0] == ids[at:first]
 
 
 def _apart(tokenizer: CleanTokenizer, row: Mapping[str, Any], written: Written, whole: list[int]) -> _Piece:
@@ -133,7 +133,7 @@ def _apart(tokenizer: CleanTokenizer, row: Mapping[str, Any], written: Written, 
         TrainingError: the parts together give another text.
     """
     borders = [0, *(at for span in written.answers for at in span), len(written.text)]
-    parts = [type(written.text)(written.text[a:b]) for a, b in zip(borders, borders[1:])]
+    parts = [Rendered(written.text[a:b]) for a, b in zip(borders, borders[1:])]
     ids, labels = list[int](), list[int]()
     for number, part in enumerate(tokenizer.continuations(parts)):
         ids += part

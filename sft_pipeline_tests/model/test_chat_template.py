@@ -17,7 +17,7 @@ from sft_pipeline.model.conversation import Conversation, of_row, turns
 from sft_pipeline.model.prompts import prompts, with_examples
 from sft_pipeline.model.tokenizer import load_tokenizer
 from sft_pipeline.planning import test_items
-from sft_pipeline.training import tokenization
+from sft_pipeline.training import mask_audit, tokenization
 from sft_pipeline.training.tokenization import IGNORED
 from sft_pipeline_tests.conftest import TOKENIZERS
 
@@ -248,6 +248,10 @@ def test_a_conversation_that_is_too_long_keeps_the_declared_turns(marked, tmp_pa
         assert "Be brief." in tokenizer.decode(encoded.examples[0]["input_ids"], special=True)
     cut = tokenization.encode(experiment({"template": "chatml"}, max_length=whole - 1), tokenizer, [row(TALK)])
     assert cut.truncated == ["r"] and not cut.shortened
+    assert not mask_audit.misplaced_end(cut, tokenizer)
+    labels = cut.examples[0]["labels"]
+    labels[next(at for at, label in enumerate(labels) if label in tokenizer.ends)] = IGNORED
+    assert "row r: it has 2 answers" in mask_audit.misplaced_end(cut, tokenizer)[0]
     (asked,) = prompts(experiment({"template": "chatml", "keep_turns": "last"}), tokenizer, [row(TALK)], whole)
     assert "amber" not in asked and "birch" in asked and "Be brief." in asked
     length = tokenizer.count([asked])[0]
