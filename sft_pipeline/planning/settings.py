@@ -139,6 +139,7 @@ def advice(experiment: Experiment, base: Base | None, rows: Rows, seconds: float
         gain = now / step_seconds(base, best, rows)
         if gain >= 1.1 and memory.needed(base, best, rows) <= memory.TIGHT * limit:
             what = "dequantised" if model.quantization != "none" else "read"
+            fewer = f"the weights are {what} {training.passes / passes:g} times less often for "
             evidence = (
                 f"{best.training.batch_size} × {passes} {best.training.batching} instead of {training.batch_size} × "
                 f"{training.passes}"
@@ -147,8 +148,8 @@ def advice(experiment: Experiment, base: Base | None, rows: Rows, seconds: float
                     if training.gradient_checkpointing and not best.training.gradient_checkpointing
                     else ""
                 )
-                + f": the weights are {what} {training.passes / passes:g} times less often for the same optimiser steps, about "
-                f"{gain:.1f} times as fast by the plan's model"
+                + f": {fewer if passes < training.passes else ''}the same optimiser steps, about {gain:.1f} times as fast by the "
+                "plan's model"
             )
             remedy = f"set batch_size to {whole['batch_size']}, and leave gradient_accumulation, batching and gradient_checkpointing to the plan"
             found.append(Finding(rule="forward_passes", severity="info", evidence=evidence, remedy=remedy))

@@ -48,6 +48,13 @@ def test_the_fast_record_has_the_records_steps_and_is_estimated_beside_its_hour_
     assert sum(quick.memory_bytes.values()) < 0.85 * 46e9
 
 
+@pytest.mark.slow
+def test_more_forward_passes_that_need_no_checkpointing_are_not_called_fewer():
+    experiment = load(SPECS / "math_1.5b.yaml")
+    advice = said(plan.compute(experiment, None, experiment.data.expected.test_rows, None, None), "forward_passes")
+    assert advice.startswith("8 × 8 packed instead of 32 × 2, without checkpointing: the same optimiser steps, about ")
+
+
 # Published tokens per second (docs/explanation/throughput.md): configuration, card, rows, tokens of a row, options.
 QWEN_3 = {
     8: qwen("qwen3", 4096, 12288, 36, 32, 8, 151936, head_dim=128),
