@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SECONDS = 20.0
-"""Processor time for all renderings of a conversation; a megabyte of text takes less than one."""
+"""Processor time for all renderings of a conversation. Every answer is asked with all that came before it, so it grows with the
+square of the exchanges: ChatML took 0.03 s for one exchange of a megabyte, and 1 s for 400 of a third of a kilobyte each."""
 
 CHATML = """\
 {%- if tools %}
