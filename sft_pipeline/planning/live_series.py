@@ -2,9 +2,7 @@
 
 from sft_pipeline.artifacts import Finding
 from sft_pipeline.experiment import Experiment
-from sft_pipeline.generation.engines import chosen, inference_settings
-from sft_pipeline.planning import memory
-from sft_pipeline.planning.architecture import Base
+from sft_pipeline.generation.engines import chosen
 
 WHERE = {
     "own": "while the training runs, on a device of its own",
@@ -12,15 +10,6 @@ WHERE = {
     "after": "on the training's device, once the training has ended",
     "auto": "while the training runs where the machine has a device more than the training's, otherwise once it has ended",
 }
-
-
-def memory_beside(base: Base | None, experiment: Experiment) -> dict[str, int]:
-    """Bytes that an evaluator on the training's device takes beside it, without its cache: a base of its own."""
-    live = experiment.evaluation.series.live
-    if base is None or live is None or live.device != "same":
-        return {}
-    parts = memory.estimate(base, inference_settings(experiment), experiment.training, 1)
-    return {"evaluator": sum(parts[name] for name in ("weights", "embeddings", "context"))}
 
 
 def planned(experiment: Experiment, steps: int, dev_rows: int | None) -> list[Finding]:

@@ -1,6 +1,7 @@
 """What a training needs on its device, by part, estimated before anything is loaded."""
 
 from sft_pipeline.experiment import BaseModelSpec, Experiment, Training
+from sft_pipeline.generation.engines import inference_settings
 from sft_pipeline.planning import throughput
 from sft_pipeline.planning.architecture import Base
 from sft_pipeline.planning.rows import Rows
@@ -34,9 +35,24 @@ def limit(model: BaseModelSpec) -> float | None:
 
 
 def needed(base: Base, experiment: Experiment, rows: Rows) -> int:
-    """Estimated peak bytes of the training on these rows."""
+    """Estimated peak bytes of the training's device on these rows."""
+    return sum(parts(base, experiment, rows).values())
+
+
+def parts(base: Base, experiment: Experiment, rows: Rows) -> dict[str, int]:
+    """Estimated peak bytes of the training's device on these rows, by part, with an evaluator that works on it too."""
     training = experiment.training
-    return sum(estimate(base, experiment.model, training, rows.longest, tokens=rows.largest_pass(training)).values())
+    found = estimate(base, experiment.model, training, rows.longest, tokens=rows.largest_pass(training))
+    return found | _beside(base, experiment)
+
+
+def _beside(base: Base, experiment: Experiment) -> dict[str, int]:
+    """Bytes that a live series on the training's device takes beside it, without its cache: a base of its own."""
+    live = experiment.evaluation.series.live
+    if live is None or live.device != "same":
+        return {}
+    own = estimate(base, inference_settings(experiment), experiment.training, 1)
+    return {"evaluator": sum(own[name] for name in ("weights", "embeddings", "context"))}
 
 
 def estimate(

@@ -113,9 +113,7 @@ def compute(
     rates = [schedule.learning_rate(round(steps * k / 10), steps, warmup, training) for k in range(11)]
     negligible = schedule.negligible_from(steps, warmup, training)
     coverage = schedule.samples_seen(rows.count, training) / rows.count
-    largest = rows.largest_pass(training)
-    needed = memory.estimate(base, experiment.model, training, rows.longest, tokens=largest) if base else {}
-    needed |= live_series.memory_beside(base, experiment)
+    needed = memory.parts(base, experiment, rows) if base else {}
     rate, basis, rate_findings = _rate(experiment, base, rows, measured_rate)
     seconds = rows.tokens * coverage / rate if rate else None
     asked, benchmark_seconds, benchmark_findings = benchmarks.planned(experiment, benchmark_items, rate)

@@ -106,6 +106,21 @@ def test_an_evaluator_on_the_trainings_device_has_a_base_of_its_own_in_the_estim
     assert findings(tight, config=config)[1]["memory"].severity == "blocking"
 
 
+def test_an_evaluator_on_the_trainings_device_counts_when_the_plan_divides_a_step(declared, toy_base):
+    config = json.loads(toy_base.path("config.json").read_text())
+
+    def made(device, model):
+        experiment = declared({"device": device}, model=model, batching="plain", batch_size=64, max_length=2048)
+        return plan.compute(experiment, [(1000, 500)] * 100, {}, config, None, [(20, 10)] * 8)
+
+    whole = made("same", {}).memory_bytes
+    room = {"device_memory_gb": (sum(whole.values()) - whole["evaluator"] / 2) / 0.85 / 1e9}
+    assert made("after", room).settings["gradient_accumulation"] == 1
+    beside = made("same", room)
+    divided = (beside.settings["gradient_accumulation"], beside.settings["gradient_checkpointing"])
+    assert divided != (1, False) and not {"memory", "memory_tight"} & {finding.rule for finding in beside.findings}
+
+
 def test_early_stopping_by_success_counts_checkpoints(declared):
     rules = {"early_stopping": {"patience": 4}, "eval_steps": 1, "save_steps": 10, "max_steps": 40}
     found = findings(declared({}, **BEST, **rules))[1]["early_stopping_idle"]
