@@ -48,9 +48,10 @@ def fingerprint(
     nothing is lost by that: the same fields are in the key, and another key is another work folder.
     """
     experiment = plan.applied(experiment)
+    undecided = {"eval_batch_size": None} if "eval_batch_size" in plan.settings else {}  # as in the plan's identity
     return hash_value(
         {
-            "training": experiment.training.cache_key,
+            "training": experiment.training.cache_key | undecided,
             "prompt": experiment.prompt.model_dump(mode="json"),
             "model": experiment.model.loading,
             "steps": [plan.steps, plan.warmup_steps],

@@ -46,6 +46,20 @@ def test_a_checkpoint_is_refused_where_any_part_of_the_training_differs(toy, pre
     assert folder.is_dir()
 
 
+def test_another_evaluation_batch_of_the_plan_is_the_same_training_as_in_the_key(toy, prepared):
+    """Another card, declared after a kill, may change it: the key is the same, and so is the work folder."""
+    arguments = {name: value for name, value in prepared(toy()).items() if name in PARTS}
+
+    def run(**settings):
+        plan = arguments["plan"].model_copy(update={"settings": arguments["plan"].settings | settings})
+        return checkpoints.fingerprint(*(arguments | {"plan": plan}).values()), plan.identity
+
+    assert "eval_batch_size" in arguments["plan"].settings
+    assert run(eval_batch_size=64) == run()
+    for part, same in zip(run(batching="plain"), run(), strict=True):
+        assert part != same
+
+
 @pytest.fixture(scope="module")
 def work_of_a_killed_run(toy, toy_base, tmp_path_factory):
     """Arguments of a training of 20 steps, two passes, that was killed at step 15, after the checkpoint of step 12."""
