@@ -181,7 +181,7 @@ def _rate(
         )
         found = [Finding(rule="rate_measured", severity="info", evidence=evidence, remedy=offer)]
         return (declared, "declared", found) if declared else (measured, "measured", found)
-    unknown = base is None or experiment.model.device != "cuda" or experiment.training.fsdp  # what sharding costs
+    unknown = experiment.model.device != "cuda" or experiment.training.fsdp  # what sharding costs
     if declared or card is None or base is None or unknown:
         return declared, "declared" if declared else None, []
     on, length = throughput.card(card), rows.tokens / rows.count

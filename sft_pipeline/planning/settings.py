@@ -127,12 +127,12 @@ def advice(experiment: Experiment, base: Base | None, rows: Rows, seconds: float
             found.append(
                 Finding(rule="compile_pays", severity="info", evidence=evidence, remedy="set training.compile")
             )
-    if base is None or not limit or model.device != "cuda":
+    if base is None or not limit or model.device != "cuda" or training.fsdp:  # what sharding costs is not known
         return found
     now = step_seconds(base, experiment, rows)
     if isinstance(training.gradient_accumulation, int) and training.passes > 1:
         whole = {"batch_size": training.batch_size * training.passes, "gradient_accumulation": "auto"}
-        whole |= {"batching": "packed", "gradient_checkpointing": "auto"} if not training.fsdp else {}
+        whole |= {"batching": "packed", "gradient_checkpointing": "auto"}
         best = _with(experiment, whole)
         best = _with(best, _fastest(best, base, rows))
         passes = best.training.passes

@@ -151,6 +151,16 @@ def test_a_base_that_fits_in_16_bits_is_recommended(toy):
     assert said(planned(toy, {"quantization": "nf4", "device_memory_gb": 16}), "sixteen_bits_fit") is None
 
 
+def test_nothing_is_estimated_of_a_sharded_model(toy):
+    def advised(**sharded):
+        model, passes = {"quantization": "nf4", "card": "L40S"}, {"batch_size": 2, "gradient_accumulation": 4}
+        made = planned(toy, model, gradient_checkpointing=True, processes=4, **passes, **sharded)
+        return {finding.rule for finding in made.findings} & {"forward_passes", "sixteen_bits_fit", "rate_estimated"}
+
+    assert advised() == {"forward_passes", "sixteen_bits_fit", "rate_estimated"}
+    assert advised(fsdp=True) == set(), "what the processes exchange is not known"
+
+
 def test_the_measured_rate_of_an_earlier_training_counts_more_than_the_estimate(toy):
     assert planned(toy, {"card": "H100"}, processes=4, fsdp=True).seconds is None, "what sharding costs is not known"
     made = planned(toy, {"card": "H100"})
