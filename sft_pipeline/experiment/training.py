@@ -260,12 +260,12 @@ class Training(Section):
         return self.model_dump(mode="json", exclude=set(self.KEY_INDEPENDENT))
 
     def completed(self, settings: Mapping[str, Any]) -> "Training":
-        """These hyperparameters with what a plan chose, where they leave it open."""
-        divided = self.gradient_accumulation == "auto"
-        left_open = {name for name in settings if getattr(self, name) in ("auto", None)}
-        return self.model_copy(
-            update={n: v for n, v in settings.items() if n in left_open or (n == "batch_size" and divided)}
-        )
+        """These hyperparameters with what a plan chose, where they leave it open; a division of another batch is not taken."""
+        chosen = {name: value for name, value in settings.items() if getattr(self, name) in ("auto", None)}
+        rows, passes = settings.get("batch_size"), chosen.get("gradient_accumulation")
+        if rows and passes and rows * passes == self.batch_size:
+            chosen["batch_size"] = rows
+        return self.model_copy(update=chosen)
 
     @property
     def eval_interval(self) -> int:

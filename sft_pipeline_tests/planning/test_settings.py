@@ -144,6 +144,14 @@ def test_on_the_cpu_rows_are_grouped_and_the_plan_is_applied_to_what_is_open_alo
     assert made.applied(toy(batching="plain")).training.batching == "plain"
 
 
+def test_a_division_of_another_batch_is_not_taken_for_the_declared_one(toy):
+    settings = {"batch_size": 2, "gradient_accumulation": 4}
+    recorded = toy(batch_size=8).training.completed(settings)
+    assert (recorded.batch_size, recorded.passes) == (2, 4) and recorded.completed(settings) == recorded
+    edited = toy(batch_size=16).training.completed(settings)
+    assert edited.batch_size == 16, "a release must see that the specification was edited"
+
+
 def test_a_base_that_fits_in_16_bits_is_recommended(toy):
     assert "nothing would be dequantised" in said(
         planned(toy, {"quantization": "nf4", "card": "L40S"}), "sixteen_bits_fit"
