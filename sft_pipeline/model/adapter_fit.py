@@ -1,4 +1,4 @@
-"""Whether an adapter belongs to a base: on another one of the same shape it would answer, and wrongly."""
+"""Whether an adapter belongs to a base (on another one of the same shape it would answer, and wrongly), and whether it is trained."""
 
 import json
 from pathlib import Path
@@ -50,3 +50,12 @@ def require_fit(adapter: Path, base: Path, revision: str = "") -> None:
             raise ModelError(
                 f"{adapter}: the adapter was trained on another base: {manifest.name} names {trained}, this one is {revision}."
             )
+
+
+def dead(weights: Path) -> bool:
+    """Whether every lora_B of an adapter is zero: it was never trained, whatever its log says."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if "lora_B" in name or "lora_embedding_B" in name]  # noqa: SIM118
+        return not any(bool(tensors.get_tensor(name).any()) for name in names)

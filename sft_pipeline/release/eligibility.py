@@ -19,9 +19,9 @@ from sft_pipeline.artifacts import (
     eligibility,
 )
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.model.adapter_fit import dead
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.verification import link_problems
-from sft_pipeline.release.export.merge import dead
 
 A = TypeVar("A", bound=Artifact)
 

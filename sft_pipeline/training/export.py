@@ -10,6 +10,7 @@ from sft_pipeline.dataset.leakage.training_data_hash import training_data_hash
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import TrainingError
 from sft_pipeline.experiment import HubBase
+from sft_pipeline.model.adapter_fit import dead
 from sft_pipeline.model.tokenizer import CleanTokenizer
 from sft_pipeline.provenance import journal
 from sft_pipeline.training import checkpoints, live, manifest, schedule
@@ -144,12 +145,7 @@ def _require_alive(weights: Path, step: int) -> None:
     Raises:
         TrainingError: every lora_B is zero, as it was at the beginning.
     """
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="pt") as tensors:
-        names = [name for name in tensors.keys() if "lora_B" in name or "lora_embedding_B" in name]  # noqa: SIM118
-        alive = any(tensors.get_tensor(name).any() for name in names)
-    if not alive:
+    if dead(weights):
         raise TrainingError(
             f"the adapter of step {step} is dead: every lora_B is zero, as before the training, so it changes nothing. No "
             "gradient has reached it, or the learning rate was 0 up to there: look at grad_norm and learning_rate in the log; "

@@ -4,7 +4,7 @@ import pytest
 
 from sft_pipeline.errors import ModelError
 from sft_pipeline.experiment import Lora
-from sft_pipeline.model.adapter_fit import require_fit
+from sft_pipeline.model.adapter_fit import dead, require_fit
 from sft_pipeline_tests.architectures import config
 
 
@@ -51,3 +51,13 @@ def test_an_adapter_of_layers_that_the_base_does_not_have_is_refused(tmp_path):
     (tmp_path / "adapter" / "adapter_config.json").write_text("{")
     with pytest.raises(ModelError, match=r"no adapter: adapter_config\.json"):
         require_fit(tmp_path / "adapter", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["layer.lora_B.weight", "embed_tokens.lora_embedding_B"])
+def test_an_adapter_is_dead_where_all_that_starts_at_zero_is_zero(name, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    for value in (0.0, 0.5):
+        save_file({name: torch.full((2, 2), value), "layer.lora_A.weight": torch.ones(2, 2)}, tmp_path / "weights")
+        assert dead(tmp_path / "weights") is (value == 0.0)

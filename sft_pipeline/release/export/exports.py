@@ -22,12 +22,13 @@ from sft_pipeline.evaluation.scoring.score import inside
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.generation.answers import resumed
 from sft_pipeline.generation.engines import open_engine
+from sft_pipeline.model.adapter_fit import dead
 from sft_pipeline.model.loader import load_config
 from sft_pipeline.model.prompts import prompts as prompts_of
 from sft_pipeline.provenance.hashing import files_below, hash_file, hash_value
 from sft_pipeline.release.export import gguf
 from sft_pipeline.release.export.judge import compare
-from sft_pipeline.release.export.merge import dead, merge
+from sft_pipeline.release.export.merge import merge
 
 log = logging.getLogger(__name__)
 

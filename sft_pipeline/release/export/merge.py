@@ -67,12 +67,3 @@ def merge(
         merged.generation_config.eos_token_id = sorted(tokenizer.ends)
     merged.save_pretrained(out, safe_serialization=True)
     tokenizer.save(out)
-
-
-def dead(weights: Path) -> bool:
-    """Whether every lora_B of an adapter is zero: it was never trained, whatever its log says."""
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="pt") as tensors:
-        names = [name for name in tensors.keys() if "lora_B" in name]  # noqa: SIM118
-        return not any(bool(tensors.get_tensor(name).any()) for name in names)
