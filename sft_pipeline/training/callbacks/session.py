@@ -15,8 +15,8 @@ from sft_pipeline.training import checkpoints, live
 from sft_pipeline.training.callbacks.checkpointing import checkpointing
 from sft_pipeline.training.callbacks.early_stopping import Ending, early_stopping
 from sft_pipeline.training.callbacks.interruption import handled, interruption
-from sft_pipeline.training.callbacks.live_results import live_results
-from sft_pipeline.training.callbacks.logging import LOG, announce, journal, reporting
+from sft_pipeline.training.callbacks.live_results import handing_on, live_results
+from sft_pipeline.training.callbacks.logging import LOG, journal, reporting
 from sft_pipeline.training.callbacks.metrics import metrics
 from sft_pipeline.training.callbacks.resource_errors import resource_errors
 from sft_pipeline.training.callbacks.trackers import FOLDERS, IDS, Trackers
@@ -81,7 +81,7 @@ def training_session(
         if trackers and (work / live.FOLDER).is_dir():
             declared = experiment.evaluation.series.live
             waits = declared is not None and declared.device == "same"
-            report = _handing_on(trackers.log, trainer.args.max_steps, on_log)
+            report = handing_on(trackers.log, trainer.args.max_steps, on_log)
             trainer.add_callback(live_results(live.Reporter(work, report), work if waits else None, ending))
         try:
             with handled(note):
@@ -97,53 +97,6 @@ def training_session(
             f"interrupted by {ending.signal or 'a signal'} at step {ending.interrupted_at} of {trainer.state.max_steps}, "
             "checkpoint saved; materialize again to resume there"
         )
-
-
-def _handing_on(
-    track: Callable[[dict[str, Any]], None], steps: int, on_log: Callable[[dict[str, Any]], None] | None
-) -> Callable[[dict[str, Any]], None]:
-    """Takes a result of the live series and hands it on as a log record."""
-
-    def report(result: dict[str, Any]) -> None:
-        record = {**result, "steps": steps}
-        track(record)
-        announce(record, on_log)
-
-    return report
-
-
-def finish_series(
-    series: live.Supervisor,
-    experiment: Experiment,
-    steps: int,
-    work: Path,
-    run: str,
-    last: int,
-    on_log: Callable[[dict[str, Any]], None] | None,
-) -> None:
-    """Have the rest of the live series evaluated or dropped, and its results sent to the run that the training has ended.
-
-    Args:
-        series: the evaluator.
-        experiment: the specification.
-        steps: planned steps.
-        work: folder of this training alone.
-        run: fingerprint of the training.
-        last: last step that was trained.
-        on_log: called with each result as it comes.
-    """
-    opened: list[Trackers] = []
-
-    def track(record: dict[str, Any]) -> None:
-        if not opened:
-            opened.append(Trackers(experiment, work, run, last))
-        opened[0].log(record)
-
-    try:
-        series.finish(live.Reporter(work, _handing_on(track, steps, on_log)))
-    finally:
-        for trackers in opened:
-            trackers.close(finished=True)
 
 
 def export_logs(work: Path, out: Path) -> None:
