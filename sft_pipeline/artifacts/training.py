@@ -74,7 +74,7 @@ class TrainingPlan(Artifact):
     power: dict[str, float] = Field({}, description="Power and minimum detectable effect by name of the test.")
     benchmarks: tuple[PlannedBenchmark, ...] = ()
     benchmark_seconds: float | None = Field(
-        None, description="Estimated time of reading the benchmarks, where the throughput of the training is declared."
+        None, description="Estimated time of reading the benchmarks, where there is a throughput."
     )
     findings: tuple[Finding, ...] = ()
 

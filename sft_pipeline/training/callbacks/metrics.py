@@ -18,8 +18,8 @@ def metrics(trainer: "SFTTrainer") -> "TrainerCallback":
     """A callback that completes each record of the training loss, for the callbacks after it.
 
     `seconds` and `tokens_per_second` are those of the steps since the last record, evaluations and checkpoints not counted;
-    tokens are real ones, without padding. `waiting_share` is the share of that time in which a step waited for its rows. `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of
-    the process. What does not depend on time goes into the log history too: `lora_norm_mean` and `lora_norm_max`,
+    tokens are real ones, without padding. `waiting_share` is the share of that time in which a step waited for its rows.
+    `memory_bytes` and `peak_memory_bytes` are the device's, on the CPU those of the process. What does not depend on time goes into the log history too: `lora_norm_mean` and `lora_norm_max`,
     `clipped_share` (share of the steps since the last record whose gradient was clipped), and `module_grad_norm/…` by adapted module.
     """
     import torch
