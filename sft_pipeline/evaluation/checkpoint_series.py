@@ -22,9 +22,11 @@ from sft_pipeline.artifacts import (
     SeriesReport,
 )
 from sft_pipeline.dataset.table import read_table
+from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of_rows
 from sft_pipeline.evaluation.scoring.score import Judged, score_items
+from sft_pipeline.evaluation.statistics.clusters import clustered_p, with_clusters
 from sft_pipeline.evaluation.statistics.paired import holm, paired, wilson
-from sft_pipeline.experiment import Experiment
+from sft_pipeline.experiment import Experiment, Gate
 from sft_pipeline.generation.answers import FILE, conditions, resumed
 from sft_pipeline.generation.engines import Engine, open_engine
 from sft_pipeline.generation.engines.engine import adapter_content
@@ -92,7 +94,7 @@ def series(
             successes[step] = {j.id: bool(j.success) for j in judged if j.success is not None}
             table += [_line(step, j, a) for j, a in zip(judged, answers, strict=True)]
     pq.write_table(pa.Table.from_pylist(table, _schema(pa)), out / "answers.parquet", compression="zstd")
-    report = SeriesReport(root=out, **described(experiment, points, len(rows), successes))
+    report = SeriesReport(root=out, **described(experiment, points, successes, clusters_of_rows(rows)))
     (out / "series.json").write_text(
         json.dumps({"best": report.best.step, **report.model_dump(mode="json", include=set(_FIELDS))}, indent=2) + "\n"
     )
@@ -133,29 +135,34 @@ _FIELDS = ("split", "rule", "points", "comparisons", "notes")
 
 
 def described(
-    experiment: Experiment, points: Sequence[SeriesPoint], asked: int, successes: Mapping[int, Mapping[str, bool]]
+    experiment: Experiment,
+    points: Sequence[SeriesPoint],
+    successes: Mapping[int, Mapping[str, bool]],
+    clusters: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """The fields of the report on these points, each of which was asked for so many answers.
+    """The fields of the report on these points.
 
     Args:
-        experiment: declares split and rule.
+        experiment: declares split, rule and test.
         points: one for each checkpoint, the base first.
-        asked: items of the split.
         successes: by step, whether each judged item succeeded, by its id.
+        clusters: cluster of each item of the split, by its id.
     """
-    declared = experiment.evaluation.series
+    declared, asked = experiment.evaluation.series, len(clusters)
     notes = [ON_TEST] if declared.split == "test" else [SPLIT_OFF]
     if (least := min(p.n for p in points)) < asked:
         notes.append(PAIRS_ONLY.format(f"{asked - least:,}", f"{asked:,}"))
     fields = {"split": declared.split, "rule": declared.best, "points": tuple(points), "notes": tuple(notes)}
     best = SeriesReport(root=Path(), **fields).best.step
-    return fields | {"comparisons": tuple(compared(successes, best))}
+    return fields | {"comparisons": tuple(compared(successes, best, clusters, experiment.evaluation.gate))}
 
 
-def compared(successes: Mapping[int, Mapping[str, bool]], best: int) -> list[SeriesComparison]:
+def compared(
+    successes: Mapping[int, Mapping[str, bool]], best: int, clusters: Mapping[str, str | None], gate: Gate
+) -> list[SeriesComparison]:
     """Every later checkpoint against the first, and every other one against the best, paired on the items judged at both.
 
-    `p_adjusted` is Holm's over all of them, of the exact McNemar test.
+    `p_adjusted` is Holm's over all of them, of the gate's test.
     """
     first, *later = sorted(successes)
     pairs = [(first, step) for step in later]
@@ -166,8 +173,10 @@ def compared(successes: Mapping[int, Mapping[str, bool]], best: int) -> list[Ser
             continue
         name = f"step {late:,} against {f'step {early:,}' if early else 'the base'}"
         before, after = ([successes[step][item] for item in common] for step in (early, late))
-        found[early, late] = paired(name, before, after)
-    adjusted = holm([result.p_exact for result in found.values()])
+        found[early, late] = with_clusters(
+            paired(name, before, after), before, after, [clusters[item] for item in common], gate
+        )
+    adjusted = holm([clustered_p(result, gate.test) for result in found.values()])
     return [
         SeriesComparison(steps=steps, result=result.model_copy(update={"p_adjusted": p}))
         for (steps, result), p in zip(found.items(), adjusted, strict=True)

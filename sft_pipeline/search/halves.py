@@ -9,7 +9,6 @@ from sft_pipeline.artifacts import InstructionDataset
 from sft_pipeline.dataset.split.assignment import assign_file
 from sft_pipeline.dataset.table import ROW, read_table, write_table
 from sft_pipeline.errors import DataError
-from sft_pipeline.evaluation.inputs.repeated_questions import Question, clusters_of
 from sft_pipeline.experiment import Experiment
 
 Rows = Sequence[Mapping[str, Any]]
@@ -42,9 +41,3 @@ def part(dev: InstructionDataset, rows: Rows, out: Path) -> InstructionDataset:
     write_table(rows, ROW, out / dev.ROWS)
     types = dict(sorted(Counter(row["type"] for row in rows).items()))
     return InstructionDataset.finalize(out, stage="dev", rows=len(rows), types=types, proof=dev.proof)
-
-
-def clusters(rows: Rows) -> dict[str, str | None]:
-    """Cluster of each row by id: its group, or that of rows which ask nearly the same; None stands alone."""
-    questions = {row["id"]: Question(row["instruction"]) for row in rows}
-    return clusters_of(questions, {row["id"]: row["group"] for row in rows})

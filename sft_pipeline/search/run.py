@@ -16,10 +16,11 @@ from sft_pipeline.artifacts import (
     eligibility,
 )
 from sft_pipeline.errors import DataError, TrainingError
+from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of_rows
 from sft_pipeline.experiment import Experiment, Search
 from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.search import confirmation, trial
-from sft_pipeline.search.halves import clusters, halves, part
+from sft_pipeline.search.halves import halves, part
 from sft_pipeline.search.processes import run_all
 from sft_pipeline.search.study import Study
 from sft_pipeline.search.write_report import write
@@ -80,7 +81,7 @@ def search(inputs: Inputs, out: Path, log: Callable[[str], object]) -> SearchRep
     declared, dev, work = inputs.search, inputs.dev, inputs.work
     eligibility.require("search", eligibility.guard_problems(inputs.guard) + eligibility.split_problems(dev))
     seen, kept = halves(dev, inputs.experiment)
-    groups = clusters(kept)
+    groups = clusters_of_rows(kept)
     independent = len({name if name is not None else id for id, name in groups.items()})
     if not confirmation.decidable(independent, declared.alpha, BEST):
         raise DataError(

@@ -3,7 +3,8 @@
 import pytest
 
 from sft_pipeline.errors import DataError
-from sft_pipeline.search.halves import clusters, halves, part
+from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of_rows
+from sft_pipeline.search.halves import halves, part
 from sft_pipeline_tests.search.conftest import experiment
 from sft_pipeline_tests.training.conftest import split, toy_rows
 
@@ -21,7 +22,7 @@ def test_the_halves_are_apart_and_the_same_whatever_the_order(tmp_path):
     assert not ids[0] & ids[1] and len(ids[0] | ids[1]) == 40 and abs(len(seen) - 20) <= 3
     groups = [{row["group"] for row in side} - {None} for side in (seen, kept)]
     assert not groups[0] & groups[1]
-    assert set(clusters(kept).values()) >= groups[1]
+    assert set(clusters_of_rows(kept).values()) >= groups[1]
 
 
 def test_a_part_keeps_the_proof_and_has_the_same_version_each_time(tmp_path):

@@ -106,6 +106,12 @@ def clusters_of(questions: Mapping[str, Question], groups: Mapping[str, str | No
     return {id: same.get(id, group) for id, group in groups.items()}
 
 
+def clusters_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Cluster of each row of a split by id, as `clusters_of`; None stands alone."""
+    questions = {row["id"]: Question(row["instruction"]) for row in rows}
+    return clusters_of(questions, {row["id"]: row["group"] for row in rows})
+
+
 def _near(texts: Sequence[str]) -> list[list[int]]:
     """Groups of texts that are near-duplicates."""
     from sft_pipeline.dataset.duplicates import components

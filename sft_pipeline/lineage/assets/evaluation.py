@@ -195,7 +195,8 @@ def _series_inputs(experiment: "Experiment") -> tuple[str, ...]:
 
 def _measuring(experiment: "Experiment", root: Path) -> dict[str, Any]:
     series = experiment.evaluation.series.model_dump(mode="json", exclude={"live"})  # it measures the same, earlier
-    return {**decoding(experiment), **scoring(experiment, root), "series": series}
+    test = experiment.evaluation.gate.model_dump(include={"test", "bootstrap_samples", "bootstrap_seed"})
+    return {**decoding(experiment), **scoring(experiment, root), "series": series, "test": test}
 
 
 def _fit_to_answer(work: Work, lora_adapter: AdapterSnapshot, items: InstructionDataset) -> None:

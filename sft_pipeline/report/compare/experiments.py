@@ -205,7 +205,7 @@ def _pairs(report: ExperimentComparison) -> Section:
                             c.baseline,
                             f"{c.result.n:,}",
                             points(c.result.lift),
-                            interval(c.result.lift_interval),
+                            interval(c.result.cluster_interval or c.result.lift_interval),
                         ),
                         *(f"{c.result.won:,}", f"{c.result.lost:,}", f"{c.p:.2g}", f"{c.p_adjusted:.2g}"),
                         Word(_finding(c, report), {"better": "pass", "worse": "fail"}.get(_finding(c, report), "")),

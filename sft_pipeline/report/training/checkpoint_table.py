@@ -27,8 +27,8 @@ def rows(report: SeriesReport) -> list[dict[str, Any]]:
 
 
 PAIRS = (
-    "p: exact McNemar test, by Holm for all of these pairs together. The best checkpoint was chosen on these very items: what "
-    "sets it apart from the others is overstated. Items count as independent, also those of one group, which the gate clusters."
+    "p: the gate's test, by Holm for all of these pairs together. Items that share a cluster are one observation, for p and "
+    "interval. The best checkpoint was chosen on these very items: what sets it apart from the others is overstated."
 )
 
 
@@ -40,7 +40,9 @@ def comparisons(report: SeriesReport) -> list[dict[str, str]]:
             "items": f"{c.result.n:,}",
             "lost / won": f"{c.result.lost:,} / {c.result.won:,}",
             "difference": f"{100 * c.result.lift:+.2f} points",
-            "95 % interval": "{:+.2f} to {:+.2f}".format(*(100 * bound for bound in c.result.lift_interval)),
+            "95 % interval": "{:+.2f} to {:+.2f}".format(
+                *(100 * bound for bound in c.result.cluster_interval or c.result.lift_interval)
+            ),
             "p (Holm)": f"{c.result.p_adjusted:.2g}",
         }
         for c in report.comparisons

@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from sft_pipeline.artifacts import AdapterSnapshot
+from sft_pipeline.artifacts import AdapterSnapshot, SeriesReport
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.evaluation import checkpoint_series as module
 from sft_pipeline.evaluation.checkpoint_series import series
+from sft_pipeline.experiment import Gate
 from sft_pipeline.generation.engines import open_engine
 from sft_pipeline.model import loader
+from sft_pipeline.report.training.checkpoint_table import comparisons
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +89,25 @@ def test_the_pairs_of_a_series_are_adjusted_together_and_paired_on_common_items(
     steps = {0: range(20), 10: range(50), 20: range(52), 30: range(45)}
     successes = {step: {i: int(i) in right for i in items} for step, right in steps.items()}
     del successes[30]["0"]  # not judged there
-    found = {c.steps: c.result for c in module.compared(successes, best=20)}
+    alone, gate = dict.fromkeys(items), Gate()
+    found = {c.steps: c.result for c in module.compared(successes, 20, alone, gate)}
     assert list(found) == [(0, 10), (0, 20), (0, 30), (10, 20), (20, 30)]
     assert (found[20, 30].lost, found[20, 30].won, found[20, 30].n) == (7, 0, 99)
     assert (found[0, 10].won, found[10, 20].won) == (30, 2)
     smallest = min(found.values(), key=lambda result: result.p_exact)
     assert smallest.p_adjusted == pytest.approx(5 * smallest.p_exact)
     assert found[10, 20].p_adjusted == 0.5
-    assert module.compared({0: {}, 10: {}}, best=10) == []
+    assert module.compared({0: {}, 10: {}}, 10, alone, gate) == []
+    (midp,) = module.compared({0: successes[0], 10: successes[10]}, 10, alone, Gate(test="midp"))
+    assert midp.result.p_adjusted == midp.result.p_midp < midp.result.p_exact
+
+
+def test_checkpoints_that_differ_in_one_cluster_differ_in_one_observation():
+    successes = {0: dict.fromkeys("abcdefgh", False), 10: dict.fromkeys("abcdefgh", True)}
+    (pair,) = module.compared(successes, 10, dict.fromkeys("abcdefgh", "one text"), Gate())
+    assert pair.result.clusters == 1 and pair.result.p_adjusted == 1.0 and pair.result.p_exact < 0.01
+    report = SeriesReport(root=Path(), split="dev", points=(), comparisons=(pair,))
+    assert comparisons(report)[0]["95 % interval"] == "-100.00 to +100.00"
 
 
 @pytest.mark.slow
