@@ -173,8 +173,13 @@ def test_a_service_that_cannot_be_reached_costs_its_series_not_the_training(toy,
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sec@ret-1@127.0.0.1:9/base?token=secret-2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    arguments = prepared(toy(max_steps=3, min_coverage=0.01, report_to=("tensorboard", "mlflow")))
+    experiment = toy(max_steps=3, min_coverage=0.01, report_to=("tensorboard", "mlflow"))
+    arguments = prepared(experiment)
     assert trainer.train(*arguments.values()).steps == 3
+    late = trackers.Trackers(experiment, arguments["work"], "f" * 64, 3)  # of the live series, after the training
+    late.log({"step": 0, "eval_items": 8, "eval_success": 0.125})
+    late.close(finished=True)
+    assert tensorboard(arguments["work"] / "tensorboard")["eval/success"] == {0: 0.125}
     assert "mlflow gets nothing of this training" in caplog.text and "127.0.0.1" in caplog.text
     assert "ret-1" not in caplog.text and "secret-2" not in caplog.text
     assert not holding(arguments, "ret-1", "secret-2")

@@ -2,9 +2,9 @@
 
 import json
 import multiprocessing
-import os
 import random
 import shutil
+import sys
 import time
 from types import SimpleNamespace
 
@@ -61,6 +61,13 @@ def train(arguments, **given):
     return trainer.train(**arguments, **{"evaluator": beside(arguments), "on_log": lambda record: None, **given})
 
 
+def measured(folder, experiment, base, split, adapter):
+    """The checkpoint series of that adapter."""
+    for name in ("work", "out"):
+        (folder / name).mkdir(parents=True)
+    return series(experiment, base, adapter, split, folder, folder / "work", folder / "out")
+
+
 def killed_at_random(arguments, rng):
     """Train in a process whose evaluator is killed at a random moment, and which is then killed itself."""
     process = forked.start(train, arguments, log=arguments["work"].parent / "killed.log", daemon=False)
@@ -100,18 +107,10 @@ def test_killed_at_random_moments_it_gives_what_the_series_measures_and_leaves_t
     reported = [record["step"] for record in logged if "eval_success" in record]
     assert reported == steps[len(steps) - len(reported) :]
 
-    def measured(name, artifact):
-        for folder in ("work", "out"):
-            (tmp_path / name / folder).mkdir(parents=True)
-        split = arguments["dev"]
-        return series(
-            experiment, small_base, artifact, split, tmp_path, tmp_path / name / "work", tmp_path / name / "out"
-        )
-
-    afterwards = measured("afterwards", whole)
+    afterwards = measured(tmp_path / "afterwards", experiment, small_base, arguments["dev"], whole)
     assert [p.model_dump(mode="json") for p in afterwards.points] == [record["point"] for record in found]
     monkeypatch.setattr(TransformersEngine, "complete", None)  # nothing is left to answer
-    assert measured("again", adapter).digest == afterwards.digest
+    assert measured(tmp_path / "again", experiment, small_base, arguments["dev"], adapter).digest == afterwards.digest
 
     from sft_pipeline_tests.training.test_trackers import tensorboard
 
@@ -145,31 +144,52 @@ def test_on_the_trainings_device_it_is_waited_for_and_success_ends_the_training_
 
 
 @pytest.mark.slow
+def test_after_the_training_its_checkpoints_are_evaluated_once(small_base, tmp_path, monkeypatch, fork):
+    few = {"max_steps": 4, "save_steps": 2, "min_coverage": 0.1}
+    experiment = declaring({"device": "after"}, report_to=("tensorboard",), **few)
+    arguments, logged = prepare(tmp_path, small_base, experiment), []
+    adapter = train(arguments, evaluator=beside(arguments, "after"), on_log=logged.append)
+    ended = next(place for place, record in enumerate(logged) if "eval_items" in record)
+    assert [record["step"] for record in logged[:ended] if "loss" in record] == [1, 2, 3, 4]
+    assert [record["step"] for record in logged[ended:] if "eval_items" in record] == [0, 2, 4]
+    assert len(logged[ended:]) == 3
+
+    from sft_pipeline_tests.training.test_trackers import tensorboard
+
+    seen = tensorboard(adapter.root / "tensorboard")
+    assert seen["eval/success"] == pytest.approx({r["step"]: r["eval_success"] for r in logged[ended:]})
+    assert len(seen["train/loss"]) == 4
+    monkeypatch.setattr(TransformersEngine, "complete", None)  # nothing is left to answer
+    found = measured(tmp_path / "again", experiment, small_base, arguments["dev"], adapter)
+    assert [p.model_dump(mode="json") for p in found.points] == [r["point"] for r in logged[ended:]]
+
+
+@pytest.mark.slow
 def test_a_training_whose_evaluator_cannot_start_ends_as_ever_and_says_what_is_missing(
     small_base,
     tmp_path,
     fork,
+    monkeypatch,
     caplog,
 ):
     choice = {"adapter": "best", "best_by": "dev_success"}
     arguments = prepare(tmp_path, small_base, declaring(**choice, max_steps=8, min_coverage=0.1))
     with pytest.raises(PreconditionError, match="needs an evaluator"):
         train(arguments, evaluator=None)
-    broken = live.Evaluator(out_of_memory, "own", "drain")
-    adapter = train(arguments, evaluator=broken)
+    monkeypatch.setattr(TransformersEngine, "complete", out_of_memory)
+    adapter = train(arguments)
     assert adapter.steps == 8
     assert "the live series ends, the training goes on: its process ended 3 times" in caplog.text
-    assert "MemoryError: no memory for the base" in caplog.text
+    assert "OutOfMemoryError: tried to allocate 20.00 GiB" in caplog.text
     assert "not known of step 4, 8: the dev loss decides" in caplog.text
     assert json.loads(adapter.path("training_manifest.json").read_text())["chosen_by"] == "dev_loss"
 
 
-def out_of_memory(training, visible):
-    from sft_pipeline.training.child import child
+def out_of_memory(*_, **__):
+    import torch
 
-    with child(training / live.FOLDER / live.LOG, visible):
-        os.write(2, b"MemoryError: no memory for the base\n")
-        os._exit(1)
+    sys.stderr = sys.__stderr__  # which ends in the evaluator's log; pytest has put its own there
+    raise torch.OutOfMemoryError("tried to allocate 20.00 GiB")
 
 
 def hanging(training, visible):
@@ -246,13 +266,22 @@ def test_a_process_that_cannot_be_started_costs_the_series_alone(saved, fork, mo
     assert finished(saved, hanging, "drain") == [] and live.settled(saved)
 
 
-def test_a_checkpoint_that_vanishes_is_skipped_and_one_that_is_incomplete_is_not_read(
+def test_a_checkpoint_that_vanishes_is_skipped_or_measured_to_its_end_and_an_incomplete_one_is_not_read(
     saved,
     adapters,
     ending_base,
     items,
     fork,
+    monkeypatch,
 ):
+    ask = TransformersEngine.complete
+
+    def deleted_meanwhile(engine, *given, adapter, **options):
+        if adapter:
+            shutil.rmtree(saved / "kept" / "4", ignore_errors=True)
+        return ask(engine, *given, adapter=adapter, **options)
+
+    monkeypatch.setattr(TransformersEngine, "complete", deleted_meanwhile)
     shutil.rmtree(saved / "kept" / "8")
     (saved / "kept" / "8").mkdir()
     for step in (4, 12):
