@@ -7,7 +7,7 @@ estimated that these libraries can say.
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,8 @@ class Base:
         layer: the same of the largest layer alone.
         widest: features of the widest tensor of a layer, per token.
         exact: whether `kept` and `layer` are measured; otherwise they are taken from the widths of the linear modules.
+        packs: what it makes of packed rows: `mask`, if it makes its mask from their position ids; `varlen`, if their bounds
+            reach the attention.
     """
 
     parameters: int
@@ -75,6 +77,7 @@ class Base:
     layer: float
     widest: int
     exact: bool
+    packs: frozenset[str]
 
 
 def configuration(stated: Architecture | None) -> dict[str, Any] | None:
@@ -116,6 +119,7 @@ def _built(config: str, lora: Lora, quantization: str) -> Base:
 
     stated = json.loads(config)
     model = _on_meta(stated)
+    packs = _packs(model)
     text = model.config.get_text_config()
     ends = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     sizes = {id(parameter): parameter.numel() for parameter in model.parameters()}
@@ -161,6 +165,7 @@ def _built(config: str, lora: Lora, quantization: str) -> Base:
         layer=layer,
         widest=_widest(model),
         exact=measured is not None,
+        packs=packs,
     )
 
 
@@ -273,6 +278,47 @@ def _kept(model: "PreTrainedModel") -> tuple[float, float] | None:
     if not layers or not sizes:
         return None
     return sum(sizes.values()) / TOKENS, max(sizes[number] for number in range(len(layers))) / TOKENS
+
+
+def _packs(model: "PreTrainedModel") -> frozenset[str]:
+    """By what packed rows can be kept apart (`Base.packs`); the training measures whether they are.
+
+    Nothing, where something else than attention mixes positions: states and convolutions run on from one row to the next.
+    """
+    import torch
+    from transformers import masking_utils
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    if model._is_stateful or any(isinstance(module, torch.nn.Conv1d) for module in model.modules()):
+        return frozenset()
+    found = set()
+
+    def attention(*_: Any, cu_seq_lens_q: "torch.Tensor | None" = None, **options: Any) -> None:
+        if cu_seq_lens_q is not None and model._supports_sdpa:
+            found.add("varlen")
+        raise NotImplementedError  # what comes after it does not matter
+
+    backbone = getattr(model, model.base_model_prefix, model)
+    inner, masking_utils.find_packed_sequence_indices = (
+        masking_utils.find_packed_sequence_indices,
+        lambda position_ids: found.add("mask"),
+    )
+    try:
+        with _substitutes(model), torch.no_grad(), suppress(Exception):
+            ALL_ATTENTION_FUNCTIONS.register(MEASURED, attention)
+            model.eval()
+            positions, bounds = torch.arange(TOKENS, device="meta")[None], torch.arange(2, device="meta")
+            packed = {"position_ids": positions, "cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
+            packed |= {
+                "max_length_q": TOKENS,
+                "max_length_k": TOKENS,
+                "seq_idx": positions,
+            }  # as TRL's collator gives them
+            embedded = model.get_input_embeddings()(torch.zeros_like(positions))  # ids would be looked at for padding
+            backbone(inputs_embeds=embedded, use_cache=False, **packed)
+    finally:
+        masking_utils.find_packed_sequence_indices = inner
+    return frozenset(found)
 
 
 def _storage(tensor: "torch.Tensor") -> int:

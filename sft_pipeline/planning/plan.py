@@ -103,8 +103,9 @@ def compute(
     stated = architecture.configuration(experiment.model.architecture)
     described = architecture.build(stated, experiment) if stated else None
     base = architecture.build(config, experiment) if config else described
-    chosen = settings.chosen(experiment, base, rows)
-    training = training.model_copy(update=chosen)
+    experiment, padded = settings.as_trained(experiment, base)
+    chosen = settings.chosen(experiment, base, rows_of(experiment.training))
+    training = experiment.training.model_copy(update=chosen)
     experiment = experiment.model_copy(update={"training": training})
     rows = rows_of(training)
     evaluated = None if dev_lengths is None else planned_rows.measured(dev_lengths, training).count
@@ -129,6 +130,7 @@ def compute(
         *device.positions(rows.longest, base),
         *device.memory_limit(needed, experiment),
         *device.logits(base, experiment, rows.longest),
+        *padded,
         *device.idle_options(experiment, base),
         *device.sharding(experiment, base, rows),
         *rate_findings,

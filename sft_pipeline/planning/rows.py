@@ -145,7 +145,7 @@ def _waste(padding: float, lengths: Sequence[int], training: Training) -> list[F
             rule="padding",
             severity="warning",
             evidence=f"{padding:.0%} of all positions are padding with batching: plain; grouped by length it is {grouped:.0%}",
-            remedy="set training.batching to grouped or packed",
+            remedy="set training.batching to grouped, or leave it to the plan",
         )
     ]
 

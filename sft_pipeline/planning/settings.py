@@ -28,14 +28,38 @@ def chosen(experiment: Experiment, base: Base | None, rows: Rows) -> dict[str, A
     training, model = experiment.training, experiment.model
     cuda = model.device == "cuda"
     found: dict[str, Any] = {}
-    if training.batching == "auto":  # under fsdp no process can measure whether packed rows are kept apart
-        found["batching"] = "packed" if cuda and not training.fsdp else "grouped"
+    if training.batching == "auto":
+        found["batching"] = "packed" if cuda and _packs(experiment, base) else "grouped"
     if training.optimizer == "auto":
         found["optimizer"] = "adamw_torch_fused" if cuda else "adamw_torch"
     found |= _fastest(_with(experiment, found), base, rows)
     if training.eval_batch_size is None:
         found["eval_batch_size"] = _evaluation(_with(experiment, found), base, rows, training.batch_size)
     return found
+
+
+def _packs(experiment: Experiment, base: Base | None) -> bool:
+    """Whether packed rows are kept apart, as far as the architecture says; see `trainer._packed`."""
+    if experiment.training.fsdp or base is None:
+        return not experiment.training.fsdp
+    varying = experiment.model.attention == "sdpa" and experiment.training.packed_attention == "varlen"
+    return "mask" in base.packs or (varying and "varlen" in base.packs)
+
+
+def as_trained(experiment: Experiment, base: Base | None) -> tuple[Experiment, list[Finding]]:
+    """The specification as its rows are laid out, and what is to be said where declared packed rows will be padded."""
+    if experiment.training.batching != "packed" or _packs(experiment, base):
+        return experiment, []
+    reason = (
+        "under fsdp no process can measure whether packed rows are kept apart"
+        if experiment.training.fsdp
+        else "this architecture cannot keep packed rows apart: it makes no mask from their position ids, or more than its "
+        "attention mixes positions"
+    )
+    evidence = f"batching is packed, but {reason}. The training pads the rows, and they are counted so here"
+    remedy = "set training.batching to grouped, or leave it to the plan"
+    found = Finding(rule="packing_padded", severity="warning", evidence=evidence, remedy=remedy)
+    return _with(experiment, {"batching": "plain"}), [found]
 
 
 def _with(experiment: Experiment, fields: dict[str, Any]) -> Experiment:
@@ -132,7 +156,7 @@ def advice(experiment: Experiment, base: Base | None, rows: Rows, seconds: float
     now = step_seconds(base, experiment, rows)
     if isinstance(training.gradient_accumulation, int) and training.passes > 1:
         whole = {"batch_size": training.batch_size * training.passes, "gradient_accumulation": "auto"}
-        whole |= {"batching": "packed", "gradient_checkpointing": "auto"}
+        whole |= {"batching": "packed" if _packs(experiment, base) else "grouped", "gradient_checkpointing": "auto"}
         best = _with(experiment, whole)
         best = _with(best, _fastest(best, base, rows))
         passes = best.training.passes

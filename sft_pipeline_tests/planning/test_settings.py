@@ -206,3 +206,23 @@ def test_compiling_is_recommended_where_it_pays(toy):
 def test_a_card_is_a_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
         throughput.card("L40S").flops = 1.0
+
+
+FALCON = qwen("falcon", 4544, 18176, 32, 71, 1, 65024)
+
+
+def test_no_packed_rows_are_planned_for_an_architecture_that_cannot_keep_them_apart(toy):
+    made = planned(toy, {"architecture": FALCON})
+    assert made.settings["batching"] == "grouped" and said(made, "packing_padded") is None
+    declared, padded = (planned(toy, {"architecture": FALCON}, batching=kind) for kind in ("packed", "plain"))
+    assert "The training pads the rows" in said(declared, "packing_padded")
+    assert declared.memory_bytes == padded.memory_bytes
+    advice = said(planned(toy, {"architecture": FALCON}, batch_size=2, gradient_accumulation=4), "forward_passes")
+    assert advice is None or " packed " not in advice
+    opt = qwen("opt", 4096, 16384, 32, 32, 32, 50272) | {"ffn_dim": 16384, "word_embed_proj_dim": 4096}
+    ways = [
+        planned(toy, {"architecture": opt}, packed_attention=way).settings["batching"] for way in ("varlen", "mask")
+    ]
+    assert ways == ["packed", "grouped"]
+    sharded = planned(toy, batching="packed", fsdp=True, processes=2)
+    assert said(sharded, "packing_padded").startswith("batching is packed, but under fsdp no process can measure")

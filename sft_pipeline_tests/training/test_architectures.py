@@ -3,6 +3,7 @@
 The whole matrix, with every quantisation and batching, is docs/reference/model_matrix.md (benchmarks/model_matrix.py).
 """
 
+import json
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from sft_pipeline.errors import ModelError, PreconditionError
 from sft_pipeline.experiment import BaseModelSpec, FolderBase, Lora
 from sft_pipeline.model import quantisation
 from sft_pipeline.model.loader import load_model
+from sft_pipeline.planning import architecture
 from sft_pipeline.training import adapter, packing, varlen
 from sft_pipeline_tests.architectures import ARCHITECTURES, TOLERANCE, cell, config, tiny
 from sft_pipeline_tests.training.conftest import toy_tokenizer
@@ -118,6 +120,8 @@ def test_the_probe_tells_who_lets_packed_rows_see_each_other(bases, kind):
     varying = packing.keeps_apart(model, rows, varlen.NAME, 1e-3)
     assert varying["apart"] == (model.config._attn_implementation == varlen.NAME)
     assert varying["apart"] or kind not in ("llama", "qwen2", "mistral"), varying
+    planned = architecture._packs(architecture._on_meta(json.loads((bases(kind).root / "config.json").read_text())))
+    assert ("mask" in planned, "varlen" in planned) == (found["apart"], varying["apart"])
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
