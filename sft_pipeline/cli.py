@@ -32,6 +32,9 @@ EXIT_CODES: dict[Callable[..., None], ExitCodes] = {
     lineage.run: ExitCodes("pass", "fail", "refused, or the run stopped"),
     lineage.report: ExitCodes("pass", "fail", "refused, or no report is stored"),
     training.plan: ExitCodes("the plan can be trained", "the plan is refused"),
+    training.train_node: ExitCodes(
+        "the training has ended", "", "it failed or was interrupted, or node 0 did not come"
+    ),
     lineage.specs: ExitCodes("every specification is valid", "", "one is not"),
     lineage.schema: ExitCodes("printed", "", ""),
     data.clean: ExitCodes("every threshold holds", "a quality threshold does not hold"),

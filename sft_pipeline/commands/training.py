@@ -1,14 +1,16 @@
-"""Plan a training, and diagnose one from its log."""
+"""Plan a training, join one as a further node, and diagnose one from its log."""
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sft_pipeline.commands.common import Spec, experiment_of, results, shown, stored_name, user_errors
-from sft_pipeline.errors import PreconditionError
+from sft_pipeline.errors import PreconditionError, SpecificationError
 from sft_pipeline.specification import project_root
+from sft_pipeline.training import nodes
 
 
 def plan(spec: Spec) -> None:
@@ -35,6 +37,28 @@ def plan(spec: Spec) -> None:
             for line in expectations.lines(expectations.compared(experiment, {"training_plan": made})):
                 typer.echo(line)
     raise typer.Exit(1 if made.blocking else 0)
+
+
+def train_node(
+    spec: Spec,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for node 0.", min=1)] = nodes.JOINING,
+) -> None:
+    """Join the training of an experiment over several nodes: on every node but node 0, where the lineage runs.
+
+    The environment says which node this is: SFT_PIPELINE_NODES with what a Kubernetes indexed job or Slurm sets.
+    """
+    from sft_pipeline.lineage.processes.devices import lease
+    from sft_pipeline.training import distributed
+
+    with user_errors():
+        experiment, node = experiment_of(spec), nodes.here()
+        if node is None:
+            raise SpecificationError(f"{nodes.NODES} does not say that there are several nodes: set it to their number")
+        if node.index == 0:
+            raise PreconditionError(f"this is node 0 of {node.count}, which runs the lineage: sft-pipeline run {spec}")
+        count = node.share(experiment.training.processes)
+        with lease(count, typer.echo) if experiment.model.device == "cuda" else nullcontext():
+            distributed.join(experiment, node, wait)
 
 
 def diagnose(

@@ -194,7 +194,7 @@ class Training(Section):
         ("tensorboard",), description="Where the series of the training go, beside its own files."
     )
     processes: Positive = Field(
-        1, description="Processes, each with a device of its own, started by torch's elastic launcher."
+        1, description="Processes, each with a device of its own; where several nodes train, an equal share on each."
     )
     fsdp: bool = Field(False, description="Shard the model over the processes (FSDP-QLoRA); needs CUDA devices.")
     max_masked_share: Share = Field(0.0, description="Share of training rows that may lose all their labels.")

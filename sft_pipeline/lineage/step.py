@@ -27,6 +27,7 @@ from sft_pipeline.provenance.hashing import hash_value
 from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.usage import measured
 from sft_pipeline.report.rendering import about
+from sft_pipeline.training import nodes
 
 if TYPE_CHECKING:
     from sft_pipeline.dataset.progress import Progress
@@ -117,7 +118,7 @@ class Work:
         op, experiment = self.context.op_execution_context.op, self.experiment
         if DEVICE not in op.tags or experiment.model.device != "cuda":
             return nullcontext()
-        trained = experiment.training.processes
+        trained = nodes.share(experiment.training.processes)
         beside = int(evaluates_on(experiment) == "own")
         searched = trained * experiment.search.devices if experiment.search else 0
         count = {"lora_adapter": trained + beside, "search_report": searched}.get(op.name, 1)

@@ -15,7 +15,7 @@ from sft_pipeline.artifacts import (
     SearchTrial,
     eligibility,
 )
-from sft_pipeline.errors import DataError, TrainingError
+from sft_pipeline.errors import DataError, PreconditionError, TrainingError
 from sft_pipeline.evaluation.inputs.repeated_questions import clusters_of_rows
 from sft_pipeline.experiment import Experiment, Search
 from sft_pipeline.provenance.hashing import hash_value
@@ -24,6 +24,7 @@ from sft_pipeline.search.halves import halves, part
 from sft_pipeline.search.processes import run_all
 from sft_pipeline.search.study import Study
 from sft_pipeline.search.write_report import write
+from sft_pipeline.training import nodes
 
 BEST = 3
 """Trials that are confirmed."""
@@ -73,12 +74,14 @@ def search(inputs: Inputs, out: Path, log: Callable[[str], object]) -> SearchRep
     """Search, confirm, and write the report to the empty folder `out`.
 
     Raises:
-        PreconditionError: guard or dev split did not pass.
+        PreconditionError: guard or dev split did not pass, or the environment declares several nodes.
         SpecificationError: the work folder holds another search.
         DataError: the dev split is too small to be divided, or to confirm anything.
         TrainingError: all trials, or a training of the default, failed, or a signal came.
     """
     declared, dev, work = inputs.search, inputs.dev, inputs.work
+    if nodes.here():
+        raise PreconditionError(f"a search trains on one node: unset {nodes.NODES}")
     eligibility.require("search", eligibility.guard_problems(inputs.guard) + eligibility.split_problems(dev))
     seen, kept = halves(dev, inputs.experiment)
     groups = clusters_of_rows(kept)

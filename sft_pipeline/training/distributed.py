@@ -1,12 +1,12 @@
-"""A training over several processes of this machine: accelerate finds itself among them, TRL trains as ever.
+"""A training over several processes: accelerate finds itself among them, TRL trains as ever.
 
 On the CPU they talk by gloo, on CUDA by NCCL, with a device each. Every process runs the same code on its share of each
 step's rows; the first one writes checkpoints and log. FSDP shards the (quantised) base over the devices instead of
 holding it on each; that path needs CUDA devices.
 
 They find each other through a file in the step's private folder (torch's FileStore) and talk over the loopback interface.
-torch's own launcher, torchrun, would open a store to all interfaces that asks nobody who he is, and unpickle what it
-finds there: whoever reaches the port runs code as this user.
+torch's own launcher, torchrun, would open a store to all interfaces that asks nobody who he is. It is what several machines
+meet by, where the environment declares them (nodes.py): `launch` starts the share of node 0, `join` that of another one.
 
 No process outlives the step that launched them. All of them inherit a pipe as standard input, whose other end only the
 launching process has: the kernel closes it even after SIGKILL, and whoever reads its end ends itself. They also inherit
@@ -29,7 +29,7 @@ from sft_pipeline.errors import PreconditionError, TrainingError, TrainingInterr
 from sft_pipeline.experiment import Experiment
 from sft_pipeline.provenance.journal import complete_lines
 from sft_pipeline.provenance.locks import lock
-from sft_pipeline.training import checkpoints
+from sft_pipeline.training import checkpoints, nodes
 from sft_pipeline.training.callbacks.interruption import handled
 
 LOG = "processes.log"
@@ -41,20 +41,22 @@ RECORDS = "processes.jsonl"
 POLL = 0.5
 """Seconds between two looks at the log records."""
 
-SAVING = 600
-"""Seconds that the processes have for their last checkpoint after a notice of termination."""
-
 ENDING = 30
 """Seconds that the others have when one has failed: without it there is no further checkpoint."""
 
 STORE = "processes.store"
 """File in the work folder through which the processes find each other; a new one for each launch."""
 
+MET = "processes.met"
+"""Empty file in the work folder, which says that the processes of all nodes were started."""
+
 CAUSE = "processes.cause"
 """Why a process failed, in the work folder: the first one that does writes it, and the others only lose its company."""
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 """Environment of the processes. Nobody listens at the master's address: accelerate only wants one to be named."""
+
+WORKER = "sft_pipeline.training.worker"
 
 _INPUTS: dict[str, Any] = {
     "base": ModelSnapshot,
@@ -82,7 +84,7 @@ class Job:
         return checkpoints.fingerprint(self.experiment, self.base, self.plan, self.train, self.dev)
 
     def write(self, path: Path) -> None:
-        """Write the job as JSON, for another process on this machine."""
+        """Write the job as JSON, for another process, on a machine that sees the same files."""
         inputs = {name: getattr(self, name) for name in _INPUTS}
         given = {n: artifact.model_dump(mode="json") | {"root": str(artifact.root)} for n, artifact in inputs.items()}
         start = asdict(self.start) | {"folder": str(self.start.folder)} if self.start else None
@@ -90,9 +92,9 @@ class Job:
         path.write_text(json.dumps(given))
 
     @classmethod
-    def read(cls, path: Path) -> "Job":
+    def read(cls, text: str) -> "Job":
         """The job that `write` has written."""
-        given = json.loads(path.read_text())
+        given = json.loads(text)
         start = given["start"] and checkpoints.Checkpoint(**given["start"] | {"folder": Path(given["start"]["folder"])})
         inputs = {name: kind.model_validate(given[name]) for name, kind in _INPUTS.items()}
         experiment = Experiment.model_validate_json(given["experiment"])
@@ -105,7 +107,7 @@ def await_killed(work: Path) -> None:
 
 
 def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
-    """Train in `experiment.training.processes` processes until all have ended.
+    """Train in `experiment.training.processes` processes until all have ended; of several nodes this one must be node 0.
 
     SIGTERM and SIGINT are passed on to them; they save a checkpoint and end.
 
@@ -114,17 +116,102 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
         on_log: called with each log record as it comes.
 
     Raises:
-        PreconditionError: there are fewer CUDA devices than processes.
+        PreconditionError: there are fewer CUDA devices than processes, or this is not node 0.
+        SpecificationError: the environment describes no usable nodes.
         TrainingError: a process failed or was interrupted; with the cause that it wrote.
     """
     work, count = job.work, job.experiment.training.processes
-    cpu = job.experiment.model.device == "cpu"
-    if not cpu:
-        _require_devices(count)
-    job.write(work / "processes.json")
+    node, local = nodes.here(), nodes.share(count)
+    if job.experiment.model.device != "cpu":
+        _require_devices(local)
+    file = work / "processes.json"
+    job.write(file)
     (work / RECORDS).write_text("")
-    environment = os.environ | LOOPBACK | {"ACCELERATE_USE_CPU": str(cpu).lower(), "OMP_NUM_THREADS": _threads(count)}
-    environment |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    if node:
+        commands = [(node.torchrun(local, WORKER, str(file)), _environment(job.experiment, local))]
+    else:
+        shared = _environment(job.experiment, local) | LOOPBACK
+        shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        alone = [sys.executable, "-m", WORKER, str(file)]
+        commands = [(alone, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)]
+    with _locked_log(work) as log, open(work / RECORDS, "rb") as records:
+        log.truncate(0)
+        for name in (STORE, MET, CAUSE):
+            (work / name).unlink(missing_ok=True)
+        codes, received = _run(commands, log, lambda: _forward(records, on_log))
+        _forward(records, on_log)
+    if not any(codes):
+        return
+    if received and (saved := checkpoints.newest(work, job.fingerprint)):
+        raise TrainingInterrupted(
+            f"interrupted by {received}; the checkpoint of step {saved.step} of {job.plan.steps} is complete, materialize "
+            f"again to resume there. What the processes wrote is in {work / LOG}"
+        )
+    if received:
+        raise TrainingInterrupted(f"interrupted by {received} before a checkpoint was complete; materialize again")
+    last = (work / LOG).read_text(errors="replace").splitlines()[-30:]
+    if (work / CAUSE).is_file():
+        cause = (work / CAUSE).read_text(errors="replace")
+    elif node and not (work / MET).exists():
+        raise TrainingError(
+            "\n".join(
+                [
+                    f"the {node.count} nodes did not meet at {node.address}:{node.port} within {nodes.JOINING} s. Each of the "
+                    f"others runs `sft-pipeline train-node NAME`, with {nodes.NODES}={node.count} and an index of its own, and "
+                    f"must reach that port; {nodes.ADDRESS} must be a name of this machine. torchrun wrote:",
+                    *last,
+                ]
+            )
+        )
+    else:  # killed, or a library crashed
+        ended = ", ".join(f"process {n} ended with {code}" for n, code in enumerate(codes) if code)
+        cause = "\n".join([ended, *last])
+    others = ", and in the output of the other nodes" if node else ""
+    raise TrainingError(f"a process of {count} failed: {cause}\nWhat the processes wrote is in {work / LOG}{others}")
+
+
+def join(experiment: Experiment, node: nodes.Node, seconds: float) -> None:
+    """Run this node's share of a training that node 0 launches; it hands the job over when both have met.
+
+    Args:
+        experiment: the specification, for the number of processes and the device; the job is node 0's.
+        node: this machine, not node 0.
+        seconds: how long to wait for node 0.
+
+    Raises:
+        PreconditionError: the processes cannot be divided over the nodes, or this one has too few devices.
+        TrainingError: a process failed or was interrupted, or node 0 did not come.
+    """
+    local = node.share(experiment.training.processes)
+    if experiment.model.device != "cpu":
+        _require_devices(local)
+    command = node.torchrun(local, WORKER, seconds=seconds)
+    (code,), received = _run([(command, _environment(experiment, local))], None, lambda: None)
+    if code and received:
+        raise TrainingInterrupted(
+            f"node {node.index}: interrupted by {received}; node 0 says which checkpoint is complete"
+        )
+    if code:
+        raise TrainingError(
+            f"node {node.index}: torchrun ended with {code}; the lines above say why. Where they name no process, node 0 did "
+            f"not answer at {node.address}:{node.port} within {seconds:g} s"
+        )
+
+
+def _environment(experiment: Experiment, local: int) -> dict[str, str]:
+    """Environment of processes of which `local` share this machine."""
+    cpu = str(experiment.model.device == "cpu").lower()
+    return os.environ | {"ACCELERATE_USE_CPU": cpu, "OMP_NUM_THREADS": _threads(local)}
+
+
+def _run(
+    commands: Sequence[tuple[list[str], dict[str, str]]], log: TextIO | None, forward: Callable[[], None]
+) -> tuple[list[int | None], str]:
+    """Run commands, each with its environment, until all have ended or one has failed, and end the others then.
+
+    Returns:
+        Their exit codes, and the name of the signal that came first, which was passed on to them.
+    """
     ranks: list[subprocess.Popen[bytes]] = []
     received: list[str] = []
 
@@ -134,51 +221,31 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
             for rank in ranks:
                 rank.terminate()
 
-    with _locked_log(work) as log, open(work / RECORDS, "rb") as records, handled(terminate):
-        log.truncate(0)
-        for name in (STORE, CAUSE):
-            (work / name).unlink(missing_ok=True)
-        lives, launched = os.pipe()
+    lives, launched = os.pipe()
+    with handled(terminate):
         try:
-            for rank in range(count):
+            for command, environment in commands:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "sft_pipeline.training.worker", str(work / "processes.json")],
+                    command,
                     stdin=lives,
                     stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stderr=subprocess.STDOUT if log else None,
+                    env=environment,
                     start_new_session=True,  # Ctrl-C reaches it through the notice alone
                 )
                 ranks.append(process)
                 if received:  # before it was there to be terminated
                     process.terminate()
-            _supervise(ranks, lambda: _forward(records, on_log))
+            _supervise(ranks, forward)
         finally:
-            seconds = SAVING if received else ENDING
+            seconds = nodes.SAVING if received else ENDING
             if not received:  # a second signal would keep a process from saving
                 for process in ranks:
                     process.terminate()
             _end(ranks, seconds)
             os.close(lives)
             os.close(launched)
-        _forward(records, on_log)
-    if not any(rank.returncode for rank in ranks):
-        return
-    if received and (saved := checkpoints.newest(work, job.fingerprint)):
-        raise TrainingInterrupted(
-            f"interrupted by {received[0]}; the checkpoint of step {saved.step} of {job.plan.steps} is complete, materialize "
-            f"again to resume there. What the processes wrote is in {work / LOG}"
-        )
-    if received:
-        raise TrainingInterrupted(f"interrupted by {received[0]} before a checkpoint was complete; materialize again")
-    if (work / CAUSE).is_file():
-        cause = (work / CAUSE).read_text(errors="replace")
-    else:  # killed, or a library crashed
-        codes = ", ".join(
-            f"process {n} ended with {rank.returncode}" for n, rank in enumerate(ranks) if rank.returncode
-        )
-        cause = "\n".join([codes, *(work / LOG).read_text(errors="replace").splitlines()[-30:]])
-    raise TrainingError(f"a process of {count} failed: {cause}\nWhat the processes wrote is in {work / LOG}")
+    return [rank.returncode for rank in ranks], next(iter(received), "")
 
 
 def _supervise(ranks: Sequence[subprocess.Popen[bytes]], forward: Callable[[], None]) -> None:

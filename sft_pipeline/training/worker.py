@@ -1,4 +1,4 @@
-"""One process of a training over several: the entry point that `distributed.launch` starts in each.
+"""One process of a training over several: the entry point that `distributed.launch` and `join` start in each.
 
 It stands apart because it needs the trainer as well as the launch, and neither of them needs the other.
 """
@@ -9,9 +9,14 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sft_pipeline.errors import PreconditionError
 from sft_pipeline.provenance.journal import Journal
-from sft_pipeline.training import distributed, trainer
+from sft_pipeline.training import distributed, nodes, trainer
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _end_with_the_launch() -> None:
@@ -32,15 +37,46 @@ def _shard_here() -> None:
     PartialState(cpu=True)._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
-def _work(path: Path) -> None:
+def _meet(file: Path | None) -> tuple["torch.distributed.Store", str]:
+    """The store through which the processes meet, and the text of their job, which of several nodes only node 0 has."""
+    import torch
+
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if nodes.here() is None:
+        assert file is not None
+        return torch.distributed.FileStore(str(file.parent / distributed.STORE), count), file.read_text()
+    store, _, _ = next(torch.distributed.rendezvous("env://"))
+    if rank == 0:
+        assert file is not None
+        (file.parent / distributed.MET).touch()
+        store.set("job", file.read_text())
+    return store, store.get("job").decode()
+
+
+def _require_same(job: distributed.Job, count: int) -> None:
+    """Refuse a node that sees other files or reads another specification than node 0."""
+    declared = job.experiment.training.processes
+    if count != declared:
+        raise PreconditionError(
+            f"the nodes have started {count} processes, but training.processes is {declared} on node 0: let all of them read "
+            "the same specification"
+        )
+    inputs = (job.work, job.base.root, job.train.root, job.dev.root)
+    if missing := [str(path) for path in inputs if not path.is_dir()]:
+        raise PreconditionError(
+            f"this node does not see {', '.join(missing)}: store, cache and work folder must be on a file system that all "
+            "nodes mount at the same path"
+        )
+
+
+def _work(job: distributed.Job, store: "torch.distributed.Store") -> None:
     """One process's part."""
-    job, rank, count = distributed.Job.read(path), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     import torch
 
     cuda = job.experiment.model.device == "cuda"
     if cuda:
-        torch.cuda.set_device(rank)
-    store = torch.distributed.FileStore(str(job.work / distributed.STORE), count)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=count)
     if job.experiment.training.fsdp and not cuda:
         _shard_here()
@@ -49,12 +85,22 @@ def _work(path: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+def main(file: Path | None = None) -> None:
+    """Train, and leave the cause of a failure in the work folder."""
+    work = file.parent if file else None
+    try:
+        store, text = _meet(file)
+        job = distributed.Job.read(text)
+        _require_same(job, int(os.environ["WORLD_SIZE"]))
+        work = job.work
+        _work(job, store)
+    except BaseException as error:
+        if work:
+            with suppress(FileExistsError), (work / distributed.CAUSE).open("x") as cause:
+                cause.write(f"{type(error).__name__}: {error}")
+        raise
+
+
 if __name__ == "__main__":
     _end_with_the_launch()
-    job = Path(sys.argv[1])
-    try:
-        _work(job)
-    except BaseException as error:
-        with suppress(FileExistsError), (job.parent / distributed.CAUSE).open("x") as cause:
-            cause.write(f"{type(error).__name__}: {error}")
-        raise
+    main(*map(Path, sys.argv[1:]))

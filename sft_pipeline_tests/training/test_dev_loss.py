@@ -1,6 +1,6 @@
 """The dev loss is that of the dev split's tokens, however they are divided into batches.
 
-For several processes see test_distributed.py.
+For several processes see test_nodes.py.
 """
 
 import json

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from sft_pipeline.errors import DeviceError
 from sft_pipeline.provenance.locks import try_lock
+from sft_pipeline.training import nodes
 
 if TYPE_CHECKING:
     from sft_pipeline.experiment import Experiment
@@ -58,7 +59,7 @@ def evaluates_on(experiment: "Experiment") -> Literal["own", "same", "after"]:
         return "after"
     if live.device != "auto":
         return live.device
-    return "own" if cpu or len(devices()) > experiment.training.processes else "after"
+    return "own" if cpu or len(devices()) > nodes.share(experiment.training.processes) else "after"
 
 
 def take_last() -> str:
@@ -77,7 +78,7 @@ def require_evaluators_device(experiment: "Experiment") -> None:
     Raises:
         DeviceError: naming what there is, and what to declare.
     """
-    live, trained = experiment.evaluation.series.live, experiment.training.processes
+    live, trained = experiment.evaluation.series.live, nodes.share(experiment.training.processes)
     if live is None or live.device != "own" or experiment.model.device == "cpu" or len(devices()) > trained:
         return
     raise DeviceError(
