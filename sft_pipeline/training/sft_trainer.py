@@ -36,6 +36,8 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
         """Reads the rows in the planned order and writes no model card into its checkpoints."""
 
         sums: list[torch.Tensor]
+        rows: schedule.RowSampler | None = None
+        """Order of the rows, where steps do not come whole."""
         grad_norm: Any = None
         """Norm of the gradient of the step at hand, before it is clipped."""
         norms: list[Any] = []
@@ -56,7 +58,14 @@ def trainer_class(lengths: Sequence[int], training: Training) -> type["SFTTraine
                 self.waited += self.wait
 
         def _get_train_sampler(self, train_dataset: Any = None) -> schedule.RowSampler:
-            return schedule.RowSampler(lengths, training)
+            self.rows = schedule.RowSampler(lengths, training)
+            return self.rows
+
+        def _run_epoch(self, *, epoch: int, **options: Any) -> None:
+            # On a resume over several processes accelerate wraps the sampler so deep that it does not tell it the pass.
+            if self.rows:
+                self.rows.set_epoch(epoch)
+            super()._run_epoch(epoch=epoch, **options)
 
         def get_train_dataloader(self) -> Any:
             if not whole:

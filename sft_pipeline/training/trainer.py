@@ -197,6 +197,10 @@ def build(
         eval_dataset=Dataset.from_list(dev_encoded.examples) if evaluate else None,
         processing_class=tokenizer.inner,
     )
+    if training.fsdp and not trainer.is_fsdp_enabled:
+        raise PreconditionError(
+            "training.fsdp is declared, but accelerate does not shard here: the model would be copied"
+        )
     if not training.fsdp:  # under which no process holds the model yet
         _require_loss(trainer, encoded.examples[:2], experiment.model.dtype)
     if training.compile:

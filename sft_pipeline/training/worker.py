@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.errors import PreconditionError
 from sft_pipeline.provenance.journal import Journal
@@ -30,11 +30,21 @@ def _end_with_the_launch() -> None:
 
 
 def _shard_here() -> None:
-    """Let accelerate shard over processes on the CPU, which it does for devices alone: the same code, for tests."""
+    """Let accelerate shard over processes on the CPU, which it does for devices alone: the same code, for tests.
+
+    TrainingArguments resets accelerate's state, so that it has to be said whenever the state is made.
+    """
     from accelerate import PartialState
     from accelerate.utils import DistributedType
 
-    PartialState(cpu=True)._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    make = PartialState.__init__
+
+    def made(self: PartialState, *given: Any, **options: Any) -> None:
+        make(self, *given, **options)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = made
 
 
 def _meet(file: Path | None) -> tuple["torch.distributed.Store", str]:

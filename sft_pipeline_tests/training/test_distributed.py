@@ -33,7 +33,9 @@ def test_a_sharded_training_follows_one_process_saves_its_adapter_once_and_resum
     from safetensors.torch import load_file
 
     common = {"max_steps": 8, "save_steps": 4, "lora": {"dropout": 0.0}}
-    arguments = prepared(toy(batch_size=8, **common))
+    arguments = prepared(
+        toy(batch_size=8, **common), count=24
+    )  # three steps in a pass: it resumes in the second or third
     sharded = toy(batch_size=4, processes=2, fsdp=True, **common)
 
     def train(name, experiment, on_log=None):
@@ -50,6 +52,7 @@ def test_a_sharded_training_follows_one_process_saves_its_adapter_once_and_resum
         train("two", sharded, kill)
     two = train("two resumed", sharded)
     assert two.measurements["resumed_at_step"] >= 4
+    assert "DDP" not in (tmp_path / "two work" / distributed.LOG).read_text(), "sharded, not copied"
     losses = [
         [row["loss"] for row in json.loads(a.path("log_history.json").read_text()) if "loss" in row] for a in (one, two)
     ]
