@@ -51,10 +51,12 @@ class Run:
 
 # Dagster keeps the storage of state-backed definitions, which this project has none of, in a context variable. An instance
 # that nobody closed puts back the one before it when it is collected, at any time; what loads definitions next would then ask
-# an instance that is gone.
-@pytest.fixture(autouse=True)
-def no_storage_of_definitions(monkeypatch):
-    monkeypatch.setattr(DefsStateStorage, "get", lambda: None)
+# an instance that is gone. Of the session, since fixtures of a whole module load definitions too.
+@pytest.fixture(autouse=True, scope="session")
+def no_storage_of_definitions():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DefsStateStorage, "get", lambda: None)
+        yield
 
 
 @pytest.fixture
@@ -78,7 +80,6 @@ def toy_lineage(shared, toy_cache):
         with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as it:
             patch.setenv("SFT_PIPELINE_ROOT", str(project))
             patch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
-            patch.setattr(DefsStateStorage, "get", lambda: None)
             run = Run(project, it)
         made.write_bytes(pickle.dumps(run))
         return run

@@ -5,7 +5,6 @@ import json
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.storage.defs_state.base import DefsStateStorage
 
 from sft_pipeline.artifacts import (
     AdapterSnapshot,
@@ -69,7 +68,6 @@ def talked(tmp_path_factory, toy_cache):
     with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as instance:
         for name, folder in (("ROOT", project), ("STORE", project / "store"), ("CACHE", toy_cache)):
             patch.setenv(f"SFT_PIPELINE_{name}", str(folder))
-        patch.setattr(DefsStateStorage, "get", lambda: None)
         draw_nothing(patch)
         yield project, Run(project, instance, GATED), instance
 
