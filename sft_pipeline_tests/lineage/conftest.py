@@ -59,10 +59,16 @@ def no_storage_of_definitions():
         yield
 
 
+def instance_in_memory():
+    """A Dagster instance whose events lie in memory: SQLite on a disk opens the file anew for every event."""
+    memory = {"module": "dagster._core.storage.event_log", "class": "InMemoryEventLogStorage"}
+    return dg.instance_for_test({"event_log_storage": memory})
+
+
 @pytest.fixture
 def instance():
     """A Dagster instance of the test's own."""
-    with dg.instance_for_test() as it:
+    with instance_in_memory() as it:
         yield it
 
 
@@ -77,7 +83,7 @@ def toy_lineage(shared, toy_cache):
             return pickle.loads(made.read_bytes())
         (project / "specs").mkdir(parents=True)
         (project / "specs" / "toy.yaml").write_text(TOY)
-        with pytest.MonkeyPatch.context() as patch, dg.instance_for_test() as it:
+        with pytest.MonkeyPatch.context() as patch, instance_in_memory() as it:
             patch.setenv("SFT_PIPELINE_ROOT", str(project))
             patch.setenv("SFT_PIPELINE_CACHE", str(toy_cache))
             run = Run(project, it)

@@ -119,7 +119,7 @@ def wait_for(what, seconds=400):
     until = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < until
-        time.sleep(0.02)
+        time.sleep(0.2)  # each look reads the database
     return found
 
 
