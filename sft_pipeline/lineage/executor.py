@@ -24,6 +24,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._serdes import ConfigurableClassData
 
 from sft_pipeline.errors import PipelineError, SpecificationError
 from sft_pipeline.lineage.asset import ASSETS, stale
@@ -42,8 +43,18 @@ if TYPE_CHECKING:
 EXECUTOR = "SFT_PIPELINE_EXECUTOR"
 """Variable that chooses the executor: `local` (default) or `k8s`."""
 
-PRELOADED = ("lineage.processes.hide_cuda", "lineage.processes.orphans", "definitions", "lineage.launch")
+PRELOADED = (
+    "lineage.processes.hide_cuda",
+    "lineage.processes.orphans",
+    "definitions",
+    "lineage.launch",
+    "experiment",
+    "dataset.table",
+)
 """Modules that the server of the step processes imports."""
+
+INSTANCE = ("dagster._core.instance.factory", "upath.core")
+"""What Dagster loads to open any instance; the modules of its storages are loaded besides."""
 
 LIBRARIES = "lineage.processes.libraries"
 """What that server imports besides, where steps will load the model and there is no CUDA device."""
@@ -138,10 +149,16 @@ def _makes_with_a_model(run: dg.DagsterRun) -> bool:
 def _held_multiprocess(context: dg.InitExecutorContext) -> _Held:
     create = dg.multiprocess_executor.executor_creation_fn
     assert create is not None
-    modules = [f"sft_pipeline.{name}" for name in (*PRELOADED, LIBRARIES)]
-    method = {"start_method": {"forkserver": {"preload_modules": modules}}}
-    loaded = context._replace(executor_config={**context.executor_config, **method})
-    return _Held(create(context), create(loaded))
+    # A step opens the instance first; loading the modules of its storages takes most of the time of a step without work.
+    parts = context.instance.get_ref()._asdict().values() if context.instance.is_persistent else ()
+    storages = {part.module_name for part in parts if isinstance(part, ConfigurableClassData)}
+
+    def loading(*names: str) -> dg.Executor:
+        modules = [*(f"sft_pipeline.{name}" for name in names), *INSTANCE, *sorted(storages)]
+        method = {"start_method": {"forkserver": {"preload_modules": modules}}}
+        return create(context._replace(executor_config={**context.executor_config, **method}))
+
+    return _Held(loading(*PRELOADED), loading(*PRELOADED, LIBRARIES))
 
 
 def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,9 +169,6 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "max_concurrent": config["max_concurrent"] or cuda_steps + 1,
         "tag_concurrency_limits": [{"key": DEVICE, "value": CUDA[DEVICE], "limit": cuda_steps}],
-        "start_method": {
-            "forkserver": {"preload_modules": [f"sft_pipeline.{name}" for name in PRELOADED]},
-        },
     }
 
 
