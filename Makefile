@@ -69,6 +69,7 @@ benchmarks: export OMP_NUM_THREADS = 1
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/startup.py load
 	$(BIN)/python benchmarks/training_speed.py throughput
+	$(BIN)/python benchmarks/training_speed.py throughput --quantization nf4 --hidden 512 --rows 240
 	$(BIN)/python benchmarks/training_speed.py overhead --rows 240 --save-steps 5 --repeats 2
 	$(BIN)/python benchmarks/generation_speed.py
 	$(BIN)/python docs/generate.py

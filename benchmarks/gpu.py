@@ -145,8 +145,9 @@ class RandomBench(Bench):
     DOCUMENTS = 400
 
     def __init__(self, folder: Path, card: Card, size: str, quantization: str):
-        self.card, self.size, self.quantization = card, size, quantization
-        super().__init__(folder, Namespace(hidden=64, layers=2, vocabulary=1280, rows=72 if card.tiny else 600))
+        self.card, self.size = card, size
+        rows = 72 if card.tiny else 600
+        super().__init__(folder, Namespace(hidden=64, layers=2, vocabulary=1280, rows=rows, quantization=quantization))
         count, length = (16, 100) if card.tiny else (200, LONG)
         self.long_rows = self.rows([length] * count)
         self.long = self.dataset("train", self.long_rows)
@@ -344,7 +345,8 @@ def section_training(card: Card, folder: Path) -> Iterator[dict[str, Any]]:
         for way, fields in list(WAYS.items())[: 4 if card.tiny and number else None]:
             found: dict[str, Any] = {"model": name, "way": way}
             experiment = bench.experiment(**{k: v for k, v in fields.items() if k != "long"})
-            planned = sum(bench.planned(experiment, "long" in fields).memory_bytes.values())
+            plan = bench.planned(experiment, "long" in fields)
+            planned, trained = sum(plan.memory_bytes.values()), plan.applied(experiment).training
             if planned > FIT * card.memory():
                 yield found | {"skipped": f"the plan estimates {planned / 1e9:.1f} GB", "planned_bytes": planned}
                 continue
@@ -358,7 +360,7 @@ def section_training(card: Card, folder: Path) -> Iterator[dict[str, Any]]:
                 continue
             if rate:
                 found["share_of_matrix_rate"] = 4 * used * found["tokens_per_second"] / rate
-            same_rows = experiment.training.batching != "grouped" and experiment.training.effective_batch == 8
+            same_rows = trained.batching != "grouped" and trained.effective_batch == 8
             if way == "record":
                 reference = found
             elif reference and same_rows and "long" not in fields and "lora" not in fields:

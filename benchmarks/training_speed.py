@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/training_speed.py overhead
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/training_speed.py throughput
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/training_speed.py throughput --quantization nf4 --hidden 512 --rows 240
     ... throughput --hidden 32 --layers 4 --vocabulary 320 --rows 200 --curves 1
 
 Both train a Qwen2 with random weights on text of the embedded world, cut to lengths from a log-normal distribution
@@ -16,7 +17,8 @@ rows, evaluations and checkpoints. Both end with the same loss (where `--save-st
 
 `throughput`: batch 2 × 4 as the rows are drawn (the record's) against the pipeline's default, 8 rows of similar length,
 and packed; two more variants show what padding and what fewer forward passes contribute. `--curves` trains the first
-three once more with dev evaluations and puts their losses side by side at equal tokens seen.
+three once more with dev evaluations and puts their losses side by side at equal tokens seen. With `--quantization nf4`
+bitsandbytes dequantises every matrix in each forward and backward pass, however few its tokens.
 """
 
 import argparse
@@ -55,7 +57,7 @@ class Bench:
     DOCUMENTS = 6000
 
     def __init__(self, folder: Path, arguments: argparse.Namespace):
-        self.folder, self.runs = folder, 0
+        self.folder, self.runs, self.quantization = folder, 0, arguments.quantization
         recipe = EmbeddedBase(
             kind="embedded", hidden_size=arguments.hidden, layers=arguments.layers, vocabulary=arguments.vocabulary
         )
@@ -134,7 +136,7 @@ class Bench:
             {
                 "description": "benchmark",
                 "data": {"source": {"kind": "file", "path": "none"}},
-                "model": {"source": {"kind": "folder", "path": "none"}},
+                "model": {"source": {"kind": "folder", "path": "none"}, "quantization": self.quantization},
                 "training": defaults | training,
                 "evaluation": {"scorers": {"default": {"kind": "exact"}}},
             }
@@ -186,30 +188,37 @@ class Bench:
 
 
 class Clock:
-    """Measures `SFTTrainer.train`, whoever calls it, and the time that its callbacks take."""
+    """Measures `SFTTrainer.train`, whoever calls it, and the time that its callbacks and dequantising take."""
 
     def __init__(self) -> None:
+        from bitsandbytes import functional
         from transformers.trainer_callback import CallbackHandler
         from trl import SFTTrainer
 
-        inner, call_event, clock = SFTTrainer.train, CallbackHandler.call_event, self
+        inner, clock = SFTTrainer.train, self
 
         def train(self, *args, **kwargs):
-            wall, cpu, clock.callbacks = time.perf_counter(), time.process_time(), 0.0
+            clock.callbacks = clock.dequantising = 0.0
+            wall, cpu = time.perf_counter(), time.process_time()
             try:
                 return inner(self, *args, **kwargs)
             finally:
                 clock.wall, clock.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
-        def timed(*args, **kwargs):
-            started = time.perf_counter()
-            try:
-                return call_event(*args, **kwargs)
-            finally:
-                clock.callbacks += time.perf_counter() - started
+        def timed(function, name):
+            def call(*args, **kwargs):
+                started = time.perf_counter()
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    setattr(clock, name, getattr(clock, name) + time.perf_counter() - started)
 
-        clock.callbacks = 0.0
-        SFTTrainer.train, CallbackHandler.call_event = train, timed
+            return call
+
+        self.callbacks = self.dequantising = 0.0
+        SFTTrainer.train = train
+        CallbackHandler.call_event = timed(CallbackHandler.call_event, "callbacks")
+        functional.dequantize_4bit = timed(functional.dequantize_4bit, "dequantising")
 
 
 def take_turns(variants: dict[str, Any], repeats: int, tokens: int) -> dict[str, list[dict[str, Any]]]:
@@ -221,7 +230,7 @@ def take_turns(variants: dict[str, Any], repeats: int, tokens: int) -> dict[str,
             log = run()
             loss = [row["loss"] for row in log if "loss" in row][-1]
             rates = {"tokens_per_second": tokens / clock.wall, "tokens_per_cpu_second": tokens / clock.cpu}
-            rates["callbacks_share"] = clock.callbacks / clock.wall
+            rates |= {"callbacks_share": clock.callbacks / clock.wall, "dequantising": clock.dequantising / clock.wall}
             figure = {"variant": name, "turn": turn, "tokens": tokens, "seconds": clock.wall, "loss": loss, **rates}
             print(json.dumps(figure), flush=True)
             figures[name].append(figure)
@@ -229,7 +238,13 @@ def take_turns(variants: dict[str, Any], repeats: int, tokens: int) -> dict[str,
 
 
 def table(
-    figures: dict[str, list[dict[str, Any]]], against: str, notes: dict[str, str], name: str, title: str, aim: str
+    figures: dict[str, list[dict[str, Any]]],
+    against: str,
+    notes: dict[str, str],
+    name: str,
+    title: str,
+    aim: str,
+    remark: str = "",
 ) -> None:
     def median(name: str, key: str) -> float:
         return statistics.median(figure[key] for figure in figures[name])
@@ -243,6 +258,9 @@ def table(
             f"{way:<26}{median(way, 'tokens_per_second'):>10,.0f}{ratio['tokens_per_second']:>8.3f}{min(turns):>8.3f}"
             f"{max(turns):>8.3f}{ratio['tokens_per_cpu_second']:>8.3f}{runs[-1]['loss']:>11.6f}  {notes.get(way, '')}"
         )
+        if share := median(way, "dequantising"):
+            print(f"{'':<26}dequantising takes {share:.1%} of the time")
+            rows.append(figure(f"{way}, time that dequantising takes", f"{share:.1%}"))
         for by, key in (("by the clock", "tokens_per_second"), ("by processor time", "tokens_per_cpu_second")):
             if way != against:
                 rows.append(figure(f"{way}, tokens per second {by}", median(way, key), against, ratio[key], aim))
@@ -250,7 +268,7 @@ def table(
         name,
         title,
         rows,
-        "A toy model on the CPU with random weights, rows of 71 tokens on average, medians of the turns.",
+        f"A toy model on the CPU with random weights, rows of 71 tokens on average, medians of the turns.{remark}",
     )
 
 
@@ -287,7 +305,12 @@ def throughput(bench: Bench, arguments: argparse.Namespace) -> None:
     shares = {n: schedule.padding_share(lengths, bench.experiment(**way).training) for n, way in ways.items()}
     notes = {name: f"padding {share:.1%}" for name, share in shares.items()}
     variants = {name: lambda way=way: bench.asset(bench.no_dev, **way) for name, way in ways.items()}
-    table(take_turns(variants, arguments.repeats, sum(lengths)), drawn, notes, "training", "Training, batches", "≥ 3")
+    nf4 = arguments.quantization == "nf4"
+    name, title = ("training_nf4", "Training, batches in nf4") if nf4 else ("training", "Training, batches")
+    remark = (
+        " A CPU is bound by the arithmetic: launches and dequantising, which batches save, weigh less than on a card."
+    )
+    table(take_turns(variants, arguments.repeats, sum(lengths)), drawn, notes, name, title, "≥ 3", remark)
     if arguments.curves:
         every = {"eval_steps": 10, "logging_steps": 1, "validation_prompts": 0, "epochs": arguments.curves}
         curves({name: bench.asset(bench.dev, **ways[name], **every) for name in (drawn, default, packed)})
@@ -345,6 +368,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=1280)
+    parser.add_argument("--quantization", choices=("none", "nf4"), default="none")
     parser.add_argument("--rows", type=int, help="default: 480 for overhead, 400 for throughput")
     parser.add_argument("--batch", type=int, default=16, help="rows per step, for overhead")
     parser.add_argument("--save-steps", type=int, default=15, help="for overhead, evaluations too")
