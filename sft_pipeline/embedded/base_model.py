@@ -51,6 +51,9 @@ RECORD = "recipe.json"
 SEED = 2
 """Seed of the packaged base: the guard finds it to be as its experiment declares (that of seed 1 misses a sentinel)."""
 
+UNSEEN = 0.9999
+"""Cosine with the padding's vector above which a token is one that the text has not: the rarest that it has come to 0.9993."""
+
 REPRODUCIBLE = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
 """Environment in which torch and MKL add up in the same order on every x86 processor with AVX2."""
 
@@ -62,9 +65,12 @@ FIRST_STEPS = 20
 
 
 def shipped(recipe: EmbeddedBase) -> Path | None:
-    """The folder with the files of `recipe`, if it is the recipe of the packaged base and no file has changed."""
-    record = json.loads((SHIPPED / RECORD).read_text())
-    if EmbeddedBase.model_validate(record["recipe"]) != recipe or record["files"] != file_hashes(SHIPPED):
+    """The folder with the files of `recipe`, if it is the recipe of the packaged base and no file has changed.
+
+    Where `recipe` spreads unseen tokens, that is left to do.
+    """
+    record, built = json.loads((SHIPPED / RECORD).read_text()), recipe.model_copy(update={"spread_unseen": False})
+    if EmbeddedBase.model_validate(record["recipe"]) != built or record["files"] != file_hashes(SHIPPED):
         return None
     return SHIPPED
 
@@ -106,6 +112,31 @@ def build(recipe: EmbeddedBase, out: Path, steps: int | None = None) -> None:
     )
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    if recipe.spread_unseen:
+        spread_unseen(out)
+
+
+def spread_unseen(folder: Path) -> None:
+    """Set the vectors of tokens that the text of the base in `folder` has not apart, in place.
+
+    Each step of the training moves all of them alike, so that their differences, of which each still has its first random
+    ones, become too small to count: a token whose vector lies within the hull of the others is the likeliest under no hidden
+    state. Common part and difference get the median length of the other vectors here.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path, name = folder / "model.safetensors", "model.embed_tokens.weight"
+    weights = load_file(path)
+    vectors = weights[name]
+    padding = vectors[json.loads((folder / "config.json").read_text())["pad_token_id"]]  # which no text has
+    unseen = torch.cosine_similarity(vectors, padding[None]) > UNSEEN
+    common = vectors[unseen].mean(0)
+    parts = common, vectors[unseen] - common
+    vectors[unseen] = vectors[~unseen].norm(dim=1).median() * sum(
+        torch.nn.functional.normalize(part, dim=-1) for part in parts
+    )
+    save_file(weights, path, {"format": "pt"})
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> "PreTrainedTokenizerFast":

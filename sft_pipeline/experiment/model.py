@@ -7,8 +7,10 @@ from pydantic import ConfigDict, Field, model_validator
 from sft_pipeline.experiment.section import Extended, Positive, Section, Seed, compiles
 
 
-class EmbeddedBase(Section):
+class EmbeddedBase(Extended):
     """The embedded tiny base model: Qwen2 architecture, trained from scratch on the world's plain text."""
+
+    ADDED: ClassVar[tuple[str, ...]] = ("spread_unseen",)
 
     kind: Literal["embedded"]
     world_seed: int = Field(7, description="Seed of the world that the text tells about.")
@@ -25,6 +27,11 @@ class EmbeddedBase(Section):
         4e-3,
         gt=0,
         description="Peak learning rate of embeddings and norms (AdamW); Muon's is five times that. Cosine to 5 %.",
+    )
+    spread_unseen: bool = Field(
+        False,
+        description="Give tokens that the text has not, such as <, / and >, vectors that differ. Training leaves nearly one vector "
+        "for all of them, and no adapter can write what it cannot tell apart.",
     )
 
 

@@ -157,6 +157,8 @@ def _embedded(recipe: EmbeddedBase, cache: Path, out: Path) -> str:
     revision = recipe_hash(recipe)
     if packaged := base_model.shipped(recipe):
         shutil.copytree(packaged, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(base_model.RECORD))
+        if recipe.spread_unseen:
+            base_model.spread_unseen(out)
         return revision
     kept = cache / "base" / revision
     if not _as_built(kept):

@@ -12,6 +12,7 @@ from sft_pipeline import specification
 from sft_pipeline.embedded import base_model
 from sft_pipeline.errors import SpecificationError
 from sft_pipeline.experiment import EmbeddedBase
+from sft_pipeline.model.snapshot import take
 from sft_pipeline.provenance.hashing import files_below, hash_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -136,6 +137,31 @@ def test_the_packaged_base_is_that_of_the_embedded_default_and_nothing_else():
     assert tiny == recipe == EmbeddedBase.model_validate(RECORD["recipe"])
     assert base_model.shipped(recipe) == base_model.SHIPPED
     assert base_model.shipped(recipe.model_copy(update={"steps": recipe.steps + 1})) is None
+
+
+def test_tokens_that_the_text_has_not_differ_where_that_is_declared(tmp_path):
+    """No adapter writes a token that is the likeliest under no hidden state; where it differs from its like, there is one."""
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
+
+    recipe = EmbeddedBase(kind="embedded", seed=base_model.SEED)
+    assert "spread_unseen" not in recipe.model_dump()  # the keys of what was made before it stay
+    out = tmp_path / "out"
+    out.mkdir()
+    apart = take(recipe.model_copy(update={"spread_unseen": True}), tmp_path, tmp_path / "cache", out)
+    assert not (tmp_path / "cache").exists()  # nothing is trained
+    tags = AutoTokenizer.from_pretrained(apart.root).convert_tokens_to_ids(["<", "/", ">"])
+    before, after = (
+        load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+        for folder in (base_model.SHIPPED, apart.root)
+    )
+    unseen = (before != after).any(dim=1)
+    assert unseen[tags].all() and 300 < unseen.sum() < 330
+
+    def likeliest(vectors):
+        return (vectors @ (vectors[tags] - vectors[unseen].mean(dim=0)).T).argmax(dim=0).tolist()
+
+    assert likeliest(after) == tags != likeliest(before)
 
 
 def test_a_packaged_base_that_was_changed_is_not_used(tmp_path, monkeypatch):

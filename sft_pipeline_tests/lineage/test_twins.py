@@ -42,9 +42,16 @@ def test_a_twin_has_the_sections_of_its_original(name):
 
 
 def test_the_think_answer_twin_runs_from_its_data_to_its_gate(tmp_path, instance, monkeypatch):
-    """The one that the suite runs, for each takes half a minute of processor time or more."""
+    """The one that the suite runs, with a few of its steps, for each takes half a minute of processor time or more."""
     shutil.copytree(project_root() / "specs", tmp_path / "specs")
+    short = "max_steps: 12, logging_steps: 3, eval_steps: 6, save_steps: 6, min_coverage: 0.1"
+    (tmp_path / "specs" / "short.yaml").write_text(
+        f"extends: math_1.5b_toy\ndescription: short\ndata: {{source: {{rows: 1000}}}}\ntraining: {{{short}}}\n"
+        "generation: {max_new_tokens: 8}\n"
+    )
     monkeypatch.setenv("SFT_PIPELINE_ROOT", str(tmp_path))
-    run = Run(tmp_path, instance, "*gate_report,checkpoint_series", name="math_1.5b_toy")
+    run = Run(tmp_path, instance, "*gate_report,checkpoint_series", name="short")
     made = run.made.keys()
     assert made >= {"raw_dataset", "training_plan", "training_report", "checkpoint_series", "gate_report"}
+    series = [log.user_message for log in run.logs if log.user_message.startswith("series ")]
+    assert [text.split()[1] for text in series] == ["0/12", "6/12", "12/12"]  # in the step of the training
