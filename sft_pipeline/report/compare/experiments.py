@@ -153,7 +153,7 @@ def _trainings(report: ExperimentComparison) -> Section:
     ):
         keys = dict.fromkeys(key for own in figures.values() for key in own)
         rows: list[tuple[Any, ...]] = [
-            (key, *(f"{own[key]:,.6g}" if key in own else "–" for own in figures.values())) for key in keys
+            (key, *(_figure(own[key]) if key in own else "–" for own in figures.values())) for key in keys
         ]
         if title == "Made" and keys:
             words = {True: Word("healthy", "pass"), False: Word("unhealthy", "fail"), None: Word("not diagnosed")}
@@ -161,6 +161,10 @@ def _trainings(report: ExperimentComparison) -> Section:
         if rows:
             section.tables.append(Table(title, ("", *figures), rows))
     return section
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:,.6g}"
 
 
 def _gates(report: ExperimentComparison) -> Section:
