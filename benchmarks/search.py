@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,23 @@ def kills(folder: Path) -> None:
     command = [sys.executable, __file__, "search", str(folder)]
     search = subprocess.Popen(command, cwd=ROOT)
     while sum(killed.values()) < 10:
-        time.sleep(rng.uniform(3, 20))
+        time.sleep(rng.uniform(0.5, 5))
+        victim, trials = "search" if rng.random() < 0.3 else "trial", []
+        while (
+            search.poll() is None and victim == "trial" and not trials
+        ):  # a search that was killed imports everything first
+            time.sleep(0.05)
+            with suppress(psutil.NoSuchProcess):
+                trials = [child for server in psutil.Process(search.pid).children() for child in server.children()]
         if search.poll() is not None:
             sys.exit(f"the search ended ({search.returncode}) after {killed}")
-        servers = psutil.Process(search.pid).children()
-        trials = [child for server in servers for child in server.children()]
-        if trials and rng.random() < 0.7:
+        if trials:
             rng.choice(trials).send_signal(signal.SIGKILL)
-            killed["trial"] += 1
-        elif (folder / "work" / "study.journal").exists():
+        else:
             search.kill()
             search.wait()
-            killed["search"] += 1
             search = subprocess.Popen(command, cwd=ROOT)
+        killed[victim] += 1
     if search.wait():
         sys.exit(f"the search failed after {killed}")
     trials = json.loads((folder / "trials.json").read_text())
