@@ -4,8 +4,8 @@
 
 A round begins with an empty store. The command is killed at a moment that is drawn uniformly from half of the time that an
 uninterrupted run took, and started again, until it has ended by itself; then the next round begins. After each kill everything
-that is stored is verified and what was stored before must still be there. At the end of a round every version must be
-that of the uninterrupted run. Prints a line for each kill and round; exits 1 at the first loss.
+that is stored is verified and what was stored before must still be there. At the end of a round every version must be that of
+the uninterrupted run, but that of the release, which holds dates. Prints a line for each kill and round; exits 1 at the first loss.
 """
 
 import argparse
@@ -105,11 +105,15 @@ def main() -> None:
                 print(f"kill {kills}: after {moment:.1f} s, {len(now)} artifacts stored", flush=True)
             before = now
         check(ended == code, f"exit code {ended} in place of {code}", folder)
-        check(now == expected, f"other versions: {set(now.items()) ^ set(expected.items())}", folder)
+        other = {name for name in now.keys() | expected.keys() if now.get(name) != expected.get(name)}
+        check(other <= {"release"}, f"other versions: {other}", folder)  # a release says when its run was, and how long
         adapter = Store(folder / "store").get("lora_adapter", NAME, AdapterSnapshot)
         step = adapter.measurements["resumed_at_step"]
         resumed += bool(step)
-        print(f"round {rounds}: {here} kills, {len(now)} equal versions, training resumed at step {step}", flush=True)
+        print(
+            f"round {rounds}: {here} kills, {len(now) - len(other)} equal versions, training resumed at step {step}",
+            flush=True,
+        )
         shutil.rmtree(folder)
     took = time.monotonic() - began
     print(f"{kills} kills in {rounds} rounds, nothing lost; {resumed} trainings resumed; {took:.0f} s")
