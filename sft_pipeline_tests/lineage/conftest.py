@@ -60,7 +60,7 @@ def no_storage_of_definitions():
 
 
 def instance_in_memory():
-    """A Dagster instance whose events lie in memory: SQLite on a disk opens the file anew for every event."""
+    """A Dagster instance whose events lie in memory: SQLite on a disk opens the file again for every event."""
     memory = {"module": "dagster._core.storage.event_log", "class": "InMemoryEventLogStorage"}
     return dg.instance_for_test({"event_log_storage": memory})
 
