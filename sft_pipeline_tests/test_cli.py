@@ -131,6 +131,7 @@ def test_a_specifications_limit_hides_no_leak_and_its_mapping_is_of_the_training
     assert done.exit_code == 1 and "20 test items against 60 training rows: 10 exact" in done.output, done.output
 
 
+@pytest.mark.slow
 def test_clean_rows_are_split_under_the_mapping_of_their_source(run, rows, mapped, tmp_path):
     raw = rows("raw.jsonl", renamed(sums(0, 600), "q", "a"))
     split = {"test_size": 30, "dev_size": 10, "min_test_size": 30, "smaller_test_reason": "a test"}
@@ -142,6 +143,7 @@ def test_clean_rows_are_split_under_the_mapping_of_their_source(run, rows, mappe
     assert done.exit_code == 0 and "test        30 rows" in done.output, done.output
 
 
+@pytest.mark.slow
 def test_rows_are_split_as_long_as_no_more_are_unreadable_than_the_specification_accepts(run, rows, mapped, tmp_path):
     raw = rows("raw.jsonl", [*renamed(sums(0, 600), "q", "a"), {"q": 7}])
     split = {"test_size": 30, "dev_size": 10, "min_test_size": 30, "smaller_test_reason": "a test"}
@@ -166,6 +168,7 @@ def test_downloaded_files_of_a_hub_dataset_are_read_by_its_mapping(run, rows, to
     assert set(pq.read_table(tmp_path / "clean" / "rows.parquet")["type"].to_pylist()) == {"riddle"}
 
 
+@pytest.mark.slow
 def test_the_section_data_may_stand_alone(run, rows, tmp_path):
     raw, spec = rows("raw.jsonl", renamed(sums(0, 60), "Frage", "Antwort")), tmp_path / "mine.yaml"
     source = {"kind": "file", "path": "x", "columns": {"instruction": "Frage", "response": "Antwort"}}

@@ -73,6 +73,7 @@ def test_a_file_in_its_place_is_an_error(tmp_path, monkeypatch):
             dagster_home()
 
 
+@pytest.mark.slow
 def test_a_read_only_one_stops_the_command_before_anything_runs(toy_project):
     home = toy_project / "home"
     home.mkdir()
@@ -89,6 +90,7 @@ def test_a_read_only_one_stops_the_command_before_anything_runs(toy_project):
     assert "set DAGSTER_HOME to another folder" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_projects_configuration_works_from_a_fresh_clone(tmp_path):
     """Telemetry off, limits of runs and pools, run monitoring, and an end for the ticks of schedules and sensors."""
     shutil.copy(CONFIGURATION, tmp_path)

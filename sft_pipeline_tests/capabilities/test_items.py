@@ -24,6 +24,7 @@ def benchmark(path, **fields):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", REAL)
+@pytest.mark.slow
 def test_published_files_are_read_whole(real_data, name):
     path, count = REAL[name]
     found = read(name, benchmark(real_data / path), real_data)
@@ -41,6 +42,7 @@ def test_both_forms_of_a_subject_are_the_same_items(real_data):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_the_two_files_of_hellaswag_agree(real_data):
     folder = real_data / "benchmarks" / "hellaswag"
     some = read("hellaswag", benchmark(folder / "hellaswag_val_first1000.jsonl"), real_data)

@@ -40,6 +40,7 @@ def files(tmp_path):
     return tmp_path, truth
 
 
+@pytest.mark.slow
 def test_make_and_read(files):
     folder, truth = files
     out = folder / "review"

@@ -161,6 +161,7 @@ def test_the_number_of_processes_changes_no_byte(tmp_path, monkeypatch):
     assert digests(tmp_path, 3) == one
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_names_file_and_row_as_in_one(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "BATCH", 8)
     row = {"instruction": "Greet me.", "response": "Hello.", "pair_critique": {"is_good": True}}

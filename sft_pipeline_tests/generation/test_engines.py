@@ -64,6 +64,7 @@ def spanning(tokenizer, answers):
     raise AssertionError("no answer has two tokens to span")
 
 
+@pytest.mark.slow
 def test_both_engines_are_asked_with_the_same_tokens_in_chat_format(ending_base, vllm_here, monkeypatch):
     asked, ends = [], []
     for engine in (TransformersEngine(ending_base, SPEC, TALKED), VllmEngine(ending_base, SPEC, 4, TALKED)):
@@ -140,6 +141,7 @@ def test_a_temperature_does_not_touch_the_log_probability(engine):
     assert drawn == engine.answer(PROMPTS, DECODING)
 
 
+@pytest.mark.slow
 def test_a_sample_depends_on_its_seed_and_on_nothing_before_it(engine):
     def draw(seed):
         decoding = DECODING.model_copy(update={"sampling": Sampling(temperature=1.0, seed=seed)})

@@ -37,6 +37,7 @@ def pod(defs, asset):
     return job.to_dict()["spec"]["template"]["spec"]
 
 
+@pytest.mark.slow
 def test_steps_become_kubernetes_jobs_by_configuration_alone(on_kubernetes):
     assert on_kubernetes.resolve_job_def("full_lineage").executor_def.name == "k8s"
 

@@ -71,6 +71,7 @@ ROW = {"step": 50, "steps": 200, "loss": 1.5, "learning_rate": 1e-4, "grad_norm"
 
 
 @pytest.mark.parametrize("terminal", ["1", "0"])
+@pytest.mark.slow
 def test_progress_events_are_a_bar_on_a_terminal_and_lines_elsewhere(terminal, instance, monkeypatch):
     """What the terminal draws comes from the values of the events, whatever their text says."""
 
@@ -100,6 +101,7 @@ def test_progress_events_are_a_bar_on_a_terminal_and_lines_elsewhere(terminal, i
     assert ("\x1b[" in shown.getvalue()) == (terminal == "1")
 
 
+@pytest.mark.slow
 def test_a_bar_shows_stage_steps_and_figures_until_its_step_ends(instance, monkeypatch):
     drawn = []
     monkeypatch.setenv("TTY_COMPATIBLE", "1")

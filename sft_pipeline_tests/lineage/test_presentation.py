@@ -91,6 +91,7 @@ def test_a_report_is_a_link_and_a_path_only_where_no_browser_reaches_the_store(m
         assert shown.url == "https://reports.example/gate_report/0a1b/files/a%20b.html"
 
 
+@pytest.mark.slow
 def test_a_code_server_serves_the_pages_once_where_nobody_does_and_says_when_it_cannot(monkeypatch, tmp_path):
     monkeypatch.delenv(STORE_URL, raising=False)
     opened, port = [], 0

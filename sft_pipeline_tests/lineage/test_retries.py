@@ -12,6 +12,7 @@ from sft_pipeline.definitions import build_defs
 HOME = Path(__file__).resolve().parents[2] / "dagster_home"
 
 
+@pytest.mark.slow
 def test_no_step_and_no_run_is_repeated_by_itself(tmp_path):
     for job in build_defs().get_repository_def().get_all_jobs():
         policies = {name: job.get_retry_policy_for_handle(NodeHandle(name, None)) for name in job.graph.node_dict}

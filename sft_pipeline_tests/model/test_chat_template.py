@@ -211,6 +211,7 @@ AFTERWARDS = "{% if messages|length > 3 %}many{% endif %}" + CHATML
         ("{{ 9 ** (9 ** 9) }}", "was stopped: it"),
     ],
 )
+@pytest.mark.slow
 def test_templates_that_cannot_be_used(marked, tmp_path, monkeypatch, template, problem):
     monkeypatch.setattr("sft_pipeline.model.chat_template.SECONDS", 1.5)
     with pytest.raises(ModelError, match=problem):
@@ -231,6 +232,7 @@ def test_templates_that_cannot_be_used(marked, tmp_path, monkeypatch, template, 
         (CHATML.replace("message.tool_calls", "message.no_calls"), CALLING, "the tool call of message 2"),
     ],
 )
+@pytest.mark.slow
 def test_conversations_that_a_template_cannot_write(marked, tmp_path, template, messages, problem):
     tokenizer = load(marked, tmp_path, "{%- set turn_end = '<|im_end|>' %}" + template)
     with pytest.raises(TrainingError, match=rf"f.jsonl, row 3.*{problem}"):

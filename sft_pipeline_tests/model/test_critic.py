@@ -37,6 +37,7 @@ def rules(toy_base):
     return RULES.model_copy(update={"good": "A", "bad": "B"})
 
 
+@pytest.mark.slow
 def test_a_padded_prompt_has_the_log_probabilities_of_a_plain_pass(toy_base, rules):
     verdicts = critic(toy_base, SPEC, rules)(ROWS)
     for row, got in zip(ROWS, verdicts, strict=True):

@@ -14,6 +14,7 @@ def model(toy_base, toy_recipe):
     return loader.load_model(toy_base.root, BaseModelSpec(source=toy_recipe))
 
 
+@pytest.mark.slow
 def test_the_answers_are_the_librarys_own_to_the_last_bit(model, toy_base, monkeypatch):
     def answers():
         return generate.complete(

@@ -88,6 +88,7 @@ def test_the_plan_refuses_what_cannot_run(declared):
     assert "live_same_device" not in findings(declared({"device": "after"}, engine="vllm", model={"device": "cuda"}))[1]
 
 
+@pytest.mark.slow
 def test_an_evaluator_on_the_trainings_device_has_a_base_of_its_own_in_the_estimate(declared, toy_base):
     config = json.loads(toy_base.path("config.json").read_text())
     fixed = {

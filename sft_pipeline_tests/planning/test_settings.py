@@ -79,6 +79,7 @@ def test_the_estimated_rate_is_within_15_percent_of_published_ones(published, co
     assert rate == pytest.approx(published, rel=0.15)
 
 
+@pytest.mark.slow
 def test_what_a_pass_takes_grows_with_what_it_does():
     def parts(tokens=568.0, **options):
         run = Run(**options)
@@ -115,6 +116,7 @@ def test_an_unknown_card_is_refused_with_those_that_are_known():
     assert {throughput.card(name).name for name in throughput._cards()} == set(throughput._cards())
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_device_decides_how_a_step_is_divided(toy):
     def choice(gigabytes, **training):
         made = planned(toy, {"device_memory_gb": gigabytes} if gigabytes else {}, **training)
@@ -152,6 +154,7 @@ def test_a_division_of_another_batch_is_not_taken_for_the_declared_one(toy):
     assert edited.batch_size == 16, "a release must see that the specification was edited"
 
 
+@pytest.mark.slow
 def test_a_base_that_fits_in_16_bits_is_recommended(toy):
     assert "nothing would be dequantised" in said(
         planned(toy, {"quantization": "nf4", "card": "L40S"}), "sixteen_bits_fit"
@@ -211,6 +214,7 @@ def test_a_card_is_a_value():
 FALCON = qwen("falcon", 4544, 18176, 32, 71, 1, 65024)
 
 
+@pytest.mark.slow
 def test_no_packed_rows_are_planned_for_an_architecture_that_cannot_keep_them_apart(toy):
     made = planned(toy, {"architecture": FALCON})
     assert made.settings["batching"] == "grouped" and said(made, "packing_padded") is None

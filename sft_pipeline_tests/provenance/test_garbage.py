@@ -70,6 +70,7 @@ def test_what_a_kept_artifact_was_made_from_is_kept(store, make):
     assert store.objects.open("clean_dataset", pointer.previous[-1].address, TrainingReport, cached=False)
 
 
+@pytest.mark.slow
 def test_a_young_upload_of_another_machine_is_left_alone(s3, make):
     store = Store(s3.url)
     store.put("training_report", "tiny", make(store))

@@ -134,6 +134,7 @@ def test_a_full_disk_keeps_what_was_stored_and_takes_the_next_version_once_there
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_of_two_writers_of_the_same_asset_and_experiment_nothing_is_lost(store, make, read, writer):
     processes = [writer(store.root, name, 40) for name in ("one", "two")]
     assert [process.wait(400) for process in processes] == [0, 0]

@@ -129,6 +129,7 @@ def test_two_readers_download_the_same_object_at_the_same_time(s3, store, make, 
     assert not any((elsewhere.root / "scratch").iterdir())
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_a_moment_is_tried_again(s3, store, make, read):
     artifact = make(store, "hello")
     s3.stop()

@@ -48,6 +48,7 @@ with usage.measured((), Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_and_one_that_failed_are_counted_too(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     while not (tmp_path / KEPT).exists() or '"step_seconds": 0.0' in (tmp_path / KEPT).read_text():

@@ -24,6 +24,7 @@ def run():
     return call
 
 
+@pytest.mark.slow
 def test_a_release_is_written_checked_and_found_broken(project, run, made, monkeypatch):
     out = project / "out"
     code, text = run("release", "made", "--out", out)
@@ -73,6 +74,7 @@ def test_a_damaged_artifact_is_not_released(project, run):
     assert code == 2 and "adapter_model.safetensors was changed" in text and not (project / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_push_that_broke_off_resumes_with_the_folder_that_is_there(project, run, keys, monkeypatch):
     from huggingface_hub import constants
     from huggingface_hub.utils import _http

@@ -23,6 +23,7 @@ def hub(monkeypatch):
     server.server_close()
 
 
+@pytest.mark.slow
 def test_the_revision_holds_exactly_the_release_in_a_private_repository(hub, made):
     address = push(made, "me/model")
     (commit,) = hub.commits
@@ -38,6 +39,7 @@ def test_the_revision_holds_exactly_the_release_in_a_private_repository(hub, mad
     assert hub.branches["v1"] == hub.branches["main"]
 
 
+@pytest.mark.slow
 def test_a_public_repository_is_not_taken_unasked(hub, made):
     hub.private, hub.branches = False, {"main": {}}
     with pytest.raises(PushError, match="exists and is public"):
@@ -58,6 +60,7 @@ def test_a_public_repository_is_not_taken_unasked(hub, made):
         ("POST /api/models/me/model/commit", 429, "asks to wait 1 s"),
     ],
 )
+@pytest.mark.slow
 def test_a_hub_that_refuses_leaves_nothing_and_is_quoted(hub, made, beginning, status, says):
     hub.fails = {beginning: status}
     with pytest.raises(PushError, match=says) as error:
@@ -73,6 +76,7 @@ def test_a_token_that_the_hub_does_not_know_is_refused(hub, made, monkeypatch):
 
 
 @pytest.mark.parametrize("at", ["PUT /blobs/", "POST /api/models/me/model/commit", "POST /api/repos/create"])
+@pytest.mark.slow
 def test_a_connection_that_breaks_in_the_middle_leaves_nothing_and_can_be_repeated(hub, made, at):
     hub.breaks_at = at
     with pytest.raises(PushError, match="broke off|answered") as error:

@@ -16,6 +16,7 @@ def alone(count):
     return {f"i{k}": None for k in range(count)}
 
 
+@pytest.mark.slow
 def test_the_search_of_seed_document_3_shows_nothing():
     """Its best of several trials had 6 of 200 items right. Most in its favour, all others and the default had none."""
     best, none = [True] * 6 + [False] * 194, [False] * 200
@@ -28,6 +29,7 @@ def test_the_search_of_seed_document_3_shows_nothing():
     assert (same.gain, same.p, same.better) == (0.0, 1.0, False)
 
 
+@pytest.mark.slow
 def test_a_true_gain_is_found_whatever_the_order_of_the_rows():
     rng = random.Random(5)
     default = arm([[rng.random() < 0.3 for _ in range(200)] for _ in range(3)])
@@ -53,6 +55,7 @@ def test_rows_of_one_cluster_count_once():
     assert decidable(7, 0.05, 3) and not decidable(6, 0.05, 3)
 
 
+@pytest.mark.slow
 def test_no_number_of_rows_shows_a_gain_below_the_smallest_p():
     default, better = arm([[False] * 200]), arm([[True] * 200])
     for alpha, shown in ((0.001, True), (0.0002, False)):
@@ -67,6 +70,7 @@ def test_a_loss_counts_by_tokens():
     assert compare(default, [better], {"long": None, "short": None}, 0.05, 11)[0].gain == pytest.approx(0.45)
 
 
+@pytest.mark.slow
 def test_a_search_over_noise_finds_nothing():
     """benchmarks/search.py does the same a hundred times."""
     assert sum(simulated(seed) for seed in range(20)) <= 1

@@ -132,6 +132,7 @@ def reported(inputs, tmp_path):
     return report
 
 
+@pytest.mark.slow
 def test_a_gain_that_holds_becomes_a_specification_with_its_lineage(reported, tmp_path):
     given, report = reported(0.3, trials=6)
     assert (report.verdict, report.winner) == ("better", 5)

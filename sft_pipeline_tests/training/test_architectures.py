@@ -52,6 +52,7 @@ def test_a_packed_training_works_and_reloads_or_names_the_remedy(bases, kind, tm
     assert ("dropout: 0.0" in outcome) == (kind in MIXTURES - {"gpt_oss"})
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_the_models_own_is_refused(bases, tmp_path, monkeypatch):
     monkeypatch.setitem(
         ARCHITECTURES, "bert", {"is_decoder": True}
@@ -60,6 +61,7 @@ def test_a_loss_that_is_not_the_models_own_is_refused(bases, tmp_path, monkeypat
     assert outcome.startswith("refused: the loss that TRL computes for BertLMHeadModel is not that of the model's own")
 
 
+@pytest.mark.slow
 def test_what_the_libraries_cannot_do_together_is_refused_before_the_first_step(bases, tmp_path, monkeypatch):
     # The fused forward of TRL expects the backbone's output where Llama 4's base_model is the whole model.
     monkeypatch.setitem(ARCHITECTURES, "llama4_text", {"num_local_experts": 4, "head_dim": 16})

@@ -256,6 +256,7 @@ def test_a_log_resumes_where_the_run_does(tmp_path):
 
 
 @pytest.mark.parametrize("quantization", ["none", pytest.param("nf4", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_validation_prompts_are_answered_and_leave_no_trace_on_the_training(toy, prepared, tmp_path, quantization):
     options = {"model": {"quantization": quantization}, "epochs": 1.0, "save_steps": 5, "learning_rate": 3e-2}
     arguments = prepared(toy(validation_prompts=3, **options))

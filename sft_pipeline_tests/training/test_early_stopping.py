@@ -111,6 +111,7 @@ def test_a_signal_in_the_step_in_which_patience_runs_out_leaves_the_end_where_it
     assert again.steps == whole.steps and again.digest == whole.digest
 
 
+@pytest.mark.slow
 def test_a_dev_loss_that_is_nan_aborts_the_run_and_is_no_early_stop(toy, prepared, monkeypatch):
     arguments = prepared(
         toy(max_steps=12, min_coverage=0.1, save_steps=3, adapter="best", early_stopping={"patience": 1})

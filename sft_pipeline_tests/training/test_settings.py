@@ -53,6 +53,7 @@ def test_packed_length_is_declared_where_it_can_be_kept(toy):
             toy(packed_length=128, **{"max_length": 64} | fields)
 
 
+@pytest.mark.slow
 def test_a_dead_adapter_is_refused(toy, prepared):
     arguments = prepared(toy(max_steps=1, save_steps=1, warmup_steps=1))
     arguments["plan"] = arguments["plan"].model_copy(update={"findings": ()})  # it would be refused before

@@ -80,6 +80,7 @@ def test_learning_rates_padding_and_tokens_are_the_planned_ones(toy, prepared):
 
 
 @pytest.mark.parametrize("batching", ["grouped", pytest.param("packed", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_where_rows_are_fully_masked_the_others_are_trained_as_planned(toy, prepared, batching):
     allowed = {"max_masked_share": 0.5, "max_truncated_share": 1.0}
     arguments = prepared(toy(max_length=24, epochs=2.0, batch_size=8, batching=batching, **allowed), count=80)
@@ -92,6 +93,7 @@ def test_where_rows_are_fully_masked_the_others_are_trained_as_planned(toy, prep
 
 
 @pytest.mark.parametrize("quantization", ["nf4", pytest.param("int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_quantised_base_trains_with_an_8_bit_optimiser(toy, prepared, quantization):
     experiment = toy(
         max_steps=12,

@@ -278,6 +278,7 @@ def test_a_mixture_of_everything_is_compared_a_few_times_each(verified):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_recall_and_precision_on_alpaca(real_data):
     """Real rows hold few near-duplicates, so each gets a copy in which one word in eight is exchanged."""
     data = json.loads((real_data / "alpaca-52k" / "alpaca_data.json").read_text(encoding="utf-8"))

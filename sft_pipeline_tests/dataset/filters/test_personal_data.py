@@ -85,6 +85,7 @@ def test_several_findings_are_reported_together_once_each(judge):
     assert hit.matched == "a.b@gmail.com; c.d@gmail.com; 212-555-0187"
 
 
+@pytest.mark.slow
 def test_only_the_wanted_entities_count_and_only_from_the_wanted_score():
     texts = [row("a.b@gmail.com"), row("The login came from 59.187.84.127"), row("Then 2126844700 answered.")]
     found = [bool(hit) for hit in personal_data(PersonalData(entities=("IP_ADDRESS",)))(texts)]

@@ -190,6 +190,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_alpaca_has_five_rows_with_a_profane_word(real_data, words):
     items = json.loads((real_data / "alpaca-52k" / "alpaca_data.json").read_text())
     hits = words([row(f"{item['instruction']}\n{item['input']}", item["output"]) for item in items])

@@ -178,6 +178,7 @@ def prose(real_data) -> list[str]:
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_of_whole_answers_without_their_full_stop_hardly_any_is_taken_for_cut(prose):
     """2 of 5,000, far below the rate at which answers are cut in earnest (57 of Alpaca's 52,002)."""
     rows = [row(text[:-1]) for text in random.Random(5).sample(prose, 5000)]
@@ -186,6 +187,7 @@ def test_of_whole_answers_without_their_full_stop_hardly_any_is_taken_for_cut(pr
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_the_recall_on_answers_that_were_cut(prose):
     """At a random word, a quarter is found: most look like an answer without a full stop. By a limit, six in ten.
 

@@ -121,6 +121,7 @@ TEXT = st.one_of(
 
 @settings(max_examples=300)
 @given(instruction=TEXT, response=TEXT)
+@pytest.mark.slow
 def test_no_text_breaks_a_filter_and_every_reason_is_reported_with_a_text_of_the_row(instruction, response):
     continuations = Continuations()
     continuations.observe([row(response, instruction)] * 12)

@@ -119,6 +119,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_a_subfolder_that_cannot_be_listed_is_an_error(mixed, tmp_path):
     """Its rows would be missing, and a leak in them would go unseen; root must lose its right to look."""
     (tmp_path / "data" / "a").chmod(0)

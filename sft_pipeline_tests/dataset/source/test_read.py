@@ -327,6 +327,7 @@ def test_other_names_are_advised_only_where_the_names_are_the_fault(read, lines,
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_alpaca_is_read_in_full(real_data, tmp_path):
     path = real_data / "alpaca-52k" / "alpaca_data.json"
     dataset = source.read(FileData(kind="file", path=str(path)), tmp_path, tmp_path)

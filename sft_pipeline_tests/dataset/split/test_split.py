@@ -469,6 +469,7 @@ def test_training_rows_that_hold_a_benchmark_item_are_set_aside_and_test_rows_ar
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_real_test_items_among_real_training_rows_are_what_is_rejected(real_data, tmp_path):
     """GSM8K with its external test file: forty of its items, some of them touched up, stand in the training rows."""
     questions = {

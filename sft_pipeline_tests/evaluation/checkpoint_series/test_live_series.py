@@ -235,6 +235,7 @@ def finished(work, evaluate, at_end):
     return [record["step"] for record in reported]
 
 
+@pytest.mark.slow
 def test_an_evaluator_that_hangs_is_started_again_and_then_given_up(saved, fork, monkeypatch, caplog):
     monkeypatch.setattr(live, "SILENCE", 0.1)
     assert finished(saved, hanging, "drain") == []
@@ -245,6 +246,7 @@ def test_an_evaluator_that_hangs_is_started_again_and_then_given_up(saved, fork,
     assert finished(saved, one_result, "drop") == [0]
 
 
+@pytest.mark.slow
 def test_an_evaluator_that_waits_for_a_checkpoint_may_be_silent(saved, fork, monkeypatch, caplog):
     shutil.rmtree(saved / "kept")
     with live.evaluating(live.Evaluator(one_result, "own", "drain"), saved, after=8) as supervisor:
@@ -262,6 +264,7 @@ def test_what_is_slower_than_the_training_is_dropped_where_that_is_declared(save
     assert "no result of step 4, 8; checkpoint_series measures what is kept" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_be_started_costs_the_series_alone(saved, fork, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(12, "Cannot allocate memory")
@@ -274,6 +277,7 @@ def test_a_process_that_cannot_be_started_costs_the_series_alone(saved, fork, mo
     assert finished(saved, hanging, "drain") == [] and live.settled(saved)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_vanishes_is_skipped_or_measured_to_its_end_and_an_incomplete_one_is_not_read(
     saved,
     adapters,

@@ -78,6 +78,7 @@ def test_the_judged_solutions_of_gsm8k(solutions, decided, base, sft, lost, won,
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_the_numeric_scorer_judges_gsm8k_as_its_authors_did(solutions, decided):
     unjudged = [
         [{"id": k, "output": row[model]["solution"]} for k, row in enumerate(solutions)]
@@ -326,6 +327,7 @@ def test_a_schema_with_a_limit_of_characters_stays_suspect(decided, refused):
         {"allOf": [{"maxItems": 3}, {"maxProperties": 3}]},
     ],
 )
+@pytest.mark.slow
 def test_a_schema_with_a_limit_of_items_stays_suspect(decided, refused, limit):
     rng = random.Random(3)
     items = [{"id": k, "type": "t", "reference": {"schema": {"type": "array", **limit}}} for k in range(300)]

@@ -145,6 +145,7 @@ def test_inspects_own_accuracies_are_reproduced_to_the_digit(real_data):
     assert looked >= 15
 
 
+@pytest.mark.slow
 def test_every_real_file_is_read_or_refused_in_words(real_data):
     read, refusals = [], {}
     for path in sorted(p for folder in (HARNESS, "pairwise") for p in (real_data / folder).rglob("*") if p.is_file()):
@@ -175,6 +176,7 @@ def test_every_real_file_is_read_or_refused_in_words(real_data):
     assert all("Known are lm-eval" in refusals[name] for name in ("LICENSE", "scenario.json", "statistics.json"))
 
 
+@pytest.mark.slow
 def test_two_lm_eval_logs_give_a_verdict_with_one_command(real_data):
     folder = real_data / FLIPEVAL
     verdicts = {}

@@ -108,6 +108,7 @@ def test_the_code_of_a_megabyte_is_found_soon(piece):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_human_evals_solutions_pass_the_examples_of_their_docstrings(real_data):
     # Those that fail, fail in doctest as well: problem 47's example is wrong, 51's has a line break within a string, 65
     # and 113 show strings in double quotes.
@@ -201,6 +202,7 @@ def test_what_the_program_needs_stays_and_its_own_tests_go(output, reference):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_human_evals_solutions_score_in_every_form(real_data):
     lines = (real_data / "benchmarks" / "humaneval" / "HumanEval.jsonl").read_text("utf-8").splitlines()
     failed = []

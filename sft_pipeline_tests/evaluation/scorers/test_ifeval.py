@@ -25,6 +25,7 @@ def rows(path):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("mode", "prompts", "followed"), [("strict", 417, 697), ("loose", 430, 712)])
+@pytest.mark.slow
 def test_gpt4s_published_results_come_out_within_one_item(real_data, mode, prompts, followed):
     folder = real_data / "ifeval"
     answers = {
@@ -105,6 +106,7 @@ def test_neither_network_nor_torch_is_needed():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_multiprocessing_started_leaves_no_folder_behind(tmp_path):
     # As a step of the lineage does: it ends by os._exit.
     code = (

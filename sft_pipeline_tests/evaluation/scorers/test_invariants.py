@@ -66,6 +66,7 @@ TEXT = st.one_of(
 @pytest.mark.parametrize(("scorer", "reference", "options"), SCORERS, ids=IDS)
 @given(output=TEXT)
 @settings(max_examples=60)
+@pytest.mark.slow
 def test_no_text_makes_a_scorer_raise_and_a_reason_is_given_exactly_where_it_is_no_success(
     scorer, reference, options, output
 ):

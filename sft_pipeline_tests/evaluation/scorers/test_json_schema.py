@@ -60,6 +60,7 @@ def test_a_schema_that_is_none_names_item_and_field(judge, schema, problem):
         judge(json_schema, '"x"', schema=schema)
 
 
+@pytest.mark.slow
 def test_a_reference_to_another_document_is_refused_and_nothing_is_fetched(judge):
     visitors = []
 

@@ -214,6 +214,7 @@ def test_nine_unreadable_replies_in_a_row_do_not(server):
     assert len(scores) == 40 and len(server.requests) == 80
 
 
+@pytest.mark.slow
 def test_after_429_it_waits_as_long_as_the_server_asks(server):
     server.script = [{"status": 429, "headers": {"Retry-After": "1"}}, {"status": 503}]
     assert ask(server, ("x", "yy"))[0][1].success
@@ -235,6 +236,7 @@ def test_after_429_it_waits_as_long_as_the_server_asks(server):
         ({"body": "x" * 3_000_000}, "longer than", 2),
     ],
 )
+@pytest.mark.slow
 def test_a_bad_endpoint_leaves_the_pair_without_a_verdict_and_says_why(server, step, reason, requests):
     server.script = [step, step] if requests == 3 else [step]
     base, sft = ask(server, ("x", "yy"), retries=1, timeout=1.5 if "sleep" in step else 60)[0]

@@ -167,6 +167,7 @@ def test_an_answer_is_not_run_as_code(judge, tmp_path):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_it_agrees_with_the_published_judgement_of_gsm8k_solutions(judge, real_data):
     rows = (real_data / "gsm8k" / "example_model_solutions.jsonl").read_text("utf-8").splitlines()
     correct, differing = dict.fromkeys(("6b_finetuning", "175b_verification"), 0), []

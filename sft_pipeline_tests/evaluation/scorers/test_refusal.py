@@ -70,6 +70,7 @@ def test_declared_phrases_are_a_list_of_texts(refusals):
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_hardly_any_of_the_alpaca_answers_is_called_a_refusal(real_data):
     # All 22 were read: 17 refuse, the others are a poem, an e-mail, two dialogues and a sentence to rewrite. Phrases alone,
     # anywhere in the answer, called 158 a refusal.

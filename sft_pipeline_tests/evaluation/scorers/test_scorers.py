@@ -194,6 +194,7 @@ def test_numeric_takes_gsm8k_responses_as_they_are():
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_numeric_agrees_with_the_published_judgement_of_gsm8k_solutions(real_data):
     import json
 

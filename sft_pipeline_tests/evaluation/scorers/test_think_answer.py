@@ -51,6 +51,7 @@ def test_the_expected_response_may_have_the_format_itself(judge):
 
 
 @pytest.mark.parametrize(("inner", "right"), [("math", "\\frac{1}{2}"), ("numeric", "1/2"), ("exact", "0.5")])
+@pytest.mark.slow
 def test_the_answer_inside_is_compared_by_the_chosen_scorer(judge, inner, right):
     output = (
         f"<think>hm</think> <answer>${right}$</answer>"

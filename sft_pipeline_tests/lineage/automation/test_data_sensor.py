@@ -42,6 +42,7 @@ def tick(ticks):
     return ticks("run_on_new_data")
 
 
+@pytest.mark.slow
 def test_unchanged_data_start_nothing_and_are_hashed_once(data, tick, monkeypatch):
     hashed = []
     monkeypatch.setattr(files, "hash_file", lambda path, real=files.hash_file: hashed.append(path) or real(path))
@@ -82,6 +83,7 @@ def test_a_lost_cursor_a_touched_file_and_a_clock_that_jumps_back_start_nothing(
     assert (tick()[0], tick()[0]) == ([], [])
 
 
+@pytest.mark.slow
 def test_another_content_of_the_same_size_and_time_is_found(data, tick):
     tick(), tick()
     file = data / "a.jsonl"
@@ -126,6 +128,7 @@ def test_an_experiment_that_was_never_materialized_is_not_started_by_its_data(da
 
 
 @pytest.mark.parametrize("cursor", ["{torn", "[]", '{"toy": {"stat": 1}}'])
+@pytest.mark.slow
 def test_a_cursor_that_cannot_be_read_is_reported_and_starts_over(data, tick, cursor):
     tick.cursor = cursor
     started, why = tick()
@@ -134,6 +137,7 @@ def test_a_cursor_that_cannot_be_read_is_reported_and_starts_over(data, tick, cu
     assert (tick()[0], tick()[0]) == ([], ["toy"])
 
 
+@pytest.mark.slow
 def test_data_are_recognised_by_their_hash_and_not_by_what_a_note_says(data, tick, toy_project):
     """A note that quotes the new content's hash does not stand for a raw dataset that was read from it."""
     tick(), tick()

@@ -41,6 +41,7 @@ def status(instance, run):
     return instance.get_run_by_id(run).status.value
 
 
+@pytest.mark.slow
 def test_a_run_without_its_process_fails_once_and_says_what_to_do(recorded, tick, instance):
     run = recorded()
     told = tick()
@@ -64,6 +65,7 @@ def test_a_run_that_is_not_executed_yet_or_no_longer_is_not_judged(recorded, tic
     assert {name: status(instance, run) for name, run in runs.items()} == {name: name for name in runs}
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_between_the_look_and_the_judgement_stays_as_it_ended(recorded, tick, instance, monkeypatch):
     run = recorded()
     listed = instance.get_runs
@@ -78,6 +80,7 @@ def test_a_run_that_ends_between_the_look_and_the_judgement_stays_as_it_ended(re
     assert status(instance, run) == "CANCELED"
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_the_run_goes_on(instance, tick, monkeypatch, tmp_path):
     run = create_run_for_test(instance, status=STARTED).run_id
     (tmp_path / "a file").touch()

@@ -62,6 +62,7 @@ def test_comments_and_layout_are_no_change_and_a_value_that_changes_back_is_one_
         assert tick()[0] == ["toy"]
 
 
+@pytest.mark.slow
 def test_a_broken_specification_is_named_with_file_and_line_and_stops_no_other(tick, specs):
     tick()
     (specs / "broken.yaml").write_text((specs / "toy.yaml").read_text().replace("max_steps", "max_stepz"))

@@ -67,6 +67,7 @@ def test_each_holder_sees_a_device_of_its_own_and_only_inside(hold):
     assert os.environ[VISIBLE] == ""
 
 
+@pytest.mark.slow
 def test_a_third_holder_waits_until_a_killed_one_is_gone(hold):
     first, taken = hold()
     hold()
@@ -76,6 +77,7 @@ def test_a_third_holder_waits_until_a_killed_one_is_gone(hold):
     assert third.stdout.readline().split() == taken
 
 
+@pytest.mark.slow
 def test_who_needs_two_takes_none_while_one_is_busy(hold):
     first, _ = hold()
     both, said = hold(2)

@@ -227,6 +227,7 @@ def test_a_dataset_of_which_nothing_is_left_has_a_report(tmp_path):
     assert "No row was kept." in text and "No row was dropped." in text
 
 
+@pytest.mark.slow
 def test_the_same_manifest_gives_the_same_page_and_small_pictures_without_software_and_time(tmp_path):
     from PIL import Image
 

@@ -64,6 +64,7 @@ def test_the_expectations_of_the_project_name_figures_that_there_are(name):
         assert row.difference == "not made", row
 
 
+@pytest.mark.slow
 def test_the_plan_shows_its_own_figures_beside_those_of_the_record():
     done = CliRunner().invoke(app, ["plan", "math_1.5b"])
     assert done.exit_code == 0 and "gate_report.overall.sft_rate " in done.output and "not made" in done.output

@@ -143,6 +143,7 @@ def test_the_page_loads_nothing_and_allows_its_own_script_only():
     assert policy.startswith("default-src 'none';") and f"script-src 'sha256-{digest}';" in policy
 
 
+@pytest.mark.slow
 def test_the_page_shows_verdict_reasons_types_and_items_with_the_lost_ones_first():
     page = a_page(a_report(), [f"answer {k}" for k in range(6)])
     tags = Tags()
