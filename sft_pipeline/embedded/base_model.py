@@ -52,7 +52,8 @@ SEED = 2
 """Seed of the packaged base: the guard finds it to be as its experiment declares (that of seed 1 misses a sentinel)."""
 
 UNSEEN = 0.9999
-"""Cosine with the padding's vector above which a token is one that the text has not: the rarest that it has come to 0.9993."""
+"""Cosine with the padding's vector above which a token is one that the text has not. In the packaged base a token that stands
+in the text once comes to 0.9993, and one that does not stand there to 0.99996 at least; a test compares both sets."""
 
 REPRODUCIBLE = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
 """Environment in which torch and MKL add up in the same order on every x86 processor with AVX2."""

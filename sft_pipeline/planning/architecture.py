@@ -308,12 +308,11 @@ def _packs(model: "PreTrainedModel") -> frozenset[str]:
             ALL_ATTENTION_FUNCTIONS.register(MEASURED, attention)
             model.eval()
             positions, bounds = torch.arange(TOKENS, device="meta")[None], torch.arange(2, device="meta")
-            packed = {"position_ids": positions, "cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
-            packed |= {
-                "max_length_q": TOKENS,
-                "max_length_k": TOKENS,
+            packed = {
+                "position_ids": positions,
                 "seq_idx": positions,
-            }  # as TRL's collator gives them
+            }  # these and the bounds, as TRL's collator gives them
+            packed |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": TOKENS, "max_length_k": TOKENS}
             embedded = model.get_input_embeddings()(torch.zeros_like(positions))  # ids would be looked at for padding
             backbone(inputs_embeds=embedded, use_cache=False, **packed)
     finally:

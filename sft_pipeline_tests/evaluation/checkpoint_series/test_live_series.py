@@ -229,7 +229,8 @@ def finished(work, evaluate, at_end):
     """The results that were reported while such an evaluator was there, and at the end; one to be dropped has given one."""
     reported = []
     with live.evaluating(live.Evaluator(evaluate, "own", at_end), work, after=8) as supervisor:
-        wait_for_result(work) if at_end == "drop" else time.sleep(0.3)
+        if at_end == "drop":
+            wait_for_result(work)
         supervisor.finish(live.Reporter(work, reported.append))
     assert not multiprocessing.active_children()
     return [record["step"] for record in reported]
