@@ -91,6 +91,10 @@ def test_a_run_that_was_killed_resumes_in_the_same_run_of_each_tracker(toy, tmp_
     base = {"step": 0, "steps": 6, "eval_items": 8, "eval_success": 0.125, "point": {}}
     rows.insert(6, base)  # the live series is late
     rows.append(base | {"step": 3, "eval_success": 0.5})
+    before = trackers.Trackers(experiment, tmp_path, "f" * 64, 0)
+    for row in rows[:2]:  # killed before the first checkpoint: the training begins at its start
+        before.log(row)
+    before.close(finished=False)
     first = trackers.Trackers(experiment, tmp_path, "f" * 64, 0)
     for row in rows[:7]:  # up to step 5, and the live series' base
         first.log(row)

@@ -162,9 +162,9 @@ class _TensorBoard:
         self.ids = {"folder": folder.name}
         # Two processes of one training may begin in the same second.
         self.writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{uuid.uuid4().hex[:6]}")
-        if after:  # TensorBoard then forgets what a killed process has written beyond this step
-            start = SessionLog(status=SessionLog.START)
-            self.writer.write_event(Event(wall_time=time.time(), step=after + 1, session_log=start))
+        # TensorBoard then forgets what a process that was killed, even before its first checkpoint, has written beyond this step.
+        start = SessionLog(status=SessionLog.START)
+        self.writer.write_event(Event(wall_time=time.time(), step=after + 1, session_log=start))
 
     def log(self, step: int, series: Mapping[str, float]) -> None:
         from tensorboardX.proto.event_pb2 import Event
