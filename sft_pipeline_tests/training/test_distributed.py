@@ -28,40 +28,75 @@ def test_a_process_that_fails_is_named_with_what_it_said(toy, prepared, monkeypa
         trainer.train(*arguments.values())
 
 
+def alive(work):
+    """Processes that were launched to train in `work`."""
+    return [p for p in psutil.process_iter(["cmdline"]) if str(work / "processes.json") in (p.info["cmdline"] or ())]
+
+
 @pytest.mark.slow
-def test_a_sharded_training_follows_one_process_saves_its_adapter_once_and_resumes(toy, prepared, tmp_path):
+def test_a_sharded_training_follows_one_process_though_its_launcher_is_killed_and_the_next_one_interrupted(
+    toy, prepared, tmp_path, monkeypatch
+):
+    """No process outlives a launcher, each later one resumes, and the adapter of the last is saved once."""
     from safetensors.torch import load_file
 
-    common = {"max_steps": 8, "save_steps": 4, "lora": {"dropout": 0.0}}
-    arguments = prepared(
-        toy(batch_size=8, **common), count=24
-    )  # three steps in a pass: it resumes in the second or third
+    monkeypatch.setattr(distributed, "POLL", 0.05)
+    common = {"max_steps": 30, "save_steps": 6, "learning_rate": 1e-3, "lora": {"dropout": 0.0}}
+    arguments = prepared(toy(batch_size=8, **common), count=24)  # three steps in a pass
     sharded = toy(batch_size=4, processes=2, fsdp=True, **common)
+    two = arguments | {"experiment": sharded, "work": tmp_path / "two work"}
+    work = two["work"]
 
-    def train(name, experiment, on_log=None):
+    def train(given, name, on_log=None):
         (tmp_path / name).mkdir()
-        elsewhere = {"experiment": experiment, "work": tmp_path / f"{name.split()[0]} work", "out": tmp_path / name}
-        return trainer.train(*(arguments | elsewhere).values(), on_log=on_log)
+        return trainer.train(*(given | {"out": tmp_path / name}).values(), on_log=on_log)
+
+    def reached():
+        return checkpoints.newest(work, fingerprint(two)).step
 
     def kill(row):
-        if row["step"] == 5:
-            raise KeyboardInterrupt
+        if row["step"] == 7:
+            here = psutil.Process()
+            open_to_others = beyond_loopback([here, *here.children(recursive=True), *alive(work)])
+            (tmp_path / "seen").write_text(json.dumps([len(alive(work)), open_to_others]))
+            here.kill()
 
-    one = train("one", toy(batch_size=8, **common))
-    with pytest.raises(KeyboardInterrupt):
-        train("two", sharded, kill)
-    two = train("two resumed", sharded)
-    assert two.measurements["resumed_at_step"] >= 4
-    assert "DDP" not in (tmp_path / "two work" / distributed.LOG).read_text(), "sharded, not copied"
+    launcher = forked.start(train, two, "killed", kill, log=tmp_path / "log")
+    launcher.join()
+    distributed.await_killed(work)
+    assert not alive(work)
+    # torchrun's rendezvous ran what anybody sent to it
+    assert json.loads((tmp_path / "seen").read_text()) == [2, []], (tmp_path / "log").read_text()[-3000:]
+    saved, seen = reached(), []
+    assert 6 <= saved < 30
+
+    def interrupt(row):
+        seen.append(row["step"])
+        if len(seen) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingError) as said:
+        train(two, "interrupted", interrupt)
+    assert seen[0] == saved + 1
+    assert not alive(work)
+    step = reached()
+    assert step > saved
+    assert f"interrupted by SIGINT; the checkpoint of step {step} of 30 is complete" in str(said.value)
+    assert f"at step {step} of 30, checkpoint saved" in (work / distributed.LOG).read_text()
+
+    made, one = train(two, "two"), train(arguments, "one")
+    assert made.measurements["resumed_at_step"] == step
+    assert "DDP" not in (work / distributed.LOG).read_text(), "sharded, not copied"
     losses = [
-        [row["loss"] for row in json.loads(a.path("log_history.json").read_text()) if "loss" in row] for a in (one, two)
+        [row["loss"] for row in json.loads(a.path("log_history.json").read_text()) if "loss" in row]
+        for a in (one, made)
     ]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[1]) == 8
-    assert two.dev_loss == pytest.approx(one.dev_loss, rel=1e-4)
-    whole, gathered = (load_file(a.path("adapter/adapter_model.safetensors")) for a in (one, two))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[1]) == 30
+    assert made.dev_loss == pytest.approx(one.dev_loss, rel=1e-4)
+    whole, gathered = (load_file(a.path("adapter/adapter_model.safetensors")) for a in (one, made))
     assert {k: v.shape for k, v in gathered.items()} == {k: v.shape for k, v in whole.items()}
     assert all((gathered[k] - whole[k]).abs().max() < 1e-3 for k in whole)
-    assert len(list((tmp_path / "two work" / "checkpoint-8").glob("adapter_model*"))) == 1
+    assert len(list((work / "checkpoint-30").glob("adapter_model*"))) == 1
 
 
 def test_more_processes_than_devices_are_refused_before_they_are_started(toy, prepared, monkeypatch):
@@ -74,59 +109,6 @@ def test_more_processes_than_devices_are_refused_before_they_are_started(toy, pr
     ):
         trainer.train(*arguments.values())
     assert not (arguments["work"] / "processes.json").exists()
-
-
-@pytest.fixture
-def running(toy, prepared, tmp_path):
-    """A training of 400 steps in two processes that is beyond its first checkpoint: its arguments and its launcher."""
-    arguments = prepared(toy(processes=2, batch_size=2, max_steps=400, save_steps=20, logging_steps=10, eval_steps=200))
-    (tmp_path / "first").mkdir()
-    beyond = forked.CONTEXT.Event()
-
-    def work():
-        elsewhere = (arguments | {"out": tmp_path / "first"}).values()
-        trainer.train(*elsewhere, on_log=lambda row: beyond.set() if row["step"] == 30 else None)
-
-    launcher = forked.start(work, log=tmp_path / "log")
-    assert beyond.wait(300), (tmp_path / "log").read_text()[-3000:]
-    yield arguments, launcher
-    launcher.join()
-
-
-def alive(work):
-    """Processes that were launched to train in `work`."""
-    return [p for p in psutil.process_iter(["cmdline"]) if str(work / "processes.json") in (p.info["cmdline"] or ())]
-
-
-@pytest.mark.slow
-def test_no_process_outlives_a_launcher_that_is_killed_and_the_next_one_resumes_until_it_is_interrupted(running):
-    arguments, launcher = running
-    work = arguments["work"]
-    assert len(alive(work)) == 2
-    tree = [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True), *alive(work)]
-    open_to_others = beyond_loopback(tree)
-    assert open_to_others == []  # torchrun's rendezvous ran what anybody sent to it
-    launcher.kill()
-    distributed.await_killed(work)
-    assert not alive(work)
-    reached = checkpoints.newest(work, fingerprint(arguments)).step
-    assert 20 <= reached < 400
-
-    seen = []
-
-    def interrupt(row):
-        seen.append(row["step"])
-        if len(seen) == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(TrainingError) as said:
-        trainer.train(*arguments.values(), on_log=interrupt)
-    assert seen[0] == reached + 10
-    assert not alive(work)
-    step = checkpoints.newest(work, fingerprint(arguments)).step
-    assert step > reached
-    assert f"interrupted by SIGINT; the checkpoint of step {step} of 400 is complete" in str(said.value)
-    assert f"at step {step} of 400, checkpoint saved" in (work / distributed.LOG).read_text()
 
 
 def test_fsdp_is_passed_on_and_its_base_can_be_sharded(toy, toy_base, prepared, tmp_path):
