@@ -123,7 +123,7 @@ def launch(job: Job, on_log: Callable[[dict[str, Any]], None] | None) -> None:
     work, count = job.work, job.experiment.training.processes
     node, local = nodes.here(), nodes.share(count)
     if job.experiment.model.device != "cpu":
-        _require_devices(local)
+        _require_devices(local, node)
     file = work / "processes.json"
     job.write(file)
     (work / RECORDS).write_text("")
@@ -184,7 +184,7 @@ def join(experiment: Experiment, node: nodes.Node, seconds: float) -> None:
     """
     local = node.share(experiment.training.processes)
     if experiment.model.device != "cpu":
-        _require_devices(local)
+        _require_devices(local, node)
     command = node.torchrun(local, WORKER, seconds=seconds)
     (code,), received = _run([(command, _environment(experiment, local))], None, lambda: None)
     if code and received:
@@ -266,14 +266,16 @@ def _end(ranks: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
             rank.wait()
 
 
-def _require_devices(count: int) -> None:
+def _require_devices(count: int, node: nodes.Node | None) -> None:
     """A device for each process: in the lineage the step's lease has seen to it. The plan may be made elsewhere."""
     import torch
 
     if (seen := torch.cuda.device_count()) < count:
+        on_this = f", {count} of them on node {node.index}" if node else ""
         raise PreconditionError(
-            f"training.processes is {count} on model.device cuda, a device for each, but this process sees {seen}. Run it "
-            f"where there are {count}, or train in fewer processes with as much more gradient_accumulation"
+            f"training.processes is {count * (node.count if node else 1)} on model.device cuda{on_this}, a device for each, "
+            f"but this process sees {seen}. Run it where there are {count}, or train in fewer processes with as much more "
+            "gradient_accumulation"
         )
 
 

@@ -123,6 +123,14 @@ def test_processes_that_cannot_be_divided_are_refused_and_only_node_0_begins(mon
         nodes.share(2)
 
 
+def test_a_node_with_too_few_devices_says_which_share_is_its_own(toy, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(PreconditionError, match=r"processes is 4 on .*cuda, 2 of them on node 1, .*sees 1\. .*are 2,"):
+        distributed.join(toy(processes=4, model={"device": "cuda"}), nodes.here(POD), 1)
+
+
 def test_train_node_says_where_it_cannot_be(monkeypatch):
     def said(**environment):
         done = CliRunner().invoke(app, ["train-node", "tiny"], env=dict.fromkeys(POD) | environment)
