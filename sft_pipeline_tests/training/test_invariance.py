@@ -40,10 +40,8 @@ def test_accumulation_and_gradient_checkpointing_do_not_change_the_course_of_the
     whole = losses(toy(batch_size=8, batching="grouped", **SAME))
     assert len(whole) == 8 and whole[-1] < whole[0]
     # float32 sums in another order: differences grow by a few units of the last place per step
-    divided = {"batching": "grouped", **SAME}
-    assert losses(toy(batch_size=1, gradient_accumulation=8, **divided)) == pytest.approx(whole, rel=1e-5)
-    divided["gradient_checkpointing"] = True
-    assert losses(toy(batch_size=2, gradient_accumulation=4, **divided)) == pytest.approx(whole, rel=1e-5)
+    divided = {"batch_size": 2, "gradient_accumulation": 4, "batching": "grouped", "gradient_checkpointing": True}
+    assert losses(toy(**divided, **SAME)) == pytest.approx(whole, rel=1e-5)
 
 
 def test_packed_rows_do_not_see_each_other(toy, losses):
@@ -81,12 +79,11 @@ def test_gradient_checkpointing_does_not_change_the_course_of_the_loss_on_a_4_bi
     assert kept[-1] < kept[0] - 0.1
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_torch", "paged_adamw_8bit"])
-def test_a_killed_run_on_a_4_bit_base_resumes_and_ends_with_the_same_bytes(toy, prepared, tmp_path, optimizer):
+def test_a_killed_run_on_a_4_bit_base_resumes_and_ends_with_the_same_bytes(toy, prepared, tmp_path):
     import torch
 
-    experiment = toy(max_steps=12, save_steps=4, model=QLORA, lora={"dropout": 0.1, **LORA}, optimizer=optimizer)
-    arguments = prepared(experiment)
+    lora = {"dropout": 0.1, **LORA}
+    arguments = prepared(toy(max_steps=8, save_steps=3, model=QLORA, lora=lora, optimizer="paged_adamw_8bit"), count=24)
 
     def run(name, on_log=None):
         (tmp_path / name).mkdir()
@@ -94,18 +91,17 @@ def test_a_killed_run_on_a_4_bit_base_resumes_and_ends_with_the_same_bytes(toy, 
         return trainer.train(*(arguments | folders).values(), on_log=on_log)
 
     def kill(row):
-        if row["step"] == 7:
+        if row["step"] == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run("killed", kill)
     resumed, whole = run("killed once"), run("whole")
-    assert resumed.measurements["resumed_at_step"] == 4
+    assert resumed.measurements["resumed_at_step"] == 3
     weights = "adapter/adapter_model.safetensors"
     assert resumed.path(weights).read_bytes() == whole.path(weights).read_bytes()
     assert resumed.digest == whole.digest
     # bitsandbytes keeps small states in 32 bits: make sure that this is about 8-bit ones
-    states = torch.load(tmp_path / "whole work" / "checkpoint-12" / "optimizer.pt", weights_only=True)["state"]
+    states = torch.load(tmp_path / "whole work" / "checkpoint-8" / "optimizer.pt", weights_only=True)["state"]
     quantised = [state.get("__bnb_optimizer_quant_state__", {}) for state in states.values()]
-    eight_bit = [state for state in quantised if "state1" in state and state["state1"].dtype == torch.uint8]
-    assert bool(eight_bit) == (optimizer == "paged_adamw_8bit")
+    assert any("state1" in state and state["state1"].dtype == torch.uint8 for state in quantised)
