@@ -20,7 +20,7 @@ def simulation():
 @pytest.mark.slow
 @pytest.mark.parametrize("test", ["exact", "midp"])
 def test_without_an_effect_the_whole_decision_passes_in_at_most_1_2_percent(simulation, test):
-    made = simulation.level(test, discordance=0.03, lift=0.0, runs=20_000)
+    made = simulation.level(test, discordance=0.03, lift=0.0, runs=10_000)
     assert 0 < made["passes"]["rate"] <= 0.012
     assert made["passes"]["rate"] < made["significant"]["rate"] <= 0.012
 
@@ -29,7 +29,7 @@ def test_without_an_effect_the_whole_decision_passes_in_at_most_1_2_percent(simu
 def test_with_an_effect_the_simulated_gate_passes_as_often_as_its_power_says(simulation):
     from sft_pipeline.evaluation.statistics.power import power
 
-    made = simulation.level("exact", discordance=0.05, lift=0.04, runs=3000)
+    made = simulation.level("exact", discordance=0.05, lift=0.04, runs=1500)
     expected = power(300, 0.04, 0.05, 0.01, "exact")
     assert made["passes"]["rate"] == pytest.approx(expected, abs=4 * made["passes"]["error"] + 1e-3)
 
@@ -51,5 +51,5 @@ def test_clusters_do_not_let_chance_pass(simulation):
 
 @pytest.mark.slow
 def test_a_lift_of_the_heuristics_alone_is_mostly_refused_and_a_common_one_mostly_not(simulation):
-    common, alone = (simulation.support(lift, runs)["refused"] for lift, runs in ((0.1, 150), (0.0, 600)))
+    common, alone = (simulation.support(lift, runs)["refused"] for lift, runs in ((0.1, 80), (0.0, 200)))
     assert common["rate"] < 0.2 and alone["rate"] > 0.5

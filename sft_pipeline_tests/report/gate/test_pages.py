@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -87,11 +88,19 @@ def a_page(report: GateReport, outputs: list[str], **changes) -> str:
         } | changes
         for k, text in enumerate(outputs)
     ]  # fmt: skip
-    figures = the_figures(report, outputs)
-    pictures = {name: draw(report) for name, draw in DRAW.items()}
-    pictures["lengths.png"] = gate_distributions.lengths(figures.lengths, items)
-    pictures["power.png"] = gate_distributions.power(figures.power_curve, report.overall.lift, 0.8)
-    return gate_html.page(report, figures, items, pictures)
+    return gate_html.page(report, the_figures(report, outputs), items, the_pictures())
+
+
+@cache
+def the_pictures() -> dict[str, bytes]:
+    """Drawn once: no page looks into them."""
+    report = a_report(name=EVIL)
+    figures = the_figures(report, ["x"])
+    items = [{"base_output": "x", "sft_output": "xy", "base_success": True, "sft_success": False}]
+    return {name: draw(report) for name, draw in DRAW.items()} | {
+        "lengths.png": gate_distributions.lengths(figures.lengths, items),
+        "power.png": gate_distributions.power(figures.power_curve, report.overall.lift, 0.8),
+    }
 
 
 DRAW = {
@@ -181,8 +190,10 @@ def test_what_was_not_judged_has_an_outcome_of_its_own():
     assert [a["data-outcome"] for _, a in tags.found if "data-outcome" in a] == ["not judged"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "a\u200db", "\x1b", "\x00", "\ufeff", "\U000e0041", "\u2066"])
+HIDDEN = ["\u202e", "\u200b", "a\u200db", "\x1b", "\x00", "\ufeff", "\U000e0041", "\u2066"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
 def test_what_is_invisible_is_shown_as_a_sign_and_reaches_neither_browser_nor_terminal(hidden):
     character = hidden.strip("ab")
     page = a_page(a_report(name=f"type {hidden}"), [f"evil {hidden} text"])
@@ -249,9 +260,10 @@ def test_pictures_are_reproducible_png_without_software_and_time():
 
     from PIL import Image
 
+    report = a_report(name="$odd_{name}$ \\frac " + "".join(HIDDEN))
     for draw in DRAW.values():
-        picture = draw(a_report(name="$odd_{name}$ \\frac"))
-        assert picture == draw(a_report(name="$odd_{name}$ \\frac"))
+        picture = draw(report)
+        assert picture == draw(report)
         image = Image.open(io.BytesIO(picture))
         assert not {"Software", "Creation Time", "Date"} & set(image.info)
         assert len(image.convert("L").getcolors()) > 20  # something is drawn
@@ -269,6 +281,7 @@ def test_a_picture_of_very_many_types_shows_the_largest_of_them():
 
     from PIL import Image
 
-    types = tuple(from_counts(f"type {k}", k, 1, 2, 3) for k in range(900))
+    one = from_counts("type", 9, 1, 2, 3)
+    types = tuple(one.model_copy(update={"name": f"type {k}", "n": k}) for k in range(900))
     report = a_report().model_copy(update={"types": types})
     assert all(Image.open(io.BytesIO(draw(report))).height < 3000 for draw in DRAW.values())
