@@ -21,6 +21,7 @@ from sft_pipeline.lineage import launch as launching
 from sft_pipeline.lineage.assets import training
 from sft_pipeline.lineage.launch import _follow, launch
 from sft_pipeline.lineage.step import Work
+from sft_pipeline_tests.lineage.planted import SECRETS, holding, secrets_in
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -180,21 +181,25 @@ mutation($parent: String!) {
 
 
 @pytest.mark.slow
-def test_runs_of_commands_belong_to_the_code_location_and_the_ui_re_executes_them(toy_project, place, monkeypatch):
-    """The UI's overview lists the runs of its repositories; what it re-executes goes through its GraphQL interface."""
+def test_runs_of_commands_belong_to_the_code_location_and_the_ui_re_executes_them(
+    toy_project, place, command, monkeypatch
+):
+    """The UI's overview lists the runs of its repositories; what it re-executes goes through its GraphQL interface.
+
+    None of them writes a secret of the environment, the one that fails included.
+    """
     from dagster_graphql.test.utils import execute_dagster_graphql
 
     spec = toy_project / "specs" / "toy.yaml"
     whole = spec.read_text()
     spec.write_text(whole.replace("{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: missing.jsonl}"))
-    monkeypatch.setenv("DAGSTER_HOME", place["DAGSTER_HOME"])
-    # In a process of its own: steps would be forked from a server that an earlier test has started, in its environment.
-    command = [sys.executable, "-m", "sft_pipeline.lineage.launch", "toy", "raw_dataset,base_model"]
-    failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 1 and "missing.jsonl" in failed.stdout, failed.stdout + failed.stderr
+    for name, value in ({"DAGSTER_HOME": place["DAGSTER_HOME"]} | SECRETS).items():
+        monkeypatch.setenv(name, value)
+    failed = subprocess.run(command("run", "toy", "--select", "raw_dataset"), capture_output=True, text=True)
+    assert failed.returncode == 2 and "missing.jsonl" in failed.stdout, failed.stdout + failed.stderr
     spec.write_text(whole)
-    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "sft_pipeline.definitions"]
-    done = subprocess.run([*command, "--select", "base_model", "--partition", "toy"], capture_output=True, text=True)
+    dagster = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "sft_pipeline.definitions"]
+    done = subprocess.run([*dagster, "--select", "raw_dataset", "--partition", "toy"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
     target = ModuleTarget("sft_pipeline.definitions", None, None, "sft_pipeline")
@@ -217,4 +222,9 @@ def test_runs_of_commands_belong_to_the_code_location_and_the_ui_re_executes_the
                 time.sleep(0.5)
         again = instance.get_run_by_id(run_id)
         assert again.is_success and again.parent_run_id == of_launch.run_id
-        assert again.step_keys_to_execute and "base_model" not in again.step_keys_to_execute  # it had succeeded
+        assert "raw_dataset" in again.step_keys_to_execute
+    assert any(
+        name.startswith("home/history") for name in holding(toy_project, "missing.jsonl")
+    )  # it finds what is there
+    said = (failed.stdout, failed.stderr, done.stdout, done.stderr)
+    assert secrets_in(toy_project) == [] and not any("PLANTED" in text for text in said)

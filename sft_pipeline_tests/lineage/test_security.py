@@ -1,46 +1,20 @@
-"""Secrets stay in the environment; what data and specifications say stays text, and inside the store."""
+"""Secrets stay in the environment; what data and specifications say stays text, and inside the store.
+
+What runs write is looked through in test_end_to_end.py and test_launch.py, and what trackers write in training/test_trackers.py.
+"""
 
 import ast
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from sft_pipeline_tests.lineage.planted import SECRETS, holding, secrets_in
+from sft_pipeline_tests.lineage.planted import SECRETS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "sft_pipeline"
-
-
-def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **more}
-
-
-@pytest.mark.slow
-def test_a_run_that_fails_writes_no_secret_of_the_environment(toy_project, tmp_path_factory):
-    """One that succeeds is looked through in test_end_to_end.py, and what trackers write in training/test_trackers.py."""
-    home = tmp_path_factory.mktemp("dagster_home")
-    (home / "dagster.yaml").write_bytes((REPOSITORY / "dagster_home" / "dagster.yaml").read_bytes())
-    toy = toy_project / "specs" / "toy.yaml"
-    toy.write_text(
-        toy.read_text().replace("{kind: embedded, rows: 1500, world_seed: 7}", "{kind: file, path: not/there.jsonl}")
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "sft_pipeline.cli", "run", "toy", "--select", "raw_dataset"],
-        env=environment(DAGSTER_HOME=str(home), **SECRETS),
-        capture_output=True,
-        text=True,
-        cwd=toy_project,
-    )
-    said = done.stdout + done.stderr
-    assert "not/there.jsonl" in said, said
-    assert any(name.startswith("history") for name in holding(home, "not/there.jsonl"))  # it finds what is there
-    assert secrets_in(toy_project) == secrets_in(home) == [] and "PLANTED" not in said
 
 
 HOSTILE = (
