@@ -1,16 +1,25 @@
-"""The command, the executor and every process for real: the embedded default."""
+"""The command, the executor and every process for real: the embedded default, also killed and told to end."""
 
+import fcntl
 import json
+import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from itertools import pairwise
+from subprocess import PIPE
 
 import dagster as dg
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
-from sft_pipeline.artifacts import GateReport, GuardReport, ReleaseSnapshot
+from sft_pipeline.artifacts import AdapterSnapshot, GateReport, GuardReport, ReleaseSnapshot
+from sft_pipeline.cli import app
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.evaluation.gate.files_gate import examine
 from sft_pipeline.experiment import Evaluation
@@ -23,52 +32,54 @@ from sft_pipeline.release.export.exports import answers
 from sft_pipeline.release.export.judge import compare
 from sft_pipeline.report.gate.text import headline
 from sft_pipeline.specification import load_by_name, project_root
+from sft_pipeline_tests.lineage.conftest import Run
 from sft_pipeline_tests.lineage.planted import SECRETS, holding, secrets_in
 
 pytestmark = pytest.mark.slow
 
 
-def seconds(events, kind):
-    return {e.dagster_event.step_key: e.timestamp for e in events if e.dagster_event.event_type_value == kind}
+def test_the_embedded_default_is_interrupted_three_times_and_passes_its_gate(
+    place, command, instance, tmp_path, monkeypatch
+):
+    """A terminal's Ctrl-C reaches every process of the run; `kill` reaches the command alone."""
+    (tmp_path / "specs").mkdir()
+    shutil.copy(project_root() / "specs" / "tiny.yaml", tmp_path / "specs")
+    for name, value in (place | SECRETS | {"SFT_PIPELINE_ROOT": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    store, work = Store(tmp_path / "store"), tmp_path / "store" / "work"
+    with dg.DagsterInstance.get() as records:
+        said = interrupted_three_times(command, records, work)
+        assert store.pointer("lora_adapter", "tiny") is None, "the training was over before it was interrupted"
 
+        done = subprocess.run(command("run", "tiny"), capture_output=True, text=True, timeout=1500)
+        assert done.returncode == 0, done.stdout + done.stderr
+        before = ("raw_dataset", "clean_dataset", "test_split", "base_model", "base_model_guard", "training_plan")
+        assert all(f"{asset:23}unchanged" in done.stdout for asset in before)
+        assert "PASS" in done.stdout and "gate.html" in done.stdout
+        adapter = store.get("lora_adapter", "tiny", AdapterSnapshot)
+        assert adapter.steps > adapter.measurements["resumed_at_step"] >= 450
+        assert adapter.measurements["step_processes"] == 4 and not list(work.rglob("checkpoint-*"))
+        for path in work.rglob("*.lock"):
+            with path.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        runs = records.get_runs()
+        spans = [steps_of(records, run) for run in runs]
+    assert len(spans) == 4 and len(spans[0]) == 8  # answers of base and fine-tuned model are one step
+    for steps in spans:  # steps that load the model never run side by side
+        assert all(before[1] <= after[0] for before, after in pairwise(steps))
 
-def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
-    place |= SECRETS
-    first = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=1500)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "PASS" in first.stdout and "gate.html" in first.stdout
-
-    store = Store(tmp_path / "store")
+    again = Run(tmp_path, instance, name="tiny")
+    assert again.result.success and again.reused == set(ASSETS)
     gate = store.get("gate_report", "tiny", GateReport)
     assert gate.verdict == "pass" and gate.p < 1e-6
     assert {p.verdict for p in gate.protected} == {"held"}
     assert store.get("base_model_guard", "tiny", GuardReport).passed
 
-    with dg.DagsterInstance.from_config(place["DAGSTER_HOME"]) as instance:
-        (run,) = instance.get_runs()
-        events = [e for e in instance.all_logs(run.run_id) if e.dagster_event]
-    started, ended = seconds(events, "STEP_START"), seconds(events, "STEP_SUCCESS")
-    processes = {e.dagster_event.pid for e in events if e.dagster_event.event_type_value == "STEP_START"}
-    assert len(processes) == len(started), "every step has its own process"
-
-    # Steps that load the model never run side by side.
-    from sft_pipeline.definitions import defs
-
-    steps = [d.op for d in defs.assets if isinstance(d, dg.AssetsDefinition)]
-    tagged = {op.name for op in steps if DEVICE in op.tags} & set(started)
-    assert len(tagged) == 8  # answers of base and fine-tuned model are one step
-    spans = sorted((started[step], ended[step]) for step in tagged)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
-
-    again = subprocess.run(command("run", "tiny"), env=place, capture_output=True, text=True, timeout=900)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert all(f"{asset:23}unchanged" in again.stdout for asset in ASSETS)
-    verified = subprocess.run(command("verify", "tiny"), env=place, capture_output=True, text=True, timeout=600)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-
     out = tmp_path / "release"
-    released = subprocess.run(command("release", "tiny", "--out", str(out)), env=place, capture_output=True, text=True)
-    assert released.returncode == 0, released.stdout + released.stderr
+    for arguments in (["verify", "tiny"], ["release", "tiny", "--out", str(out)]):
+        found = CliRunner().invoke(app, arguments)
+        assert found.exit_code == 0, found.output
+        said += found.output
     alone = [sys.executable, "-I", "-S", str(out / "verify.py")]
     checked = subprocess.run(alone, cwd=tmp_path / "home", env={}, capture_output=True, text=True)
     assert checked.returncode == 0 and "every file and every link matches" in checked.stdout, checked.stderr
@@ -78,11 +89,51 @@ def test_the_embedded_default_passes_its_gate(place, command, tmp_path):
     assert {path.relative_to(out).as_posix() for path in files_below(out)} == set(asset.files)
 
     # The search finds what is there.
-    assert holding(tmp_path / "store", "TRAINING_SUCCESS") and holding(tmp_path / "home", run.run_id)
-    assert secrets_in(tmp_path) == []
-    assert not [done for done in (first, again, verified, released) if "PLANTED" in done.stdout + done.stderr]
+    assert holding(tmp_path / "store", "TRAINING_SUCCESS") and holding(tmp_path / "home", runs[0].run_id)
+    assert secrets_in(tmp_path) == [] and "PLANTED" not in said + done.stdout + done.stderr
     damaged_merges_are_found(store, tmp_path)
     a_prompt_is_called_by_what_it_does(gate, tmp_path)
+
+
+def interrupted_three_times(command, records, work):
+    """Runs that end after a checkpoint more each; gives what they said."""
+    said, training = "", ["--select", "lora_adapter"]
+    for how, end, select in [
+        (signal.SIGKILL, os.killpg, []), (signal.SIGINT, os.killpg, training), (signal.SIGTERM, os.kill, training)
+    ]:  # fmt: skip
+        saved, deadline = set(work.rglob("COMPLETE.json")), time.monotonic() + 900
+        running = subprocess.Popen(
+            command("run", "tiny", *select), stdout=PIPE, stderr=PIPE, text=True, start_new_session=True
+        )
+        while not set(work.rglob("COMPLETE.json")) - saved:
+            assert running.poll() is None and time.monotonic() < deadline, running.stdout.read()
+            time.sleep(0.05)
+        end(running.pid, how)
+        running.wait(240)
+        (run,) = records.get_runs(limit=1)
+        out, err = running.communicate(timeout=240)
+        said += out + err
+        if how != signal.SIGKILL:
+            assert run.is_finished, "the prompt came back before the run had ended"
+            assert f"{how.name}: the run is ending" in err and running.returncode == 2
+    return said
+
+
+def steps_of(records, run):
+    """When the steps of a run that load the model began and ended; every step has to have its own process."""
+    from sft_pipeline.definitions import defs
+
+    tagged = {d.op.name for d in defs.assets if isinstance(d, dg.AssetsDefinition) and DEVICE in d.op.tags}
+    events = [e for e in records.all_logs(run.run_id) if e.dagster_event]
+    started, ended = (
+        {e.dagster_event.step_key: e for e in events if e.dagster_event.event_type_value == kind}
+        for kind in ("STEP_START", "STEP_SUCCESS")
+    )
+    assert len({e.dagster_event.pid for e in started.values()}) == len(started)
+    return sorted(
+        (started[step].timestamp, ended[step].timestamp if step in ended else math.inf)
+        for step in tagged & set(started)
+    )
 
 
 def a_prompt_is_called_by_what_it_does(gate, tmp_path):

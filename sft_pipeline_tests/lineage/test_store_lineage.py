@@ -1,13 +1,6 @@
-"""The lineage over its store: behind a URL, under two code locations, and after its run process was killed."""
+"""The lineage over its store: behind a URL and under two code locations."""
 
-import fcntl
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -18,8 +11,6 @@ from sft_pipeline.provenance.store import Store
 from sft_pipeline.provenance.verification import verify_lineage
 
 pytestmark = pytest.mark.slow
-
-HOME = Path(__file__).resolve().parents[2] / "dagster_home"
 
 
 @pytest.fixture
@@ -77,26 +68,3 @@ def test_two_code_locations_over_one_store_share_what_is_the_same_and_keep_what_
         < store.restore("raw_dataset", "toy", InstructionDataset, before.address).rows
     )
     assert make(toy_project, place, "raw_dataset")["raw_dataset"].metadata["reused"].value
-
-
-def test_after_a_kill_of_the_run_process_the_next_run_succeeds(toy_project, tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(HOME / "dagster.yaml", home)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    command = [sys.executable, "-m", "sft_pipeline.lineage.launch", "toy", "raw_dataset"]
-    store = Store(toy_project / "store")
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 400
-    while not list((store.root / "work").glob("*/toy/*")):  # a step is at work
-        assert killed.poll() is None and time.monotonic() < until
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    problems, checked = verify_lineage(store, "toy")
-    assert problems == [] and set(checked) == {"raw_dataset"}
-    for path in (store.root / "work").rglob("*.lock"):
-        with open(path) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
