@@ -148,7 +148,8 @@ class VllmEngine(Engine):
             if self.context is not None:
                 self._length = min(self._length, self.context)
             folder = Path(self._folder.name)
-            self.tokenizer.inner.save_pretrained(folder / "tokenizer")
+            for part in (self.tokenizer.inner, self._config):  # without a config vLLM looks again, after two seconds
+                part.save_pretrained(folder / "tokenizer")
             options = self._options | {"tokenizer": str(folder / "tokenizer"), "max_model_len": self._length}
             if self._cpu:
                 options["kv_cache_memory_bytes"] = self._cache_bytes()
