@@ -44,7 +44,7 @@ def test_kills_at_random_moments_leave_a_whole_artifact_each_time(fast_store, ma
     store = fast_store
     context, random_moment, last = multiprocessing.get_context("fork"), random.Random(7), 0
     store.put("training_report", "tiny", make(store, "text 0"))
-    for _ in range(60):
+    for _ in range(40):
         written = context.Event()
         writer = context.Process(target=_write_for_ever, args=(store.root, make, last, written))
         writer.start()

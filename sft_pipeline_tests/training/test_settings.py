@@ -14,7 +14,7 @@ def test_packed_and_compiled_steps_train_as_plain_ones_and_the_manifest_says_wha
     toy, prepared, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(kernels, "BACKEND", "eager")  # Dynamo alone: the code generator takes a minute
-    common = {"max_steps": 6, "batch_size": 8, "max_length": 80, "lora": {"dropout": 0.0}}
+    common = {"max_steps": 4, "min_coverage": 0.1, "batch_size": 8, "max_length": 80, "lora": {"dropout": 0.0}}
     arguments = prepared(toy(**common, batching="plain"))
     losses, variants = {}, []
     for name, fields in {"plain": {"batching": "plain"}, "fast": {"batching": "packed", "packed_length": 160}}.items():
