@@ -61,7 +61,7 @@ REPRODUCIBLE = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"}
 THREADS = 2
 """Threads of the training: how a sum is divided between threads decides its last digit."""
 
-FIRST_STEPS = 20
+FIRST_STEPS = 5
 """Steps after which the record has the hash of every file, so that a test can rebuild the beginning in seconds."""
 
 
