@@ -58,8 +58,6 @@ defs = dg.Definitions(
 )
 """
 
-KILLS = 2
-
 
 @pytest.fixture
 def workspace(toy_project, monkeypatch):
@@ -137,18 +135,15 @@ def test_a_killed_daemon_goes_on_where_it_was_and_asks_for_nothing_twice(start, 
     daemon = start()
     wait_for(lambda: ticks(TickStatus.SKIPPED))  # what is there was noted
     noted = wait_for(lambda: state().instigator_data.cursor)
-    asked = set()
-    for kill in range(KILLS):
-        last = ticks()[0].tick_id
-        for name in (f"a{kill}", f"b{kill}"):
-            shutil.copy(specs / "toy.yaml", specs / f"{name}.writing")
-            (specs / f"{name}.writing").rename(specs / f"{name}.yaml")
-            asked.add(name)
-        wait_for(lambda last=last: ticks()[0].tick_id != last)
-        time.sleep(moments.uniform(0, 1.5))  # in the tick, in making the runs, or in taking them from the queue
-        daemon.kill()
-        daemon.wait()
-        daemon = start()
+    last, asked = ticks()[0].tick_id, {"a", "b"}
+    for name in asked:
+        shutil.copy(specs / "toy.yaml", specs / f"{name}.writing")
+        (specs / f"{name}.writing").rename(specs / f"{name}.yaml")
+    wait_for(lambda: ticks()[0].tick_id != last)
+    time.sleep(moments.uniform(0, 1.5))  # in the tick, in making the runs, or in taking them from the queue
+    daemon.kill()
+    daemon.wait()
+    start()
 
     wait_for(lambda: {run.tags[PARTITION] for run in instance.get_runs()} == asked)
     wait_for(lambda: not instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)))
