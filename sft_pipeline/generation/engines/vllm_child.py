@@ -4,6 +4,7 @@ The first line that it reads are the arguments of `vllm.LLM`; every further line
 each, and `{"alive": true}` while it works.
 """
 
+import gc
 import json
 import os
 import queue
@@ -23,11 +24,15 @@ def main(asks: int, answers: int) -> None:
     threading.Thread(target=_listen, args=(asks, requests), daemon=True).start()
     with os.fdopen(answers, "w") as out:
         try:
+            gc.disable()  # it would walk over what is imported again and again: a third of the start
             import torch
             from vllm import LLM
 
             options = json.loads(requests.get())
             llm = LLM(**options)
+            gc.collect()
+            gc.freeze()
+            gc.enable()
             _say(out, {"threads": torch.get_num_threads()})
             while True:
                 _say(out, {"answers": _generate(llm, json.loads(requests.get()), out)})
