@@ -14,6 +14,5 @@ from trl import SFTConfig, SFTTrainer  # noqa: F401
 from sft_pipeline.search import trial  # noqa: F401
 from sft_pipeline.training import trainer  # noqa: F401
 
-gc.collect()
 gc.enable()
 gc.freeze()

@@ -87,7 +87,6 @@ def _work(job: distributed.Job, store: "torch.distributed.Store") -> None:
     import torch
     from trl import SFTTrainer  # noqa: F401
 
-    gc.collect()
     gc.enable()
     gc.freeze()
 

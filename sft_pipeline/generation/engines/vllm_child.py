@@ -30,7 +30,6 @@ def main(asks: int, answers: int) -> None:
 
             options = json.loads(requests.get())
             llm = LLM(**options)
-            gc.collect()
             gc.freeze()
             gc.enable()
             _say(out, {"threads": torch.get_num_threads()})

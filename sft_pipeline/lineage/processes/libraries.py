@@ -14,6 +14,5 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
-gc.collect()
 gc.enable()
 gc.freeze()  # the steps share this memory as long as their garbage collector does not touch it
