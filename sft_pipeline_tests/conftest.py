@@ -4,6 +4,7 @@ import base64
 import gc
 import os
 import shutil
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def pytest_configure():
     # With torch, transformers and Dagster loaded, looking through all objects as often as Python does by default takes a fifth
     # of the processor time.
     gc.set_threshold(100_000, 20, 100)
+
+
+_set_apart: set[str] = set()
+
+
+def pytest_runtest_teardown():
+    """Take what the libraries hold out of the collections, which accelerate asks for with each training."""
+    if loaded := {"dagster", "transformers", "trl"}.intersection(sys.modules) - _set_apart:
+        _set_apart.update(loaded)
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_make_parametrize_id(val, argname):

@@ -10,7 +10,7 @@ from sft_pipeline.experiment import Experiment
 from sft_pipeline.search.run import Inputs
 from sft_pipeline_tests.training import conftest as training
 
-toy_base, frozen_heap = training.toy_base, training.frozen_heap
+toy_base = training.toy_base
 
 PARAMETERS = {
     "training.learning_rate": {"low": 1e-4, "high": 5e-2, "log": True},

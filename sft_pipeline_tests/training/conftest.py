@@ -78,18 +78,7 @@ def toy_tokenizer(folder: Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def frozen_heap() -> None:
-    """Take what the libraries hold out of the collections that accelerate asks for after each training."""
-    import gc
-
-    from trl import SFTTrainer  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-
-
-@pytest.fixture(scope="session")
-def toy_base(frozen_heap: None, tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
+def toy_base(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
     """See `make_toy_base`."""
     return make_toy_base(tmp_path_factory.mktemp("base"))
 
