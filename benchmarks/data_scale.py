@@ -7,8 +7,7 @@
 
 Cases: alpaca, rows-50000, rows-500000, rows-1000000, rows-10000000, recall, datasketch, rensa (where that is installed). Each
 runs in a process of its own and prints a line of JSON, and its figures against the targets. Memory is the largest sum over all its
-processes
-(proportional set size: what they share counts once), looked at four times a second; processor time is that of all, too.
+processes (proportional set size: what they share counts once), looked at four times a second; processor time is that of all, too.
 Alpaca is looked for where the tests look for it (SFT_PIPELINE_REAL_DATA). The generated rows are written before the clock
 starts.
 """

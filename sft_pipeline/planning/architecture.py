@@ -308,10 +308,7 @@ def _packs(model: "PreTrainedModel") -> frozenset[str]:
             ALL_ATTENTION_FUNCTIONS.register(MEASURED, attention)
             model.eval()
             positions, bounds = torch.arange(TOKENS, device="meta")[None], torch.arange(2, device="meta")
-            packed = {
-                "position_ids": positions,
-                "seq_idx": positions,
-            }  # these and the bounds, as TRL's collator gives them
+            packed = {"position_ids": positions, "seq_idx": positions}  # with the bounds, what TRL's collator gives
             packed |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": TOKENS, "max_length_k": TOKENS}
             embedded = model.get_input_embeddings()(torch.zeros_like(positions))  # ids would be looked at for padding
             backbone(inputs_embeds=embedded, use_cache=False, **packed)

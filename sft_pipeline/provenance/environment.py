@@ -1,9 +1,12 @@
 """What a result was made with: interpreter, libraries, processor, device, commit."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,6 +33,20 @@ LIBRARIES = (
     "statsmodels",
     "numpy",
 )
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Switch the garbage collector off while large libraries are imported: it would walk over all of it again and again.
+
+    What is there at the end is set apart from later collections, and stays shared with forked processes.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:  # a forkserver goes on after a failed import
+        gc.enable()
+        gc.freeze()
 
 
 def library_versions(*names: str) -> dict[str, str]:

@@ -3,16 +3,12 @@
 It takes seconds of processor time, which every trial would spend again. Import it nowhere else.
 """
 
-import gc
+from sft_pipeline.provenance.environment import importing
 
-gc.disable()  # it would walk over what is imported again and again: a quarter of the time
+with importing():
+    import matplotlib.figure  # noqa: F401
+    import scipy.stats  # noqa: F401
+    from trl import SFTConfig, SFTTrainer  # noqa: F401
 
-import matplotlib.figure  # noqa: F401
-import scipy.stats  # noqa: F401
-from trl import SFTConfig, SFTTrainer  # noqa: F401
-
-from sft_pipeline.search import trial  # noqa: F401
-from sft_pipeline.training import trainer  # noqa: F401
-
-gc.enable()
-gc.freeze()
+    from sft_pipeline.search import trial  # noqa: F401
+    from sft_pipeline.training import trainer  # noqa: F401

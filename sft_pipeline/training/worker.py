@@ -3,7 +3,6 @@
 It stands apart because it needs the trainer as well as the launch, and neither of them needs the other.
 """
 
-import gc
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_pipeline.errors import PreconditionError
+from sft_pipeline.provenance.environment import importing
 from sft_pipeline.provenance.journal import Journal
 from sft_pipeline.training import distributed, nodes, trainer
 
@@ -83,12 +83,9 @@ def _require_same(job: distributed.Job, count: int) -> None:
 def _work(job: distributed.Job, store: "torch.distributed.Store") -> None:
     """One process's part."""
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    gc.disable()  # it would walk over what is imported again and again: a quarter of the time
-    import torch
-    from trl import SFTTrainer  # noqa: F401
-
-    gc.enable()
-    gc.freeze()
+    with importing():
+        import torch
+        from trl import SFTTrainer  # noqa: F401
 
     cuda = job.experiment.model.device == "cuda"
     if cuda:

@@ -1,5 +1,6 @@
 """Which commit a result is recorded with."""
 
+import gc
 import subprocess
 
 import pytest
@@ -48,3 +49,12 @@ def test_without_git_the_environment_says_it(tmp_path, monkeypatch):
     for value, expected in (("abc123", "abc123"), ("", "unknown")):
         monkeypatch.setenv(environment.COMMIT, value)
         assert environment.commit() == expected
+
+
+def test_the_garbage_collector_is_off_while_libraries_are_imported_and_on_again_whatever_happens():
+    with environment.importing():
+        during = gc.isenabled()
+    assert not during and gc.isenabled()
+    with pytest.raises(ModuleNotFoundError), environment.importing():
+        import no_such_library  # noqa: F401
+    assert gc.isenabled()

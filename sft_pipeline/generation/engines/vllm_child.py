@@ -4,7 +4,6 @@ The first line that it reads are the arguments of `vllm.LLM`; every further line
 each, and `{"alive": true}` while it works.
 """
 
-import gc
 import json
 import os
 import queue
@@ -13,6 +12,8 @@ import threading
 import time
 import traceback
 from typing import Any, TextIO
+
+from sft_pipeline.provenance.environment import importing
 
 ALIVE_SECONDS = 5
 """Seconds between two signs of life at most, as long as answers are finished."""
@@ -24,14 +25,11 @@ def main(asks: int, answers: int) -> None:
     threading.Thread(target=_listen, args=(asks, requests), daemon=True).start()
     with os.fdopen(answers, "w") as out:
         try:
-            gc.disable()  # it would walk over what is imported again and again: a third of the start
-            import torch
-            from vllm import LLM
+            with importing():
+                import torch
+                from vllm import LLM
 
-            options = json.loads(requests.get())
-            llm = LLM(**options)
-            gc.freeze()
-            gc.enable()
+                llm = LLM(**json.loads(requests.get()))
             _say(out, {"threads": torch.get_num_threads()})
             while True:
                 _say(out, {"answers": _generate(llm, json.loads(requests.get()), out)})

@@ -162,7 +162,7 @@ class _TensorBoard:
         self.ids = {"folder": folder.name}
         # Two processes of one training may begin in the same second.
         self.writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{uuid.uuid4().hex[:6]}")
-        # TensorBoard then forgets what a process that was killed, even before its first checkpoint, has written beyond this step.
+        # TensorBoard then drops what a killed process wrote beyond this step, which is 0 before the first checkpoint.
         start = SessionLog(status=SessionLog.START)
         self.writer.write_event(Event(wall_time=time.time(), step=after + 1, session_log=start))
 
