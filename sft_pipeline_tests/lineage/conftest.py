@@ -106,11 +106,15 @@ def materialize(instance):
 
 @pytest.fixture
 def place(tmp_path):
-    """Environment of a run with its own store and Dagster home."""
+    """Environment of a run with its own store and Dagster home, whose sensors ask no hub for the bases of `specs/`."""
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.yaml", home)
-    return os.environ | {"DAGSTER_HOME": str(home), "SFT_PIPELINE_STORE": str(tmp_path / "store")}
+    return os.environ | {
+        "DAGSTER_HOME": str(home),
+        "SFT_PIPELINE_STORE": str(tmp_path / "store"),
+        "HF_HUB_OFFLINE": "1",
+    }
 
 
 @pytest.fixture
