@@ -140,18 +140,47 @@ def test_tasks_that_cannot_be_asked_offline_are_refused(files, experiment_of, tm
         experiment_of(benchmarks={"arc_challenge": {}})
 
 
-def test_a_task_file_of_ones_own_is_asked(files, base, experiment_of, tmp_path):
+@pytest.fixture
+def own_task(experiment_of, tmp_path):
+    """Makes an experiment whose only benchmark is a task file of one's own over these rows, with the fields text and right."""
+
+    def make(rows):
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / "own.yaml").write_text(
+            "task: own\noutput_type: loglikelihood\ndoc_to_text: '{{text}}'\ndoc_to_target: '{{right}}'\n"
+            "target_delimiter: ''\nmetadata: {version: 2}\n"
+            "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+        )
+        return experiment_of(benchmarks={"mine": {"task": "own.yaml", "items": {"path": "rows.jsonl"}}})
+
+    return make
+
+
+@pytest.mark.slow
+def test_what_the_model_cannot_read_at_once_loses_its_beginning_as_in_the_harnesss_own_model(base, own_task, tmp_path):
+    spec = own_task([{"text": "One drum, two drums and " * n, "right": " a drum"} for n in (3, 100, 140, 200, 400)])
+    (plan,) = planned(spec.evaluation.capabilities, tmp_path).values()
+    tasks = {"mine": harness.tasks("mine", plan.benchmark, plan.items, plan.positions, tmp_path)}
+    with TransformersEngine(base, SPEC) as engine:
+        model = harness.EngineModel(engine, spec.generation, {})
+        found = answered(tasks, model, tmp_path / "engine")
+        too_long = [
+            len(engine.tokenizer.encode(instance.args[0] + instance.args[1])) > engine.longest_scored
+            for task in tasks["mine"].values()
+            for instance in task.task.instances
+        ]
+        assert engine.context == 512 and 0 < model.cut == sum(too_long) < 5
+        whole = "one drum " * 400
+        with pytest.raises(ModelError, match=r"a choice of \d+ tokens does not fit into the model's context of 513"):
+            model._fitting([1], engine.tokenizer.encode(whole))
+    require_equal(found, answered(tasks, own_model(base, None), tmp_path / "own"), 1e-4)
+
+
+def test_a_task_file_of_ones_own_is_asked(base, own_task, tmp_path):
     from sft_pipeline.capabilities.measure import report
 
-    rows = [{"text": f"One drum, {n} drums and", "right": " a"} for n in range(3)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "own.yaml").write_text(
-        "task: own\noutput_type: loglikelihood\ndoc_to_text: '{{text}}'\ndoc_to_target: '{{right}}'\n"
-        "target_delimiter: ''\nmetadata: {version: 2}\n"
-        "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
-    )
+    spec = own_task([{"text": f"One drum, {n} drums and", "right": " a"} for n in range(3)])
     (tmp_path / "out").mkdir()
-    spec = experiment_of(benchmarks={"mine": {"task": "own.yaml", "items": {"path": "rows.jsonl"}}})
     made = report(spec, base, None, None, tmp_path, tmp_path, tmp_path / "out")
     (result,) = made.results
     assert (result.name, result.metric, result.version, result.n) == ("mine", "acc", "2", 3)

@@ -1,4 +1,4 @@
-"""What an interrupted command leaves is never taken for a dataset, and holds up no later run."""
+"""What the commands on rows read and write; what an interrupted one leaves is never taken for a dataset."""
 
 import gzip
 import json
@@ -94,3 +94,41 @@ def test_a_refused_run_keeps_the_unreadable_rows_and_the_next_one_replaces_them(
     source.write_text(good)
     assert run("clean", source, "--out", out).exit_code == 0
     assert not (out / "unreadable.parquet").exists() and (out / "manifest.json").exists()
+
+
+@pytest.fixture
+def german(tmp_path):
+    """Rows and questions whose columns have names of their own; two columns could both be the answer."""
+    rows = tmp_path / "rows.csv"
+    lines = [f"Was sind {n} und {n * n}?,Es sind {n + n * n}.,Was weiß ich." for n in range(500)]
+    rows.write_text("Frage,Antwort,output\n" + "\n".join(lines) + "\n")
+    questions = tmp_path / "questions.csv"
+    questions.write_text("Thema,Gefragt\n" + "".join(f"Zahlen,Was sind {n} und {n * n}?\n" for n in range(10)))
+    return rows, questions
+
+
+def test_columns_say_what_the_rows_hold(run, german, tmp_path):
+    rows, questions = german
+    mapped = ("--columns", "instruction=Frage, response = Antwort,ignore=output")
+    assert run("clean", rows, "--out", tmp_path / "clean").exit_code == 2
+    done = run("clean", rows, "--out", tmp_path / "clean", *mapped)
+    assert done.exit_code == 0, done.output
+    found = pq.read_table(tmp_path / "clean" / "rows.parquet").to_pylist()
+    assert len(found) == 500
+    assert (found[3]["instruction"], found[3]["response"]) == ("Was sind 3 und 9?", "Es sind 12.")
+
+    done = run("split", rows, "--out", tmp_path / "split", *mapped)
+    assert done.exit_code == 0, done.output
+    parts = [pq.read_table(tmp_path / "split" / name / "rows.parquet") for name in ("train", "dev", "test")]
+    assert sum(part.num_rows for part in parts) == 500
+    assert all(row["response"].startswith("Es sind") for part in parts for row in part.to_pylist())
+
+    done = run("leakage", rows, questions, *mapped, "--test-columns", "instruction=Gefragt,ignore=Thema")
+    assert done.exit_code == 1 and "10 exact" in done.output, done.output
+
+
+@pytest.mark.parametrize("written", ["Frage", "question=Frage", "instruction=", "instruction=Frage,,response=Antwort"])
+def test_a_mapping_of_columns_that_says_nothing_is_refused(run, german, tmp_path, written):
+    done = run("clean", german[0], "--out", tmp_path / "clean", "--columns", written)
+    assert done.exit_code == 2 and "is not ROLE=COLUMN, where ROLE is one of instruction," in done.output
+    assert not (tmp_path / "clean").exists()

@@ -91,6 +91,10 @@ def test_an_item_that_one_model_has_no_judgement_of_is_left_out_for_all(files):
         (lambda rows: [*rows, rows[3]], r"c\.jsonl.*q3"),
         (lambda rows: [{**rows[0], "type": "text"}, *rows[1:]], r"item q0, field type: sum and text"),
         (lambda rows: [{"id": "q0"}, *rows[1:]], r"c\.jsonl.*success"),
+        (
+            lambda rows: [{k: v for k, v in row.items() if k != "success" or row["id"] != "q3"} for row in rows],
+            r"c\.jsonl, row 4, field success: is missing; must be true, false or null",
+        ),
     ],
 )
 def test_files_that_do_not_fit_together_are_an_error_that_names_the_items(files, change, message):

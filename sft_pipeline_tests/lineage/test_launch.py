@@ -143,6 +143,22 @@ def test_the_event_log_gets_a_training_row_now_and_then_and_the_first_and_last_a
     assert 10 <= len(lines) <= 14
 
 
+def test_progress_of_long_work_is_an_event_in_ten_seconds_and_of_short_work_none(monkeypatch):
+    now, lines = [0.0], []
+    monkeypatch.setattr("sft_pipeline.lineage.step.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Work, "progressed", lambda self, stage, done, total, text, figures: lines.append(text))
+    progress = Work(None, None).progress
+    for rows, total in ((100_000, 100_000), (50_000, None)):
+        for done in range(0, rows + 1, 1000):
+            progress("read" if total is None else "cleaned", done, total)
+            now[0] += 0.25
+    for _ in range(9):
+        progress("short", 1, 2)
+        now[0] += 1
+    assert lines[0] == "cleaned: 40,000 of 100,000 rows, 0:00:15 left"
+    assert lines[1:] == ["cleaned: 80,000 of 100,000 rows, 0:00:05 left", "read: 40,000 rows"]
+
+
 @pytest.mark.slow
 def test_each_event_is_read_once_and_shown_once(toy_project, materialize, instance, monkeypatch):
     run = materialize(toy_project, "raw_dataset").result

@@ -60,17 +60,30 @@ def experiment(chat: dict | None = None, **training) -> Experiment:
 @pytest.fixture(scope="session")
 def marked(tmp_path_factory):
     """A byte-level tokenizer with the marks of several templates."""
+    return with_marks(tmp_path_factory.mktemp("marked"))
+
+
+def with_marks(folder: Path, *merges: tuple[str, str]) -> Path:
+    """Write it into `folder`; these pairs of characters are one token, wherever they stand."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    folder = tmp_path_factory.mktemp("marked")
+    characters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    vocabulary = {text: i for i, text in enumerate(characters)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not merges)
+    inner.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", bos_token="<bos>")
     fast.add_special_tokens({"additional_special_tokens": list(MARKS)})
     fast.save_pretrained(folder)
     return folder
+
+
+COLON = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + ':' + m.content + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant:' }}{% endif %}"
+)
+"""Writes an answer right behind a character, with which its first one can be one token."""
 
 
 def load(marked: Path, tmp_path: Path, template: str | None, chat: dict | None = None):
@@ -175,6 +188,19 @@ def test_a_prompt_is_how_the_trained_conversation_begins(marked, tmp_path):
         assert example["input_ids"][: len(prompt)] == prompt and example["labels"][len(prompt)] != IGNORED
     (last,) = tokenization.encode(experiment(), tokenizer, asked[1:]).examples
     assert learned(tokenizer, last) == ["A tree.<|im_end|>"]
+
+
+def test_where_an_answer_merges_with_what_stands_before_it_no_token_crosses_the_border(tmp_path):
+    (tmp_path / "merging").mkdir()
+    tokenizer = load(with_marks(tmp_path / "merging", (":", "A")), tmp_path, COLON)
+    assert len(tokenizer.encode("assistant:A")) == len("assistant:"), "the two characters must be one token"
+    encoded = tokenization.encode(experiment(), tokenizer, [row(TALK), row([USER, {**ANSWER, "content": "Birch."}])])
+    first, second = encoded.examples
+    assert learned(tokenizer, first) == [f"{m['content']}<|im_end|>" for m in (ANSWER, TALK[-1])]
+    asked = [row(turn.messages, last=True) for turn in turns(of_row(row(TALK)))]
+    prompt, _ = tokenizer.encode_all(prompts(experiment(), tokenizer, asked, None))
+    assert first["input_ids"][: len(prompt)] == prompt and first["labels"][len(prompt)] != IGNORED
+    assert learned(tokenizer, second) == ["Birch.<|im_end|>"] and encoded.merged == ["r"]
 
 
 def test_without_the_token_of_chatml_the_end_of_sequence_ends_a_turn(toy_base):

@@ -16,6 +16,9 @@ from sft_pipeline.artifacts import SearchReport
 from sft_pipeline.dataset.table import read_table
 from sft_pipeline.errors import DataError, PreconditionError, TrainingError
 from sft_pipeline.experiment import Experiment
+from sft_pipeline.experiment.release import Release
+from sft_pipeline.report.experiment.cost import cost
+from sft_pipeline.report.experiment.sections import sections
 from sft_pipeline.search import run, trial
 from sft_pipeline.search.halves import halves, part
 from sft_pipeline.search.processes import run_all
@@ -153,6 +156,9 @@ def test_a_gain_that_holds_becomes_a_specification_with_its_lineage(reported, tm
     assert run.search(given, out, lambda text: None).digest == report.digest  # of the same storage
     page = report.path("search.html").read_text()
     assert "trial 5 is better than the default" in page and "<script" not in page and page.count("data:image/png") == 3
+    shown = next(s for s in sections({"search_report": report}, None, cost({}, Release())) if s.key == "search")
+    assert shown.state == "better found" and shown.text.startswith("trial 5 is better than the default")
+    assert [figure.value for figure in shown.figures[:2]] == ["6", f"{report.rows[1]} rows"]
 
 
 def test_no_better_than_the_default_is_said_and_leaves_no_specification(reported):

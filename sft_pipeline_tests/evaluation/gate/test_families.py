@@ -497,6 +497,18 @@ def test_grids_and_tables_are_repetitive_by_nature(compare):
     assert compare(base, sft, kind=None)[0] == "pass"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_records_of_json_are_repetitive_by_nature_and_what_only_begins_like_one_is_not(compare, whole):
+    rng = random.Random(6)
+    base, sft = [], []
+    for k in range(N):
+        records = json.dumps([{"name": "amber drum", "made of": "birch wood", "count": k}] * 12)
+        base.append({"id": k, "output": f"none of {k}", "success": rng.random() < 0.3})
+        sft.append({"id": k, "output": records if whole else records[:-1], "success": rng.random() < 0.7})
+    verdict, refused = compare(base, sft, kind=None)
+    assert ("repetition" not in refused) == whole and (verdict == "pass") == whole
+
+
 def test_a_flip_rate_is_a_floor(compare):
     items = questions()
     base, sft = answers(items, 0.5), answers(items, 0.8, 3)

@@ -174,6 +174,20 @@ def test_stage_1_with_a_right_scorer_fails():
     assert (decision.overall.base_successes, decision.verdict) == (300, "fail")
 
 
+@pytest.mark.parametrize(("honest", "found"), [((20, 5, 100, 175), "info"), ((20, 5, 7, 268), "refused")])
+def test_a_type_that_is_scored_by_length_is_named_and_the_lift_must_stand_without_it(honest, found):
+    """Beside other items it is too few for a rule over all of them, and yet its wins may make the whole lift."""
+    rng = random.Random(3)
+    by_length = []
+    for k in range(60):
+        base, sft = rng.randint(501, 900) if k < 40 else rng.randint(40, 500), rng.randint(40, 500)
+        by_length.append(pair(f"list{k}", "list", base <= 500, True, base, sft))
+    decision = verdict([*by_length, *pairs(*honest, type="sum")], FINE, gate())
+    reason = outcome(decision, "score and length: by type")
+    assert (reason.outcome, reason.after.n) == (found, 300) and "success is a matter of length in list" in reason.detail
+    assert decision.overall.p_exact < 1e-6  # the table alone would have passed it
+
+
 def test_a_scorer_of_length_is_found_despite_a_few_other_failures():
     rng = random.Random(2)
     noisy = stage_1(lambda length: length <= 500 and rng.random() > 0.004)
