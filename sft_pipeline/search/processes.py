@@ -108,6 +108,7 @@ class _Process:
     def join(self) -> None:
         if self._process is not None:
             self._process.join()
+        trial.tidy(self._job)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -1,5 +1,6 @@
 """The search over artifacts: killed trials, and what a finished one writes."""
 
+import contextlib
 import json
 import os
 import random
@@ -42,12 +43,13 @@ class Killer(threading.Thread):
     def run(self):
         while self.left:
             time.sleep(self.rng.uniform(0.2, 0.6))
-            started = [p for server in psutil.Process().children() for p in server.children()]
-            if fresh := [p for p in started if p.pid not in self.killed]:
-                victim = self.rng.choice(fresh)
-                victim.send_signal(signal.SIGKILL)
-                self.killed.append(victim.pid)
-                self.left -= 1
+            with contextlib.suppress(psutil.NoSuchProcess):  # one may end while it is looked at
+                started = [p for server in psutil.Process().children() for p in server.children()]
+                if fresh := [p for p in started if p.pid not in self.killed]:
+                    victim = self.rng.choice(fresh)
+                    victim.send_signal(signal.SIGKILL)
+                    self.killed.append(victim.pid)
+                    self.left -= 1
 
 
 @pytest.mark.slow
@@ -71,6 +73,19 @@ def test_killed_trials_resume_and_none_is_lost_or_doubled(toy_base, inputs):
         trial.Job(experiment, "dev_success", toy_base, given.guard, given.train, rows, rows, given.root, folder)
     )
     assert (made["adapter"], made["figure"]) == (results[0]["adapter"], results[0]["figure"])
+
+
+def test_what_a_trial_leaves_that_was_killed_right_after_its_result_is_removed(inputs):
+    given = inputs()
+    folder = given.work / "trials" / "0000"
+    job = trial.Job(
+        given.experiment, "dev_loss", given.base, given.guard, given.train, given.dev, given.dev, given.root, folder
+    )
+    (folder / "training" / "checkpoint-3").mkdir(parents=True)
+    (folder / trial.RESULT).write_text(json.dumps(trial.made("failed", reason="diverged")))
+    results = []
+    run_all(1, 1, lambda number: job, lambda number, result: results.append(result))
+    assert results[0]["reason"] == "diverged" and {path.name for path in folder.iterdir()} == {trial.RESULT}
 
 
 class Deadly:
