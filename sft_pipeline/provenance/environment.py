@@ -1,4 +1,4 @@
-"""What a result was made with: interpreter, libraries, processor, device, commit."""
+"""What a result was made with: interpreter, libraries, processor, device, commit; and how large libraries are imported."""
 
 import gc
 import os

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -49,7 +50,7 @@ def run_all(count: int, at_a_time: int, begin: Begin, done: Done) -> None:
             if received:
                 raise TrainingInterrupted(f"interrupted by {received[0]}; materialize again to resume")
             time.sleep(POLL)
-        running.pop(number).join()  # its device must be free for the next one
+        running.pop(number).end()  # its device must be free for the next one
         done(number, result)
 
     with handled(received.append):
@@ -105,10 +106,15 @@ class _Process:
         self._process = context.Process(target=trial.run, args=(self._job, self._visible, self._threads))
         self._process.start()
 
-    def join(self) -> None:
+    def end(self) -> None:
+        """Wait for the process of a trial that has a result, and remove what it needed to get there.
+
+        The process itself might be killed before it could.
+        """
         if self._process is not None:
             self._process.join()
-        trial.tidy(self._job)
+        for name in ("training", "adapter"):
+            shutil.rmtree(self._job.folder / name, ignore_errors=True)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -97,15 +97,8 @@ def run(job: Job, visible: str | None, threads: int) -> None:
 
 
 def leave(job: Job, result: Mapping[str, Any]) -> None:
-    """Write the result, and remove all that is not needed when it is there."""
+    """Write the result."""
     files.write(job.folder / RESULT, json.dumps(result))
-    tidy(job)
-
-
-def tidy(job: Job) -> None:
-    """Remove what is not needed where there is a result: a process may be killed before it has."""
-    for name in ("training", "adapter"):
-        shutil.rmtree(job.folder / name, ignore_errors=True)
 
 
 def make(job: Job) -> dict[str, Any]:

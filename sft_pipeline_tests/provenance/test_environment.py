@@ -1,4 +1,4 @@
-"""Which commit a result is recorded with."""
+"""Which commit a result is recorded with, and how large libraries are imported."""
 
 import gc
 import subprocess

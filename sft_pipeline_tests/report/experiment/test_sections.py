@@ -19,14 +19,8 @@ from sft_pipeline.experiment import Experiment
 from sft_pipeline.experiment.release import Release
 from sft_pipeline.report.experiment.cost import cost
 from sft_pipeline.report.experiment.sections import sections
+from sft_pipeline_tests.report.experiment.test_expectations import DOCUMENT
 
-DOCUMENT = {
-    "description": "x",
-    "data": {"source": {"kind": "embedded"}},
-    "model": {"source": {"kind": "embedded"}},
-    "training": {"epochs": 1},
-    "evaluation": {"scorers": {}},
-}
 PROOF = LeakageProof(
     against="train → test", train_rows=900, test_rows=100, ngram=3, threshold=0.7, containment_ngram=8,
     max_contained_share=0.5, exact=0, near=0, groups=0, contained=0, contained_over_limit=0, not_compared=("meanings",),
